@@ -1,0 +1,112 @@
+"""The nouns of the journey as frozen values: origin, message, delivery, outcome.
+
+They are msgspec structs in array form, so that the very same value is what the spool
+stores and what the data channel carries. New fields go to the end and have a default:
+that is what lets a newer version read an older record.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a message came from.
+
+    `transport` is the word for the Received header: SMTP, ESMTP, ESMTPS, ESMTPSA or HTTP.
+    """
+
+    listener: str
+    address: str
+    helo: str = ""
+    transport: str = "ESMTP"
+    host: str = ""
+    user: str = ""
+    tls: str = ""
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One accepted mail without its body.
+
+    `headers` are the stored header lines, each with its CRLF, without the empty line
+    that ends them. The body lies in `chunks` numbered pieces of together `body_size` bytes.
+    `created` is in milliseconds since the epoch. `body_hash` is the SHA-256 of the
+    relaxed body (RFC 6376 3.4.4), empty when no key may sign the message.
+    """
+
+    id: str
+    sender: str
+    origin: Origin
+    created: int
+    headers: bytes
+    body_size: int
+    chunks: int
+    recipients: int
+    eight_bit: bool = False
+    message_id: str = ""
+    body_hash: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of header, empty line and body as they were stored."""
+        return len(self.headers) + 2 + self.body_size
+
+
+class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One recipient of one message: the unit of scheduling and of result.
+
+    `due` and the times are milliseconds since the epoch. `attempts` counts the failed
+    attempts that used up a retry step. `held` names why it is put aside, else "".
+    """
+
+    id: str
+    seq: int
+    zone: str
+    domain: str
+    recipient: str
+    due: int
+    attempts: int = 0
+    first_failure: int = 0
+    last_failure: int = 0
+    response: str = ""
+    category: str = ""
+    held: str = ""
+
+    @property
+    def name(self) -> str:
+        """`id.seq`, as it stands in logs, in the API and in Received."""
+        return f"{self.id}.{self.seq:03x}"
+
+
+class Result(enum.StrEnum):
+    """How an attempt ended."""
+
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    DROPPED = "dropped"
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one attempt came to.
+
+    `response` is the peer's reply, or our own words when there was none, already cut to a
+    bounded length and free of control characters. `category` says whose fault it is:
+    "", "network", "dns", "protocol", "reply", "message", "ours". `stage` is where the
+    conversation ended: connect, banner, ehlo, mail, rcpt, data, body, dot.
+    `doubtful` is set when the peer may have taken the message although no reply came,
+    so that the next attempt may be a second copy.
+    """
+
+    result: Result
+    response: str
+    code: int = 0
+    category: str = ""
+    stage: str = ""
+    host: str = ""
+    host_address: str = ""
+    local_address: str = ""
+    seconds: float = 0.0
+    doubtful: bool = False
