@@ -1,0 +1,1 @@
+"""The data channel between the master and its children: frames, codec, both ends."""

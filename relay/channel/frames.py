@@ -1,0 +1,156 @@
+"""The words master and child say to each other, as values (docs/channel.md).
+
+A frame on the wire is a 4-byte big-endian length and a msgpack array whose first item
+is the tag. The master numbers connections and leases; a child never invents one.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from relay.message.values import Origin, Outcome
+
+VERSION = 1
+#: A frame is refused when it says it is longer than this (bytes).
+MAX_FRAME = 1024 * 1024
+#: Size of a body chunk in the store and on the channel (bytes).
+CHUNK = 256 * 1024
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True, tag_field="t", gc=False):
+    """Base of all frames."""
+
+
+# -- child to master
+
+
+class Hello(Frame, tag=1):
+    """First words of a child; anything else before it ends the connection."""
+
+    version: int
+    secret: str
+    child: str
+    zone: str
+    pid: int
+
+
+class Answered(Frame, tag=2):
+    """A new connection is ready for MAIL; the child waits for Go."""
+
+    connection: int
+    host: str
+    host_address: str
+
+
+class Quiet(Frame, tag=3):
+    """The peer has been silent for a while; the session goes on waiting."""
+
+    connection: int
+
+
+class Active(Frame, tag=4):
+    """The peer of a quiet session spoke again."""
+
+    connection: int
+
+
+class Done(Frame, tag=5):
+    """An attempt ended. `kept` says whether the connection stays open, idle."""
+
+    connection: int
+    lease: int
+    outcome: Outcome
+    kept: bool
+
+
+class Closed(Frame, tag=6):
+    """An idle connection is gone."""
+
+    connection: int
+
+
+class More(Frame, tag=7):
+    """Asks for the next body chunk of a lease."""
+
+    lease: int
+    chunk: int
+
+
+class Pong(Frame, tag=8):
+    number: int
+
+
+# -- master to child
+
+
+class Welcome(Frame, tag=20):
+    """Answer to Hello: `epoch` is the master's, and the high half of every lease number."""
+
+    epoch: int
+    heartbeat: float
+    lease: float
+
+
+class Offer(Frame, tag=21):
+    """Take this delivery on that connection: reuse it where it fits, else connect anew.
+
+    `body` is the whole body when it is small; otherwise it is None and is fetched by More.
+    `next_hop` is "" for MX delivery. `local_address`/`local_name` are what to bind to and
+    say in EHLO.
+    """
+
+    connection: int
+    lease: int
+    id: str
+    seq: int
+    sender: str
+    recipient: str
+    domain: str
+    local_address: str
+    local_name: str
+    origin: Origin
+    created: int
+    headers: bytes
+    body_size: int
+    chunks: int
+    eight_bit: bool
+    body: bytes | None = None
+    fresh: bool = False
+
+
+class Go(Frame, tag=22):
+    """The new connection may begin its transaction."""
+
+    connection: int
+
+
+class Close(Frame, tag=23):
+    """Give an idle connection back."""
+
+    connection: int
+
+
+class Chunk(Frame, tag=24):
+    """A body chunk, in answer to More; `data` None: it can't be read, defer."""
+
+    lease: int
+    chunk: int
+    data: bytes | None
+
+
+class Settled(Frame, tag=25):
+    """Outcomes of this many acceptances in all are on disk: the journal may forget them."""
+
+    count: int
+
+
+class Ping(Frame, tag=26):
+    number: int
+
+
+class Quit(Frame, tag=27):
+    """Finish final dots, report, close and leave."""
+
+
+ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong
+ToChild = Welcome | Offer | Go | Close | Chunk | Settled | Ping | Quit

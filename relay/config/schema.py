@@ -1,0 +1,137 @@
+"""The typed tree behind etc/zonerelay.toml: one frozen struct per section, defaults included.
+
+Sizes are bytes, durations seconds; in the file they are written as strings ("30MB",
+"4h"). A component is given its section, never the whole tree. Names are those of the file.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+#: 5 min, 7 min, 8 min, 25 min, 75 min, 2 h, then eleven times 4 h: 48 hours in all.
+RETRY_STEPS = (300.0, 420.0, 480.0, 1500.0, 4500.0, 7200.0) + (14400.0,) * 11
+
+# Units: relay.config.units turns the file's strings into these numbers.
+Size = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections: frozen, and unknown keys are errors."""
+
+
+class Queue(Section):
+    path: str = "var/queue"
+    sync: bool = True
+    retry: tuple[Seconds, ...] = RETRY_STEPS
+    retry_repeat_last: bool = False
+    max_age: Seconds = 5 * 86400.0
+    memory: Size = 64 * 1024 * 1024
+    min_free: Size = 64 * 1024 * 1024
+
+
+class Listener(Section):
+    endpoint: str = "tcp:2525:interface=127.0.0.1"
+    processes: Annotated[int, msgspec.Meta(ge=0, le=0)] = 0
+    auth: Literal[False] = False
+    allow_networks: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    allow_routing_headers: bool = False
+    max_size: Size = 30 * 1024 * 1024
+    max_recipients: Count = 1000
+    max_connections: Count = 1000
+    max_header: Size = 1024 * 1024
+    bare_newlines: Literal["reject", "normalize"] = "reject"
+    timeout: Seconds = 600.0
+    data_timeout: Seconds = 3600.0
+
+
+class Api(Section):
+    endpoint: str = "tcp:8080:interface=127.0.0.1"
+    open_loopback: bool = True
+    max_size: Size = 30 * 1024 * 1024
+    max_recipients: Count = 1000
+    max_connections: Count = 500
+    timeout: Seconds = 120.0
+
+
+class Channel(Section):
+    endpoint: str = "tcp:8081:interface=127.0.0.1"
+    heartbeat: Seconds = 2.0
+    lease: Seconds = 8.0
+
+
+class Dns(Section):
+    nameservers: tuple[str, ...] = ()
+    caching: bool = True
+    timeout: Seconds = 5.0
+    tries: Count = 3
+    max_ttl: Seconds = 3600.0
+
+
+class PoolAddress(Section):
+    address: str
+    name: str = ""
+
+
+class Zone(Section):
+    pool: str = "default"
+    processes: Count = 1
+    connections: Count = 10
+    connecting: Count = 1000
+    host: str = ""
+    port: Port = 25
+    sender_domains: tuple[str, ...] = ()
+    recipient_domains: tuple[str, ...] = ()
+    routing_headers: dict[str, tuple[str, ...]] = {}
+    ignore_ipv6: bool = False
+    prefer_ipv6: bool = False
+    block_local_addresses: bool = True
+    idle: Seconds = 5.0
+    reuse: Count = 100
+    disabled: bool = False
+
+
+class Domain(Section):
+    max_connections: Count = 5
+
+
+class Timeouts(Section):
+    connect: Seconds = 60.0
+    banner: Seconds = 300.0
+    ehlo: Seconds = 300.0
+    mail: Seconds = 300.0
+    rcpt: Seconds = 300.0
+    data: Seconds = 120.0
+    body: Seconds = 180.0
+    dot: Seconds = 600.0
+    quit: Seconds = 5.0
+
+
+class Dkim(Section):
+    keys: str = "keys"
+
+
+class Logs(Section):
+    mail: str = ""
+    level: Literal["debug", "info", "warn", "error"] = "info"
+
+
+class Config(Section):
+    hostname: str = ""
+    name: str = "Zonerelay"
+    shutdown_timeout: Seconds = 10.0
+    queue: Queue = Queue()
+    listeners: dict[str, Listener] = {"feeder": Listener()}
+    api: Api = Api()
+    channel: Channel = Channel()
+    dns: Dns = Dns()
+    pools: dict[str, tuple[PoolAddress, ...]] = {"default": (PoolAddress(address="0.0.0.0"),)}
+    zones: dict[str, Zone] = {"default": Zone()}
+    domains: dict[str, Domain] = {"default": Domain()}
+    timeouts: Timeouts = Timeouts()
+    dkim: Dkim = Dkim()
+    logs: Logs = Logs()

@@ -1,0 +1,1 @@
+"""The single door into the queue."""

@@ -1,0 +1,111 @@
+"""What the rest of the relay knows of the store: one small interface, two implementations.
+
+Every writing method returns a Deferred that fires once the change is on stable storage
+(`sync = true`), or fails with StoreError when it is not. All methods are called from the
+reactor's thread. `relay.queue.level` is the real one, `relay.queue.memory` the fake; both
+pass tests/unit/test_store.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
+
+from relay.message.values import Delivery, Message
+
+
+class StoreError(Exception):
+    """The change could not be made durable. Temporary: space, a write error, a reopening."""
+
+
+class Unreadable(StoreError):
+    """A stored record can't be read: damaged, unknown version, or an I/O error."""
+
+
+class QueueUnusable(Exception):
+    """The queue can't be opened; the text is one clear line for the operator."""
+
+
+class Place(NamedTuple):
+    """Where a delivery stands in the due index, whose order this is."""
+
+    due: int
+    id: str
+    seq: int
+
+
+class Page(NamedTuple):
+    """Places found by a scan, and the due time of the first place not returned (None: no more)."""
+
+    places: list[Place]
+    next_due: int | None
+
+
+class ZoneCount(NamedTuple):
+    """Deliveries of a zone: due now (leased ones included), due later, put aside."""
+
+    queued: int
+    deferred: int
+    held: int
+
+
+class Store(Protocol):
+    def append(
+        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes
+    ) -> Deferred[None]:
+        """Keep a message, its last body chunk (number `message.chunks - 1`; none when
+        `chunks` is 0) and all its deliveries, in one atomic batch."""
+
+    def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
+        """Keep a body chunk of a message under way. Never appended: swept at the next start."""
+
+    def discard(self, queue_id: str, chunks: int) -> Deferred[None]:
+        """Forget the first `chunks` chunks of a message that will not be completed."""
+
+    def finish(self, message: Message, delivery: Delivery) -> Deferred[None]:
+        """Strike off a delivery; with the last one of a message its body and record go too."""
+
+    def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
+        """Replace a row: deferral, send now, hold, release. Same id and seq."""
+
+    def lanes(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str, int]]:
+        """The next (zone, domain, first due) in key order; cost per lane, not per delivery.
+        Held deliveries are not in the due index and don't count."""
+
+    def scan(
+        self, zone: str, domain: str, start: Place | None, until: int, limit: int
+    ) -> Page:
+        """Up to `limit` places of a lane from `start` (inclusive) with due <= `until`."""
+
+    def held(self, after: str, limit: int) -> list[Delivery]:
+        """Deliveries put aside, in order of their name, after `id.seq`."""
+
+    def message(self, queue_id: str) -> Message | None:
+        """The record of a message, or None. Raises Unreadable."""
+
+    def delivery(self, queue_id: str, seq: int) -> Delivery | None:
+        """One row, or None. Raises Unreadable."""
+
+    def deliveries(self, queue_id: str, after: int, limit: int) -> list[Delivery]:
+        """Rows of a message with seq > `after`, in order."""
+
+    def recipients(self, queue_id: str) -> list[str]:
+        """All recipients at acceptance, in order of seq; [] for an unknown id."""
+
+    def chunk(self, queue_id: str, number: int) -> bytes:
+        """A body chunk. Raises Unreadable when it is missing or damaged."""
+
+    def count(self, zone: str, now: int) -> ZoneCount:
+        """Exact counts at `now` (ms), from memory."""
+
+    def zones(self) -> list[str]:
+        """Names of the zones that have deliveries."""
+
+    def query(self, kind: str, value: str, after: str, limit: int) -> list[str]:
+        """Names (`id.seq`) of deferred deliveries by "sender", "recipient" or "reason",
+        after a name, in order. Rows are indexed from their first deferral on."""
+
+    def writable(self) -> bool:
+        """False while the store can't write (full disk, reopening): refuse and don't send."""
