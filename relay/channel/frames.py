@@ -11,8 +11,10 @@ import msgspec
 from relay.message.values import Origin, Outcome
 
 VERSION = 1
-#: A frame is refused when it says it is longer than this (bytes).
-MAX_FRAME = 1024 * 1024
+#: Longest frame a master takes: children only report (bytes).
+MAX_TO_MASTER = 64 * 1024
+#: Longest frame a child takes: an offer carries header and small body (bytes).
+MAX_TO_CHILD = 4 * 1024 * 1024
 #: Size of a body chunk in the store and on the channel (bytes).
 CHUNK = 256 * 1024
 
@@ -95,8 +97,7 @@ class Offer(Frame, tag=21):
     """Take this delivery on that connection: reuse it where it fits, else connect anew.
 
     `body` is the whole body when it is small; otherwise it is None and is fetched by More.
-    `next_hop` is "" for MX delivery. `local_address`/`local_name` are what to bind to and
-    say in EHLO.
+    `local_address`/`local_name` are what to bind to and say in EHLO.
     """
 
     connection: int
@@ -115,7 +116,6 @@ class Offer(Frame, tag=21):
     chunks: int
     eight_bit: bool
     body: bytes | None = None
-    fresh: bool = False
 
 
 class Go(Frame, tag=22):
@@ -148,9 +148,15 @@ class Ping(Frame, tag=26):
     number: int
 
 
+class Hold(Frame, tag=28):
+    """While `on`, no final dot may be begun: the master can't record what would come of it."""
+
+    on: bool
+
+
 class Quit(Frame, tag=27):
     """Finish final dots, report, close and leave."""
 
 
 ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong
-ToChild = Welcome | Offer | Go | Close | Chunk | Settled | Ping | Quit
+ToChild = Welcome | Offer | Go | Close | Chunk | Settled | Ping | Hold | Quit
