@@ -1,0 +1,68 @@
+"""The zones of a configuration, ready to be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from relay.config.schema import Config, Domain, PoolAddress
+from relay.config.schema import Zone as ZoneSection
+
+DEFAULT = "default"
+
+
+class Zone(NamedTuple):
+    """One sending zone: its options and its pool, with every address named."""
+
+    name: str
+    options: ZoneSection
+    pool: tuple[PoolAddress, ...]
+
+    @property
+    def next_hop(self) -> str:
+        """`host:port` of the fixed next hop, "" when mail goes to the MX hosts."""
+        return f"{self.options.host}:{self.options.port}" if self.options.host else ""
+
+
+class Zones:
+    """All zones by lower-case name, and the limits per recipient domain."""
+
+    def __init__(self, zones: Mapping[str, Zone], domains: Mapping[str, Domain]) -> None:
+        self._zones = dict(zones)
+        self._domains = {name.lower(): section for name, section in domains.items()}
+        self._any_domain = self._domains.get(DEFAULT, Domain())
+
+    def __getitem__(self, name: str) -> Zone:
+        return self._zones[name]
+
+    def get(self, name: str) -> Zone | None:
+        return self._zones.get(name)
+
+    def names(self) -> list[str]:
+        """Sorted names, disabled ones included."""
+        return sorted(self._zones)
+
+    def active(self) -> list[Zone]:
+        """The zones that send."""
+        return [self._zones[name] for name in self.names() if not self._zones[name].options.disabled]
+
+    def max_connections(self, domain: str) -> int:
+        """How many connections may be open to a recipient domain, per zone."""
+        return self._domains.get(domain, self._any_domain).max_connections
+
+
+def from_config(config: Config) -> Zones:
+    """The zones of a checked configuration; an address without a name says the host name."""
+    pools = {
+        name: tuple(
+            address if address.name else PoolAddress(address=address.address, name=config.hostname)
+            for address in addresses
+        )
+        for name, addresses in config.pools.items()
+    }
+    zones = {
+        name.lower(): Zone(name.lower(), section, pools[section.pool]) for name, section in config.zones.items()
+    }
+    if DEFAULT not in zones:
+        zones[DEFAULT] = Zone(DEFAULT, ZoneSection(), pools[ZoneSection().pool])
+    return Zones(zones, config.domains)
