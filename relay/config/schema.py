@@ -13,9 +13,11 @@ import msgspec
 #: 5 min, 7 min, 8 min, 25 min, 75 min, 2 h, then eleven times 4 h: 48 hours in all.
 RETRY_STEPS = (300.0, 420.0, 480.0, 1500.0, 4500.0, 7200.0) + (14400.0,) * 11
 
-# Units: relay.config.units turns the file's strings into these numbers.
-Size = Annotated[int, msgspec.Meta(ge=0)]
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+# The unit tells relay.config.shape which strings of the file stand for such a number.
+Size = Annotated[int, msgspec.Meta(ge=0, extra={"unit": "size"})]
+Seconds = Annotated[float, msgspec.Meta(ge=0, extra={"unit": "duration"})]
+#: Seconds that cannot be nought: as a time-out it would fail everything, as a period spin.
+Interval = Annotated[float, msgspec.Meta(gt=0, extra={"unit": "duration"})]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
@@ -27,9 +29,9 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Queue(Section):
     path: str = "var/queue"
     sync: bool = True
-    retry: tuple[Seconds, ...] = RETRY_STEPS
+    retry: tuple[Interval, ...] = RETRY_STEPS
     retry_repeat_last: bool = False
-    max_age: Seconds = 5 * 86400.0
+    max_age: Interval = 5 * 86400.0
     memory: Size = 64 * 1024 * 1024
     min_free: Size = 64 * 1024 * 1024
 
@@ -45,8 +47,8 @@ class Listener(Section):
     max_connections: Count = 1000
     max_header: Size = 1024 * 1024
     bare_newlines: Literal["reject", "normalize"] = "reject"
-    timeout: Seconds = 600.0
-    data_timeout: Seconds = 3600.0
+    timeout: Interval = 600.0
+    data_timeout: Interval = 3600.0
 
 
 class Api(Section):
@@ -55,19 +57,19 @@ class Api(Section):
     max_size: Size = 30 * 1024 * 1024
     max_recipients: Count = 1000
     max_connections: Count = 500
-    timeout: Seconds = 120.0
+    timeout: Interval = 120.0
 
 
 class Channel(Section):
     endpoint: str = "tcp:8081:interface=127.0.0.1"
-    heartbeat: Seconds = 2.0
-    lease: Seconds = 8.0
+    heartbeat: Interval = 2.0
+    lease: Interval = 8.0
 
 
 class Dns(Section):
     nameservers: tuple[str, ...] = ()
     caching: bool = True
-    timeout: Seconds = 5.0
+    timeout: Interval = 5.0
     tries: Count = 3
     max_ttl: Seconds = 3600.0
 
@@ -100,15 +102,15 @@ class Domain(Section):
 
 
 class Timeouts(Section):
-    connect: Seconds = 60.0
-    banner: Seconds = 300.0
-    ehlo: Seconds = 300.0
-    mail: Seconds = 300.0
-    rcpt: Seconds = 300.0
-    data: Seconds = 120.0
-    body: Seconds = 180.0
-    dot: Seconds = 600.0
-    quit: Seconds = 5.0
+    connect: Interval = 60.0
+    banner: Interval = 300.0
+    ehlo: Interval = 300.0
+    mail: Interval = 300.0
+    rcpt: Interval = 300.0
+    data: Interval = 120.0
+    body: Interval = 180.0
+    dot: Interval = 600.0
+    quit: Interval = 5.0
 
 
 class Dkim(Section):
@@ -125,13 +127,15 @@ class Config(Section):
     name: str = "Zonerelay"
     shutdown_timeout: Seconds = 10.0
     queue: Queue = Queue()
-    listeners: dict[str, Listener] = {"feeder": Listener()}
+    listeners: dict[str, Listener] = msgspec.field(default_factory=lambda: {"feeder": Listener()})
     api: Api = Api()
     channel: Channel = Channel()
     dns: Dns = Dns()
-    pools: dict[str, tuple[PoolAddress, ...]] = {"default": (PoolAddress(address="0.0.0.0"),)}
-    zones: dict[str, Zone] = {"default": Zone()}
-    domains: dict[str, Domain] = {"default": Domain()}
+    pools: dict[str, tuple[PoolAddress, ...]] = msgspec.field(
+        default_factory=lambda: {"default": (PoolAddress(address="0.0.0.0"),)}
+    )
+    zones: dict[str, Zone] = msgspec.field(default_factory=lambda: {"default": Zone()})
+    domains: dict[str, Domain] = msgspec.field(default_factory=lambda: {"default": Domain()})
     timeouts: Timeouts = Timeouts()
     dkim: Dkim = Dkim()
     logs: Logs = Logs()

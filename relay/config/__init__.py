@@ -1,0 +1,1 @@
+"""The configuration: its typed schema, and the way from the file to it."""
