@@ -1,0 +1,1 @@
+"""Child processes: spawn by fork and exec, watch, restart with back-off."""

@@ -1,0 +1,119 @@
+"""What became of an attempt: outcome -> one batch in the store, one line, one count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec.structs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.logs.maillog import MailLog
+from relay.message.values import Delivery, Outcome, Result
+from relay.queue.retry import Retry
+from relay.queue.schedule import Schedule, Work
+from relay.queue.store import Store
+
+_log = Logger()
+
+
+class Counts(Protocol):
+    """What is counted of results; the metrics implement it."""
+
+    def delivery(self, zone: str, result: Result) -> None: ...
+    def bounce(self) -> None: ...
+
+
+class Results:
+    """Records outcomes. Nothing is said to be done before its batch is on disk."""
+
+    def __init__(
+        self,
+        store: Store,
+        schedule: Schedule,
+        retry: Retry,
+        log: MailLog,
+        counts: Counts,
+        now: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._schedule = schedule
+        self._retry = retry
+        self._log = log
+        self._counts = counts
+        self._now = now
+        #: Outcomes not yet on disk.
+        self.pending = 0
+
+    def record(self, work: Work, outcome: Outcome) -> Deferred[None]:
+        """Write one outcome; fires when it is on disk."""
+        delivery = work.delivery
+        if outcome.result is Result.DEFERRED:
+            due = self._retry.next(delivery, self._now())
+            if due is not None:
+                return self._defer(work, outcome, due)
+            outcome = msgspec.structs.replace(outcome, result=Result.BOUNCED)
+        self._tell(delivery, work, outcome)
+        return self._settle(work, self._store.finish(work.held.message, delivery), None)
+
+    def _defer(self, work: Work, outcome: Outcome, due: int) -> Deferred[None]:
+        now, old = self._now(), work.delivery
+        new = msgspec.structs.replace(
+            old,
+            due=due,
+            attempts=old.attempts + 1,
+            first_failure=old.first_failure or now,
+            last_failure=now,
+            response=outcome.response,
+            category=outcome.category,
+        )
+        self._tell(old, work, outcome, attempts=new.attempts, seconds_to_retry=(due - now) // 1000)
+        return self._settle(work, self._store.change(old, new), new)
+
+    def put_aside(self, work: Work, why: str) -> Deferred[None]:
+        """Hold a delivery until somebody releases it."""
+        new = msgspec.structs.replace(work.delivery, held=why)
+        self._log.write("held", work.delivery.name, why=why)
+        return self._settle(work, self._store.change(work.delivery, new), new)
+
+    def _settle(self, work: Work, written: Deferred[None], new: Delivery | None) -> Deferred[None]:
+        self.pending += 1
+
+        def on_disk(_: None) -> None:
+            self.pending -= 1
+            self._schedule.settled(work, new)
+
+        def lost(failure: Failure) -> None:
+            # The store keeps outcomes until they are written: only its end brings us here.
+            self.pending -= 1
+            _log.failure("outcome of {name} not recorded", failure, name=work.delivery.name)
+
+        written.addCallbacks(on_disk, lost)
+        return written
+
+    def _tell(self, delivery: Delivery, work: Work, outcome: Outcome, **more: object) -> None:
+        result = outcome.result
+        self._counts.delivery(delivery.zone, result)
+        if result is Result.BOUNCED:
+            self._counts.bounce()
+        message = work.held.message
+        if outcome.doubtful:
+            more["doubtful"] = "may be sent more than once"
+        self._log.write(
+            result.value,
+            delivery.name,
+            zone=delivery.zone,
+            sender=f"<{message.sender}>",
+            to=f"<{delivery.recipient}>",
+            mx=outcome.host,
+            ip=outcome.host_address,
+            local=outcome.local_address,
+            size=message.size,
+            stage=outcome.stage,
+            category=outcome.category,
+            took=f"{outcome.seconds:.3f}",
+            reply=outcome.response,
+            **more,
+        )

@@ -1,0 +1,82 @@
+"""The mail log: one line per step of a message, cheap enough to write for every message.
+
+A line is a time, the step, and fields as `name=value`. Every value comes from outside
+sooner or later, so whatever is not plain is written as a JSON string: one record is one
+line, control bytes escaped, cut to a bound. Mail never waits for the log: when it can't be
+written its lines are counted and dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import BinaryIO
+
+from twisted.internet.interfaces import IReactorTime
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:@_+-/<>[]")
+_LONGEST = 600
+_FLUSH_AFTER = 0.1
+_FULL = 64 * 1024
+
+
+class MailLog:
+    """Lines are gathered and written at most a tenth of a second later."""
+
+    def __init__(self, file: BinaryIO, clock: IReactorTime, now: Callable[[], int]) -> None:
+        """`file` is unbuffered or flushed by the caller's choice; `now` gives ms since the epoch."""
+        self._file = file
+        self._clock = clock
+        self._now = now
+        self._lines: list[str] = []
+        self._size = 0
+        self._waiting = False
+        self._second = -1
+        self._stamp = ""
+        #: Lines lost because the log could not be written.
+        self.lost = 0
+
+    def write(self, step: str, name: str, **fields: object) -> None:
+        """One step of the message or delivery called `name`."""
+        now = self._now()
+        second, ms = divmod(now, 1000)
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        parts = [f"{self._stamp}.{ms:03d}Z {step} id={name}"]
+        for key, value in fields.items():
+            parts.append(f"{key}={quoted(value)}")
+        line = " ".join(parts)
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size > _FULL:
+            self.flush()
+        elif not self._waiting:
+            self._waiting = True
+            self._clock.callLater(_FLUSH_AFTER, self._due)
+
+    def _due(self) -> None:
+        self._waiting = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        if not self._lines:
+            return
+        lines, self._lines, self._size = self._lines, [], 0
+        try:
+            self._file.write(("\n".join(lines) + "\n").encode())
+            self._file.flush()
+        except (OSError, ValueError):
+            self.lost += len(lines)
+
+
+def quoted(value: object) -> str:
+    """A field's value: as it is when plain, else as a JSON string, cut with a mark."""
+    text = value if isinstance(value, str) else str(value)
+    if _PLAIN.issuperset(text) and text and len(text) <= _LONGEST:
+        return text
+    if len(text) > _LONGEST:
+        text = text[:_LONGEST] + "[cut]"
+    return json.dumps(text)

@@ -1,0 +1,37 @@
+"""When a failed delivery is tried again, and when it is given up. Pure.
+
+Each step counts from the failure. When the list is used up the next failure ends the
+delivery, unless the last step repeats until the message is too old.
+"""
+
+from __future__ import annotations
+
+from relay.config.schema import Queue
+from relay.message.values import Delivery
+
+
+class Retry:
+    """The retry schedule of a configuration."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._steps = tuple(round(step * 1000) for step in queue.retry)
+        self._repeat = queue.retry_repeat_last
+        self._max_age = round(queue.max_age * 1000)
+
+    @property
+    def longest(self) -> int:
+        """The longest step (ms)."""
+        return max(self._steps)
+
+    def step(self, attempts: int) -> int:
+        """The wait (ms) after failure number `attempts` (1 is the first)."""
+        return self._steps[min(attempts, len(self._steps)) - 1]
+
+    def next(self, delivery: Delivery, now: int) -> int | None:
+        """Due time (ms, a whole second) after a failure at `now`; None: give up."""
+        failures = delivery.attempts + 1
+        if failures > len(self._steps):
+            first = delivery.first_failure or now
+            if not self._repeat or now - first > self._max_age:
+                return None
+        return -(-(now + self.step(failures)) // 1000) * 1000
