@@ -1,0 +1,69 @@
+"""Ports for a run: a network of its own where that is allowed, else free ports of loopback."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+import threading
+import time
+
+_CLONE_NEWNET = 0x40000000
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+
+
+def own_network() -> bool:
+    """Move this process (call it before any thread starts) into a network namespace that has
+    only loopback. False, and nothing changed, where the kernel or the user may not."""
+    if os.geteuid() or ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        name = struct.pack("16sH14x", b"lo", 0)
+        flags = struct.unpack("16sH14x", fcntl.ioctl(s, _SIOCGIFFLAGS, name))[1]
+        fcntl.ioctl(s, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
+    for key, value in (("ipv4/ip_local_port_range", "10000 65000"), ("core/somaxconn", "4096")):
+        try:
+            with open(f"/proc/sys/net/{key}", "w") as file:
+                file.write(value)
+        except OSError:
+            pass  # read-only /proc/sys, as in many containers: the defaults do
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens to just now, on all of loopback; all different."""
+    held = []
+    for _ in range(count):
+        s = socket.socket()
+        s.bind(("0.0.0.0", 0))
+        held.append(s)
+    ports = [s.getsockname()[1] for s in held]
+    for s in held:
+        s.close()
+    return ports
+
+
+def greets(port: int, host: str = "127.0.0.1", timeout: float = 3.0) -> bool:
+    """Whether an SMTP server says 220 there now; it is left politely."""
+    try:
+        with socket.create_connection((host, port), timeout) as s:
+            s.settimeout(timeout)
+            if not s.recv(200).startswith(b"220"):
+                return False
+            s.sendall(b"QUIT\r\n")
+            s.recv(100)
+            return True
+    except OSError:
+        return False
+
+
+def wait_greeting(port: int, seconds: float) -> float | None:
+    """Seconds until an SMTP server greets; None when it doesn't in that time."""
+    start = time.monotonic()
+    while not greets(port):
+        if time.monotonic() - start > seconds:
+            return None
+        threading.Event().wait(0.02)
+    return time.monotonic() - start

@@ -1,0 +1,188 @@
+"""How to start each relay of the rig: a configuration below a directory, a command, no state from before."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import IO
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@dataclass
+class Place:
+    """Where a relay of the rig lives and listens, and where it sends to."""
+
+    state: str
+    port: int
+    sink: int
+    api: int = 0
+    channel: int = 0
+    options: dict[str, str] = field(default_factory=dict)
+
+
+def write(path: str, text: str) -> None:
+    """A file with this text, its folders made first."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def zonerelay_command(config: str) -> list[str]:
+    """The relay in the foreground, run by the Python (or the venv in ZR_BIN) that runs this."""
+    folder = os.environ.get("ZR_BIN") or os.path.dirname(sys.executable)
+    twistd = os.path.join(folder, "twistd")
+    return [twistd if os.path.exists(twistd) else "twistd",
+            "-n", "--pidfile=", "zonerelay", "start", "--config", config]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours, with the repository's code first."""
+    path = os.pathsep.join(filter(None, [REPOSITORY, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **more}
+
+
+def zonerelay_config(place: Place) -> str:
+    """The relay's configuration for a measurement: a fixed next hop, 20 connections, synced.
+    `options` may change sync, processes, connections, max_size, max_recipients, host, dns, and add text."""
+    o = place.options
+    hop = "" if "nameserver" in o else 'host = "127.0.0.1"'
+    return f"""hostname = "relay.test"
+[queue]
+path = "{place.state}/queue"
+sync = {o.get("sync", "true")}
+{o.get("queue", "")}
+[listeners.feeder]
+endpoint = "tcp:{place.port}:interface=127.0.0.1"
+max_size = "{o.get("max_size", "1GB")}"
+max_recipients = {o.get("max_recipients", "1000")}
+[api]
+endpoint = "tcp:{place.api}:interface=127.0.0.1"
+[channel]
+endpoint = "tcp:{place.channel}:interface=127.0.0.1"
+[dns]
+nameservers = ["{o.get("nameserver", "127.0.0.1:53")}"]
+[pools]
+default = [{{ address = "0.0.0.0", name = "relay.test" }}]
+[zones.default]
+pool = "default"
+{hop}
+port = {place.sink}
+block_local_addresses = false
+processes = {o.get("processes", "1")}
+connections = {o.get("connections", "20")}
+[domains.default]
+max_connections = {o.get("domain_connections", "1000")}
+{o.get("extra", "")}
+"""
+
+
+def zonerelay(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    write(f"{place.state}/zonerelay.toml", zonerelay_config(place))
+    return subprocess.Popen(zonerelay_command(f"{place.state}/zonerelay.toml"), cwd=place.state,
+                            env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                            start_new_session=True)
+
+
+def postfix(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """An own Postfix beside the system's: its defaults, minus what needs DNS or TLS."""
+    state = place.state
+    etc = f"{state}/etc"
+    daemons = subprocess.run(["postconf", "-h", "daemon_directory"], capture_output=True, text=True)
+    directory = daemons.stdout.strip() or "/usr/lib/postfix/sbin"
+    write(f"{etc}/main.cf", f"""compatibility_level = 3.6
+queue_directory = {state}/spool
+data_directory = {state}/data
+command_directory = {os.path.dirname(shutil.which("postfix") or "/usr/sbin/postfix")}
+daemon_directory = {directory}
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = relay.test
+mydestination =
+local_recipient_maps =
+alias_maps =
+alias_database =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
+smtpd_peername_lookup = no
+disable_dns_lookups = yes
+relayhost = [127.0.0.1]:{place.sink}
+smtp_tls_security_level = none
+smtpd_tls_security_level = none
+default_process_limit = 100
+default_destination_concurrency_limit = 50
+initial_destination_concurrency = 20
+smtp_connection_cache_on_demand = yes
+smtp_connection_cache_destinations = [127.0.0.1]:{place.sink}
+smtp_connection_reuse_count_limit = 0
+message_size_limit = 0
+mailbox_size_limit = 0
+maillog_file = {state}/mail.log
+maillog_file_prefixes = {os.path.dirname(state)}
+default_database_type = hash
+address_verify_map =
+{place.options.get("extra", "")}
+""")
+    lines = []
+    with open("/etc/postfix/master.cf") as file:
+        for line in file.read().split("\n"):
+            columns = line.split()
+            if line.startswith("smtp ") and " inet" in line:
+                line = f"127.0.0.1:{place.port} inet n - n - - smtpd"
+            elif line and not line[0].isspace() and not line.startswith("#") and len(columns) >= 8:
+                columns[4] = "n"  # no chroot
+                line = " ".join(columns)
+            lines.append(line)
+    text = "\n".join(lines)
+    write(f"{etc}/master.cf", text if "postlogd" in text else text + "\npostlog unix-dgram n - n - 1 postlogd\n")
+    for name in ("dynamicmaps.cf", "postfix-script", "post-install", "postfix-files"):
+        if os.path.exists(f"/etc/postfix/{name}"):
+            shutil.copy(f"/etc/postfix/{name}", etc)
+    os.makedirs(f"{state}/spool")
+    os.makedirs(f"{state}/data")
+    user = pwd.getpwnam("postfix")
+    os.chown(f"{state}/data", user.pw_uid, user.pw_gid)
+    subprocess.run(["postfix", "-c", etc, "check"], stdout=log, stderr=log)
+    return subprocess.Popen([f"{directory}/master", "-c", etc, "-s"], cwd=state,
+                            env=environment(MAIL_CONFIG=etc, MAIL_LOGTAG="postfix"),
+                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+
+def sink(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """No relay at all: the source speaks to the sink, which is what loopback itself allows."""
+    return start_sink(place.port, log, log)
+
+
+def start_sink(port: int, out: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Postfix's smtp-sink, or ours where there is none. Both write `mesg=N` and a CR as they count."""
+    if shutil.which("smtp-sink"):
+        command = ["smtp-sink", *(["-u", "nobody"] if os.geteuid() == 0 else []), "-c", f"127.0.0.1:{port}", "1024"]
+    else:
+        command = [sys.executable, "-m", "bench.sink", "--port", str(port)]
+    return subprocess.Popen(command, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=log)
+
+
+def source_command(place: Place, sessions: int, count: int, size: int, keep: bool) -> list[str]:
+    """Postfix's smtp-source, or ours where there is none. `keep`: many messages per connection."""
+    theirs = shutil.which("smtp-source")
+    command = ["smtp-source"] if theirs else [sys.executable, "-m", "bench.source"]
+    return [*command, "-s", str(min(sessions, count)), "-m", str(count), "-l", str(size),
+            "-f", "sender@src.test", "-t", "rcpt@remote.test", *(["-d"] if keep else []), f"127.0.0.1:{place.port}"]
+
+
+STARTERS = {"zonerelay": zonerelay, "postfix": postfix, "sink": sink}
+
+
+def available(peer: str) -> str:
+    """Why a peer can't run here; "" when it can."""
+    if peer != "postfix":
+        return ""
+    if not shutil.which("postfix") or not os.path.exists("/etc/postfix/master.cf"):
+        return "Postfix isn't installed"
+    return "" if os.geteuid() == 0 else "Postfix needs root"

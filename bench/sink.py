@@ -1,0 +1,98 @@
+"""A server that takes every message and keeps none, however large; for machines without smtp-sink.
+
+    python -m bench.sink --port 2626 [--host 0.0.0.0] [--silent 127.3.]
+
+It writes `mesg=N byte=N rcpt=N` and a CR to stdout as they change. Connections to a local address that
+begins with --silent are taken and never answered: as many hanging hosts as there are addresses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.messages = self.bytes = self.recipients = self.connections = 0
+
+    def line(self) -> str:
+        return f"mesg={self.messages} byte={self.bytes} rcpt={self.recipients}"
+
+
+class Sink(asyncio.Protocol):
+    """Enough of SMTP for a well-behaved client: verbs by their first letters, the dot found in C."""
+
+    def __init__(self, counts: Counts, silent: str) -> None:
+        self.counts, self.silent = counts, silent
+        self.buffer = b""
+        self.in_data = self.mute = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.counts.connections += 1
+        self.mute = bool(self.silent) and transport.get_extra_info("sockname")[0].startswith(self.silent)
+        if not self.mute:
+            transport.write(b"220 sink.test ESMTP\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        if self.mute:
+            return
+        data = self.buffer + data
+        replies = []
+        while True:
+            if self.in_data:
+                end = data.find(b"\r\n.\r\n")
+                if end < 0:  # keep what may be the beginning of the end
+                    self.counts.bytes += max(0, len(data) - 4)
+                    data = data[-4:]
+                    break
+                self.counts.bytes += end
+                self.counts.messages += 1
+                self.in_data = False
+                data = data[end + 5:]
+                replies.append(b"250 2.0.0 taken\r\n")
+                continue
+            end = data.find(b"\n")
+            if end < 0:
+                break
+            verb, data = data[:4].upper(), data[end + 1:]
+            if verb == b"RCPT":
+                self.counts.recipients += 1
+            elif verb == b"DATA":
+                self.in_data, data = True, b"\r\n" + data  # an empty body's dot is found too
+            elif verb == b"QUIT":
+                replies.append(b"221 2.0.0 bye\r\n")
+                self.transport.write(b"".join(replies))
+                self.transport.close()
+                return
+            replies.append(
+                b"354 go\r\n" if verb == b"DATA"
+                else b"250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 0\r\n250 ENHANCEDSTATUSCODES\r\n"
+                if verb == b"EHLO" else b"250 2.0.0 ok\r\n")
+        self.buffer = data
+        if replies:
+            self.transport.write(b"".join(replies))
+
+
+async def serve(host: str, port: int, silent: str) -> None:
+    counts, shown = Counts(), ""
+    loop = asyncio.get_running_loop()
+    await loop.create_server(lambda: Sink(counts, silent), host, port, backlog=4096)
+    while True:
+        await asyncio.sleep(0.02)
+        if counts.line() != shown:
+            shown = counts.line()
+            sys.stdout.write(shown + "\r")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--host", default="127.0.0.1")
+    p.add_argument("--port", type=int, required=True)
+    p.add_argument("--silent", default="")
+    a = p.parse_args()
+    asyncio.run(serve(a.host, a.port, a.silent))

@@ -1,0 +1,60 @@
+"""Figures as Markdown: medians over the rounds, the relay beside Postfix, and their ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import median
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def good(rows: Iterable[Row], peer: str, size: str, mode: str) -> list[Row]:
+    """The complete runs of one cell."""
+    return [r for r in rows if (r["peer"], r["size"], r["mode"]) == (peer, size, mode)
+            and not r.get("error") and not r.get("timeout") and not r.get("source_failed")]
+
+
+def middle(rows: Sequence[Row], key: str) -> float | None:
+    """Median of one figure; None without runs."""
+    return median(r[key] for r in rows) if rows else None
+
+
+def show(value: float | None, form: str = "{:.0f}") -> str:
+    return "–" if value is None else form.format(value)
+
+
+def ratio(top: float | None, bottom: float | None) -> float | None:
+    return top / bottom if top is not None and bottom else None
+
+
+def throughput(rows: Sequence[Row], sizes: Sequence[str], modes: Sequence[str]) -> str:
+    """End-to-end messages per second and CPU per 1,000, both relays, with the ratio of the medians."""
+    lines = []
+    for size in sizes:
+        for mode in modes:
+            ours, theirs = good(rows, "zonerelay", size, mode), good(rows, "postfix", size, mode)
+            rate, their_rate = middle(ours, "e2e_rate"), middle(theirs, "e2e_rate")
+            cpu, their_cpu = middle(ours, "cpu_s_per_1000"), middle(theirs, "cpu_s_per_1000")
+            memory = middle(ours, "rss_peak")
+            both = ours + theirs
+            lines.append([
+                size, {"a": "one", "b": "many"}[mode], show(rate), show(their_rate),
+                show(ratio(rate, their_rate), "{:.1f} ×"), show(middle(ours, "accept_rate")),
+                show(cpu, "{:.2f}"), show(their_cpu, "{:.2f}"), show(ratio(cpu, their_cpu), "{:.2f} ×"),
+                show(memory / 2**20 if memory else None), f"{len(ours)}+{len(theirs)}",
+                "–" if not both else "{:.0f}–{:.0f}".format(*(f(r["cpu_score"] for r in both) for f in (min, max))),
+                "–" if not both else f"{max(r['machine']['steal'] for r in both):.1%}"])
+    return grid(["size", "messages per connection", "Zonerelay/s", "Postfix/s", "ratio", "Zonerelay accepts/s",
+                 "CPU s/1,000", "Postfix's", "ratio", "peak RSS MiB", "runs", "cpu_score", "steal ≤"], lines)
+
+
+def machine(facts: dict[str, str]) -> str:
+    return grid(["measured on", ""], facts.items())
