@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import ITCPTransport
@@ -31,21 +30,22 @@ class Link(TwistedProtocol):
     transport: ITCPTransport
 
     def __init__(self, owner: Owner, reader: FrameReader) -> None:
-        self._owner = owner
+        self.owner = owner
         self._feed = reader.feed
         self._open = False
-        self.last_heard = 0
+        #: Grows with everything heard; whoever watches for silence compares.
+        self.heard = 0
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
         self._open = True
-        self._owner.link_made(self)
+        self.owner.link_made(self)
 
     def dataReceived(self, data: bytes) -> None:
-        self.last_heard += 1
+        self.heard += 1
         try:
             for frame in self._feed(data):
-                self._owner.frame(self, frame)
+                self.owner.frame(self, frame)
                 if not self._open:
                     return
         except BadFrame as error:
@@ -69,8 +69,4 @@ class Link(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = Failure(ConnectionError("closed"))) -> None:
         self._open = False
-        self._owner.link_lost(self, reason.getErrorMessage())
-
-
-#: Told whether a hello is to be believed: the child it comes from, or None.
-Admission = Callable[[str, str], Any]
+        self.owner.link_lost(self, reason.getErrorMessage())

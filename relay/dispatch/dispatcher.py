@@ -39,7 +39,6 @@ class Child(Protocol):
 
     id: str
     zone: str
-    capacity: Capacity
 
     def send(self, frame: Frame) -> None: ...
     def settle(self) -> None: ...
@@ -85,6 +84,7 @@ class Dispatcher:
         self._lines = {zone.name: _Line(zone) for zone in zones.active()}
         self._marked: list[_Line] = []
         self._children: dict[str, Child] = {}
+        self._capacities: dict[str, Capacity] = {}
         self._running = False
         schedule.due = self.lane_due
         #: Transactions that reused a connection.
@@ -263,8 +263,10 @@ class Dispatcher:
 
     def joined(self, child: Child) -> None:
         """A child said hello."""
+        options = self._zones[child.zone].options
         self._children[child.id] = child
-        self._ledger.join(child.capacity)
+        self._capacities[child.id] = Capacity(child.id, child.zone, options.connections, options.connecting)
+        self._ledger.join(self._capacities[child.id])
         if not self._store.writable():
             child.send(frames.Hold(True))
         if child.zone in self._lines:
@@ -275,7 +277,7 @@ class Dispatcher:
         the rest due again."""
         if self._children.pop(child.id, None) is None:
             return
-        touched = self._ledger.leave(child.capacity)
+        touched = self._ledger.leave(self._capacities.pop(child.id))
         taken = {entry.lease: entry for entry in accepted}
         lost = self._leases.release(child.id)
         blamed = self._blame([lease.work for lease in lost if lease.number not in taken]) if crashed else set()
@@ -309,7 +311,7 @@ class Dispatcher:
             self._more(child, frame)
         elif kind is not frames.Pong:
             connection = self._ledger.get(frame.connection)
-            if connection is None or connection.child is not child.capacity:
+            if connection is None or connection.child.key != child.id:
                 return  # It was given back while the child spoke.
             self._connection_says[kind](self, child, connection)
 
@@ -320,7 +322,7 @@ class Dispatcher:
         self._freed(child.zone, connection.domain)
 
     def _let_go(self, child: Child) -> None:
-        while (connection := self._ledger.may_go(child.capacity)) is not None:
+        while (connection := self._ledger.may_go(self._capacities[child.id])) is not None:
             child.send(frames.Go(connection.number))
 
     def _quiet(self, child: Child, connection: Connection) -> None:

@@ -1,0 +1,82 @@
+"""The master's end of the data channel: who may come in.
+
+A stranger gets a few seconds, one frame, and one of a few places. Its first frame has to be
+a hello of this protocol's version with this start's secret and the id of a child that is
+expected and not yet here; anything else and the line is cut without a word.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from relay.channel.codec import reader_for_master
+from relay.channel.frames import VERSION, Hello
+from relay.channel.link import Link, Owner
+
+_log = Logger()
+
+_STRANGERS = 64
+_DEADLINE = 5.0
+
+#: Gives the owner of a child that said hello, None to refuse it.
+Admit = Callable[[Hello, Link], Owner | None]
+
+
+class Gate(Factory):
+    """Listens for children."""
+
+    noisy = False
+
+    def __init__(self, secret: str, admit: Admit, clock: IReactorTime) -> None:
+        self._secret = secret
+        self._admit = admit
+        self._clock = clock
+        self._strangers: dict[Link, IDelayedCall] = {}
+
+    def buildProtocol(self, addr: IAddress | None) -> Link | None:
+        if len(self._strangers) >= _STRANGERS:
+            _log.warn("channel: too many strangers, one refused")
+            return None
+        return Link(self, reader_for_master())
+
+    def link_made(self, link: Link) -> None:
+        self._strangers[link] = self._clock.callLater(_DEADLINE, self._too_slow, link)
+
+    def _too_slow(self, link: Link) -> None:
+        self._turn_away(link, "said no hello in time")
+
+    def frame(self, link: Link, frame: Any) -> None:
+        if type(frame) is not Hello:
+            return self._turn_away(link, "did not begin with hello")
+        if frame.version != VERSION:
+            return self._turn_away(link, f"speaks version {frame.version}")
+        if not hmac.compare_digest(frame.secret.encode(), self._secret.encode()):
+            return self._turn_away(link, "does not know the secret")
+        self._strangers.pop(link).cancel()
+        owner = self._admit(frame, link)
+        if owner is None:
+            self._strangers[link] = self._clock.callLater(_DEADLINE, self._too_slow, link)
+            return self._turn_away(link, "claims an id that is not expected")
+        link.owner = owner
+        owner.link_made(link)
+        return None
+
+    def _turn_away(self, link: Link, why: str) -> None:
+        _log.warn("channel: a stranger {why}", why=why)
+        link.drop()
+
+    def link_lost(self, link: Link, reason: str) -> None:
+        waiting = self._strangers.pop(link, None)
+        if waiting is not None and waiting.active():
+            waiting.cancel()
+
+    def stop(self) -> None:
+        """Cut off whoever has not said hello."""
+        for link in list(self._strangers):
+            link.drop()

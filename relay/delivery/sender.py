@@ -1,0 +1,224 @@
+"""The child itself: offers in, outcomes out, and no delivery without a live lease.
+
+It decides nothing about what is sent when: the master numbers the connections and says what
+goes on which. Its own duties are three. It writes an acceptance to its journal before it
+reports it. It begins no final dot unless it has heard from the master lately and the
+master can record results. And it never outlives the channel: when that is lost,
+everything is dropped but final dots already sent, whose replies are waited for a moment, so
+that they stand in the journal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from relay.channel import frames
+from relay.channel.briefing import Briefing
+from relay.channel.journal import Acceptance, Journal
+from relay.channel.link import Link
+from relay.delivery.exchangers import Finder
+from relay.delivery.session import Session
+from relay.message.values import Outcome
+from relay.net.dns import Resolver
+
+_log = Logger()
+
+#: How often time-outs are looked at (seconds).
+_SWEEP = 0.25
+#: How long replies to final dots are waited for when the channel is lost (seconds).
+_LAST_REPLIES = 4.0
+#: A master that is silent for this long is gone, whatever TCP says (seconds).
+_ABANDONED = 300.0
+
+
+class Unavailable(Exception):
+    """A body chunk the master can't read now."""
+
+
+class Sender:
+    """Owner of the link and watcher of the sessions."""
+
+    def __init__(self, briefing: Briefing, journal: Journal, reactor: Any) -> None:
+        self._briefing = briefing
+        self._journal = journal
+        self._reactor = reactor
+        self._link: Link | None = None
+        self._sessions: dict[int, Session] = {}
+        self._chunks: dict[tuple[int, int], Deferred[bytes]] = {}
+        self._waiting: list[Session] = []
+        self._lease = 0.0
+        self._held = False
+        self._leaving = False
+        self._last_word = reactor.seconds()
+        self._finder = Finder(Resolver(reactor, briefing.dns), briefing.options)
+        self.exit_code = 0
+
+    # -- the link
+
+    def link_made(self, link: Link) -> None:
+        self._link = link
+        briefing = self._briefing
+        link.send(frames.Hello(frames.VERSION, briefing.secret, briefing.child, briefing.zone, self._pid()))
+        self._reactor.callLater(_SWEEP, self._sweep)
+
+    def _pid(self) -> int:
+        import os
+
+        return os.getpid()
+
+    def frame(self, link: Link, frame: Any) -> None:
+        self._last_word = self._reactor.seconds()
+        kind = type(frame)
+        if kind is frames.Offer:
+            self._offer(frame)
+        elif kind is frames.Settled:
+            self._journal.settled(frame.count)
+        elif kind is frames.Go:
+            if session := self._sessions.get(frame.connection):
+                session.go()
+        elif kind is frames.Close:
+            if session := self._sessions.get(frame.connection):
+                session.release()
+        elif kind is frames.Chunk:
+            self._chunk_came(frame)
+        elif kind is frames.Ping:
+            link.send(frames.Pong(frame.number))
+        elif kind is frames.Hold:
+            self._held = frame.on
+        elif kind is frames.Welcome:
+            self._lease = frame.lease
+        elif kind is frames.Quit:
+            self.leave(0, "asked to")
+        if self._waiting and self.may_end():
+            waiting, self._waiting = self._waiting, []
+            for session in waiting:
+                session.resume()
+
+    def link_lost(self, link: Link, reason: str) -> None:
+        self._link = None
+        self.leave(0, f"the channel is lost: {reason}")
+
+    # -- offers
+
+    def _offer(self, offer: frames.Offer) -> None:
+        session = self._sessions.get(offer.connection)
+        if session is not None and not session.fits(offer):
+            session.release()
+            session = None
+        if session is None:
+            session = self._sessions[offer.connection] = Session(
+                offer.connection,
+                reactor=self._reactor,
+                finder=self._finder,
+                options=self._briefing.options,
+                timeouts=self._briefing.timeouts,
+                hostname=self._briefing.hostname,
+                product=self._briefing.product,
+                watcher=self,
+            )
+        session.deliver(offer)
+
+    # -- what sessions tell
+
+    def answered(self, session: Session) -> None:
+        self._say(frames.Answered(session.number, session.host, session.host_address))
+
+    def quiet(self, session: Session) -> None:
+        self._say(frames.Quiet(session.number))
+
+    def active(self, session: Session) -> None:
+        self._say(frames.Active(session.number))
+
+    def accepted(self, session: Session, offer: frames.Offer, outcome: Outcome) -> None:
+        try:
+            self._journal.write(
+                Acceptance(offer.id, offer.seq, offer.lease, outcome.host, outcome.response[:200])
+            )
+        except OSError as error:
+            _log.error("journal not written: {error}", error=str(error))
+
+    def done(self, session: Session, offer: frames.Offer, outcome: Outcome, kept: bool) -> None:
+        if not kept and self._sessions.get(session.number) is session:
+            del self._sessions[session.number]
+        self._say(frames.Done(session.number, offer.lease, outcome, kept))
+        if self._leaving:
+            self._check_left()
+
+    def closed(self, session: Session) -> None:
+        if self._sessions.get(session.number) is session:
+            del self._sessions[session.number]
+            self._say(frames.Closed(session.number))
+
+    def may_end(self) -> bool:
+        """Whether a final dot may be begun now: the lease is live and results can be kept."""
+        return (
+            self._link is not None
+            and not self._held
+            and self._reactor.seconds() - self._last_word < self._lease
+        )
+
+    def wait_to_end(self, session: Session) -> None:
+        """`session` was told it may not; it is resumed when it may."""
+        self._waiting.append(session)
+
+    def chunk(self, offer: frames.Offer, number: int) -> Deferred[bytes]:
+        """A body chunk from the master. Fails with Unavailable."""
+        came: Deferred[bytes] = Deferred(lambda _: self._chunks.pop((offer.lease, number), None))
+        self._chunks[offer.lease, number] = came
+        self._say(frames.More(offer.lease, number))
+        return came
+
+    def _chunk_came(self, chunk: frames.Chunk) -> None:
+        came = self._chunks.pop((chunk.lease, chunk.chunk), None)
+        if came is None:
+            return
+        if chunk.data is None:
+            came.errback(Unavailable("the stored body can't be read"))
+        else:
+            came.callback(chunk.data)
+
+    def _say(self, frame: frames.Frame) -> None:
+        if self._link is not None:
+            self._link.send(frame)
+
+    # -- time and the end
+
+    def _sweep(self) -> None:
+        now = self._reactor.seconds()
+        for session in list(self._sessions.values()):
+            session.sweep(now)
+        if now - self._last_word > _ABANDONED:
+            self.leave(1, "the master is silent")
+        self._reactor.callLater(_SWEEP, self._sweep)
+
+    def leave(self, code: int, why: str) -> None:
+        """Drop everything but final dots already sent; stop when those are answered."""
+        if self._leaving:
+            self._check_left()
+            return
+        self._leaving = True
+        self.exit_code = code
+        _log.info("leaving: {why}", why=why)
+        for session in list(self._sessions.values()):
+            session.abort()
+        self._reactor.callLater(_LAST_REPLIES, self._stop)
+        self._check_left()
+
+    def _check_left(self) -> None:
+        if not any(session.in_dot for session in self._sessions.values()):
+            self._stop()
+
+    def _stop(self) -> None:
+        """Outcomes already said still leave: the link is closed, not cut."""
+        if self._link is not None:
+            self._link.finish()
+            self._link = None
+        self._reactor.callLater(0, _quietly, self._reactor)
+
+
+def _quietly(reactor: Any) -> None:
+    if reactor.running:
+        reactor.stop()
