@@ -1,0 +1,30 @@
+"""Recipients that are places within our own network, which no client may reach by mail."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from relay.message.address import Address
+
+
+def is_local(address: Address) -> bool:
+    """Whether the domain is localhost or an IP address that isn't of the public Internet.
+
+    What a name resolves to is not asked here; delivery looks at that once more.
+    """
+    domain = address.domain
+    if domain == "localhost" or domain.endswith((".localhost", "localhost.localdomain")):
+        return True
+    if domain[0] == "[":
+        literal = domain[1:-1].removeprefix("IPv6:")
+    elif domain[-1].isdigit():
+        literal = domain
+    else:
+        return False
+    try:
+        ip = ipaddress.ip_address(literal)
+    except ValueError:
+        return False
+    mapped = getattr(ip, "ipv4_mapped", None)
+    ip = ip if mapped is None else mapped
+    return not ip.is_global or ip.is_multicast

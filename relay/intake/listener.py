@@ -1,0 +1,134 @@
+"""SMTP listeners: who may connect, how many at once, how long, and how it all ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.task import LoopingCall
+
+from relay.config.schema import Listener
+from relay.intake.door import Intake
+from relay.intake.session import SHUTDOWN, ListenerProtocol
+from relay.smtp.reply import Reply, reply
+
+#: How often the sessions' times are looked at (seconds): the precision of all time-outs.
+SWEEP = 1.0
+
+TOO_MANY_CONNECTIONS = reply(421, "4.7.0 Too many connections, try again later")
+
+#: Told one word per happening: connected, turned_away, disconnected, accepted, refused,
+#: failed, abandoned, timeout.
+Observe = Callable[[str], None]
+
+
+class TurnedAway(Protocol):
+    """A client too many, or too late."""
+
+    def __init__(self, reason: Reply) -> None:
+        self._reason = reason
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self._reason.encode())
+        self.transport.loseConnection()
+
+
+class ListenerFactory(ServerFactory):
+    """One listener and its sessions.
+
+    Attributes:
+        now: the time of the last sweep, in the clock's seconds.
+        stopping: `stop` was called.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        config: Listener,
+        name: str,
+        hostname: str,
+        intake: Intake,
+        clock: IReactorTime,
+        observe: Observe = lambda happening: None,
+    ) -> None:
+        """`name` is the listener's in the configuration.
+
+        Raises:
+            ValueError: `allow_networks` has something that is no network.
+        """
+        self.config = config
+        self.name = name
+        self.hostname = hostname
+        self.intake = intake
+        self.observe = observe
+        self.stopping = False
+        self.now = clock.seconds()
+        self._networks = [ip_network(text, strict=False) for text in config.allow_networks]
+        self._sessions: set[ListenerProtocol] = set()
+        self._clock = clock
+        self._sweeper = LoopingCall(self._sweep)
+        self._sweeper.clock = clock
+        self._stopped: list[Deferred[None]] = []
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        if self.stopping or len(self._sessions) >= self.config.max_connections:
+            self.observe("turned_away")
+            return TurnedAway(SHUTDOWN if self.stopping else TOO_MANY_CONNECTIONS)
+        return ListenerProtocol(self)
+
+    def stop(self) -> Deferred[None]:
+        """Take no further message, tell every client, and fire once the last one is gone.
+
+        A message whose text is under way gets its verdict first. Cancelling the Deferred
+        cuts off whoever is left.
+        """
+        self.stopping = True
+        stopped: Deferred[None] = Deferred(self._cut_off)
+        self._stopped.append(stopped)
+        for session in list(self._sessions):
+            session.shut_down()
+        self._settle()
+        return stopped
+
+    def allows(self, client: IPv4Address | IPv6Address) -> bool:
+        """Whether `client` may send mail to anywhere: we are no open relay."""
+        return any(client in network for network in self._networks)
+
+    def joined(self, session: ListenerProtocol) -> None:
+        """A session has begun."""
+        self._sessions.add(session)
+        self.observe("connected")
+        if not self._sweeper.running:
+            self.now = self._clock.seconds()
+            self._sweeper.start(SWEEP, now=False)
+
+    def left(self, session: ListenerProtocol) -> None:
+        """Its connection is gone."""
+        self._sessions.discard(session)
+        self.observe("disconnected")
+        self._settle()
+
+    def _sweep(self) -> None:
+        self.now = self._clock.seconds()
+        for session in list(self._sessions):
+            session.look_at(self.now)
+        if not self._sessions and self._sweeper.running:
+            self._sweeper.stop()
+
+    def _cut_off(self, stopped: Deferred[None]) -> None:
+        for session in list(self._sessions):
+            session.abort()
+
+    def _settle(self) -> None:
+        if self.stopping and not self._sessions:
+            if self._sweeper.running:
+                self._sweeper.stop()
+            waiting, self._stopped = self._stopped, []
+            for stopped in waiting:
+                if not stopped.called:  # it may have been cancelled
+                    stopped.callback(None)

@@ -1,0 +1,310 @@
+"""One SMTP client: the thin edge between its connection, the sans-io server and the intake.
+
+All waiting is bounded: by back-pressure (the spool is behind, the input waits for an answer,
+or the client doesn't read its replies), and by the listener's sweep, which looks at the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.intake.destination import is_local
+from relay.intake.door import Refused, Submission
+from relay.message.values import Message, Origin
+from relay.smtp import words
+from relay.smtp.events import Closing, DataBegun, DataEnded, Event, MailGiven, RcptGiven, Reset, Text
+from relay.smtp.reply import Reply, reply
+from relay.smtp.server import Server
+from relay.smtp.states import State
+
+if TYPE_CHECKING:
+    from relay.intake.listener import ListenerFactory
+
+#: How long a session that is over may take to read its last reply (seconds).
+LINGER = 10.0
+
+SHUTDOWN = reply(421, "4.3.2 Server shutdown in progress")
+TIMEOUT = reply(421, "4.4.2 Timeout - closing connection")
+RELAYING_DENIED = reply(550, "5.7.1 Relaying denied")
+LOCAL_DESTINATION = reply(550, "5.1.2 Mail to local addresses is not accepted")
+LOCAL_ERROR = reply(451, "4.3.0 Local error in processing")
+
+
+@implementer(IPushProducer, IHalfCloseableProtocol)
+class ListenerProtocol(Protocol):
+    """One client."""
+
+    _log = Logger()
+    factory: ListenerFactory
+    transport: Any
+
+    def __init__(self, factory: ListenerFactory) -> None:
+        self.factory = factory
+        self.server: Server
+        self._client = ""
+        self._allowed = False
+        self._submission: Submission | None = None
+        self._begun: DataBegun | None = None
+        self._since = self._text_since = 0.0
+        self._running = False
+        self._lost = False
+        self._over = False  # Closing was seen, or we hung up
+        self._half_closed = False
+        # Reasons not to read, and whether we do.
+        self._clogged = False
+        self._behind = False
+        self._deaf = False
+
+    # -- Twisted calls
+
+    def connectionMade(self) -> None:
+        transport = self.transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        client = _client_of(transport.getPeer())
+        self._client = str(client)
+        self._allowed = self.factory.allows(client)
+        self.server = Server(self.factory.hostname, self._client, self.factory.config)
+        transport.registerProducer(self, True)
+        self.factory.joined(self)
+        self._since = self.factory.now
+        self.server.greeting()
+        self._run()
+
+    def dataReceived(self, data: bytes) -> None:
+        server = self.server
+        if server.state is State.TEXT:
+            self._since = self.factory.now
+        server.receive(data)
+        self._run()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more; it may still want to hear what its last message came to."""
+        self._half_closed = True
+        self._run()
+
+    def writeConnectionLost(self) -> None:
+        """We never half-close ourselves."""
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self._lost = self._over = True
+        self._abandon()
+        self.factory.left(self)
+
+    def pauseProducing(self) -> None:
+        """The client doesn't read its replies: hear no more of it until it does."""
+        self._clogged = True
+
+    def resumeProducing(self) -> None:
+        self._clogged = False
+        self._run()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; connectionLost follows."""
+
+    # -- what the factory calls
+
+    def look_at(self, now: float) -> None:
+        """End the session when the client takes too long. Time that we take doesn't count."""
+        if self._over:
+            if now - self._since > LINGER:
+                self.transport.abortConnection()
+            return
+        if self.server.waiting or self._behind:
+            self._since = now
+            return
+        config = self.factory.config
+        late = now - self._since > config.timeout
+        if self._submission is not None and now - self._text_since > config.data_timeout:
+            late = True
+        if late:
+            self.factory.observe("timeout")
+            self._hang_up(TIMEOUT)
+
+    def shut_down(self) -> None:
+        """End the session, after the verdict if a message is on its way."""
+        if not self._over and self._submission is None and not self.server.waiting:
+            self._hang_up(SHUTDOWN)
+
+    def abort(self) -> None:
+        """End it at once."""
+        self.transport.abortConnection()
+
+    # -- the conversation
+
+    def _run(self) -> None:
+        """Obey all events there are, then send the replies to them in one write."""
+        if self._running or self._over:
+            return
+        self._running = True
+        server = self.server
+        while not (self._clogged or self._behind or self._over):
+            event = server.next_event()
+            if event is not None:
+                _OBEY[event.__class__](self, event)
+            elif not self._send():
+                break
+        else:
+            if not self._clogged:
+                self._send()
+        self._running = False
+        if self._over:
+            return
+        if self._half_closed and not server.waiting and not self._behind:
+            self._close()
+            return
+        deaf = self._clogged or self._behind or server.full
+        if deaf is not self._deaf:
+            self._deaf = deaf
+            if deaf:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    def _send(self) -> bool:
+        output = self.server.output()
+        if not output:
+            return False
+        # Only what gets a reply shows that the client gets on, a byte now and then doesn't.
+        self._since = self.factory.now
+        self.transport.write(output)
+        return True
+
+    def _hang_up(self, reason: Reply) -> None:
+        self.server.close(reason)
+        self._closing()
+
+    def _closing(self, event: Event | None = None) -> None:
+        output = self.server.output()
+        if output:
+            self.transport.write(output)
+        self._close()
+
+    def _close(self) -> None:
+        self._over = True
+        self._since = self.factory.now
+        self._abandon()
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def _abandon(self) -> None:
+        submission, self._submission = self._submission, None
+        if submission is not None:
+            submission.abandon()
+            self.factory.observe("abandoned")
+
+    # -- events
+
+    def _mail(self, event: MailGiven) -> None:
+        self.server.answer(SHUTDOWN if self.factory.stopping else words.ACCEPTED)
+
+    def _rcpt(self, event: RcptGiven) -> None:
+        if not self._allowed:
+            self.server.answer(RELAYING_DENIED)
+        elif is_local(event.address):
+            self.server.answer(LOCAL_DESTINATION)
+        else:
+            self.server.answer(words.RECIPIENT_ACCEPTED)
+
+    def _data(self, event: DataBegun) -> None:
+        factory, server = self.factory, self.server
+        config = factory.config
+        origin = Origin(factory.name, self._client, server.helo, "ESMTP" if server.extended else "SMTP")
+        try:
+            self._submission = factory.intake.open(
+                origin, routing_headers=config.allow_routing_headers, max_header=config.max_header
+            )
+        except Refused as refused:
+            factory.observe("refused")
+            server.answer(refused.reply)
+            return
+        except Exception:
+            self._log.failure(
+                "{listener}: no submission for {client}", listener=factory.name, client=self._client
+            )
+            factory.observe("failed")
+            server.answer(LOCAL_ERROR)
+            return
+        self._begun = event
+        self._text_since = factory.now
+        server.answer(words.GO_AHEAD)
+
+    def _text(self, event: Text) -> None:
+        submission = self._submission
+        assert submission is not None
+        submission.write(event.data)
+        wait = submission.wait()
+        if wait is not None:
+            self._behind = True
+            wait.addBoth(self._caught_up)
+
+    def _caught_up(self, result: object) -> None:
+        # Why it wasn't spooled, if it wasn't, is told by finish().
+        self._behind = False
+        self._run()
+
+    def _data_ended(self, event: DataEnded) -> None:
+        submission, begun = self._submission, self._begun
+        assert submission is not None and begun is not None
+        self._submission = self._begun = None
+        if event.problem is not None:
+            submission.abandon()
+            self.factory.observe("refused")
+            self._verdict(event.problem)
+            return
+        sender = "" if begun.sender is None else begun.sender.text
+        recipients = [address.text for address in begun.recipients]
+        submission.finish(sender, recipients).addCallbacks(self._queued, self._refused)
+
+    def _queued(self, message: Message) -> None:
+        self.factory.observe("accepted")
+        self._verdict(reply(250, f"2.0.0 Message queued as {message.id}"))
+
+    def _refused(self, failure: Failure) -> None:
+        if isinstance(failure.value, Refused):
+            self.factory.observe("refused")
+            self._verdict(failure.value.reply)
+            return
+        self._log.failure(
+            "{listener}: message of {client} failed", failure, listener=self.factory.name, client=self._client
+        )
+        self.factory.observe("failed")
+        self._verdict(LOCAL_ERROR)
+
+    def _verdict(self, answer: Reply) -> None:
+        """Say what the message came to, if there is still somebody to hear it."""
+        if self._lost:
+            return
+        self.server.answer(answer)
+        if self.factory.stopping:
+            self.server.close(SHUTDOWN)
+        self._run()
+
+    def _reset(self, event: Reset) -> None:
+        """Nothing is begun before DATA, so there is nothing to forget."""
+
+
+_OBEY: dict[type, Callable[[ListenerProtocol, Any], None]] = {
+    MailGiven: ListenerProtocol._mail,
+    RcptGiven: ListenerProtocol._rcpt,
+    DataBegun: ListenerProtocol._data,
+    Text: ListenerProtocol._text,
+    DataEnded: ListenerProtocol._data_ended,
+    Reset: ListenerProtocol._reset,
+    Closing: ListenerProtocol._closing,
+}
+
+
+def _client_of(peer: object) -> IPv4Address | IPv6Address:
+    """The client's address; one that comes over a UNIX socket is on this machine."""
+    client = ip_address(getattr(peer, "host", "127.0.0.1"))
+    mapped = client.ipv4_mapped if isinstance(client, IPv6Address) else None
+    return client if mapped is None else mapped

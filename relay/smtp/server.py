@@ -1,0 +1,381 @@
+"""The server's side of an SMTP conversation, without a socket (RFC 5321).
+
+Bytes go in by `receive`, events come out of `next_event`, and what is to be sent out of
+`output`. Some events ask a question: until it is answered nothing further is read, so the
+replies keep the order of the commands however long a check takes (RFC 2920 3.2). What the
+client has sent meanwhile waits in a buffer, and `full` says when to stop reading the socket.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from relay.config.schema import Listener
+from relay.message.address import Address
+from relay.smtp import grammar, words
+from relay.smtp.body import Body
+from relay.smtp.events import (
+    Closing,
+    DataBegun,
+    DataEnded,
+    Event,
+    MailGiven,
+    Question,
+    RcptGiven,
+    Reset,
+    Text,
+)
+from relay.smtp.grammar import Malformed
+from relay.smtp.reply import Reply
+from relay.smtp.states import OPEN, TABLE, VERBS, State, Verb
+
+#: Longest command line in bytes, without CRLF (RFC 5321 4.5.3.1.4 asks for 510).
+MAX_LINE = 4096
+#: Input that may wait in the buffer before `full` asks for a pause (bytes).
+MAX_INPUT = 64 * 1024
+#: Output that may wait before further commands do (bytes).
+MAX_OUTPUT = 16 * 1024
+#: Longest text of a reply line (RFC 5321 4.5.3.1.5: 512 with code and CRLF).
+MAX_REPLY_TEXT = 500
+#: The session ends at this many lines that are no command.
+MAX_UNKNOWN = 10
+
+_COMPLETE = DataEnded(None)
+_RESET = Reset()
+_CLOSING = Closing()
+
+
+class Server:
+    """One session.
+
+    Attributes:
+        state: where it stands.
+        helo: what the client calls itself, "" before HELO or EHLO.
+        extended: it said EHLO.
+        waiting: an event waits for its answer.
+    """
+
+    __slots__ = (
+        "_at",
+        "_body",
+        "_buffer",
+        "_client",
+        "_events",
+        "_hostname",
+        "_limits",
+        "_next",
+        "_output",
+        "_question",
+        "_recipients",
+        "_sender",
+        "_skipping",
+        "_unknown",
+        "extended",
+        "helo",
+        "state",
+        "waiting",
+    )
+
+    def __init__(self, hostname: str, client: str, limits: Listener) -> None:
+        """`client` is the peer's address as the reply to EHLO shows it."""
+        self.state = State.NEW
+        self.helo = ""
+        self.extended = False
+        self.waiting = False
+        self._hostname = hostname
+        self._client = client
+        self._limits = limits
+        self._buffer = b""
+        self._at = 0
+        self._skipping = False
+        self._output = b""
+        self._events: deque[Event] = deque()
+        self._question: Question = _COMPLETE
+        self._next = State.NEW
+        self._sender: Address | None = None
+        self._recipients: dict[str, Address] = {}
+        self._body = Body()
+        self._unknown = 0
+
+    # -- what the transport calls
+
+    def greeting(self) -> None:
+        """Say 220."""
+        self._say(words.greeting(self._hostname))
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the client; ask for `next_event` then, until there is none."""
+        if self._at < len(self._buffer):
+            data = self._buffer[self._at :] + data
+        self._buffer = data
+        self._at = 0
+
+    def next_event(self) -> Event | None:
+        """What the client wants; None when more input, an answer, or a call of `output` is needed."""
+        while not self._events:
+            if self.waiting or len(self._output) >= MAX_OUTPUT or not self._step():
+                return None
+        return self._events.popleft()
+
+    def answer(self, reply: Reply) -> None:
+        """Reply to the event that waits. 421 ends the session (RFC 5321 3.8).
+
+        An answer that comes after the end of the session is too late and says nothing.
+        """
+        if not self.waiting:
+            return
+        self.waiting = False
+        question = self._question
+        if reply.code == 421:
+            self.close(reply)
+        elif question.__class__ is DataEnded:
+            self._forget()
+            self._say(reply)
+        elif reply.code >= 400:
+            self._refuse(reply, question.__class__ is DataBegun)
+        else:
+            self._say(reply)
+            self.state = self._next
+            if isinstance(question, RcptGiven):
+                # Given twice, in whatever case: one delivery, and the later spelling counts.
+                self._recipients[question.address.text.lower()] = question.address
+            elif isinstance(question, MailGiven):
+                self._sender = question.sender
+            else:
+                self._body = Body(self._limits.max_size, self._limits.bare_newlines)
+
+    def close(self, reply: Reply) -> None:
+        """End the session with `reply`, whatever its state; `Closing` follows."""
+        if self.state is not State.CLOSED:
+            self._say(reply)
+            self.state = State.CLOSED
+            self.waiting = False
+            self._events.append(_CLOSING)
+
+    def output(self) -> bytes:
+        """What is to be sent to the client; it is sent once."""
+        output, self._output = self._output, b""
+        return output
+
+    @property
+    def full(self) -> bool:
+        """More input waits than should: read no more until some events have been answered."""
+        return len(self._buffer) - self._at >= MAX_INPUT
+
+    # -- reading
+
+    def _step(self) -> bool:
+        """Read one command or what there is of the text. False: it needs more input."""
+        if self.state is State.TEXT:
+            return self._read_text()
+        if self.state is State.CLOSED:
+            self._buffer = b""
+            self._at = 0
+            return False
+        buffer, at = self._buffer, self._at
+        if self._skipping:
+            return self._skip()
+        end = buffer.find(b"\n", at)
+        if at < end <= at + MAX_LINE + 1 and buffer[end - 1] == 13:
+            self._at = end + 1
+            self._obey(buffer[at : end - 1])
+            return True
+        return self._misread(end)
+
+    def _misread(self, end: int) -> bool:
+        """The line that goes on to the LF at `end`, or isn't complete (-1), can be no command.
+
+        One refusal, and all up to the next CRLF is dropped: nothing that another server might
+        take for a second command is ever obeyed. Decided so that the split of the bytes over
+        packets makes no difference.
+        """
+        buffer, at = self._buffer, self._at
+        length = (len(buffer) if end < 0 else end) - at
+        if buffer.find(b"\0", at, at + min(length, MAX_LINE + 1)) >= 0:
+            refusal = words.CONTROL
+        elif length > MAX_LINE + 1:
+            refusal = words.LINE_TOO_LONG
+        elif end >= 0:
+            refusal = words.CONTROL
+        else:
+            return False
+        self._skipping = True
+        self._unrecognized(refusal)
+        return True
+
+    def _skip(self) -> bool:
+        end = self._buffer.find(b"\r\n", self._at)
+        if end < 0:
+            # A CR at the end may be half of the CRLF.
+            self._buffer = b"\r" if self._buffer.endswith(b"\r") else b""
+            self._at = 0
+            return False
+        self._at = end + 2
+        self._skipping = False
+        return True
+
+    def _read_text(self) -> bool:
+        data = self._buffer[self._at :] if self._at else self._buffer
+        if not data:
+            return False
+        body = self._body
+        text = body.feed(data)
+        self._buffer = body.rest
+        self._at = 0
+        if text:
+            self._events.append(Text(text))
+        if body.over:
+            problem = body.problem
+            self._ask(_COMPLETE if problem is None else DataEnded(problem), Verb.DOT)
+        return True
+
+    # -- commands
+
+    def _obey(self, line: bytes) -> None:
+        try:
+            command = grammar.split(line)
+        except Malformed:
+            return self._unrecognized(words.CONTROL)
+        verb = VERBS.get(command.verb)
+        if verb is None:
+            if grammar.is_http(command):
+                return self.close(words.HTTP)
+            return self._unrecognized(words.UNKNOWN)
+        cell = TABLE[self.state][verb]
+        if isinstance(cell, Reply):
+            return self._refuse(cell, verb is Verb.DATA)
+        match verb:
+            case Verb.MAIL:
+                self._mail(command.argument)
+            case Verb.RCPT:
+                self._rcpt(command.argument)
+            case Verb.DATA:
+                self._data(command.argument)
+            case Verb.HELO | Verb.EHLO:
+                self._hello(command.argument, verb is Verb.EHLO)
+            case Verb.RSET:
+                self._reset(command.argument)
+            case Verb.QUIT:
+                self.close(words.BYE)
+            case Verb.NOOP:
+                self._say(words.OK)
+            case Verb.VRFY:
+                self._say(words.VRFY)
+            case Verb.HELP:
+                self._say(words.HELP)
+
+    def _unrecognized(self, refusal: Reply) -> None:
+        self._unknown += 1
+        if self._unknown >= MAX_UNKNOWN:
+            self.close(words.TOO_MANY_UNKNOWN)
+        else:
+            self._say(refusal)
+
+    def _refuse(self, refusal: Reply, data: bool) -> None:
+        """Say no. Bytes behind a refused DATA are a text sent too early, never commands."""
+        self._say(refusal)
+        if data and self._at < len(self._buffer):
+            self.close(words.TEXT_TOO_EARLY)
+
+    def _hello(self, argument: str, extended: bool) -> None:
+        if not grammar.is_helo_name(argument):
+            return self._say(words.EHLO_SYNTAX if extended else words.HELO_SYNTAX)
+        if self.state in OPEN:
+            self._events.append(_RESET)
+        self._forget()
+        self.helo = argument
+        self.extended = extended
+        if extended:
+            self._say(words.extended_hello(self._hostname, self._client, self._limits.max_size))
+        else:
+            self._say(words.hello(self._hostname, self._client))
+
+    def _mail(self, argument: str) -> None:
+        if not argument.isascii():
+            return self._say(words.NOT_ASCII)
+        try:
+            sender, rest = grammar.mailbox(argument, "FROM:<")
+        except Malformed:
+            return self._say(words.BAD_SENDER)
+        if not rest:
+            return self._ask(MailGiven(sender, None, False), Verb.MAIL)
+        try:
+            given = grammar.parameters(rest)
+        except Malformed:
+            return self._say(words.BAD_PARAMETER)
+        size = None
+        if "SIZE" in given:
+            try:
+                size = grammar.size(given.pop("SIZE"))
+            except Malformed:
+                return self._say(words.BAD_SIZE)
+        body = given.pop("BODY", "7BIT").upper()
+        if body not in ("7BIT", "8BITMIME"):
+            return self._say(words.BAD_BODY)
+        if given:
+            return self._say(words.UNKNOWN_PARAMETER)
+        if size is not None and 0 < self._limits.max_size < size:
+            return self._say(words.declared_too_big(self._limits.max_size))
+        self._ask(MailGiven(sender, size, body == "8BITMIME"), Verb.MAIL)
+
+    def _rcpt(self, argument: str) -> None:
+        if not argument.isascii():
+            return self._say(words.NOT_ASCII)
+        try:
+            address, rest = grammar.mailbox(argument, "TO:<")
+        except Malformed:
+            address = None
+        if address is None:
+            return self._say(words.BAD_RECIPIENT)
+        if rest:
+            try:
+                grammar.parameters(rest)
+            except Malformed:
+                return self._say(words.BAD_PARAMETER)
+            return self._say(words.UNKNOWN_PARAMETER)
+        known = self._recipients
+        if len(known) >= self._limits.max_recipients and address.text.lower() not in known:
+            return self._say(words.TOO_MANY_RECIPIENTS)
+        self._ask(RcptGiven(address), Verb.RCPT)
+
+    def _data(self, argument: str) -> None:
+        if argument:
+            return self._refuse(words.NO_ARGUMENT, True)
+        self._ask(DataBegun(self._sender, tuple(self._recipients.values())), Verb.DATA)
+
+    def _reset(self, argument: str) -> None:
+        if argument:
+            return self._say(words.NO_ARGUMENT)
+        if self.state in OPEN:
+            self._events.append(_RESET)
+            self._forget()
+        self._say(words.FLUSHED)
+
+    # -- the ends of it all
+
+    def _ask(self, question: Question, verb: Verb) -> None:
+        self.waiting = True
+        self._question = question
+        following = TABLE[self.state][verb]
+        assert isinstance(following, State)
+        self._next = following
+        self._events.append(question)
+
+    def _forget(self) -> None:
+        """No transaction is open any more (RFC 5321 4.1.1.5)."""
+        self.state = State.READY
+        self._sender = None
+        self._recipients = {}
+
+    def _say(self, reply: Reply) -> None:
+        for line in reply.lines:
+            if len(line) > MAX_REPLY_TEXT or not (line.isascii() and line.isprintable()):
+                reply = Reply(reply.code, tuple(map(_clean, reply.lines)))
+                break
+        self._output += reply.encode()
+
+
+def _clean(line: str) -> str:
+    """Reply text from somewhere else, fit to be sent: one line, bounded, printable ASCII."""
+    text = line[:MAX_REPLY_TEXT].encode("ascii", "replace").decode("ascii")
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
