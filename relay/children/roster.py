@@ -87,6 +87,11 @@ class Roster:
         self._beats = 0
         self._last_beat = 0.0
 
+    @property
+    def epoch(self) -> int:
+        """The number of this start, the first part of every child's id."""
+        return self._welcome.epoch
+
     # -- life
 
     def start(self, zones: Sequence[tuple[str, int]]) -> None:

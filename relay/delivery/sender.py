@@ -10,6 +10,7 @@ that they stand in the journal.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,7 +20,7 @@ from relay.channel import frames
 from relay.channel.briefing import Briefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
-from relay.delivery.exchangers import Finder
+from relay.delivery.exchangers import Host, find
 from relay.delivery.session import Session
 from relay.message.values import Outcome
 from relay.net.dns import Resolver
@@ -48,12 +49,12 @@ class Sender:
         self._link: Link | None = None
         self._sessions: dict[int, Session] = {}
         self._chunks: dict[tuple[int, int], Deferred[bytes]] = {}
-        self._waiting: list[Session] = []
+        self._refused_end = False
         self._lease = 0.0
         self._held = False
         self._leaving = False
         self._last_word = reactor.seconds()
-        self._finder = Finder(Resolver(reactor, briefing.dns), briefing.options)
+        self._resolver = Resolver(reactor, briefing.dns)
         self.exit_code = 0
 
     # -- the link
@@ -61,13 +62,8 @@ class Sender:
     def link_made(self, link: Link) -> None:
         self._link = link
         briefing = self._briefing
-        link.send(frames.Hello(frames.VERSION, briefing.secret, briefing.child, briefing.zone, self._pid()))
+        link.send(frames.Hello(frames.VERSION, briefing.secret, briefing.child, briefing.zone, os.getpid()))
         self._reactor.callLater(_SWEEP, self._sweep)
-
-    def _pid(self) -> int:
-        import os
-
-        return os.getpid()
 
     def frame(self, link: Link, frame: Any) -> None:
         self._last_word = self._reactor.seconds()
@@ -92,9 +88,9 @@ class Sender:
             self._lease = frame.lease
         elif kind is frames.Quit:
             self.leave(0, "asked to")
-        if self._waiting and self.may_end():
-            waiting, self._waiting = self._waiting, []
-            for session in waiting:
+        if self._refused_end and self.may_end():
+            self._refused_end = False
+            for session in list(self._sessions.values()):
                 session.resume()
 
     def link_lost(self, link: Link, reason: str) -> None:
@@ -112,19 +108,28 @@ class Sender:
             session = self._sessions[offer.connection] = Session(
                 offer.connection,
                 reactor=self._reactor,
-                finder=self._finder,
-                options=self._briefing.options,
+                hosts=self._hosts,
                 timeouts=self._briefing.timeouts,
-                hostname=self._briefing.hostname,
-                product=self._briefing.product,
+                port=self._briefing.options.port,
                 watcher=self,
+                reuse=self._briefing.options.reuse,
+                idle=self._briefing.options.idle,
+                product=self._briefing.product,
+                serves=self._serves,
             )
         session.deliver(offer)
+
+    async def _hosts(self, offer: frames.Offer) -> list[Host]:
+        return await find(self._resolver, offer.domain, self._briefing.options)
+
+    def _serves(self, domain: str, host: Host) -> bool:
+        """A fixed next hop takes mail for every domain."""
+        return bool(self._briefing.options.host)
 
     # -- what sessions tell
 
     def answered(self, session: Session) -> None:
-        self._say(frames.Answered(session.number, session.host, session.host_address))
+        self._say(frames.Answered(session.number, session.host.name, session.host.address))
 
     def quiet(self, session: Session) -> None:
         self._say(frames.Quiet(session.number))
@@ -151,18 +156,16 @@ class Sender:
         if self._sessions.get(session.number) is session:
             del self._sessions[session.number]
             self._say(frames.Closed(session.number))
+        if self._leaving:
+            self._check_left()
 
     def may_end(self) -> bool:
-        """Whether a final dot may be begun now: the lease is live and results can be kept."""
-        return (
-            self._link is not None
-            and not self._held
-            and self._reactor.seconds() - self._last_word < self._lease
-        )
-
-    def wait_to_end(self, session: Session) -> None:
-        """`session` was told it may not; it is resumed when it may."""
-        self._waiting.append(session)
+        """Whether a final dot may be begun now: the lease is live and results can be kept.
+        Sessions that were told it may not are resumed when it may."""
+        live = self._reactor.seconds() - self._last_word < self._lease
+        may = self._link is not None and not self._held and live
+        self._refused_end |= not may
+        return may
 
     def chunk(self, offer: frames.Offer, number: int) -> Deferred[bytes]:
         """A body chunk from the master. Fails with Unavailable."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -272,11 +272,15 @@ class Dispatcher:
         if child.zone in self._lines:
             self._mark(self._lines[child.zone])
 
-    def gone(self, child: Child, accepted: Sequence[Acceptance], crashed: bool) -> None:
+    def settle_from_journal(self, work: Work, entry: Acceptance) -> Deferred[None]:
+        """A peer took this delivery, says a journal; nobody reported it."""
+        return self._results.record(work, _from_journal(entry))
+
+    def gone(self, child: Child, accepted: Sequence[Acceptance], crashed: bool) -> Deferred[None]:
         """A child is surely gone and its journal was read: settle what peers took, and make
-        the rest due again."""
+        the rest due again. Fires when every outcome the child ever reported is on disk."""
         if self._children.pop(child.id, None) is None:
-            return
+            return succeed(None)
         touched = self._ledger.leave(self._capacities.pop(child.id))
         taken = {entry.lease: entry for entry in accepted}
         lost = self._leases.release(child.id)
@@ -293,6 +297,7 @@ class Dispatcher:
                 self._schedule.give_back(lease.work)
         for zone, domain in touched:
             self._freed(zone, domain)
+        return self._store.barrier()
 
     def _blame(self, works: list[Work]) -> set[Work]:
         """Whom a crash is put down to: a suspect that was in flight, else all that were."""

@@ -9,8 +9,10 @@ written its lines are counted and dropped.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 from twisted.internet.interfaces import IReactorTime
@@ -24,8 +26,8 @@ _FULL = 64 * 1024
 class MailLog:
     """Lines are gathered and written at most a tenth of a second later."""
 
-    def __init__(self, file: BinaryIO, clock: IReactorTime, now: Callable[[], int]) -> None:
-        """`file` is unbuffered or flushed by the caller's choice; `now` gives ms since the epoch."""
+    def __init__(self, clock: IReactorTime, now: Callable[[], int], file: BinaryIO | None = None) -> None:
+        """`now` gives ms since the epoch."""
         self._file = file
         self._clock = clock
         self._now = now
@@ -36,6 +38,15 @@ class MailLog:
         self._stamp = ""
         #: Lines lost because the log could not be written.
         self.lost = 0
+
+    def open(self, path: str, beside: Path) -> None:
+        """Where lines go from now on: the file `path`, appended to; "-" is standard output;
+        "" is standard output too, or `beside`/mail.log where that leads nowhere, as in a
+        daemon. Raises OSError."""
+        if path == "-" or (not path and _leads_somewhere()):
+            self._file = open(1, "ab", buffering=0, closefd=False)
+        else:
+            self._file = open(path or beside / "mail.log", "ab", buffering=0)
 
     def write(self, step: str, name: str, **fields: object) -> None:
         """One step of the message or delivery called `name`."""
@@ -66,10 +77,18 @@ class MailLog:
             return
         lines, self._lines, self._size = self._lines, [], 0
         try:
-            self._file.write(("\n".join(lines) + "\n").encode())
-            self._file.flush()
-        except (OSError, ValueError):
+            if self._file is None or self._file.write(("\n".join(lines) + "\n").encode()) is None:
+                self.lost += len(lines)
+        except OSError:
             self.lost += len(lines)
+
+
+def _leads_somewhere() -> bool:
+    """Whether standard output is more than the null device."""
+    try:
+        return os.fstat(1).st_rdev != os.stat(os.devnull).st_rdev
+    except OSError:
+        return False
 
 
 def quoted(value: object) -> str:

@@ -82,6 +82,9 @@ class Store(Protocol):
     def held(self, after: str, limit: int) -> list[Delivery]:
         """Deliveries put aside, in order of their name, after `id.seq`."""
 
+    def barrier(self) -> Deferred[None]:
+        """Fires when every change made before it is on stable storage."""
+
     def message(self, queue_id: str) -> Message | None:
         """The record of a message, or None. Raises Unreadable."""
 

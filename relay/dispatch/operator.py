@@ -1,0 +1,92 @@
+"""What an operator may do to deliveries by hand: delete them, send them now.
+
+What a child holds at that moment is left alone: its outcome comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec.structs
+from twisted.internet.defer import Deferred, gatherResults
+
+from relay.logs.maillog import MailLog
+from relay.message.values import Delivery, Message
+from relay.queue.leases import Leases
+from relay.queue.schedule import Schedule, Work
+from relay.queue.store import Store
+
+_PAGE = 500
+
+
+class LeaseInfo(NamedTuple):
+    """Who holds a delivery, and since when (ms since the epoch)."""
+
+    zone: str
+    child: str
+    since: int
+
+
+class Operator:
+    """Acts on the deliveries of a message: all of them, or one by its sequence number."""
+
+    def __init__(
+        self, store: Store, schedule: Schedule, leases: Leases, log: MailLog, now: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._schedule = schedule
+        self._leases = leases
+        self._log = log
+        self._now = now
+
+    def delete(self, queue_id: str, seq: int | None) -> Deferred[int]:
+        """Strike deliveries off, without a bounce; how many, once that is on disk."""
+        message = self._store.message(queue_id)
+        done = []
+        for work in self._claim(message, queue_id, seq):
+            self._log.write("deleted", work.delivery.name, to=f"<{work.delivery.recipient}>")
+            done.append(self._settle(work, self._store.finish(work.held.message, work.delivery), None))
+        return gatherResults(done).addCallback(len)
+
+    def send_now(self, queue_id: str, seq: int | None) -> Deferred[int]:
+        """Make deferred deliveries due at once; that uses up no retry step. How many, once
+        that is on disk."""
+        message, now = self._store.message(queue_id), self._now()
+        done = []
+        for work in self._claim(message, queue_id, seq):
+            if work.delivery.due <= now and not work.delivery.held:
+                self._schedule.give_back(work)
+                continue
+            new = msgspec.structs.replace(work.delivery, due=now // 1000 * 1000, held="")
+            self._log.write("released", work.delivery.name, to=f"<{work.delivery.recipient}>")
+            done.append(self._settle(work, self._store.change(work.delivery, new), new))
+        return gatherResults(done).addCallback(len)
+
+    def leased(self, queue_id: str, seq: int) -> LeaseInfo | None:
+        """Who has the delivery in hand."""
+        work = self._schedule.work(queue_id, seq)
+        lease = self._leases.get(work.lease) if work and work.lease else None
+        return LeaseInfo(work.delivery.zone, lease.child, lease.since) if work and lease else None
+
+    def _claim(self, message: Message | None, queue_id: str, seq: int | None) -> Iterator[Work]:
+        if message is None:
+            return
+        for row in self._rows(queue_id, seq):
+            work = self._schedule.claim(message, row)
+            if work is not None:
+                yield work
+
+    def _rows(self, queue_id: str, seq: int | None) -> Iterator[Delivery]:
+        if seq is not None:
+            row = self._store.delivery(queue_id, seq)
+            if row is not None:
+                yield row
+            return
+        after = 0
+        while page := self._store.deliveries(queue_id, after, _PAGE):
+            yield from page
+            after = page[-1].seq
+
+    def _settle(self, work: Work, written: Deferred[None], new: Delivery | None) -> Deferred[None]:
+        return written.addCallback(lambda _: self._schedule.settled(work, new))

@@ -1,0 +1,301 @@
+"""A message on its way in: header made fit, body cut into chunks, all of it on disk.
+
+Every way in (SMTP, HTTP, later the relay's own bounces) ends here. The text comes in any
+split; small messages stay in one piece, large ones go to the store chunk by chunk and the
+client is held back while the disk is behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.channel.frames import CHUNK
+from relay.dkim.canon import RelaxedBody
+from relay.dkim.keys import KeyIndex
+from relay.intake.door import Refused
+from relay.logs.maillog import MailLog
+from relay.message.addresslist import recipients_of, sender_of
+from relay.message.headers import HeaderBlock, HeaderCollector, HeaderTooLong, completed
+from relay.message.queueid import QueueIds
+from relay.message.values import Delivery, Message, Origin
+from relay.queue.schedule import Schedule
+from relay.queue.store import Store, StoreError
+from relay.smtp.reply import Reply, reply
+from relay.zone.routing import Router
+
+_log = Logger()
+
+#: Chunks given to the store and not yet on disk before the client has to wait.
+_AHEAD = 4
+#: Recipients read from a header when the submission has no envelope.
+_HEADER_RECIPIENTS = 10_000
+
+NO_SPACE = reply(452, "4.3.1 The queue can't take mail now, try again later")
+TOO_LONG_HEADER = reply(552, "5.3.4 Error: the header is too long")
+
+
+class Counts(Protocol):
+    """What is counted of messages; the metrics implement it."""
+
+    def pushed(self, ok: bool) -> None: ...
+
+
+class Intake:
+    """The single door into the queue."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        schedule: Schedule,
+        router: Router,
+        keys: KeyIndex,
+        hostname: str,
+        log: MailLog,
+        counts: Counts,
+        now: Callable[[], int],
+    ) -> None:
+        self.store = store
+        self.schedule = schedule
+        self.router = router
+        self.keys = keys
+        self.hostname = hostname
+        self.log = log
+        self.counts = counts
+        self.now = now
+        self._ids = QueueIds(now)
+
+    def open(self, origin: Origin, *, routing_headers: bool, max_header: int) -> Submission:
+        """Begin a submission. Raises Refused when nothing can be taken now."""
+        if not self.store.writable():
+            raise Refused(NO_SPACE)
+        return Submission(self, self._ids.next(), origin, routing_headers, max_header)
+
+
+class Submission:
+    """One message until it is on disk or refused."""
+
+    __slots__ = (
+        "_block",
+        "_body",
+        "_body_size",
+        "_chunks",
+        "_collector",
+        "_eight_bit",
+        "_flying",
+        "_hash",
+        "_intake",
+        "_origin",
+        "_problem",
+        "_routing_headers",
+        "_waiter",
+        "id",
+    )
+
+    def __init__(
+        self, intake: Intake, queue_id: str, origin: Origin, routing_headers: bool, max_header: int
+    ) -> None:
+        self.id = queue_id
+        self._intake = intake
+        self._origin = origin
+        self._routing_headers = routing_headers
+        self._collector: HeaderCollector | None = HeaderCollector(max_header)
+        self._block = HeaderBlock(b"")
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._chunks = 0
+        self._hash: RelaxedBody | None = None
+        self._eight_bit = False
+        self._flying = 0
+        self._waiter: Deferred[None] | None = None
+        self._problem: Reply | None = None
+
+    # -- text in
+
+    def write(self, data: bytes) -> None:
+        """Message text with CRLF line ends, in any split."""
+        if self._problem is not None:
+            return
+        if self._collector is None:
+            self._add(data)
+            return
+        try:
+            found = self._collector.feed(data)
+        except HeaderTooLong:
+            self._problem = TOO_LONG_HEADER
+            return
+        if found is not None:
+            self._header(*found)
+
+    def _header(self, block: HeaderBlock, body: bytes) -> None:
+        self._collector = None
+        self._block = block
+        self._eight_bit = not block.raw.isascii()
+        domain = _domain_of(block.get("From") or "")
+        if self._intake.keys.may_sign(domain):
+            self._hash = RelaxedBody()
+        if body:
+            self._add(body)
+
+    def _add(self, data: bytes) -> None:
+        if self._hash is not None:
+            self._hash.update(data)
+        if not self._eight_bit:
+            self._eight_bit = not data.isascii()
+        self._body.append(data)
+        self._body_size += len(data)
+        if self._body_size - self._chunks * CHUNK > CHUNK:
+            self._store_chunks()
+
+    def _store_chunks(self) -> None:
+        """Give whole chunks to the store; at least one byte stays for the last batch."""
+        text = b"".join(self._body)
+        start = 0
+        while len(text) - start > CHUNK:
+            written = self._intake.store.add_chunk(self.id, self._chunks, text[start : start + CHUNK])
+            self._chunks += 1
+            self._flying += 1
+            start += CHUNK
+            written.addCallbacks(self._landed, self._lost)
+        self._body = [text[start:]]
+
+    def _landed(self, _: object) -> None:
+        self._flying -= 1
+        if self._waiter is not None and self._flying < _AHEAD // 2:
+            waiter, self._waiter = self._waiter, None
+            waiter.callback(None)
+
+    def _lost(self, failure: Failure) -> None:
+        self._problem = NO_SPACE
+        self._landed(None)
+        if not failure.check(StoreError):
+            _log.failure("chunk of {id} not stored", failure, id=self.id)
+
+    def wait(self) -> Deferred[None] | None:
+        """None: give more. Else pause the client until it fires."""
+        if self._flying < _AHEAD:
+            return None
+        if self._waiter is None:
+            self._waiter = Deferred()
+        return self._waiter
+
+    # -- the end
+
+    def finish(self, sender: str | None, recipients: Sequence[str] | None) -> Deferred[Message]:
+        """End of text: fires when the message is on disk, or fails with Refused."""
+        try:
+            message, deliveries, body = self._compose(sender, recipients)
+        except Refused as refused:
+            self.abandon()
+            self._intake.counts.pushed(False)
+            return fail(refused)
+        written = self._intake.store.append(message, deliveries, body)
+        stored: Deferred[Message] = written.addCallbacks(  # type: ignore[assignment]
+            self._stored, self._not_stored, callbackArgs=(message, deliveries, body)
+        )
+        return stored
+
+    def _compose(
+        self, sender: str | None, recipients: Sequence[str] | None
+    ) -> tuple[Message, list[Delivery], bytes]:
+        if self._collector is not None and self._problem is None:
+            try:
+                self._header(*self._collector.end())
+            except HeaderTooLong:
+                self._problem = TOO_LONG_HEADER
+        if self._problem is not None:
+            raise Refused(self._problem)
+        intake, block, now = self._intake, self._block, self._intake.now()
+        try:
+            if sender is None:
+                sender = sender_of(block).text
+            if recipients is None:
+                recipients = _once([address.text for address in recipients_of(block, _HEADER_RECIPIENTS)])
+        except ValueError as error:
+            raise Refused(reply(550, f"5.5.2 Error: {error}")) from None
+        if not recipients:
+            raise Refused(reply(550, "5.5.1 Error: Empty recipients list"))
+        sender_domain = sender.rpartition("@")[2]
+        asked = block.get("X-Sending-Zone") if self._routing_headers else None
+        zone = intake.router.for_message(
+            asked or "", block.all, _domain_of(block.get("From") or ""), sender_domain
+        )
+        headers, message_id = completed(block, sender_domain or intake.hostname, now)
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        message = Message(
+            self.id,
+            sender,
+            self._origin,
+            now,
+            headers.raw,
+            self._body_size,
+            self._chunks + bool(body),
+            len(recipients),
+            self._eight_bit,
+            message_id,
+            self._hash.digest() if self._hash is not None else b"",
+        )
+        for_recipient = intake.router.for_recipient
+        deliveries = []
+        for seq, recipient in enumerate(recipients, 1):
+            domain = recipient.rpartition("@")[2]
+            deliveries.append(
+                Delivery(self.id, seq, for_recipient(zone, domain), domain, recipient, now)
+            )
+        return message, deliveries, body
+
+    def _stored(self, _: None, message: Message, deliveries: list[Delivery], body: bytes) -> Message:
+        intake = self._intake
+        intake.counts.pushed(True)
+        intake.log.write(
+            "queued",
+            self.id,
+            listener=self._origin.listener,
+            client=self._origin.address,
+            user=self._origin.user,
+            sender=f"<{message.sender}>",
+            recipients=len(deliveries),
+            size=message.size,
+            message_id=message.message_id,
+        )
+        intake.schedule.add(message, deliveries, body if message.chunks <= 1 else None)
+        return message
+
+    def _not_stored(self, failure: Failure) -> None:
+        self._intake.counts.pushed(False)
+        self._forget_chunks()
+        if failure.check(StoreError):
+            _log.warn("{id} not stored: {why}", id=self.id, why=failure.getErrorMessage())
+            raise Refused(NO_SPACE)
+        failure.raiseException()
+
+    def abandon(self) -> None:
+        """The client is gone or the message was refused: forget what was written."""
+        if self._problem is None:
+            self._problem = NO_SPACE
+        self._body.clear()
+        self._forget_chunks()
+
+    def _forget_chunks(self) -> None:
+        if self._chunks:
+            chunks, self._chunks = self._chunks, 0
+            # A failure leaves chunks without a message, which the next start sweeps.
+            self._intake.store.discard(self.id, chunks).addErrback(
+                lambda failure: _log.info("chunks of {id} stay for the sweep", id=self.id)
+            )
+
+
+def _domain_of(field: str) -> str:
+    """The domain of the last address in a From field, as far as a glance tells: it picks
+    a zone or a key, it is never mailed to."""
+    return field.rpartition("@")[2].partition(">")[0].strip().lower()
+
+
+def _once(recipients: Sequence[str]) -> list[str]:
+    """Each address once, whatever its case; a later spelling replaces the earlier."""
+    return list({recipient.lower(): recipient for recipient in recipients}.values())

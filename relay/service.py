@@ -1,0 +1,216 @@
+"""The relay as one Twisted service: started bottom-up, drained and stopped in a written order.
+
+Start: queue, data channel, listeners, API, then the children; every failure is one clear
+line. Mail is accepted at once; nothing is offered before the journals of an earlier start
+have been read and whoever still writes them is gone.
+
+Stop: listeners (open dots are answered), API, dispatch, children (final dots are waited
+for), channel, queue.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.channel.briefing import Briefing
+from relay.channel.frames import Welcome
+from relay.channel.gate import Gate
+from relay.channel.journal import Acceptance, left_behind
+from relay.children.fence import fence
+from relay.children.roster import Roster, read_journals, remove
+from relay.config.schema import Config
+from relay.dispatch.dispatcher import Dispatcher
+from relay.dispatch.ledger import Ledger
+from relay.dispatch.operator import Operator
+from relay.dispatch.results import Results
+from relay.dkim.keys import KeyIndex
+from relay.intake.listener import ListenerFactory
+from relay.intake.submission import Intake
+from relay.logs.maillog import MailLog
+from relay.message.clock import WallClock
+from relay.metrics.definitions import Metrics
+from relay.queue.leases import Leases
+from relay.queue.level import LevelStore
+from relay.queue.retry import Retry
+from relay.queue.schedule import Schedule
+from relay.queue.store import QueueUnusable
+from relay.zone.routing import Router
+from relay.zone.zones import from_config
+
+_log = Logger()
+
+
+class StartupError(Exception):
+    """The relay can't start; the text is one line for the operator."""
+
+
+class RelayService(Service):
+    """The whole relay."""
+
+    name = "zonerelay"
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        """Builds, opens nothing: the queue must not be open when the process daemonises."""
+        self._config = config
+        self._reactor = reactor
+        self._secret = secrets.token_urlsafe(32)
+        self._listeners: dict[str, ListenerFactory] = {}
+        self._ports: list[tuple[str, IListeningPort]] = []
+        self._starting: Deferred[None] | None = None
+        zones = self._zones = from_config(config)
+        now = self._now = WallClock()
+        log = self._log = MailLog(reactor, now)
+        self.metrics = Metrics()
+        self.store = LevelStore(Path(config.queue.path), config.queue, reactor)
+        retry = Retry(config.queue)
+        leases = Leases(secrets.randbits(31))
+        self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
+        self._results = Results(self.store, self.schedule, retry, log, self.metrics, now)
+        self.ledger = Ledger()
+        self.dispatcher = Dispatcher(
+            self.store, self.schedule, leases, self.ledger, zones, self._results, reactor
+        )
+        self.operator = Operator(self.store, self.schedule, leases, log, now)
+        self.intake = Intake(
+            store=self.store,
+            schedule=self.schedule,
+            router=Router(zones),
+            keys=KeyIndex(config.dkim.keys, reactor),
+            hostname=config.hostname,
+            log=log,
+            counts=self.metrics,
+            now=now,
+        )
+        welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
+        self._journals = Path(config.queue.path) / "journal"
+        self.roster = Roster(reactor, self._briefing, welcome, self._journals, self.dispatcher)
+        self._gate = Gate(self._secret, self.roster.admit, reactor)
+
+    # -- start
+
+    def startService(self) -> None:
+        """Opens the queue and all ports. Raises StartupError; nothing is left half-started."""
+        try:
+            self._open()
+        except QueueUnusable as error:
+            raise StartupError(str(error)) from None
+        except StartupError:
+            self._abort_start()
+            raise
+        super().startService()
+        self.schedule.start()
+        self.roster.start([(zone.name, zone.options.processes) for zone in self._zones.active()])
+        self._starting = Deferred.fromCoroutine(self._begin_to_send())
+        self._starting.addErrback(lambda failure: _log.failure("deliveries can't start", failure))
+
+    def _open(self) -> None:
+        config = self._config
+        self.store.open()
+        self._log.open(config.logs.mail, Path(config.queue.path))
+        self.store.on_writable = self.dispatcher.resume
+        self.store.on_unwritable = self.dispatcher.hold
+        self._listen("data channel", config.channel.endpoint, self._gate)
+        for name, section in config.listeners.items():
+            factory = ListenerFactory(section, name, config.hostname, self.intake, self._reactor)
+            self._listeners[name] = factory
+            self._listen(f"listener {name}", section.endpoint, factory)
+        from relay.http.site import make_site  # Klein installs a reactor when imported.
+
+        site = make_site(config.api, self)
+        self._listen("API", config.api.endpoint, site)
+
+    def _listen(self, what: str, endpoint: str, factory: IProtocolFactory) -> None:
+        """A server endpoint listens at once or fails at once."""
+        came: list[Any] = []
+        serverFromString(self._reactor, endpoint).listen(factory).addBoth(came.append)
+        port = came[0] if came else Failure(OSError("the endpoint did not listen at once"))
+        if isinstance(port, Failure):
+            raise StartupError(f"{what}: can't listen on {endpoint}: {port.getErrorMessage()}")
+        self._ports.append((what, port))
+
+    def _abort_start(self) -> None:
+        for _, port in self._ports:
+            port.stopListening()
+        self.store.close()
+
+    def _briefing(self, zone: str, child: str) -> Briefing:
+        config, address = self._config, self._ports[0][1].getHost()
+        return Briefing(
+            host=address.host,
+            port=address.port,
+            secret=self._secret,
+            child=child,
+            journal=str((self._journals / child).absolute()),
+            zone=zone,
+            options=self._zones[zone].options,
+            timeouts=config.timeouts,
+            dns=config.dns,
+            hostname=config.hostname,
+            product=config.name,
+        )
+
+    async def _begin_to_send(self) -> None:
+        """Settle what an earlier start's children had delivered, then offer."""
+        epoch = f"{self.roster.epoch:08x}-"
+        files = [path for path in left_behind(self._journals) if not path.name.startswith(epoch)]
+        await fence(files, self._reactor)
+        await self._settle(read_journals(files))
+        remove(files)
+        self.dispatcher.start()
+
+    async def _settle(self, entries: list[Acceptance]) -> None:
+        for entry in entries:
+            message = self.store.message(entry.id)
+            row = self.store.delivery(entry.id, entry.seq) if message else None
+            work = self.schedule.claim(message, row) if message and row else None
+            if work is not None:
+                await self.dispatcher.settle_from_journal(work, entry)
+
+    # -- stop
+
+    async def stopService(self) -> None:
+        """Drains and stops. Takes at most `shutdown_timeout` and a little."""
+        super().stopService()
+        limit = self._config.shutdown_timeout
+        for what, port in self._ports[1:]:
+            await _waited(port.stopListening())
+        for factory in self._listeners.values():
+            await self._within(limit, factory.stop())
+        self.dispatcher.stop()
+        if self._starting is not None:
+            self._starting.cancel()
+        if not await self._within(limit, self.roster.stop()):
+            self.roster.kill()
+            await self._within(limit, self.roster.stop())
+        self._gate.stop()
+        await _waited(self._ports[0][1].stopListening())
+        self.schedule.stop()
+        await _waited(self.store.close())
+        self._log.flush()
+
+    async def _within(self, seconds: float, done: Deferred[Any]) -> bool:
+        try:
+            await done.addTimeout(seconds, self._reactor)
+        except TimeoutError:
+            return False
+        return True
+
+    # -- what the API asks
+
+    @property
+    def config(self) -> Config:
+        return self._config
+
+
+async def _waited(result: Any) -> None:
+    if isinstance(result, Deferred):
+        await result
