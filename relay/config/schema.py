@@ -26,7 +26,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all sections: frozen, and unknown keys are errors."""
 
 
-class Queue(Section):
+class Queue(Section, frozen=True):
     path: str = "var/queue"
     sync: bool = True
     retry: tuple[Interval, ...] = RETRY_STEPS
@@ -36,7 +36,7 @@ class Queue(Section):
     min_free: Size = 64 * 1024 * 1024
 
 
-class Listener(Section):
+class Listener(Section, frozen=True):
     endpoint: str = "tcp:2525:interface=127.0.0.1"
     processes: Annotated[int, msgspec.Meta(ge=0, le=0)] = 0
     auth: Literal[False] = False
@@ -51,7 +51,7 @@ class Listener(Section):
     data_timeout: Interval = 3600.0
 
 
-class Api(Section):
+class Api(Section, frozen=True):
     endpoint: str = "tcp:8080:interface=127.0.0.1"
     open_loopback: bool = True
     max_size: Size = 30 * 1024 * 1024
@@ -60,13 +60,13 @@ class Api(Section):
     timeout: Interval = 120.0
 
 
-class Channel(Section):
+class Channel(Section, frozen=True):
     endpoint: str = "tcp:8081:interface=127.0.0.1"
     heartbeat: Interval = 2.0
     lease: Interval = 8.0
 
 
-class Dns(Section):
+class Dns(Section, frozen=True):
     nameservers: tuple[str, ...] = ()
     caching: bool = True
     timeout: Interval = 5.0
@@ -74,12 +74,12 @@ class Dns(Section):
     max_ttl: Seconds = 3600.0
 
 
-class PoolAddress(Section):
+class PoolAddress(Section, frozen=True):
     address: str
     name: str = ""
 
 
-class Zone(Section):
+class Zone(Section, frozen=True):
     pool: str = "default"
     processes: Count = 1
     connections: Count = 10
@@ -97,11 +97,11 @@ class Zone(Section):
     disabled: bool = False
 
 
-class Domain(Section):
+class Domain(Section, frozen=True):
     max_connections: Count = 5
 
 
-class Timeouts(Section):
+class Timeouts(Section, frozen=True):
     connect: Interval = 60.0
     banner: Interval = 300.0
     ehlo: Interval = 300.0
@@ -113,16 +113,16 @@ class Timeouts(Section):
     quit: Interval = 5.0
 
 
-class Dkim(Section):
+class Dkim(Section, frozen=True):
     keys: str = "keys"
 
 
-class Logs(Section):
+class Logs(Section, frozen=True):
     mail: str = ""
     level: Literal["debug", "info", "warn", "error"] = "info"
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     hostname: str = ""
     name: str = "Zonerelay"
     shutdown_timeout: Seconds = 10.0

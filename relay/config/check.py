@@ -1,0 +1,180 @@
+"""What the keys of a configuration must be to one another: the checks no single type can make."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
+
+from relay.config import endpoints
+from relay.config.lines import Path
+from relay.config.plain import meant, shown
+from relay.config.schema import Config, Listener
+from relay.config.shape import Problem
+
+# Names go into URLs, metrics, log fields and queue keys.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: A network that takes in more addresses than this is the Internet, not a list of clients.
+_WIDEST = {4: 8, 6: 16}
+
+
+def problems(config: Config) -> Iterator[Problem]:
+    """All that contradicts itself or could not work, in the order of the file."""
+    yield from _identity(config)
+    if not config.queue.path:
+        yield Problem(("queue", "path"), 'expected a directory, got ""')
+    if not config.queue.retry:
+        yield Problem(("queue", "retry"), "expected at least one step, got an empty list")
+    for name, listener in config.listeners.items():
+        yield from _listener(("listeners", name), listener)
+    yield from _endpoints(config)
+    if config.channel.lease <= config.channel.heartbeat:
+        yield Problem(("channel", "lease"), "expected a longer time than channel.heartbeat")
+    for index, server in enumerate(config.dns.nameservers):
+        if not _is_nameserver(server):
+            yield Problem(
+                ("dns", "nameservers", f"[{index}]"),
+                f'expected an address such as "127.0.0.1", "127.0.0.1:53" or "[::1]:53", got {shown(server)}',
+            )
+    yield from _pools(config)
+    yield from _zones(config)
+    for kind, names in _named_tables(config):
+        yield from _names((kind,), names, domains=kind == "domains")
+
+
+def warnings(config: Config) -> Iterator[Problem]:
+    """What may be meant, but is seldom."""
+    if not config.queue.sync:
+        yield Problem(("queue", "sync"), "off: a power cut loses mail that was acknowledged")
+    if "." not in config.hostname:
+        yield Problem(("hostname",), f"{shown(config.hostname)} is no full name; many hosts refuse that HELO")
+    if not endpoints.read(config.channel.endpoint).local:
+        yield Problem(("channel", "endpoint"), "reachable from outside this machine; only children use it")
+    for name, listener in config.listeners.items():
+        if not listener.allow_networks:
+            yield Problem(("listeners", name, "allow_networks"), "empty: nobody can submit mail here")
+    for name, zone in config.zones.items():
+        if zone.disabled and name.lower() == "default":
+            yield Problem(("zones", name, "disabled"), "mail that no other zone claims waits for ever")
+
+
+def _identity(config: Config) -> Iterator[Problem]:
+    if not _is_host(config.hostname):
+        yield Problem(("hostname",), f"expected a host name, got {shown(config.hostname)}")
+    if not config.name.isascii() or not config.name.strip():
+        yield Problem(("name",), f"expected printable ASCII, got {shown(config.name)}")
+
+
+def _listener(path: Path, listener: Listener) -> Iterator[Problem]:
+    try:
+        local = endpoints.read(listener.endpoint).local
+    except ValueError:
+        local = True  # said where all endpoints are looked at
+    for index, text in enumerate(listener.allow_networks):
+        place = (*path, "allow_networks", f"[{index}]")
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            yield Problem(place, f'expected a network such as "10.0.0.0/8", got {shown(text)}')
+            continue
+        if network.network_address != ipaddress.ip_interface(text).ip:
+            yield Problem(place, f'expected a network, got an address in one; did you mean "{network}"?')
+        if not local and not listener.auth and network.prefixlen < _WIDEST[network.version]:
+            yield Problem(
+                place,
+                f"{network} on {shown(listener.endpoint)} without auth is an open relay; "
+                "expected the networks of your own clients",
+            )
+
+
+def _endpoints(config: Config) -> Iterator[Problem]:
+    """Each endpoint can be read, and no two are the same port."""
+    stated: list[tuple[Path, str]] = [
+        (("listeners", name, "endpoint"), listener.endpoint) for name, listener in config.listeners.items()
+    ]
+    stated += [(("api", "endpoint"), config.api.endpoint), (("channel", "endpoint"), config.channel.endpoint)]
+    taken: dict[tuple[int, str], Path] = {}
+    for path, text in stated:
+        try:
+            endpoint = endpoints.read(text)
+        except ValueError as error:
+            expected = 'expected an endpoint such as "tcp:2525:interface=127.0.0.1"'
+            yield Problem(path, f"{expected}, got {shown(text)}: {error}")
+            continue
+        if endpoint.port and (endpoint.port, endpoint.interface) in taken:
+            other = ".".join(taken[endpoint.port, endpoint.interface])
+            yield Problem(path, f"expected a port of its own, got {shown(text)}, which {other} has")
+        taken.setdefault((endpoint.port, endpoint.interface), path)
+
+
+def _pools(config: Config) -> Iterator[Problem]:
+    for name, pool in config.pools.items():
+        if not pool:
+            yield Problem(("pools", name), "expected at least one address, got an empty list")
+        for index, entry in enumerate(pool):
+            path = ("pools", name, f"[{index}]")
+            if not _is_address(entry.address):
+                yield Problem((*path, "address"), f"expected an IP address, got {shown(entry.address)}")
+            if entry.name and not _is_host(entry.name):
+                yield Problem((*path, "name"), f"expected a host name, got {shown(entry.name)}")
+
+
+def _zones(config: Config) -> Iterator[Problem]:
+    for name, zone in config.zones.items():
+        path = ("zones", name)
+        if zone.pool not in config.pools:
+            text = f"expected the name of a pool ({', '.join(config.pools)}), got {shown(zone.pool)}"
+            yield Problem((*path, "pool"), text + meant(zone.pool, config.pools))
+        if zone.host and not _is_host(zone.host) and not _is_address(zone.host):
+            yield Problem((*path, "host"), f"expected a host name or IP address, got {shown(zone.host)}")
+    if "default" not in map(str.lower, config.zones) and "default" not in config.pools:
+        yield Problem(("pools",), 'expected a pool "default": the default zone is always there and uses it')
+
+
+def _named_tables(config: Config) -> Iterable[tuple[str, Iterable[str]]]:
+    return (
+        ("listeners", config.listeners),
+        ("pools", config.pools),
+        ("zones", config.zones),
+        ("domains", config.domains),
+    )
+
+
+def _names(path: Path, names: Iterable[str], domains: bool) -> Iterator[Problem]:
+    """Names can be told apart without their case, and are plain words where they are not domains."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.lower() in seen:
+            yield Problem((*path, name), f"differs from {shown(seen[name.lower()])} by case alone")
+        seen.setdefault(name.lower(), name)
+        if not (_is_host(name) if domains else _NAME.fullmatch(name)):
+            what = "a domain" if domains else "a name of letters, digits, dots, dashes and underscores"
+            yield Problem((*path, name), f"expected {what}, got {shown(name)}")
+
+
+def _is_host(text: str) -> bool:
+    """What a HELO may say (RFC 5321 4.1.2), and underscores, which real hosts have."""
+    labels = text.removesuffix(".").split(".")
+    return len(text) <= 253 and all(
+        0 < len(label) <= 63 and label.isascii() and label.replace("-", "").replace("_", "a").isalnum()
+        for label in labels
+    )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # a scope is no part of what can be bound by name
+
+
+def _is_nameserver(text: str) -> bool:
+    if _is_address(text):
+        return True
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        return False
+    return _is_address(host) and port.isascii() and port.isdigit() and 0 < int(port) <= 65535

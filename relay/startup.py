@@ -1,0 +1,87 @@
+"""A start that fails says so in one line where somebody looks, and the exit code is 1.
+
+twistd would print a traceback in the foreground. As a daemon it has sent its standard
+error to /dev/null by the time services start, and its parent prints at most 98 characters
+of the error, quoted. So the standard error of the start is kept until the start is over.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import IO, cast
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+
+class Refused(Exception):
+    """The start failed, and its reason has been printed already."""
+
+
+class LoudStart(Service):
+    """Starts and stops one service, and makes its refusal to start readable.
+
+    `refusal` is the exception by which the service refuses; its text is the one line. It is
+    printed on the standard error that the process had when this was made, logged unless
+    `quiet` (the log goes to the same terminal), and raised on as Refused, which Python then
+    ends the process for without a traceback.
+    """
+
+    _log = Logger()
+
+    def __init__(self, service: IService, refusal: type[Exception], quiet: bool) -> None:
+        self._service = service
+        self._refusal = refusal
+        self._quiet = quiet
+        self._stderr = _second_stderr()
+
+    def privilegedStartService(self) -> None:
+        self._loudly(self._service.privilegedStartService)
+
+    def startService(self) -> None:
+        super().startService()
+        self._loudly(self._service.startService)
+        # From here on a daemon holds nothing of the terminal it was started from.
+        self._close()
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()
+        return cast("Deferred[None] | None", self._service.stopService())
+
+    def _loudly(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except self._refusal as refusal:
+            line = " ".join(str(refusal).split())
+            if self._stderr is not None:
+                print(f"zonerelay: {line}", file=self._stderr, flush=True)
+            self._close()
+            if not self._quiet:
+                self._log.critical("did not start: {reason}", reason=line)
+            sys.excepthook = _without_refusals
+            raise Refused("the reason is in the line above") from refusal
+
+    def _close(self) -> None:
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
+
+
+def _second_stderr() -> IO[str] | None:
+    """A descriptor of our own for the standard error; None when the process has none."""
+    try:
+        return os.fdopen(os.dup(2), "w", errors="backslashreplace")
+    except OSError:
+        return None
+
+
+def _without_refusals(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Python's report of what ended the process, but for what has been said already."""
+    if not issubclass(kind, Refused):
+        sys.__excepthook__(kind, error, traceback)

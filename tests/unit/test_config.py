@@ -1,0 +1,324 @@
+"""The configuration file: read as a whole, or refused with everything that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.trial.unittest import TestCase
+
+from relay.config import endpoints
+from relay.config.lines import key_lines, line_of
+from relay.config.load import LARGEST, ConfigError, load, load_with_warnings, parse
+from relay.config.schema import Config
+
+#: A broken file, and for each line of the answer what follows "f" in it.
+BROKEN = {
+    # no TOML at all
+    "{": [":1:1: not TOML: "],
+    'hostname = "x': [": not TOML: "],
+    "[queue]\n[queue]\n": [":2:7: not TOML: "],
+    "[zones.a]\n[zones.b]\n[zones.a]\n": [":3:9: not TOML: "],
+    "a = " + "[" * 5000: [": "],
+    # unknown keys
+    "\nhostnam = 'x'\n": [':2: hostnam: unknown key; did you mean "hostname"?'],
+    "[qeue]\nsync = true\n": [':1: qeue: unknown key; did you mean "queue"?'],
+    "[dkim]\nxyzzy = 1\n": [":2: dkim.xyzzy: unknown key; expected one of keys"],
+    '[domains."a.example"]\nmax_conections = 1\n': [
+        ':2: domains."a.example".max_conections: unknown key; did you mean "max_connections"?'
+    ],
+    # wrong types and ranges
+    "queue = 1\n": [":1: queue: expected a table, got 1"],
+    "zones = []\n": [":1: zones: expected a table, got a list"],
+    "hostname = 5\n": [":1: hostname: expected a string without control characters, got 5"],
+    'name = "a\\r\\nb"\n': [':1: name: expected a string without control characters, got "a\\r\\nb"'],
+    "[queue]\nsync = 1\n": [":2: queue.sync: expected true or false, got 1"],
+    "[queue]\nretry = '5m'\n": [':2: queue.retry: expected a list, got "5m"'],
+    "[queue]\nretry = []\n": [":2: queue.retry: expected at least one step"],
+    "[queue]\nretry = ['5m', 0, 'x']\n": [
+        ':2: queue.retry[1]: expected a duration such as "4h" (ms, s, m, h, d, w) or a number of seconds ab',
+        ":2: queue.retry[2]: expected a duration",
+    ],
+    "[queue]\nmemory = -1\nmin_free = '3 parsecs'\n": [
+        ":2: queue.memory: expected a size",
+        ":3: queue.min_free: expected a size",
+    ],
+    "[zones.default]\nport = 99999\n": [
+        ":2: zones.default.port: expected a whole number from 1 to 65535, got 99999"
+    ],
+    "[zones.default]\nconnections = 0\nprocesses = 1.5\nidle = nan\n": [
+        ":2: zones.default.connections: expected a whole number from 1 to",
+        ":3: zones.default.processes: expected a whole number from 1 to",
+        ":4: zones.default.idle: expected a duration",
+    ],
+    "[listeners.feeder]\nbare_newlines = 'normalise'\nauth = 0\n": [
+        ':2: listeners.feeder.bare_newlines: expected one of "normalize", "reject", got "normalise"; did you m',
+        ":3: listeners.feeder.auth: expected false, got 0",
+    ],
+    "[pools]\ndefault = [{ name = 'a' }, 5]\n": [
+        ":2: pools.default[0].address: missing",
+        ":2: pools.default[1]: expected a table, got 5",
+    ],
+    # what does not go together
+    "[zones.default]\npool = 'defalt'\n": [
+        ':2: zones.default.pool: expected the name of a pool (default), got "defalt"; did you mean "default"?'
+    ],
+    "[pools]\na = [{ address = '10.0.0.1' }]\n[zones.z]\npool = 'a'\n": [
+        ':1: pools: expected a pool "default"'
+    ],
+    "[pools]\ndefault = []\n": [":2: pools.default: expected at least one address"],
+    "[pools]\ndefault = [{ address = 'mail.example' }]\n": [
+        ':2: pools.default[0].address: expected an IP address, got "mail.example"'
+    ],
+    "[pools]\ndefault = [{ address = '::1', name = 'a b' }]\n": [
+        ":2: pools.default[0].name: expected a host name"
+    ],
+    "[zones.a]\n[zones.A]\n[zones.'b c']\n": [
+        ':2: zones.A: differs from "a" by case alone',
+        ':3: zones."b c": expected a name of letters',
+    ],
+    "[listeners.feeder]\nendpoint = 'tcp:99999'\n": [":2: listeners.feeder.endpoint: expected an endpoint"],
+    "[listeners.feeder]\nendpoint = 'tpc:25'\n[channel]\nendpoint='tcp:x'\n": [
+        ":2: listeners.feeder.endpoint: expected an endpoint",
+        ":4: channel.endpoint: expected an endpoint",
+    ],
+    "[api]\nendpoint = 'tcp:2525:interface=127.0.0.1'\n": [":2: api.endpoint: expected a port of its own"],
+    "[listeners.feeder]\nallow_networks = ['10.0.0.1/8', 'home']\n": [
+        ":2: listeners.feeder.allow_networks[0]: expected a network, got an address in one; did you mean",
+        ":2: listeners.feeder.allow_networks[1]: expected a network",
+    ],
+    "[channel]\nlease = '1s'\n": [":2: channel.lease: expected a longer time than channel.heartbeat"],
+    "[dns]\nnameservers = ['ns.example', '::1:53x', '127.0.0.1:0']\n": [
+        ":2: dns.nameservers[0]: expected an address",
+        ":2: dns.nameservers[1]: expected an address",
+        ":2: dns.nameservers[2]: expected an address",
+    ],
+    "[zones.default]\nhost = 'a b'\n": [":2: zones.default.host: expected a host name or IP address"],
+    "hostname = 'a..b'\nname = ' '\n": [":1: hostname: expected a host name", ":2: name: expected printable"],
+}
+
+#: As relays under measurement are configured.
+BENCH = """hostname = "relay.test"
+[queue]
+path = "/tmp/x/queue"
+sync = true
+[listeners.feeder]
+endpoint = "tcp:12525:interface=127.0.0.1"
+max_size = "1GB"
+processes = 0
+[api]
+endpoint = "tcp:18080:interface=127.0.0.1"
+[channel]
+endpoint = "tcp:18081:interface=127.0.0.1"
+[pools]
+default = [{ address = "0.0.0.0", name = "relay.test" }]
+[zones.default]
+pool = "default"
+host = "127.0.0.1"
+port = 12526
+processes = 2
+connections = 20
+[domains.default]
+max_connections = 1000
+"""
+
+
+class Reading(TestCase):
+    def test_values(self) -> None:
+        config = parse(BENCH, "bench")
+        self.assertEqual("relay.test", config.hostname)
+        self.assertEqual(2**30, config.listeners["feeder"].max_size)
+        self.assertEqual(
+            ("127.0.0.1", 12526, 2, 20),
+            tuple(
+                getattr(config.zones["default"], key) for key in ("host", "port", "processes", "connections")
+            ),
+        )
+        self.assertEqual(1000, config.domains["default"].max_connections)
+        self.assertEqual("0.0.0.0", config.pools["default"][0].address)
+
+    def test_units_and_plain_numbers(self) -> None:
+        config = parse("[queue]\nretry = ['5m', 7, 0.5]\nmemory = 4096\nmin_free = '1KB'\n", "f")
+        self.assertEqual((300.0, 7.0, 0.5), config.queue.retry)
+        self.assertTrue(all(type(step) is float for step in config.queue.retry))
+        self.assertEqual((4096, 1024), (config.queue.memory, config.queue.min_free))
+
+    def test_nothing_said_is_the_default(self) -> None:
+        """G01: an empty file, and headers without keys."""
+        empty = parse("", "f")
+        self.assertTrue(empty.hostname)
+        self.assertEqual(Config(hostname=empty.hostname), empty)
+        self.assertEqual(empty, parse("[queue]\n[listeners]\n[pools]\n[zones.default]\n", "f"))
+
+    def test_byte_order_mark(self) -> None:
+        path = self.mktemp()
+        Path(path).write_bytes(b"\xef\xbb\xbfhostname = 'a.example'\n")
+        self.assertEqual("a.example", load(path).hostname)
+
+    def test_paths_stay_as_they_are(self) -> None:
+        self.assertEqual("some/queue", parse("[queue]\npath = 'some/queue'\n", "f").queue.path)
+
+
+class Refusing(TestCase):
+    """G01, G03: one line for each fault: file, line, key, what was expected and what was found."""
+
+    def lines(self, text: str) -> tuple[str, ...]:
+        return self.assertRaises(ConfigError, parse, text, "f").problems
+
+    def test_broken_files(self) -> None:
+        self.assertGreater(len(BROKEN), 20)
+        for text, answers in BROKEN.items():
+            lines = self.lines(text)
+            self.assertEqual(len(answers), len(lines), (text, lines))
+            for answer, line in zip(answers, lines, strict=True):
+                self.assertTrue(line.startswith("f" + answer), f"{line!r} is not f{answer!r}")
+
+    def test_all_at_once(self) -> None:
+        """Everything that is wrong is named, in the order of the file."""
+        lines = self.lines(
+            "[queue]\nretry = ['x']\nsnc = 1\n[zones.a]\nport = 0\npool = 'b'\n[api]\ntimeout = 0\n"
+        )
+        self.assertEqual(
+            ["2: queue.retry[0]", "3: queue.snc", "5: zones.a.port", "6: zones.a.pool", "8: api.timeout"],
+            [":".join(line.split(":")[1:3]) for line in lines],
+        )
+
+    def test_a_value_that_does_not_fit_is_blamed_once(self) -> None:
+        """Its default stands in while the rest is checked, and is not blamed for it."""
+        self.assertEqual(1, len(self.lines("[channel]\nlease = 'x'\nheartbeat = '9s'\n")))
+
+    def test_messages_are_one_short_line(self) -> None:
+        """L01, L02: what a file says cannot forge or flood what is said about it."""
+        for line in self.lines('"a\\nb" = 1\nhostname = "' + "x" * 5000 + '"\n["\\u2028\\u001b[2J"]\n'):
+            self.assertEqual([line], line.splitlines())
+            self.assertTrue(line.isprintable(), line)
+            self.assertLess(len(line), 400)
+
+    def test_files(self) -> None:
+        directory = self.mktemp()
+        os.mkdir(directory)
+        self.assertEqual(
+            f"{directory}: expected a file, got a directory",
+            str(self.assertRaises(ConfigError, load, directory)),
+        )
+        missing = os.path.join(directory, "none")
+        self.assertEqual(
+            f"{missing}: cannot be read: No such file or directory",
+            str(self.assertRaises(ConfigError, load, missing)),
+        )
+        self.assertRaises(ConfigError, load, "a\0b")
+        large = Path(directory, "large")
+        large.write_bytes(b"#" * (LARGEST + 1))
+        self.assertIn("expected at most", str(self.assertRaises(ConfigError, load, large)))
+        latin = Path(directory, "latin")
+        latin.write_bytes(b"# one\nname = '\xe4'\n")
+        self.assertEqual(
+            f"{latin}:2: expected UTF-8, got byte 0xe4", str(self.assertRaises(ConfigError, load, latin))
+        )
+        pipe = os.path.join(directory, "pipe")
+        os.mkfifo(pipe)
+        self.assertEqual(f"{pipe}: expected a plain file", str(self.assertRaises(ConfigError, load, pipe)))
+
+    @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: data.decode("latin-1")))
+    @example("[[zones]]")
+    @example("pools.default.x = 1")
+    @example("zones.default = 1")
+    def test_any_text(self, text: str) -> None:
+        try:
+            parse(text, "f")
+        except ConfigError as error:
+            self.assertTrue(error.problems)
+
+
+class OpenRelay(TestCase):
+    """G02: a listener that would take mail from everybody is refused."""
+
+    def refused(self, endpoint: str, networks: list[str]) -> bool:
+        try:
+            parse(f"[listeners.feeder]\nendpoint = '{endpoint}'\nallow_networks = {networks}\n", "f")
+        except ConfigError as error:
+            self.assertIn("is an open relay", str(error))
+            return True
+        return False
+
+    def test_everybody(self) -> None:
+        for endpoint in (
+            "tcp:2525",
+            "tcp:2525:interface=192.0.2.1",
+            "tcp6:2525",
+            "tcp:2525:interface=\\:\\:",
+        ):
+            for networks in (["0.0.0.0/0"], ["::/0"], ["10.0.0.0/8", "0.0.0.0/1"]):
+                self.assertTrue(self.refused(endpoint, networks), (endpoint, networks))
+
+    def test_own_clients(self) -> None:
+        self.assertFalse(self.refused("tcp:2525", ["10.0.0.0/8", "fd00::/16"]))
+        self.assertFalse(self.refused("tcp:2525:interface=127.0.0.1", ["0.0.0.0/0"]))
+        self.assertFalse(self.refused("tcp:2525:interface=\\:\\:1", ["0.0.0.0/0"]))
+        self.assertFalse(self.refused("unix:/tmp/x", ["0.0.0.0/0"]))
+
+
+class Warnings(TestCase):
+    def warnings(self, text: str) -> list[str]:
+        path = self.mktemp()
+        Path(path).write_text(text)
+        return [line.removeprefix(path) for line in load_with_warnings(path)[1]]
+
+    def test_none(self) -> None:
+        self.assertEqual([], self.warnings("hostname = 'relay.example.com'\n"))
+
+    def test_each(self) -> None:
+        text = (
+            "hostname = 'relay'\n[queue]\nsync = false\n[channel]\nendpoint = 'tcp:1'\n"
+            "[listeners.a]\nallow_networks = []\n[zones.default]\ndisabled = true\n"
+        )
+        self.assertEqual(
+            [
+                ":3: queue.sync",
+                ":1: hostname",
+                ":5: channel.endpoint",
+                ":7: listeners.a.allow_networks",
+                ":9: zones.default.disabled",
+            ],
+            [":".join(line.split(":")[:3]).rstrip() for line in self.warnings(text)],
+        )
+
+
+class Endpoints(TestCase):
+    def test_what_they_say(self) -> None:
+        self.assertEqual(endpoints.Endpoint("tcp", 25, ""), endpoints.read("tcp:25"))
+        self.assertEqual(
+            endpoints.Endpoint("tcp", 25, "::1"), endpoints.read("tcp:port=25:interface=\\:\\:1")
+        )
+        self.assertEqual(endpoints.Endpoint("unix"), endpoints.read("unix:/run/x"))
+        self.assertEqual(endpoints.Endpoint("systemd"), endpoints.read("systemd:domain=INET:index=0"))
+
+    def test_what_they_cannot_say(self) -> None:
+        for text in ("", "tcp", "25", "tcp:-1", "tcp:65536", "tcp:25:interface=eth0", "tcp:25:colour=red"):
+            self.assertRaises(ValueError, endpoints.read, text)
+
+
+class Lines(TestCase):
+    def test_where_keys_stand(self) -> None:
+        text = 'a = 1\n[b."c.d"]\n# e = 1\n"f=g" = """\nh = 1\n"""\ni.j = [\n  "k = 1",\n]\n'
+        text += '[[l]]\nm = "=" # = \n'
+        self.assertEqual(
+            {
+                ("a",): 1,
+                ("b", "c.d"): 2,
+                ("b", "c.d", "f=g"): 4,
+                ("b", "c.d", "i", "j"): 7,
+                ("l",): 10,
+                ("l", "m"): 11,
+            },
+            key_lines(text),
+        )
+
+    def test_nearest(self) -> None:
+        lines = {("a",): 1, ("a", "b"): 2}
+        self.assertEqual(
+            [2, 2, 1, None],
+            [line_of(lines, path) for path in (("a", "b"), ("a", "b", "[0]"), ("a", "c"), ("d",))],
+        )
