@@ -26,6 +26,8 @@ class Reply(msgspec.Struct, frozen=True):
 
     def encode(self) -> bytes:
         """The reply as it goes on the wire, CRLF at the end of each line."""
+        if len(self.lines) == 1:
+            return f"{self.code} {self.lines[0]}\r\n".encode("utf-8", "replace")
         last = len(self.lines) - 1
         return "".join(
             f"{self.code}{'-' if i < last else ' '}{line}\r\n" for i, line in enumerate(self.lines)

@@ -12,7 +12,7 @@ from collections import deque
 
 from relay.config.schema import Listener
 from relay.message.address import Address
-from relay.smtp import grammar, words
+from relay.smtp import commands, grammar, words
 from relay.smtp.body import Body
 from relay.smtp.events import (
     Closing,
@@ -26,11 +26,10 @@ from relay.smtp.events import (
     Text,
 )
 from relay.smtp.grammar import Malformed
+from relay.smtp.input import Input
 from relay.smtp.reply import Reply
 from relay.smtp.states import OPEN, TABLE, VERBS, State, Verb
 
-#: Longest command line in bytes, without CRLF (RFC 5321 4.5.3.1.4 asks for 510).
-MAX_LINE = 4096
 #: Input that may wait in the buffer before `full` asks for a pause (bytes).
 MAX_INPUT = 64 * 1024
 #: Output that may wait before further commands do (bytes).
@@ -56,19 +55,17 @@ class Server:
     """
 
     __slots__ = (
-        "_at",
         "_body",
-        "_buffer",
         "_client",
         "_events",
         "_hostname",
+        "_input",
         "_limits",
         "_next",
         "_output",
         "_question",
         "_recipients",
         "_sender",
-        "_skipping",
         "_unknown",
         "extended",
         "helo",
@@ -85,9 +82,7 @@ class Server:
         self._hostname = hostname
         self._client = client
         self._limits = limits
-        self._buffer = b""
-        self._at = 0
-        self._skipping = False
+        self._input = Input()
         self._output = b""
         self._events: deque[Event] = deque()
         self._question: Question = _COMPLETE
@@ -105,10 +100,7 @@ class Server:
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client; ask for `next_event` then, until there is none."""
-        if self._at < len(self._buffer):
-            data = self._buffer[self._at :] + data
-        self._buffer = data
-        self._at = 0
+        self._input.add(data)
 
     def next_event(self) -> Event | None:
         """What the client wants; None when more input, an answer, or a call of `output` is needed."""
@@ -138,7 +130,7 @@ class Server:
             self.state = self._next
             if isinstance(question, RcptGiven):
                 # Given twice, in whatever case: one delivery, and the later spelling counts.
-                self._recipients[question.address.text.lower()] = question.address
+                self._recipients[_key(question.address)] = question.address
             elif isinstance(question, MailGiven):
                 self._sender = question.sender
             else:
@@ -160,7 +152,7 @@ class Server:
     @property
     def full(self) -> bool:
         """More input waits than should: read no more until some events have been answered."""
-        return len(self._buffer) - self._at >= MAX_INPUT
+        return len(self._input) >= MAX_INPUT
 
     # -- reading
 
@@ -169,62 +161,27 @@ class Server:
         if self.state is State.TEXT:
             return self._read_text()
         if self.state is State.CLOSED:
-            self._buffer = b""
-            self._at = 0
+            self._input.take()
             return False
-        buffer, at = self._buffer, self._at
-        if self._skipping:
-            return self._skip()
-        end = buffer.find(b"\n", at)
-        if at < end <= at + MAX_LINE + 1 and buffer[end - 1] == 13:
-            self._at = end + 1
-            self._obey(buffer[at : end - 1])
-            return True
-        return self._misread(end)
-
-    def _misread(self, end: int) -> bool:
-        """The line that goes on to the LF at `end`, or isn't complete (-1), can be no command.
-
-        One refusal, and all up to the next CRLF is dropped: nothing that another server might
-        take for a second command is ever obeyed. Decided so that the split of the bytes over
-        packets makes no difference.
-        """
-        buffer, at = self._buffer, self._at
-        length = (len(buffer) if end < 0 else end) - at
-        if buffer.find(b"\0", at, at + min(length, MAX_LINE + 1)) >= 0:
-            refusal = words.CONTROL
-        elif length > MAX_LINE + 1:
-            refusal = words.LINE_TOO_LONG
-        elif end >= 0:
-            refusal = words.CONTROL
+        line = self._input.line()
+        if line is None:
+            return False
+        if isinstance(line, Reply):
+            self._unrecognized(line)
         else:
-            return False
-        self._skipping = True
-        self._unrecognized(refusal)
-        return True
-
-    def _skip(self) -> bool:
-        end = self._buffer.find(b"\r\n", self._at)
-        if end < 0:
-            # A CR at the end may be half of the CRLF.
-            self._buffer = b"\r" if self._buffer.endswith(b"\r") else b""
-            self._at = 0
-            return False
-        self._at = end + 2
-        self._skipping = False
+            self._obey(line)
         return True
 
     def _read_text(self) -> bool:
-        data = self._buffer[self._at :] if self._at else self._buffer
+        data = self._input.take()
         if not data:
             return False
         body = self._body
         text = body.feed(data)
-        self._buffer = body.rest
-        self._at = 0
         if text:
             self._events.append(Text(text))
         if body.over:
+            self._input.add(body.rest)
             problem = body.problem
             self._ask(_COMPLETE if problem is None else DataEnded(problem), Verb.DOT)
         return True
@@ -274,7 +231,7 @@ class Server:
     def _refuse(self, refusal: Reply, data: bool) -> None:
         """Say no. Bytes behind a refused DATA are a text sent too early, never commands."""
         self._say(refusal)
-        if data and self._at < len(self._buffer):
+        if data and self._input:
             self.close(words.TEXT_TOO_EARLY)
 
     def _hello(self, argument: str, extended: bool) -> None:
@@ -291,52 +248,19 @@ class Server:
             self._say(words.hello(self._hostname, self._client))
 
     def _mail(self, argument: str) -> None:
-        if not argument.isascii():
-            return self._say(words.NOT_ASCII)
-        try:
-            sender, rest = grammar.mailbox(argument, "FROM:<")
-        except Malformed:
-            return self._say(words.BAD_SENDER)
-        if not rest:
-            return self._ask(MailGiven(sender, None, False), Verb.MAIL)
-        try:
-            given = grammar.parameters(rest)
-        except Malformed:
-            return self._say(words.BAD_PARAMETER)
-        size = None
-        if "SIZE" in given:
-            try:
-                size = grammar.size(given.pop("SIZE"))
-            except Malformed:
-                return self._say(words.BAD_SIZE)
-        body = given.pop("BODY", "7BIT").upper()
-        if body not in ("7BIT", "8BITMIME"):
-            return self._say(words.BAD_BODY)
-        if given:
-            return self._say(words.UNKNOWN_PARAMETER)
-        if size is not None and 0 < self._limits.max_size < size:
-            return self._say(words.declared_too_big(self._limits.max_size))
-        self._ask(MailGiven(sender, size, body == "8BITMIME"), Verb.MAIL)
+        given = commands.mail(argument, self._limits.max_size)
+        if isinstance(given, Reply):
+            return self._say(given)
+        self._ask(given, Verb.MAIL)
 
     def _rcpt(self, argument: str) -> None:
-        if not argument.isascii():
-            return self._say(words.NOT_ASCII)
-        try:
-            address, rest = grammar.mailbox(argument, "TO:<")
-        except Malformed:
-            address = None
-        if address is None:
-            return self._say(words.BAD_RECIPIENT)
-        if rest:
-            try:
-                grammar.parameters(rest)
-            except Malformed:
-                return self._say(words.BAD_PARAMETER)
-            return self._say(words.UNKNOWN_PARAMETER)
+        given = commands.rcpt(argument)
+        if isinstance(given, Reply):
+            return self._say(given)
         known = self._recipients
-        if len(known) >= self._limits.max_recipients and address.text.lower() not in known:
+        if len(known) >= self._limits.max_recipients and _key(given.address) not in known:
             return self._say(words.TOO_MANY_RECIPIENTS)
-        self._ask(RcptGiven(address), Verb.RCPT)
+        self._ask(given, Verb.RCPT)
 
     def _data(self, argument: str) -> None:
         if argument:
@@ -373,6 +297,11 @@ class Server:
                 reply = Reply(reply.code, tuple(map(_clean, reply.lines)))
                 break
         self._output += reply.encode()
+
+
+def _key(address: Address) -> str:
+    """What tells recipients apart: case doesn't, not even in the local part."""
+    return address.text.lower()
 
 
 def _clean(line: str) -> str:
