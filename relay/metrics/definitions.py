@@ -1,0 +1,124 @@
+"""Every metric the relay has, in one place.
+
+Counting happens on the hot path, asking once in a while: counts are plain integers that
+are turned into samples when somebody looks. Names and labels are those dashboards made
+for ZoneMTA use, so counters carry no `_total`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from relay.message.values import Result
+
+_STATUS = {
+    Result.DELIVERED: "delivered",
+    Result.BOUNCED: "rejected",
+    Result.DEFERRED: "deferred",
+    Result.DROPPED: "unknown",
+}
+#: Results that end a delivery.
+_FINAL = frozenset(Result) - {Result.DEFERRED}
+_COUNTERS = {
+    "zonemta_delivery_status": "Attempts by how they ended",
+    "zonemta_message_push": "Messages that came to the queue, by any door",
+    "zonemta_message_drop": "Messages thrown away after they had been taken",
+    "zonemta_bounce_generation": "Deliveries that ended in a bounce",
+    "zonemta_connection_reuses": "Deliveries on a connection that was open already",
+}
+_GAUGES = {
+    "zonemta_blacklisted": "Local addresses that rest for a domain",
+    "zonemta_connection_pool_size": "Open connections to hosts that are idle",
+}
+
+
+class QueueSize(NamedTuple):
+    """Deliveries that are due, and those that wait for their time."""
+
+    queued: int
+    deferred: int
+
+
+class Metrics(Collector):
+    """The relay's counts. The three callables are asked at each scrape."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.queue_size: Callable[[], QueueSize] = lambda: QueueSize(0, 0)
+        self.blacklisted: Callable[[], int] = lambda: 0
+        self.pool_size: Callable[[], int] = lambda: 0
+        self._deliveries: dict[tuple[str, Result], int] = {}
+        self._pushed = {True: 0, False: 0}
+        self._dropped = 0
+        self._bounces = 0
+        self._reuses = 0
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    # -- the hot path
+
+    def delivery(self, zone: str, result: Result) -> None:
+        """An attempt in `zone` ended. Zones come from the config, so labels are bounded."""
+        key = (zone, result)
+        self._deliveries[key] = self._deliveries.get(key, 0) + 1
+
+    def pushed(self, ok: bool) -> None:
+        """A message was taken, or refused at its end."""
+        self._pushed[ok] += 1
+
+    def dropped(self) -> None:
+        """A message was thrown away after it had been taken."""
+        self._dropped += 1
+
+    def bounce(self) -> None:
+        """A delivery ended in a bounce."""
+        self._bounces += 1
+
+    def reused(self) -> None:
+        """A delivery went out on a connection that was open already."""
+        self._reuses += 1
+
+    # -- asked
+
+    def processed(self, zone: str) -> int:
+        """Deliveries of `zone` that ended since the start."""
+        return sum(self._deliveries.get((zone, result), 0) for result in _FINAL)
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        text = generate_latest(self.registry)
+        for name in _COUNTERS:
+            text = text.replace(b"%b_total " % name.encode(), b"%b " % name.encode())
+        return text
+
+    def collect(self) -> Iterator[Metric]:
+        counters = {name: Metric(name, what, "counter") for name, what in _COUNTERS.items()}
+        status = counters["zonemta_delivery_status"]
+        for (zone, result), count in sorted(self._deliveries.items()):
+            word = _STATUS[result]
+            status.add_sample(status.name, {"result": word, "status": word, "zone": zone}, count)
+        push = counters["zonemta_message_push"]
+        push.add_sample(push.name, {"result": "success"}, self._pushed[True])
+        push.add_sample(push.name, {"result": "fail"}, self._pushed[False])
+        for name, count in (
+            ("zonemta_message_drop", self._dropped),
+            ("zonemta_bounce_generation", self._bounces),
+            ("zonemta_connection_reuses", self._reuses),
+        ):
+            counters[name].add_sample(name, {}, count)
+        yield from counters.values()
+        size = Metric("zonemta_queue_size", "Deliveries in the queue", "gauge")
+        for kind, count in self.queue_size()._asdict().items():
+            size.add_sample(size.name, {"type": kind}, count)
+        yield size
+        for (name, what), value in zip(_GAUGES.items(), (self.blacklisted(), self.pool_size()), strict=True):
+            gauge = Metric(name, what, "gauge")
+            gauge.add_sample(name, {}, value)
+            yield gauge
