@@ -12,7 +12,10 @@ from relay.metrics.definitions import Metrics, QueueSize
 def samples(metrics: Metrics) -> dict[tuple[str, str], float]:
     families = text_string_to_metric_families(metrics.exposition().decode())
     return {
-        (sample.name, ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()))): sample.value
+        (
+            sample.name.removesuffix("_total"),
+            ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items())),
+        ): sample.value
         for family in families
         for sample in family.samples
     }
