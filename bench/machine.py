@@ -13,8 +13,10 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 def facts(directory: str) -> dict[str, str]:
     """Processor, kernel, file system of `directory`, versions of what runs."""
-    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo")
-                  if line.startswith("model name")), platform.machine())
+    model = next(
+        (line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
     known = {
         "processor": f"{os.cpu_count()} × {model}",
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
@@ -30,7 +32,8 @@ def facts(directory: str) -> dict[str, str]:
         pass
     if shutil.which("postconf"):
         known["Postfix"] = subprocess.run(
-            ["postconf", "-dh", "mail_version"], capture_output=True, text=True).stdout.strip()
+            ["postconf", "-dh", "mail_version"], capture_output=True, text=True
+        ).stdout.strip()
     return known
 
 
@@ -74,7 +77,9 @@ def processor_time() -> dict[str, float]:
     """Seconds of the whole machine by kind, since it started."""
     with open("/proc/stat") as file:
         values = [int(x) / _TICK for x in file.readline().split()[1:9]]
-    return dict(zip(("user", "nice", "sys", "idle", "iowait", "irq", "softirq", "steal"), values, strict=True))
+    return dict(
+        zip(("user", "nice", "sys", "idle", "iowait", "irq", "softirq", "steal"), values, strict=True)
+    )
 
 
 def shares(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:

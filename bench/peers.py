@@ -36,8 +36,15 @@ def zonerelay_command(config: str) -> list[str]:
     """The relay in the foreground, run by the Python (or the venv in ZR_BIN) that runs this."""
     folder = os.environ.get("ZR_BIN") or os.path.dirname(sys.executable)
     twistd = os.path.join(folder, "twistd")
-    return [twistd if os.path.exists(twistd) else "twistd",
-            "-n", "--pidfile=", "zonerelay", "start", "--config", config]
+    return [
+        twistd if os.path.exists(twistd) else "twistd",
+        "-n",
+        "--pidfile=",
+        "zonerelay",
+        "start",
+        "--config",
+        config,
+    ]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -83,9 +90,15 @@ max_connections = {o.get("domain_connections", "1000")}
 
 def zonerelay(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
     write(f"{place.state}/zonerelay.toml", zonerelay_config(place))
-    return subprocess.Popen(zonerelay_command(f"{place.state}/zonerelay.toml"), cwd=place.state,
-                            env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                            start_new_session=True)
+    return subprocess.Popen(
+        zonerelay_command(f"{place.state}/zonerelay.toml"),
+        cwd=place.state,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
 
 
 def postfix(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -94,7 +107,9 @@ def postfix(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
     etc = f"{state}/etc"
     daemons = subprocess.run(["postconf", "-h", "daemon_directory"], capture_output=True, text=True)
     directory = daemons.stdout.strip() or "/usr/lib/postfix/sbin"
-    write(f"{etc}/main.cf", f"""compatibility_level = 3.6
+    write(
+        f"{etc}/main.cf",
+        f"""compatibility_level = 3.6
 queue_directory = {state}/spool
 data_directory = {state}/data
 command_directory = {os.path.dirname(shutil.which("postfix") or "/usr/sbin/postfix")}
@@ -128,7 +143,8 @@ maillog_file_prefixes = {os.path.dirname(state)}
 default_database_type = hash
 address_verify_map =
 {place.options.get("extra", "")}
-""")
+""",
+    )
     lines = []
     with open("/etc/postfix/master.cf") as file:
         for line in file.read().split("\n"):
@@ -140,7 +156,9 @@ address_verify_map =
                 line = " ".join(columns)
             lines.append(line)
     text = "\n".join(lines)
-    write(f"{etc}/master.cf", text if "postlogd" in text else text + "\npostlog unix-dgram n - n - 1 postlogd\n")
+    write(
+        f"{etc}/master.cf", text if "postlogd" in text else text + "\npostlog unix-dgram n - n - 1 postlogd\n"
+    )
     for name in ("dynamicmaps.cf", "postfix-script", "post-install", "postfix-files"):
         if os.path.exists(f"/etc/postfix/{name}"):
             shutil.copy(f"/etc/postfix/{name}", etc)
@@ -149,9 +167,15 @@ address_verify_map =
     user = pwd.getpwnam("postfix")
     os.chown(f"{state}/data", user.pw_uid, user.pw_gid)
     subprocess.run(["postfix", "-c", etc, "check"], stdout=log, stderr=log)
-    return subprocess.Popen([f"{directory}/master", "-c", etc, "-s"], cwd=state,
-                            env=environment(MAIL_CONFIG=etc, MAIL_LOGTAG="postfix"),
-                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen(
+        [f"{directory}/master", "-c", etc, "-s"],
+        cwd=state,
+        env=environment(MAIL_CONFIG=etc, MAIL_LOGTAG="postfix"),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
 
 
 def sink(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -162,7 +186,13 @@ def sink(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
 def start_sink(port: int, out: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
     """Postfix's smtp-sink, or ours where there is none. Both write `mesg=N` and a CR as they count."""
     if shutil.which("smtp-sink"):
-        command = ["smtp-sink", *(["-u", "nobody"] if os.geteuid() == 0 else []), "-c", f"127.0.0.1:{port}", "1024"]
+        command = [
+            "smtp-sink",
+            *(["-u", "nobody"] if os.geteuid() == 0 else []),
+            "-c",
+            f"127.0.0.1:{port}",
+            "1024",
+        ]
     else:
         command = [sys.executable, "-m", "bench.sink", "--port", str(port)]
     return subprocess.Popen(command, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=log)
@@ -172,8 +202,21 @@ def source_command(place: Place, sessions: int, count: int, size: int, keep: boo
     """Postfix's smtp-source, or ours where there is none. `keep`: many messages per connection."""
     theirs = shutil.which("smtp-source")
     command = ["smtp-source"] if theirs else [sys.executable, "-m", "bench.source"]
-    return [*command, "-s", str(min(sessions, count)), "-m", str(count), "-l", str(size),
-            "-f", "sender@src.test", "-t", "rcpt@remote.test", *(["-d"] if keep else []), f"127.0.0.1:{place.port}"]
+    return [
+        *command,
+        "-s",
+        str(min(sessions, count)),
+        "-m",
+        str(count),
+        "-l",
+        str(size),
+        "-f",
+        "sender@src.test",
+        "-t",
+        "rcpt@remote.test",
+        *(["-d"] if keep else []),
+        f"127.0.0.1:{place.port}",
+    ]
 
 
 STARTERS = {"zonerelay": zonerelay, "postfix": postfix, "sink": sink}

@@ -40,8 +40,9 @@ def processes() -> dict[int, Process]:
             except OSError:
                 continue
             user, system, reaped_user, reaped_system = (int(x) / _TICK for x in f[11:15])
-            found[int(name)] = Process(int(name), int(f[1]), f[0], (user, system),
-                                       (reaped_user, reaped_system), int(f[19]))
+            found[int(name)] = Process(
+                int(name), int(f[1]), f[0], (user, system), (reaped_user, reaped_system), int(f[19])
+            )
     return found
 
 
@@ -95,8 +96,11 @@ class ProcessTree:
     def members(self) -> list[Process]:
         """All that live, and the dead that nobody reaped yet."""
         everyone = processes()
-        inside = {pid for pid, started in self._known.items()
-                  if pid in everyone and everyone[pid].started == started}
+        inside = {
+            pid
+            for pid, started in self._known.items()
+            if pid in everyone and everyone[pid].started == started
+        }
         if self.root in everyone:
             inside.add(self.root)
         children: dict[int, list[int]] = {}

@@ -111,8 +111,13 @@ def measure(run: Run, size: int, count: int, keep: bool, sessions: int, timeout:
     watch.start()
     cpu, disk, whole = run.tree.cpu(), machine.disk_counts(state), machine.processor_time()
     begun = time.monotonic()
-    source = subprocess.Popen(peers.source_command(run.place, sessions, count, size, keep),
-                              env=peers.environment(), stdin=subprocess.DEVNULL, stdout=run.log, stderr=run.log)
+    source = subprocess.Popen(
+        peers.source_command(run.place, sessions, count, size, keep),
+        env=peers.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=run.log,
+        stderr=run.log,
+    )
     accepted = ended = None
     done, deadline, last = 0, begun + timeout, begun
     while ended is None:
@@ -140,12 +145,17 @@ def measure(run: Run, size: int, count: int, keep: bool, sessions: int, timeout:
     watch.stop()
     per = max(1, done)
     result.update(
-        delivered=done, accept_rate=round(count / ((accepted or ended) - begun), 1),
+        delivered=done,
+        accept_rate=round(count / ((accepted or ended) - begun), 1),
         e2e_rate=round(done / max(ended - begun, 1e-3), 1),
         cpu_s_per_1000=round((sum(after) - sum(cpu)) / per * 1000, 3),
-        cpu_user=round((after[0] - cpu[0]) / per * 1000, 3), cpu_sys=round((after[1] - cpu[1]) / per * 1000, 3),
-        rss_peak=watch.rss, processes_peak=watch.processes,
-        written_per_message=round((sum(watch.written.values()) - before_written) / per), machine=spent_whole)
+        cpu_user=round((after[0] - cpu[0]) / per * 1000, 3),
+        cpu_sys=round((after[1] - cpu[1]) / per * 1000, 3),
+        rss_peak=watch.rss,
+        processes_peak=watch.processes,
+        written_per_message=round((sum(watch.written.values()) - before_written) / per),
+        machine=spent_whole,
+    )
     subprocess.run(["sync"], check=True)
     disk_after = machine.disk_counts(state)
     if disk and disk_after:
@@ -164,8 +174,14 @@ def main() -> None:
     p.add_argument("--timeout", type=float, default=150)
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     a = p.parse_args()
-    result: dict[str, Any] = {"peer": a.peer, "size": a.size, "n": a.n, "mode": a.mode, "sessions": a.sessions,
-                              "own_network": network.own_network()}
+    result: dict[str, Any] = {
+        "peer": a.peer,
+        "size": a.size,
+        "n": a.n,
+        "mode": a.mode,
+        "sessions": a.sessions,
+        "own_network": network.own_network(),
+    }
     options = dict(item.split("=", 1) for item in a.set)
     if options:
         result["options"] = options

@@ -25,8 +25,13 @@ COUNTS = "1k=8000,10k=6000,100k=1500"
 
 def child(*arguments: str) -> dict[str, Any]:
     """One run in a process (and network) of its own; its last line is the result."""
-    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True,
-                          cwd=peers.REPOSITORY, env=peers.environment())
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=peers.REPOSITORY,
+        env=peers.environment(),
+    )
     try:
         result: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
     except ValueError:
@@ -49,9 +54,13 @@ def throughput(a: argparse.Namespace, keep: list[dict[str, Any]], out: Any) -> s
                     keep.append(result)
                     out.write(json.dumps(result) + "\n")
                     out.flush()
-                    print(f"round {number + 1} {size:>4} {mode} {peer:10}",
-                          result.get("error") or f"{result['e2e_rate']:8.1f}/s {result['cpu_s_per_1000']:.3f} CPU s/1,000"
-                          + (" TIMEOUT" if result.get("timeout") else ""), flush=True)
+                    print(
+                        f"round {number + 1} {size:>4} {mode} {peer:10}",
+                        result.get("error")
+                        or f"{result['e2e_rate']:8.1f}/s {result['cpu_s_per_1000']:.3f} CPU s/1,000"
+                        + (" TIMEOUT" if result.get("timeout") else ""),
+                        flush=True,
+                    )
     shown = table.throughput(keep, a.sizes.split(","), a.modes.split(","))
     return f"## Throughput\n\n20 sessions; {counts}; medians of {a.rounds} alternating rounds.\n\n{shown}"
 
@@ -77,15 +86,21 @@ def main() -> int:
     a = p.parse_args()
     os.makedirs(os.path.dirname(a.out), exist_ok=True)
     parts = a.only.split(",")
-    text = ["# Figures of the last run\n", table.machine(machine.facts(rig.home())),
-            f"Taken {datetime.date.today()} by `python -m bench.run {' '.join(sys.argv[1:])}`.\n"]
+    text = [
+        "# Figures of the last run\n",
+        table.machine(machine.facts(rig.home())),
+        f"Taken {datetime.date.today()} by `python -m bench.run {' '.join(sys.argv[1:])}`.\n",
+    ]
     failed = False
     with open(a.out + ".jsonl", "w") as out:
         if "throughput" in parts:
             runs: list[dict[str, Any]] = []
             text.append(throughput(a, runs, out))
             failed |= any("error" in r or r.get("timeout") for r in runs)
-        for part, cases in (("steady", [()]), ("scale", [("queue",), ("hanging",), ("large",), ("recipients",)])):
+        for part, cases in (
+            ("steady", [()]),
+            ("scale", [("queue",), ("hanging",), ("large",), ("recipients",)]),
+        ):
             if part not in parts:
                 continue
             results = []

@@ -52,13 +52,13 @@ class Sink(asyncio.Protocol):
                 self.counts.bytes += end
                 self.counts.messages += 1
                 self.in_data = False
-                data = data[end + 5:]
+                data = data[end + 5 :]
                 replies.append(b"250 2.0.0 taken\r\n")
                 continue
             end = data.find(b"\n")
             if end < 0:
                 break
-            verb, data = data[:4].upper(), data[end + 1:]
+            verb, data = data[:4].upper(), data[end + 1 :]
             if verb == b"RCPT":
                 self.counts.recipients += 1
             elif verb == b"DATA":
@@ -69,9 +69,12 @@ class Sink(asyncio.Protocol):
                 self.transport.close()
                 return
             replies.append(
-                b"354 go\r\n" if verb == b"DATA"
+                b"354 go\r\n"
+                if verb == b"DATA"
                 else b"250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 0\r\n250 ENHANCEDSTATUSCODES\r\n"
-                if verb == b"EHLO" else b"250 2.0.0 ok\r\n")
+                if verb == b"EHLO"
+                else b"250 2.0.0 ok\r\n"
+            )
         self.buffer = data
         if replies:
             self.transport.write(b"".join(replies))

@@ -1,6 +1,6 @@
 """A closed-loop source for machines without smtp-source, with the same few options; and one huge message.
 
-    python -m bench.source -s 20 -m 8000 -l 1024 -f a@b -t c@d [-d] 127.0.0.1:2525
+python -m bench.source -s 20 -m 8000 -l 1024 -f a@b -t c@d [-d] 127.0.0.1:2525
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Client:
         """One message, its text in pieces (CRLF ended, no dot to be stuffed). Returns the last reply."""
         await self.say(f"MAIL FROM:<{sender}>\r\n".encode(), b"250")
         for start in range(0, len(recipients), 100):
-            some = recipients[start:start + 100]
+            some = recipients[start : start + 100]
             self.writer.write("".join(f"RCPT TO:<{r}>\r\n" for r in some).encode())
             for _ in some:
                 await self.expect(b"25")
@@ -98,8 +98,13 @@ async def run(a: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, kind, default in (("s", int, 1), ("m", int, 1), ("l", int, 1024), ("f", str, "a@src.test"),
-                                ("t", str, "b@remote.test")):
+    for name, kind, default in (
+        ("s", int, 1),
+        ("m", int, 1),
+        ("l", int, 1024),
+        ("f", str, "a@src.test"),
+        ("t", str, "b@remote.test"),
+    ):
         p.add_argument(f"-{name}", type=kind, default=default)
     p.add_argument("-d", action="store_true", help="keep connections")
     p.add_argument("server")

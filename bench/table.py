@@ -18,8 +18,14 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def good(rows: Iterable[Row], peer: str, size: str, mode: str) -> list[Row]:
     """The complete runs of one cell."""
-    return [r for r in rows if (r["peer"], r["size"], r["mode"]) == (peer, size, mode)
-            and not r.get("error") and not r.get("timeout") and not r.get("source_failed")]
+    return [
+        r
+        for r in rows
+        if (r["peer"], r["size"], r["mode"]) == (peer, size, mode)
+        and not r.get("error")
+        and not r.get("timeout")
+        and not r.get("source_failed")
+    ]
 
 
 def middle(rows: Sequence[Row], key: str) -> float | None:
@@ -45,15 +51,43 @@ def throughput(rows: Sequence[Row], sizes: Sequence[str], modes: Sequence[str]) 
             cpu, their_cpu = middle(ours, "cpu_s_per_1000"), middle(theirs, "cpu_s_per_1000")
             memory = middle(ours, "rss_peak")
             both = ours + theirs
-            lines.append([
-                size, {"a": "one", "b": "many"}[mode], show(rate), show(their_rate),
-                show(ratio(rate, their_rate), "{:.1f} ×"), show(middle(ours, "accept_rate")),
-                show(cpu, "{:.2f}"), show(their_cpu, "{:.2f}"), show(ratio(cpu, their_cpu), "{:.2f} ×"),
-                show(memory / 2**20 if memory else None), f"{len(ours)}+{len(theirs)}",
-                "–" if not both else "{:.0f}–{:.0f}".format(*(f(r["cpu_score"] for r in both) for f in (min, max))),
-                "–" if not both else f"{max(r['machine']['steal'] for r in both):.1%}"])
-    return grid(["size", "messages per connection", "Zonerelay/s", "Postfix/s", "ratio", "Zonerelay accepts/s",
-                 "CPU s/1,000", "Postfix's", "ratio", "peak RSS MiB", "runs", "cpu_score", "steal ≤"], lines)
+            lines.append(
+                [
+                    size,
+                    {"a": "one", "b": "many"}[mode],
+                    show(rate),
+                    show(their_rate),
+                    show(ratio(rate, their_rate), "{:.1f} ×"),
+                    show(middle(ours, "accept_rate")),
+                    show(cpu, "{:.2f}"),
+                    show(their_cpu, "{:.2f}"),
+                    show(ratio(cpu, their_cpu), "{:.2f} ×"),
+                    show(memory / 2**20 if memory else None),
+                    f"{len(ours)}+{len(theirs)}",
+                    "–"
+                    if not both
+                    else "{:.0f}–{:.0f}".format(*(f(r["cpu_score"] for r in both) for f in (min, max))),
+                    "–" if not both else f"{max(r['machine']['steal'] for r in both):.1%}",
+                ]
+            )
+    return grid(
+        [
+            "size",
+            "messages per connection",
+            "Zonerelay/s",
+            "Postfix/s",
+            "ratio",
+            "Zonerelay accepts/s",
+            "CPU s/1,000",
+            "Postfix's",
+            "ratio",
+            "peak RSS MiB",
+            "runs",
+            "cpu_score",
+            "steal ≤",
+        ],
+        lines,
+    )
 
 
 def machine(facts: dict[str, str]) -> str:

@@ -1,0 +1,383 @@
+"""Disks that are full, slow, read-only, damaged or lying (rows Q02, Q03, Q05-Q10, Q18, Q19, N14).
+
+Faults at a system call need strace, those of a file system need root; without them a test is skipped,
+and says what therefore was not tested.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import smtplib
+import subprocess
+import time
+from collections.abc import Sequence
+
+from bench.network import greets
+from tests.scenario.harness import (
+    Load,
+    Relay,
+    Scenario,
+    deferToThread,
+    needs,
+    needs_root,
+    post,
+    strace,
+)
+
+LATER = "greylist+{id}@evil.test"
+
+
+class Syncs(Scenario):
+    """What happens around fdatasync."""
+
+    timeout = 300
+
+    async def test_Q02_the_sync_lies_before_the_250(self) -> None:
+        """Q02: between the last body byte and the 250, an fdatasync begins and succeeds."""
+        trace = f"{self.directory}/trace"
+        relay = self.relay()
+        await self.up(
+            relay,
+            strace("-s", "400", "-e", "trace=recvfrom,read,fdatasync,fsync,sendto,write", output=trace),
+            seconds=60,
+        )
+        load = await self.send(relay, 3)
+        self.assertEqual(len(load.accepted()), 3)
+        await self.until(lambda: _read(trace).count("queued as") >= 3, 10, "three answers in the trace")
+        lines = _read(trace).split("\n")
+        answers = [
+            n for n, line in enumerate(lines) if "queued as" in line and re.search(r"sendto|write", line)
+        ]
+        ends = [
+            n for n, line in enumerate(lines) if r"\r\n.\r\n" in line and re.search(r"recvfrom|read", line)
+        ]
+        self.assertEqual(len(answers), 3)
+        for answer in answers:
+            end = max(n for n in ends if n < answer)
+            began = [n for n in range(end, answer) if re.search(r"f(data)?sync\(", lines[n])]
+            ended = [n for n in range(end, answer) if re.search(r"f(data)?sync.*\) += 0", lines[n])]
+            self.assertTrue(
+                began and any(n >= began[0] for n in ended),
+                "no sync between the dot and the 250:\n" + "\n".join(lines[end : answer + 1]),
+            )
+
+    async def test_Q06_one_failed_sync(self) -> None:
+        """Q06: the fifth fdatasync fails: 4xx for who waited for it, then service without a restart."""
+        relay = self.relay()
+        await self.up(
+            relay,
+            strace(
+                "--seccomp-bpf",
+                "-e",
+                "trace=fdatasync",
+                "-e",
+                "inject=fdatasync:error=EIO:when=5",
+                output=f"{self.directory}/trace",
+            ),
+            seconds=60,
+        )
+        master = relay.master()
+        load = self.load(relay, sessions=4, pause=0.01)
+        await self.until(lambda: load.replies, 30, "a refusal", relay)
+        seen = len(load.accepted())
+        await self.until(lambda: len(load.accepted()) > seen + 50, 30, "service after the failed sync", relay)
+        await self.stop(load)
+        self.assertTrue(all(reply.startswith("4") for reply in load.replies), load.replies)
+        self.assertEqual(relay.master(), master)
+        self.assert_safe(await self.drained(relay, load), relay, duplicates=20)
+
+    async def test_Q18_slow_sync(self) -> None:
+        """Q18: 200 ms for each fdatasync: the reactor isn't held up, and one sync serves many messages."""
+        relay = self.relay()
+        trace = f"{self.directory}/trace"
+        await self.up(
+            relay,
+            strace(
+                "--seccomp-bpf",
+                "-e",
+                "trace=fdatasync",
+                "-e",
+                "inject=fdatasync:delay_enter=200000",
+                output=trace,
+            ),
+            seconds=60,
+        )
+        load = self.load(relay, sessions=60)
+        await self.until(lambda: len(load.accepted()) > 60, 60, "load", relay)
+        begun, first, syncs = time.monotonic(), len(load.accepted()), _read(trace).count("fdatasync(")
+        waits = await deferToThread(_ehlo_waits, relay.smtp, 100)
+        await self.until(lambda: time.monotonic() - begun > 8, 20, "eight seconds of load")
+        done, synced = len(load.accepted()) - first, _read(trace).count("fdatasync(") - syncs
+        await self.stop(load)
+        self.assertLess(sorted(waits)[-2], 0.1, f"EHLO took {max(waits):.3f} s")
+        self.assertGreater(done / max(1, synced), 10, f"{done} messages in {synced} syncs")
+        self.assert_safe(await self.drained(relay, load), relay)
+
+
+class KilledAtSync(Scenario):
+    """N14: kill -9 at the Nth fdatasync of a thread, one after the other on the same queue."""
+
+    timeout = 3600
+    points: Sequence[int] = (1, 2, 3, 5, 8, 13, 40)
+
+    async def test_N14_killed_at_each_sync(self) -> None:
+        """N14: 0 lost whichever sync it dies in; the queue opens each time."""
+        relay = self.relay()
+        self.mx.start()
+        load = self.load(relay, sessions=4, pause=0.002, recipients=["ok+{id}@evil.test", LATER])
+        for point in self.points:
+            relay.start(
+                strace(
+                    "--seccomp-bpf",
+                    "-e",
+                    "trace=fdatasync",
+                    "-e",
+                    f"inject=fdatasync:signal=KILL:when={point}",
+                    output=f"{self.directory}/trace",
+                )
+            )
+            await self.until(
+                lambda: "KILL" in _read(f"{self.directory}/trace") or not relay.alive,
+                60,
+                f"death at sync {point}",
+                relay,
+            )
+            self.assertIn(
+                "KILL", _read(f"{self.directory}/trace"), f"before sync {point}: {relay.said()[-1500:]}"
+            )
+            await deferToThread(relay.kill)
+        await self.up(relay)
+        await self.until(lambda n=len(load.accepted()): len(load.accepted()) > n + 20, 30, "load", relay)
+        await self.stop(load)
+        verdict = await self.drained(relay, load)
+        print(
+            f"N14: {len(self.points)} points, {verdict.accepted} accepted, {len(verdict.duplicates)} second copies"
+        )
+        self.assert_safe(verdict, relay, duplicates=20 * len(self.points))
+
+
+class FileSystems(Scenario):
+    """A file system of its own below the queue."""
+
+    def mount(self, *arguments: str) -> str:
+        """Mount something for the queue to lie on; it is unmounted when the test ends."""
+        needs_root("a full or read-only file system")
+        point = f"{self.directory}/disk"
+        os.makedirs(point, exist_ok=True)
+        done = subprocess.run(["mount", *arguments, point], capture_output=True, text=True)
+        if done.returncode:
+            self.skipTest(f"mount {' '.join(arguments)}: {done.stderr.strip()}: NOT TESTED")
+        return point
+
+    async def unmount(self, point: str) -> None:
+        await self.until(
+            lambda: (
+                subprocess.run(["umount", point], capture_output=True).returncode == 0
+                or not os.path.ismount(point)
+            ),
+            20,
+            "unmount",
+        )
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(
+            lambda: subprocess.run(["umount", "-l", f"{self.directory}/disk"], capture_output=True)
+        )
+
+    async def test_Q03_full_disk(self) -> None:
+        """Q03: 452 4.3.1 and 507 while the disk is full; accepts again by itself; nothing lost."""
+        point = self.mount("-t", "tmpfs", "-o", "size=6m", "tmpfs")
+        relay = self.relay(queue=f"{point}/queue")
+        await self.up(relay)
+        master = relay.master()
+        self.mx.stop()  # nothing may leave while it fills
+        load = Load(relay.smtp, size=20_000)
+        load.start(4)
+        self.addCleanup(load.stop)
+        await self.until(lambda: load.replies, 60, "a full disk", relay)
+        await self.until(lambda: load.replies.total() > 20, 30, "more refusals", relay)
+        self.assertTrue(all(reply.startswith("452 4.3.1") for reply in load.replies), load.replies)
+        mail = b"From: a@src.test\r\nTo: ok+http@evil.test\r\nSubject: x\r\n\r\n" + b"x" * 20_000 + b"\r\n"
+        status, _ = await deferToThread(
+            post, relay.api, "/send-raw", mail, "POST", {"Content-Type": "message/rfc822"}
+        )
+        self.assertEqual(status, 507)
+        seen = len(load.accepted())
+        subprocess.run(["mount", "-o", "remount,size=200m", point], check=True)
+        took = await self.until(
+            lambda: len(load.accepted()) > seen + 20, 30, "service after space came back", relay
+        )
+        await self.stop(load)
+        self.mx.start()
+        self.assertEqual(relay.master(), master)
+        self.assertLess(took, 30)
+        self.assert_safe(await self.drained(relay, load, seconds=90), relay)
+
+    async def test_Q05_read_only_disk(self) -> None:
+        """Q05: the file system turns read-only under load: no 250, and no delivery whose outcome couldn't be kept."""
+        needs("mkfs.ext4", "a file system that turns read-only")
+        needs_root("a file system that turns read-only")
+        image = f"{self.directory}/image"
+        with open(image, "wb") as file:
+            file.truncate(96 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", image], check=True, capture_output=True)
+        point = self.mount("-o", "loop,errors=remount-ro", image)
+        device = subprocess.run(
+            ["findmnt", "-no", "SOURCE", point], capture_output=True, text=True
+        ).stdout.strip()
+        trigger = f"/sys/fs/ext4/{os.path.basename(device)}/trigger_fs_error"
+        if not os.path.exists(trigger):
+            self.skipTest("this kernel can't be told to fail a file system: NOT TESTED")
+        relay = self.relay(queue=f"{point}/queue", retry='["2s", "2s", "2s", "2s", "60s"]')
+        await self.up(relay)
+        load = self.load(relay, sessions=4, pause=0.005, recipients=["ok+{id}@evil.test", LATER])
+        await self.until(lambda: len(load.accepted()) > 200, 30, "load", relay)
+        with open(trigger, "w") as file:
+            file.write("test")
+        await self.until(lambda: load.replies or not relay.alive, 20, "a refusal", relay)
+        await self.remains(lambda: True, 1.0, "")  # what was under way comes to its end
+        accepted, arrived = len(load.accepted()), len(self.mx.accepted())
+        await self.remains(lambda: len(load.accepted()) == accepted, 5.0, "a 250 on a read-only disk")
+        self.assertLessEqual(len(self.mx.accepted()) - arrived, 0, "delivered what could not be struck off")
+        self.assertTrue(all(reply.startswith("45") for reply in load.replies), load.replies)
+        await self.stop(load)
+        await deferToThread(relay.kill)
+        await self.unmount(point)
+        subprocess.run(["mount", "-o", "loop,errors=remount-ro", image, point], check=True)
+        await self.up(relay)
+        self.assert_safe(await self.drained(relay, load, seconds=90), relay, duplicates=20)
+
+
+class Damage(Scenario):
+    """A queue that isn't what it was: refused with one clear line, never opened as less than it is."""
+
+    async def filled(self) -> tuple[Relay, Load]:
+        """A queue of 100 messages that nobody could take yet, its relay killed."""
+        relay = self.relay(retry='["30s"]')
+        await self.up(relay)
+        self.mx.stop()
+        load = await self.send(relay, 100, sessions=4)
+        self.assertEqual(len(load.accepted()), 100)
+        await deferToThread(relay.kill)
+        return relay, load
+
+    async def refuses(self, relay: Relay) -> str:
+        """It does not start, ends with a status, and its last line says why."""
+        before = len(relay.said())
+        relay.start()
+        await self.until(lambda: not relay.alive or greets(relay.smtp), 20, "an end", relay)
+        said = relay.said()[before:]
+        self.assertFalse(relay.alive, f"it started over a damaged queue: {said[-800:]}")
+        assert relay.process is not None
+        self.assertNotEqual(relay.process.returncode, 0)
+        self.assertNotIn("Traceback", said)
+        return [line for line in said.splitlines() if line.strip()][-1]
+
+    def files(self, relay: Relay, pattern: str) -> list[str]:
+        """Files of the database, oldest first."""
+        folder = f"{relay.queue}/db"
+        return sorted(f"{folder}/{name}" for name in os.listdir(folder) if re.fullmatch(pattern, name))
+
+    async def test_Q07_unusable_directory(self) -> None:
+        """Q07: not ours to read, a symbolic link to nowhere, a file."""
+        relay = self.relay()
+        if os.geteuid() == 0:
+            os.chmod(self.directory, 0o755)
+            os.mkdir(relay.queue, 0o700)
+            relay.start(
+                [
+                    needs("setpriv", "a foreign queue directory"),
+                    "--reuid=65534",
+                    "--regid=65534",
+                    "--clear-groups",
+                ]
+            )
+            await self.until(lambda: not relay.alive, 20, "an end", relay)
+            assert relay.process is not None
+            self.assertNotEqual(relay.process.returncode, 0)
+            self.assertIn(relay.queue, relay.said())
+            os.rmdir(relay.queue)
+        os.symlink("/nowhere/at/all", relay.queue)
+        self.assertIn("queue", await self.refuses(relay))
+        os.unlink(relay.queue)
+        with open(relay.queue, "w") as file:
+            file.write("not a directory")
+        self.assertIn("queue", await self.refuses(relay))
+
+    async def test_Q08_flipped_bit(self) -> None:
+        """Q08: one bit in the log, in the MANIFEST: refused, not less mail."""
+        relay, _ = await self.filled()
+        for pattern in (r"\d+\.log", r"MANIFEST-\d+"):
+            path = max(self.files(relay, pattern), key=os.path.getsize)
+            with open(path, "r+b") as file:
+                whole = file.read()
+                at = len(whole) // 3
+                file.seek(at)
+                file.write(bytes([whole[at] ^ 4]))
+            await self.refuses(relay)
+            with open(path, "r+b") as file:
+                file.write(whole)
+
+    async def test_Q09_Q10_missing_files(self) -> None:
+        """Q09, Q10: CURRENT gone or empty, newest log gone, MANIFEST gone: refused each time; put back, all arrives."""
+        relay, load = await self.filled()
+        current = self.files(relay, "CURRENT")[0]
+        log, manifest = self.files(relay, r"\d+\.log")[-1], self.files(relay, r"MANIFEST-\d+")[-1]
+        for path in (current, log, manifest):
+            shutil.move(path, f"{self.directory}/aside")
+            await self.refuses(relay)
+            shutil.move(f"{self.directory}/aside", path)
+        shutil.copy(current, f"{self.directory}/aside")
+        with open(current, "w"):
+            pass
+        await self.refuses(relay)
+        shutil.move(f"{self.directory}/aside", current)
+        self.mx.start()
+        await self.up(relay)
+        self.assert_safe(await self.drained(relay, load), relay)
+
+    async def test_Q19_copy_of_a_live_queue(self) -> None:
+        """Q19: a copy taken under load opens with all that was accepted before it, or is refused."""
+        relay = self.relay(retry='["30s"]')
+        await self.up(relay)
+        self.mx.stop()
+        early = await self.send(relay, 50, sessions=4)
+        load = self.load(relay, sessions=4)
+        await self.until(lambda: len(load.accepted()) > 100, 20, "load", relay)
+        os.mkdir(f"{self.directory}/copy")
+        await deferToThread(
+            subprocess.run, ["cp", "-r", relay.queue, f"{self.directory}/copy/queue"], check=True
+        )
+        await self.stop(load)
+        await deferToThread(relay.kill)
+        copy = Relay(f"{self.directory}/copy", self.mx.port)
+        self.addCleanup(copy.kill)
+        copy.start()
+        await self.until(lambda: not copy.alive or greets(copy.smtp), 20, "a start or an end", copy)
+        if copy.alive:
+            self.mx.start()
+            self.assert_safe(await self.drained(copy, early), copy)
+        else:
+            self.assertNotIn("Traceback", copy.said())
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _ehlo_waits(port: int, count: int) -> list[float]:
+    """Seconds each of so many EHLOs took, on one session."""
+    waits = []
+    with smtplib.SMTP("127.0.0.1", port, "ehlo.test", timeout=20) as client:
+        for _ in range(count):
+            begun = time.monotonic()
+            client.ehlo()
+            waits.append(time.monotonic() - begun)
+    return waits
