@@ -11,10 +11,10 @@ import os
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import IO, cast
+from typing import IO
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 
@@ -48,9 +48,9 @@ class LoudStart(Service):
         # From here on a daemon holds nothing of the terminal it was started from.
         self._close()
 
-    def stopService(self) -> Deferred[None] | None:
+    def stopService(self) -> Deferred[object]:
         super().stopService()
-        return cast("Deferred[None] | None", self._service.stopService())
+        return maybeDeferred(self._service.stopService)  # a coroutine must not get lost
 
     def _loudly(self, step: Callable[[], object]) -> None:
         try:

@@ -44,15 +44,16 @@ def makeService(options: Options) -> IService:
     Configuration errors go to standard error, a line each, and end the process with code 1:
     twistd has no better answer to them here than a traceback.
     """
-    from twisted.internet import reactor
-
-    from relay.service import RelayService, StartupError
-
     try:
         config = load(options.subOptions["config"])
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from error
+
+    from twisted.internet import reactor
+
+    from relay.service import RelayService, StartupError
+
     return LoudStart(RelayService(config, reactor), StartupError, quiet=_logs_to_terminal(options.parent))
 
 

@@ -44,7 +44,7 @@ sys.exit(run())
 """
 
 #: Longer than what twistd's own message from a daemon has room for.
-REASON = "data channel: port 8081 of 127.0.0.1 is taken, which is told in more than a hundred characters, all of them seen"
+REASON = "data channel: port 8081 of 127.0.0.1 is taken" + ", which is told at length" * 4
 
 
 class Starting(TestCase):

@@ -54,7 +54,7 @@ BROKEN = {
         ":4: zones.default.idle: expected a duration",
     ],
     "[listeners.feeder]\nbare_newlines = 'normalise'\nauth = 0\n": [
-        ':2: listeners.feeder.bare_newlines: expected one of "normalize", "reject", got "normalise"; did you m',
+        ':2: listeners.feeder.bare_newlines: expected one of "normalize", "reject", got "normalise"; did you',
         ":3: listeners.feeder.auth: expected false, got 0",
     ],
     "[pools]\ndefault = [{ name = 'a' }, 5]\n": [

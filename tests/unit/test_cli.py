@@ -1,0 +1,71 @@
+"""The console script, command by command."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+from twisted.application.service import IService
+from twisted.trial.unittest import TestCase
+
+from relay import __version__
+from relay.cli.main import COMMANDS, main
+
+
+def never(config: str) -> IService:
+    raise AssertionError("nothing was to be started")
+
+
+class CommandLine(TestCase):
+    def setUp(self) -> None:
+        self.out, self.err = io.StringIO(), io.StringIO()
+        self.patch(sys, "stdout", self.out)
+        self.patch(sys, "stderr", self.err)
+
+    def test_version(self) -> None:
+        self.assertEqual(0, self.assertRaises(SystemExit, main, ["--version"], never).code)
+        self.assertEqual(f"zonerelay {__version__}\n", self.out.getvalue())
+
+    def test_no_command(self) -> None:
+        for words in ([], ["fly"], ["run", "--fast"]):
+            self.assertEqual(2, self.assertRaises(SystemExit, main, words, never).code)
+
+    def test_each_command_explains_itself(self) -> None:
+        for command in COMMANDS:
+            self.assertEqual(0, self.assertRaises(SystemExit, main, [command.name, "--help"], never).code)
+            self.assertIn(command.help, self.out.getvalue())
+
+    def check(self, text: str) -> int:
+        self.path = self.mktemp()
+        Path(self.path).write_text(text)
+        return main(["check-config", "--config", self.path], never)
+
+    def test_good_config(self) -> None:
+        self.assertEqual(0, self.check("hostname = 'a.example'\n"))
+        self.assertEqual((f"{self.path}: ok\n", ""), (self.out.getvalue(), self.err.getvalue()))
+
+    def test_doubtful_config(self) -> None:
+        self.assertEqual(0, self.check("hostname = 'a.example'\n[queue]\nsync = false\n"))
+        self.assertEqual(f"{self.path}: ok\n", self.out.getvalue())
+        self.assertTrue(self.err.getvalue().startswith(f"warning: {self.path}:3: queue.sync: "))
+
+    def test_bad_config(self) -> None:
+        """G03: every error, exit code 1."""
+        self.assertEqual(1, self.check("[queue]\nsync = 1\nretry = []\n"))
+        self.assertEqual("", self.out.getvalue())
+        self.assertEqual(2, len(self.err.getvalue().splitlines()))
+
+    def test_no_config(self) -> None:
+        self.assertEqual(1, main(["check-config", "--config", self.mktemp()], never))
+
+    def test_run_starts_what_twistd_starts(self) -> None:
+        """The service comes from above; that it can't be had ends the command."""
+        asked: list[str] = []
+
+        def start(config: str) -> IService:
+            asked.append(config)
+            raise SystemExit(1)
+
+        self.assertEqual(1, self.assertRaises(SystemExit, main, ["run", "-c", "x"], start).code)
+        self.assertEqual(["x"], asked)
