@@ -8,7 +8,7 @@ pass tests/unit/test_store.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
@@ -70,6 +70,10 @@ class Store(Protocol):
     def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
         """Replace a row: deferral, send now, hold, release. Same id and seq."""
 
+    def set_aside(self, zone: str, domain: str, place: Place, why: str) -> Deferred[None]:
+        """Hold a delivery whose row can't be read, with a row that says `why` in its stead;
+        a place without any row is forgotten. So the rest of its lane flows on."""
+
     def lanes(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str, int]]:
         """The next (zone, domain, first due) in key order; cost per lane, not per delivery.
         Held deliveries are not in the due index and don't count."""
@@ -112,3 +116,14 @@ class Store(Protocol):
 
     def writable(self) -> bool:
         """False while the store can't write (full disk, reopening): refuse and don't send."""
+
+    def accepting(self) -> bool:
+        """Whether `append` has a chance: writable, and room left on the disk. Sending goes
+        on while this is False, it makes room."""
+
+    def on_writable(self, callback: Callable[[], None]) -> None:
+        """Call back each time the store can write again."""
+
+    @property
+    def newest(self) -> str:
+        """The greatest queue id this queue has ever seen, "" when none: new ids must be greater."""

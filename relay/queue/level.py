@@ -1,0 +1,272 @@
+"""The store on LevelDB: reads straight from the database, writes through the committer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.logger import Logger
+
+from relay.config.schema import Queue
+from relay.message.values import Delivery, Message
+from relay.queue import keys
+from relay.queue.commit import Committer, Phase, Worker
+from relay.queue.engine import Engine, LevelDb
+from relay.queue.opening import Lock, prepare_directory
+from relay.queue.operations import AddChunk, Append, Barrier, Change, Discard, Finish, SetAside
+from relay.queue.records import (
+    FORMAT_VERSION,
+    Format,
+    encode,
+    read_chunk,
+    read_delivery,
+    read_format,
+    read_message,
+    read_names,
+)
+from relay.queue.store import Page, Place, QueueUnusable, StoreError, Unreadable, ZoneCount
+from relay.queue.sweep import Sweep
+from relay.queue.worker import WorkerThread
+
+_log = Logger()
+
+
+class Reactor(IReactorTime, IReactorFromThreads):
+    """What of the reactor the store uses."""
+
+
+class LevelStore:
+    """A Store in a directory: LevelDB in `db`, the lock beside it.
+
+    All methods are the reactor's thread's. Reading raises StoreError while the database is
+    being reopened, Unreadable where it is damaged. An id of wrong form is an unknown one.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        config: Queue,
+        reactor: Reactor,
+        *,
+        worker: Worker | None = None,
+        opened: Callable[[Path, bool], LevelDb] = LevelDb,
+    ) -> None:
+        """Opens nothing yet. `worker` and `opened` are for tests."""
+        self.path = Path(path)
+        self._config = config
+        self._reactor = reactor
+        self._worker = worker
+        self._opened = opened
+        self._lock: Lock | None = None
+        self._committer: Committer | None = None
+        self._sweep: Sweep | None = None
+
+    # -- open and close
+
+    def open(self) -> None:
+        """Take the lock and open the queue, or make it where there is none.
+        QueueUnusable, with one clear line, when it is another's, damaged, or not writable."""
+        prepare_directory(self.path)
+        self._lock = Lock(self.path)
+        engine: Engine | None = None
+        try:
+            engine = self._open_engine()
+            _check_format(engine, self.path)
+            committer = Committer(
+                self._reactor,
+                self._worker or WorkerThread(self._reactor, "queue"),
+                engine,
+                self._open_engine,
+                self._has_space,
+            )
+            self._sweep = Sweep(self._reactor, engine, committer.add)
+        except BaseException as error:
+            if engine is not None:
+                engine.close()
+            self._lock.release()
+            if isinstance(error, StoreError):
+                raise QueueUnusable(f"queue {self.path} is damaged ({error}): repair it") from error
+            raise
+        self._committer = committer
+        self._sweep.start()
+
+    def _open_engine(self) -> Engine:
+        engine = self._opened(self.path / "db", self._config.sync)
+        for note in engine.notes:
+            _log.warn("{note}", note=note)
+        return engine
+
+    def _has_space(self) -> bool:
+        space = os.statvfs(self.path)
+        return space.f_bavail * space.f_frsize >= self._config.min_free
+
+    def close(self) -> Deferred[None]:
+        """Write what was given so far, close the database, release the lock."""
+        if self._sweep is not None:
+            self._sweep.stop()
+        return self._writer.close().addCallback(self._release)
+
+    def _release(self, _: None) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    @property
+    def _writer(self) -> Committer:
+        if self._committer is None:
+            raise StoreError("the queue is not open")
+        return self._committer
+
+    @property
+    def _engine(self) -> Engine:
+        engine = self._writer.engine
+        if engine is None:
+            raise StoreError("the queue is being reopened")
+        return engine
+
+    # -- writing
+
+    def append(self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes) -> Deferred[None]:
+        """See Store. ValueError for an id, zone or domain that can't be a key."""
+        if len(message.id) != keys.ID_LENGTH:
+            raise ValueError(f"not a queue id: {message.id!r}")
+        return self._writer.add(Append(message, deliveries, last_chunk))
+
+    def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
+        return self._writer.add(AddChunk(queue_id, number, data))
+
+    def discard(self, queue_id: str, chunks: int) -> Deferred[None]:
+        return self._writer.add(Discard(queue_id, 0, chunks, whole=True))
+
+    def finish(self, message: Message, delivery: Delivery) -> Deferred[None]:
+        return self._writer.add(Finish(message, delivery))
+
+    def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
+        return self._writer.add(Change(old, new))
+
+    def set_aside(self, zone: str, domain: str, place: Place, why: str) -> Deferred[None]:
+        return self._writer.add(SetAside(zone, domain, place, why))
+
+    def barrier(self) -> Deferred[None]:
+        return self._writer.add(Barrier())
+
+    def writable(self) -> bool:
+        return self._writer.phase is Phase.OPEN
+
+    def accepting(self) -> bool:
+        return self.writable() and self._writer.has_space()
+
+    def on_writable(self, callback: Callable[[], None]) -> None:
+        """Call back each time the store can write again."""
+        self._writer.on_writable.append(callback)
+
+    def on_broken(self, callback: Callable[[], None]) -> None:
+        """Call back each time a write has failed and the database has to be reopened."""
+        self._writer.on_broken.append(callback)
+
+    # -- reading
+
+    def lanes(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str, int]]:
+        start = b"q" if after is None else keys.after(keys.lane(*after))
+        firsts = self._engine.hop(start, b"r", lambda key: keys.after(key[: -keys.PLACE_LENGTH]), limit)
+        return [(*keys.lane_of(key), keys.place_of(key)[0]) for key in firsts]
+
+    def scan(self, zone: str, domain: str, start: Place | None, until: int, limit: int) -> Page:
+        lane = keys.lane(zone, domain)
+        first = lane if start is None else keys.due(zone, domain, *start)
+        places = [Place(*keys.place_of(key)) for key in self._engine.keys(first, keys.after(lane), limit + 1)]
+        found = [place for place in places[:limit] if place.due <= until]
+        return Page(found, places[len(found)].due if len(found) < len(places) else None)
+
+    def held(self, after: str, limit: int) -> list[Delivery]:
+        start = keys.held(*keys.name_start(after)) + b"\0"
+        return self._rows(keys.name_of(key) for key in self._engine.keys(start, b"i", limit))
+
+    def message(self, queue_id: str) -> Message | None:
+        record = self._engine.get(keys.message(queue_id)) if _is_id(queue_id) else None
+        return None if record is None else read_message(record)
+
+    def delivery(self, queue_id: str, seq: int) -> Delivery | None:
+        record = self._engine.get(keys.delivery(queue_id, seq)) if _is_id(queue_id) else None
+        return None if record is None else read_delivery(record)
+
+    def deliveries(self, queue_id: str, after: int, limit: int) -> list[Delivery]:
+        if not _is_id(queue_id):
+            return []
+        start = keys.delivery(queue_id, after) + b"\0"
+        found = self._engine.keys(start, keys.after(keys.of_message(b"d", queue_id)), limit)
+        return self._rows(keys.name_of(key) for key in found)
+
+    def _rows(self, names: Iterable[tuple[str, int]]) -> list[Delivery]:
+        """The rows of these names; one that can't be read is logged and left out, so that
+        the others can be seen."""
+        rows = []
+        for name in names:
+            try:
+                row = self.delivery(*name)
+            except Unreadable as error:
+                _log.error("row {id}.{seq:03x}: {error}", id=name[0], seq=name[1], error=str(error))
+                continue
+            if row is not None:
+                rows.append(row)
+        return rows
+
+    def recipients(self, queue_id: str) -> list[str]:
+        if not _is_id(queue_id):
+            return []
+        record = self._engine.get(keys.recipients(queue_id))
+        if record is not None:
+            return read_names(record)
+        row = self.delivery(queue_id, 1)
+        return [] if row is None else [row.recipient]
+
+    def chunk(self, queue_id: str, number: int) -> bytes:
+        record = self._engine.get(keys.chunk(queue_id, number)) if _is_id(queue_id) else None
+        if record is None:
+            raise Unreadable(f"chunk {number} of {queue_id} is missing")
+        return read_chunk(record)
+
+    def count(self, zone: str, now: int) -> ZoneCount:
+        return self._writer.book.counters.count(zone, now)
+
+    def zones(self) -> list[str]:
+        return self._writer.book.counters.zones()
+
+    def query(self, kind: str, value: str, after: str, limit: int) -> list[str]:
+        start = keys.index(kind, value, *keys.name_start(after)) + b"\0"
+        found = self._engine.keys(start, keys.after(keys.index_prefix(kind, value)), limit)
+        return ["{}.{:03x}".format(*keys.name_of(key)) for key in found]
+
+    @property
+    def newest(self) -> str:
+        """The greatest queue id this queue has ever seen, "" when none: new ids must be greater."""
+        return self._writer.book.newest
+
+    @property
+    def last_seen(self) -> int:
+        """When the queue was last written by the run before (ms), 0 when never."""
+        return self._writer.book.seen
+
+
+def _is_id(queue_id: str) -> bool:
+    return len(queue_id) == keys.ID_LENGTH
+
+
+def _check_format(engine: Engine, path: Path) -> None:
+    """A new queue gets its format record; any other must have one that we know."""
+    record = engine.get(keys.FORMAT)
+    if record is not None:
+        version = read_format(record).version
+        if version != FORMAT_VERSION:
+            raise QueueUnusable(f"queue {path} has format {version}, this version knows {FORMAT_VERSION}")
+        return
+    if engine.keys(b"\0", b"\xff", 1):
+        raise QueueUnusable(f"queue {path} has no format record but is not empty: repair it")
+    batch = engine.batch()
+    batch.put(keys.FORMAT, encode(Format(FORMAT_VERSION)))
+    try:
+        engine.write(batch)
+    except Exception as error:
+        raise QueueUnusable(f"queue {path} can't be written: {error}") from error

@@ -1,0 +1,155 @@
+"""The store as a fake in memory: for the tests of everything above it. Nothing is durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+from twisted.internet.defer import Deferred, fail, succeed
+
+from relay.message.values import Delivery, Message
+from relay.queue import keys
+from relay.queue.store import Page, Place, StoreError, Unreadable, ZoneCount
+
+_Name = tuple[str, int]
+
+
+class MemoryStore:
+    """A Store whose operations are done at once. `broken` makes it one that can't write."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self.newest = ""
+        self._messages: dict[str, Message] = {}
+        self._recipients: dict[str, list[str]] = {}
+        self._chunks: dict[tuple[str, int], bytes] = {}
+        self._rows: dict[_Name, Delivery] = {}
+        self._callbacks: list[Callable[[], None]] = []
+
+    # -- writing
+
+    def append(self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes) -> Deferred[None]:
+        if self.broken:
+            return fail(StoreError("the queue can't be written"))
+        if message.chunks:
+            self._chunks[message.id, message.chunks - 1] = last_chunk
+        self._messages[message.id] = message
+        self._recipients[message.id] = [delivery.recipient for delivery in deliveries]
+        self._rows.update({(delivery.id, delivery.seq): delivery for delivery in deliveries})
+        self.newest = max(self.newest, message.id)
+        return succeed(None)
+
+    def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
+        if self.broken:
+            return fail(StoreError("the queue can't be written"))
+        self._chunks[queue_id, number] = data
+        self.newest = max(self.newest, queue_id)
+        return succeed(None)
+
+    def discard(self, queue_id: str, chunks: int) -> Deferred[None]:
+        for number in range(chunks):
+            self._chunks.pop((queue_id, number), None)
+        return succeed(None)
+
+    def finish(self, message: Message, delivery: Delivery) -> Deferred[None]:
+        queue_id = message.id
+        self._rows.pop((queue_id, delivery.seq), None)
+        if queue_id in self._messages and not self.deliveries(queue_id, 0, 1):
+            del self._messages[queue_id], self._recipients[queue_id]
+            self.discard(queue_id, message.chunks)
+        return succeed(None)
+
+    def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
+        if (new.id, new.seq) in self._rows:
+            self._rows[new.id, new.seq] = new
+        return succeed(None)
+
+    def set_aside(self, zone: str, domain: str, place: Place, why: str) -> Deferred[None]:
+        row = self._rows.get((place.id, place.seq))
+        if row is not None:
+            self._rows[place.id, place.seq] = msgspec.structs.replace(row, held=why)
+        return succeed(None)
+
+    def barrier(self) -> Deferred[None]:
+        return succeed(None)
+
+    def writable(self) -> bool:
+        return not self.broken
+
+    def accepting(self) -> bool:
+        return not self.broken
+
+    def on_writable(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
+    def mend(self) -> None:
+        """Be writable again."""
+        self.broken = False
+        for callback in tuple(self._callbacks):
+            callback()
+
+    # -- reading
+
+    def lanes(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str, int]]:
+        first: dict[tuple[str, str], int] = {}
+        for row in self._rows.values():
+            lane = (row.zone, row.domain)
+            if not row.held and (after is None or lane > after):
+                first[lane] = min(row.due, first.get(lane, row.due))
+        return [(*lane, due) for lane, due in sorted(first.items())[:limit]]
+
+    def scan(self, zone: str, domain: str, start: Place | None, until: int, limit: int) -> Page:
+        places = sorted(
+            place
+            for row in self._rows.values()
+            if (row.zone, row.domain, row.held) == (zone, domain, "")
+            and (start is None or (row.due, row.id, row.seq) >= start)
+            for place in [Place(row.due, row.id, row.seq)]
+        )
+        found = [place for place in places if place.due <= until][:limit]
+        return Page(found, places[len(found)].due if len(found) < len(places) else None)
+
+    def held(self, after: str, limit: int) -> list[Delivery]:
+        start = keys.name_start(after)
+        return [row for name, row in sorted(self._rows.items()) if row.held and name > start][:limit]
+
+    def message(self, queue_id: str) -> Message | None:
+        return self._messages.get(queue_id)
+
+    def delivery(self, queue_id: str, seq: int) -> Delivery | None:
+        return self._rows.get((queue_id, seq))
+
+    def deliveries(self, queue_id: str, after: int, limit: int) -> list[Delivery]:
+        rows = sorted(row for row in self._rows.items() if row[0][0] == queue_id and row[0][1] > after)
+        return [row for _, row in rows[:limit]]
+
+    def recipients(self, queue_id: str) -> list[str]:
+        return list(self._recipients.get(queue_id, ()))
+
+    def chunk(self, queue_id: str, number: int) -> bytes:
+        try:
+            return self._chunks[queue_id, number]
+        except KeyError:
+            raise Unreadable(f"chunk {number} of {queue_id} is missing") from None
+
+    def count(self, zone: str, now: int) -> ZoneCount:
+        rows = [row for row in self._rows.values() if row.zone == zone]
+        held = sum(1 for row in rows if row.held)
+        queued = sum(1 for row in rows if not row.held and row.due <= now)
+        return ZoneCount(queued, len(rows) - held - queued, held)
+
+    def zones(self) -> list[str]:
+        return sorted({row.zone for row in self._rows.values()})
+
+    def query(self, kind: str, value: str, after: str, limit: int) -> list[str]:
+        def value_of(row: Delivery) -> str:
+            if kind == "sender":
+                return self._messages[row.id].sender
+            return row.recipient if kind == "recipient" else row.category
+
+        start = keys.name_start(after)
+        return [
+            row.name
+            for name, row in sorted(self._rows.items())
+            if name > start and (row.attempts or row.first_failure) and value_of(row) == value
+        ][:limit]

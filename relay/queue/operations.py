@@ -1,0 +1,247 @@
+"""What can be done to the queue: each operation knows how to plan itself into a batch.
+
+A plan reads through the book and writes into the group being filled; everything that can
+fail comes before the first write, so that a refused operation leaves no half behind. Lasting
+operations are never given up: after a write error they are planned anew on the reopened
+database. The others fail then, and `undo` says how what they may have left is taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+from relay.message.values import Delivery, Message
+from relay.queue import keys
+from relay.queue.book import Book, entries, indexed
+from relay.queue.counters import bucket_of
+from relay.queue.records import encode, encode_chunk, read_names
+from relay.queue.store import Place, Unreadable
+
+
+class Operation:
+    """One request to the store; `deferred` tells its end."""
+
+    __slots__ = ("deferred",)
+    lasting: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self.deferred: Deferred[None] = Deferred()
+
+    def plan(self, book: Book) -> None:
+        """Write what is to be changed into the group being filled."""
+        raise NotImplementedError
+
+    def undo(self) -> Operation | None:
+        """What takes this back, when it isn't known whether it was written."""
+        return None
+
+
+class Barrier(Operation):
+    """Changes nothing; its end tells that everything before it is written."""
+
+    __slots__ = ()
+
+    def plan(self, book: Book) -> None:
+        """Nothing to write."""
+
+
+class Append(Operation):
+    """A message with its last chunk and all its rows."""
+
+    __slots__ = ("deliveries", "last_chunk", "message")
+    lasting = False
+
+    def __init__(self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes) -> None:
+        self.deferred = Deferred()
+        self.message = message
+        self.deliveries = deliveries
+        self.last_chunk = last_chunk
+
+    def plan(self, book: Book) -> None:
+        message, deliveries, group = self.message, self.deliveries, book.filling
+        queue_id = message.id
+        writes = [(keys.message(queue_id), encode(message))]
+        if message.chunks:
+            writes.append((keys.chunk(queue_id, message.chunks - 1), encode_chunk(self.last_chunk)))
+        rows = []
+        for delivery in deliveries:
+            key = keys.delivery(queue_id, delivery.seq)
+            rows.append((key, delivery))
+            writes.append((key, encode(delivery)))
+            writes += [(entry, b"") for entry in entries(delivery, message.sender)]
+        if message.recipients != 1:
+            names = [delivery.recipient for delivery in deliveries]
+            writes.append((keys.recipients(queue_id), encode(names)))
+            group.remaining[queue_id] = len(deliveries)
+        put = group.batch.put
+        for key, value in writes:
+            put(key, value)
+        if message.chunks > 1:
+            group.batch.delete(keys.under_way(queue_id))
+            book.under_way.discard(queue_id)
+        group.rows.update(rows)
+        group.messages[queue_id] = message
+        for delivery in deliveries:
+            book.counters.add(delivery.zone, bucket_of(delivery), 1)
+        if queue_id > book.newest:
+            book.newest = queue_id
+
+    def undo(self) -> Operation:
+        return Withdraw(self.message, self.deliveries)
+
+
+class Withdraw(Operation):
+    """The opposite of Append, for a message that was refused but may have been written."""
+
+    __slots__ = ("deliveries", "message")
+
+    def __init__(self, message: Message, deliveries: Sequence[Delivery]) -> None:
+        self.deferred = Deferred()
+        self.message = message
+        self.deliveries = deliveries
+
+    def plan(self, book: Book) -> None:
+        queue_id, delete = self.message.id, book.filling.batch.delete
+        for delivery in self.deliveries:
+            key = keys.delivery(queue_id, delivery.seq)
+            if (row := _row(book, key, delivery)) is not None:
+                book.strike_row(key, row, self.message.sender)
+        book.delete_message(queue_id, self.message.chunks)
+        for key in (keys.recipients(queue_id), keys.remaining(queue_id), keys.under_way(queue_id)):
+            delete(key)
+
+
+class AddChunk(Operation):
+    """A body chunk of a message under way; the first one leaves a mark for the sweep."""
+
+    __slots__ = ("data", "number", "queue_id")
+    lasting = False
+
+    def __init__(self, queue_id: str, number: int, data: bytes) -> None:
+        self.deferred = Deferred()
+        self.queue_id = queue_id
+        self.number = number
+        self.data = data
+
+    def plan(self, book: Book) -> None:
+        put = book.filling.batch.put
+        put(keys.chunk(self.queue_id, self.number), encode_chunk(self.data))
+        if self.queue_id not in book.under_way:
+            put(keys.under_way(self.queue_id), b"")
+            book.under_way.add(self.queue_id)
+            book.saw(self.queue_id)
+
+
+class Discard(Operation):
+    """Chunks from `first` up to `chunks` go; with `whole`, the mark of the message too."""
+
+    __slots__ = ("chunks", "first", "queue_id", "whole")
+
+    def __init__(self, queue_id: str, first: int, chunks: int, whole: bool) -> None:
+        self.deferred = Deferred()
+        self.queue_id = queue_id
+        self.first = first
+        self.chunks = chunks
+        self.whole = whole
+
+    def plan(self, book: Book) -> None:
+        delete = book.filling.batch.delete
+        for number in range(self.first, self.chunks):
+            delete(keys.chunk(self.queue_id, number))
+        if self.whole:
+            delete(keys.under_way(self.queue_id))
+            book.under_way.discard(self.queue_id)
+
+
+class Finish(Operation):
+    """A row goes; with the last one of a message everything of it."""
+
+    __slots__ = ("delivery", "message")
+
+    def __init__(self, message: Message, delivery: Delivery) -> None:
+        self.deferred = Deferred()
+        self.message = message
+        self.delivery = delivery
+
+    def plan(self, book: Book) -> None:
+        message, queue_id = self.message, self.message.id
+        key = keys.delivery(queue_id, self.delivery.seq)
+        row = _row(book, key, self.delivery)
+        if row is None:
+            return
+        last = message.recipients == 1 or book.one_less(queue_id) <= 0
+        book.strike_row(key, row, message.sender)
+        if last:
+            book.delete_message(queue_id, message.chunks)
+            if message.recipients != 1:
+                book.filling.batch.delete(keys.recipients(queue_id))
+                book.filling.batch.delete(keys.remaining(queue_id))
+
+
+class Change(Operation):
+    """A row is replaced, if it is still there."""
+
+    __slots__ = ("new", "old")
+
+    def __init__(self, old: Delivery, new: Delivery) -> None:
+        self.deferred = Deferred()
+        self.old = old
+        self.new = new
+
+    def plan(self, book: Book) -> None:
+        new = self.new
+        key = keys.delivery(new.id, new.seq)
+        row = _row(book, key, self.old)
+        if row is None:
+            return
+        # The sender's entry is the same before and after, unless it appears or goes.
+        sender = book.sender(new.id) if indexed(row) != indexed(new) else None
+        entries(new, sender)  # fails, if it does, before anything is written
+        book.strike_row(key, row, sender)
+        book.put_row(key, new, sender)
+
+
+class SetAside(Operation):
+    """A place whose row can't be read is held; one without a row goes."""
+
+    __slots__ = ("domain", "place", "why", "zone")
+
+    def __init__(self, zone: str, domain: str, place: Place, why: str) -> None:
+        self.deferred = Deferred()
+        self.zone = zone
+        self.domain = domain
+        self.place = place
+        self.why = why
+
+    def plan(self, book: Book) -> None:
+        due, queue_id, seq = self.place
+        key = keys.delivery(queue_id, seq)
+        stand_in = Delivery(queue_id, seq, self.zone, self.domain, "", due)
+        row = _row(book, key, stand_in)
+        if row is None:
+            book.strike_row(key, stand_in, None)
+        elif (row.zone, row.domain, row.due, row.held) != (self.zone, self.domain, due, ""):
+            book.filling.batch.delete(keys.due(self.zone, self.domain, due, queue_id, seq))
+        else:
+            recipient = self._recipient(book) if row is stand_in else row.recipient
+            book.strike_row(key, row, None)
+            book.put_row(key, msgspec.structs.replace(row, recipient=recipient, held=self.why), None)
+
+    def _recipient(self, book: Book) -> str:
+        try:
+            record = book.engine.get(keys.recipients(self.place.id))
+            return "" if record is None else read_names(record)[self.place.seq - 1]
+        except (Unreadable, IndexError):
+            return ""
+
+
+def _row(book: Book, key: bytes, given: Delivery) -> Delivery | None:
+    """The row as it stands; `given`, what the caller holds it for, when it can't be read."""
+    try:
+        return book.row(key)
+    except Unreadable:
+        return given
