@@ -7,6 +7,8 @@ there, and no network is needed.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import re
 import shutil
@@ -26,6 +28,9 @@ ROOT = Path(__file__).parents[2]
 
 #: What the build needs of the source tree; caches and queues stay behind.
 SOURCES = ("relay", "twisted", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+OFFLINE = ("-q", "--no-deps", "--no-index")
 
 
 def required(names: list[str]) -> dict[str, metadata.Distribution]:
@@ -62,14 +67,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Wheel(TestCase):
-    timeout = 300
+class Installed:
+    """The wheel, built from a copy of the sources, in an environment of its own."""
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Builds once: the wheel, and the environment it is installed into."""
-        cls.place = Path(tempfile.mkdtemp(prefix="zonerelay-wheel-"))
-        source = cls.place / "source"
+    def __init__(self) -> None:
+        self.place = Path(tempfile.mkdtemp(prefix="zonerelay-wheel-"))
+        atexit.register(shutil.rmtree, self.place, ignore_errors=True)
+        self.bin = self.place / "venv" / "bin"
+        self.wheel = self._built()
+        self.run(sys.executable, "-m", "venv", "--without-pip", str(self.place / "venv"))
+        (site,) = self.place.glob("venv/lib/python*/site-packages")
+        with zipfile.ZipFile(self.wheel) as archive:
+            (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+            wanted = message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
+        for distribution in required([text for text in wanted if "extra ==" not in text]).values():
+            copy(distribution, site)
+        self.run(*PIP, "--python", str(self.bin / "python"), "install", *OFFLINE, str(self.wheel))
+        # twistd is a script of Twisted's, which the copy left behind: the old path is in it.
+        twistd = self.bin / "twistd"
+        twistd.write_text(f"#!{self.bin / 'python'}\nfrom twisted.scripts.twistd import run\nrun()\n")
+        twistd.chmod(0o755)
+
+    def _built(self) -> Path:
+        source = self.place / "source"
         source.mkdir()
         caches = shutil.ignore_patterns("__pycache__", "dropin*")
         for name in SOURCES:
@@ -77,39 +97,37 @@ class Wheel(TestCase):
                 shutil.copytree(ROOT / name, source / name, ignore=caches)
             else:
                 shutil.copy(ROOT / name, source / name)
-        offline = ["-q", "--no-deps", "--no-index"]
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-        cls.done(*pip, "wheel", *offline, "--no-build-isolation", "-w", str(cls.place), str(source))
-        (cls.wheel,) = cls.place.glob("*.whl")
-        cls.done(sys.executable, "-m", "venv", "--without-pip", str(cls.place / "venv"))
-        cls.bin = cls.place / "venv" / "bin"
-        (site,) = cls.place.glob("venv/lib/python*/site-packages")
-        with zipfile.ZipFile(cls.wheel) as archive:
-            (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-            wanted = message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
-        for distribution in required([text for text in wanted if "extra ==" not in text]).values():
-            copy(distribution, site)
-        cls.done(*pip, "--python", str(cls.bin / "python"), "install", *offline, str(cls.wheel))
-        # twistd is a script of Twisted's, which the copy left behind with its old path in it.
-        (cls.bin / "twistd").write_text(
-            f"#!{cls.bin / 'python'}\nimport sys\nfrom twisted.scripts.twistd import run\nsys.exit(run())\n"
-        )
-        (cls.bin / "twistd").chmod(0o755)
+        self.run(*PIP, "wheel", *OFFLINE, "--no-build-isolation", "-w", str(self.place), str(source))
+        (wheel,) = self.place.glob("*.whl")
+        return wheel
 
-    @classmethod
-    def tearDownClass(cls) -> None:
-        shutil.rmtree(cls.place, ignore_errors=True)
+    @property
+    def environment(self) -> dict[str, str]:
+        """Nothing in it leads back to the sources."""
+        return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
-    @classmethod
-    def done(cls, *words: str, **options: object) -> str:
-        """Runs a command outside of the source tree and returns what it printed."""
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    def run(self, *words: str) -> str:
+        """What a command printed; a failure is an AssertionError with all of that."""
         done = subprocess.run(
-            words, cwd=cls.place, env=environment, capture_output=True, text=True, timeout=200
+            words, cwd=self.place, env=self.environment, capture_output=True, text=True, timeout=200
         )
         if done.returncode:
             raise AssertionError(f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
+
+
+@functools.cache
+def installed() -> Installed:
+    """Built once: trial has no set-up for a class."""
+    return Installed()
+
+
+class Wheel(TestCase):
+    timeout = 300
+
+    def setUp(self) -> None:
+        self.place, self.bin, self.wheel = installed().place, installed().bin, installed().wheel
+        self.done = installed().run
 
     def test_contents(self) -> None:
         """Every package and the plugin; no tests, no caches."""
@@ -150,13 +168,12 @@ class Wheel(TestCase):
             "[api]\nendpoint = 'tcp:0:interface=127.0.0.1'\n"
             "[channel]\nendpoint = 'tcp:0:interface=127.0.0.1'\n"
         )
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         log = self.place / f"{words[0]}.log"
         with log.open("w") as output:
             running = subprocess.Popen(
                 [str(self.bin / words[0]), *words[1:], "--config", "run.toml"],
                 cwd=self.place,
-                env=environment,
+                env=installed().environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
