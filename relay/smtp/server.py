@@ -173,17 +173,19 @@ class Server:
         return True
 
     def _read_text(self) -> bool:
+        body = self._body
+        if body.over:
+            problem = body.problem
+            self._ask(_COMPLETE if problem is None else DataEnded(problem), Verb.DOT)
+            return True
         data = self._input.take()
         if not data:
             return False
-        body = self._body
         text = body.feed(data)
         if text:
             self._events.append(Text(text))
         if body.over:
             self._input.add(body.rest)
-            problem = body.problem
-            self._ask(_COMPLETE if problem is None else DataEnded(problem), Verb.DOT)
         return True
 
     # -- commands
