@@ -13,10 +13,9 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 def facts(directory: str) -> dict[str, str]:
     """Processor, kernel, file system of `directory`, versions of what runs."""
-    model = next(
-        (line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
-        platform.machine(),
-    )
+    with open("/proc/cpuinfo") as file:
+        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    model = names[0] if names else platform.machine()
     known = {
         "processor": f"{os.cpu_count()} × {model}",
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",

@@ -56,9 +56,9 @@ class Run:
         os.makedirs(state)
         port, sink_port, api, channel = network.free_ports(4)
         self.place = peers.Place(state, port, sink_port, api, channel, options or {})
-        self.log = open(f"{state}/out.log", "wb")
+        self.log = open(f"{state}/out.log", "wb")  # noqa: SIM115
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else state
-        self.count = tempfile.NamedTemporaryFile(prefix="bench-sink-", dir=memory)
+        self.count = tempfile.NamedTemporaryFile(prefix="bench-sink-", dir=memory)  # noqa: SIM115
         self.others: list[subprocess.Popen[bytes]] = []
         if sink and peer != "sink":
             self.others.append(peers.start_sink(sink_port, self.count, self.log))

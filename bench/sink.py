@@ -71,7 +71,7 @@ class Sink(asyncio.Protocol):
             replies.append(
                 b"354 go\r\n"
                 if verb == b"DATA"
-                else b"250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 0\r\n250 ENHANCEDSTATUSCODES\r\n"
+                else b"250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 0\r\n"
                 if verb == b"EHLO"
                 else b"250 2.0.0 ok\r\n"
             )

@@ -224,9 +224,13 @@ class Load:
     """Sessions that send numbered messages and note each answer; threads, so that the reactor stays free."""
 
     def __init__(
-        self, port: int, recipients: Sequence[str] = ("ok+{id}@evil.test",), size: int = 2000
+        self,
+        port: int,
+        recipients: Sequence[str] = ("ok+{id}@evil.test",),
+        size: int = 2000,
+        host: str = "127.0.0.1",
     ) -> None:
-        self.port, self.recipients, self.size = port, recipients, size
+        self.port, self.recipients, self.size, self.host = port, recipients, size, host
         self.tag = f"{os.getpid():x}-{time.monotonic_ns() % 10**9:x}"
         self.state: dict[str, str] = {}
         self.hash: dict[str, str] = {}
@@ -278,7 +282,7 @@ class Load:
 
     def _connect(self) -> smtplib.SMTP | None:
         try:
-            client = smtplib.SMTP("127.0.0.1", self.port, "load.test", timeout=30)
+            client = smtplib.SMTP(self.host, self.port, "load.test", timeout=30)
             client.ehlo()
             return client
         except (OSError, smtplib.SMTPException):
@@ -313,7 +317,7 @@ class Load:
             recipient,
             "unsent",
         )
-        head = f"From: <load@src.test>\r\nTo: <{recipient}>\r\nSubject: {name}\r\nX-Audit-Id: {name}\r\n\r\n".encode()
+        head = f"From: <load@src.test>\r\nTo: <{recipient}>\r\nX-Audit-Id: {name}\r\n\r\n".encode()
         try:
             for step, argument in ((client.mail, "load@src.test"), (client.rcpt, recipient)):
                 code, reply = step(argument)
@@ -445,6 +449,11 @@ class Scenario(TestCase):
         load.start(sessions, pause)
         self.addCleanup(load.stop)
         return load
+
+    async def more(self, load: Load, count: int, relay: Relay) -> None:
+        """Wait until the load has had that many more messages accepted."""
+        wanted = len(load.accepted()) + count
+        await self.until(lambda: len(load.accepted()) > wanted, 30, f"{count} more accepted", relay)
 
     async def stop(self, load: Load) -> None:
         await deferToThread(load.stop)

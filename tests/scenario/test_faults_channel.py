@@ -111,7 +111,7 @@ class Strangers(Scenario):
         await self.arrival(load, 5, relay)
 
     async def test_N01_fake_children_get_no_data(self) -> None:
-        """N01: eleven messages in five framings, while mail waits: no byte, cut off, all mail arrives once."""
+        """N01: eleven messages in five framings, while mail waits: no byte, cut off, all mail arrives."""
         relay = await self.ready()
         master = relay.master()
         waiting = await self.send(relay, 5, "greylist-3+{id}@evil.test")

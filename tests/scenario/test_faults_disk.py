@@ -149,11 +149,11 @@ class KilledAtSync(Scenario):
             )
             await deferToThread(relay.kill)
         await self.up(relay)
-        await self.until(lambda n=len(load.accepted()): len(load.accepted()) > n + 20, 30, "load", relay)
+        await self.more(load, 20, relay)
         await self.stop(load)
         verdict = await self.drained(relay, load)
         print(
-            f"N14: {len(self.points)} points, {verdict.accepted} accepted, {len(verdict.duplicates)} second copies"
+            f"N14: {len(self.points)} points, {verdict.accepted} accepted, {len(verdict.duplicates)} twice"
         )
         self.assert_safe(verdict, relay, duplicates=20 * len(self.points))
 
@@ -217,7 +217,7 @@ class FileSystems(Scenario):
         self.assert_safe(await self.drained(relay, load, seconds=90), relay)
 
     async def test_Q05_read_only_disk(self) -> None:
-        """Q05: the file system turns read-only under load: no 250, and no delivery whose outcome couldn't be kept."""
+        """Q05: the disk turns read-only under load: no 250, no delivery whose outcome can't be kept."""
         needs("mkfs.ext4", "a file system that turns read-only")
         needs_root("a file system that turns read-only")
         image = f"{self.directory}/image"
@@ -322,7 +322,7 @@ class Damage(Scenario):
                 file.write(whole)
 
     async def test_Q09_Q10_missing_files(self) -> None:
-        """Q09, Q10: CURRENT gone or empty, newest log gone, MANIFEST gone: refused each time; put back, all arrives."""
+        """Q09, Q10: CURRENT gone or empty, newest log gone, MANIFEST gone: refused; put back, all is there."""
         relay, load = await self.filled()
         current = self.files(relay, "CURRENT")[0]
         log, manifest = self.files(relay, r"\d+\.log")[-1], self.files(relay, r"MANIFEST-\d+")[-1]

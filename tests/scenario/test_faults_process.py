@@ -1,4 +1,4 @@
-"""Processes that die, freeze and come back (rows N07-N09, N11-N13, N15-N17, N26): nothing lost, nothing twice.
+"""Processes that die, freeze and come back (N07-N09, N11-N13, N15-N17, N26): nothing lost, nothing twice.
 
 Leases are two seconds here and heartbeats half a second, so that a freeze needn't last minutes;
 `make audit` runs the long forms.
@@ -123,9 +123,7 @@ class Master(Scenario):
         gone = await deferToThread(wait_gone, relay.tree, 5.0)
         self.assertTrue(gone, f"orphans: {[command(pid) for pid in relay.tree.pids()]}")
         self.assertLess(await self.up(relay), 10.0)
-        await self.until(
-            lambda n=len(load.accepted()): len(load.accepted()) > n + 50, 15, "load again", relay
-        )
+        await self.more(load, 50, relay)
         await self.stop(load)
         self.assert_safe(await self.drained(relay, load), relay, duplicates=20)
 
@@ -153,14 +151,14 @@ class Master(Scenario):
             relay, sessions=8, pause=0.005, recipients=["ok+{id}@evil.test", "greylist+{id}@evil.test"]
         )
         for _ in range(3):
-            await self.until(lambda n=len(load.accepted()): len(load.accepted()) > n + 100, 30, "load", relay)
+            await self.more(load, 100, relay)
             await deferToThread(relay.kill)
             await self.up(relay)
         await self.stop(load)
         self.assert_safe(await self.drained(relay, load), relay, duplicates=3 * 20)
 
     async def test_N15_second_master_is_refused(self) -> None:
-        """N15: on the same queue, same port and other ports: refused with a clear line, the first unharmed."""
+        """N15: on the same queue, same and other ports: refused with a clear line, the first unharmed."""
         relay = self.relay()
         await self.up(relay)
         ports = {"smtp": relay.smtp, "api": relay.api, "channel": relay.channel}
@@ -221,7 +219,7 @@ class Shutdown(Scenario):
 
 
 class OutcomeJournal(Scenario):
-    """N26: accepted by the MX, the report lost. The journal makes it no second copy; without it there are some."""
+    """N26: accepted by the MX, the report lost. Only the journal keeps that from being a second copy."""
 
     async def _reports_lost(self, forget: bool) -> tuple[Relay, Load]:
         relay = self.relay(lease="8s")
@@ -246,7 +244,7 @@ class OutcomeJournal(Scenario):
         self.assert_safe(await self.drained(relay, load, settle=6.0), relay, duplicates=0)
 
     async def test_N26_negative_control_without_the_journal(self) -> None:
-        """Negative control: the same without the journal has to show second copies, or the test above proves nothing."""
+        """Negative control: without the journal there are second copies, or the test above proves nothing."""
         relay, load = await self._reports_lost(forget=True)
         await self.until(lambda: len(recount(self.mx, load).duplicates) >= 10, 20, "second copies", relay)
         self.assertEqual(recount(self.mx, load).lost, [])

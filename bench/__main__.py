@@ -1,6 +1,6 @@
 """`make bench`: the relay and Postfix in turn on the same work, then latency and scale; writes a table.
 
-    python -m bench.run [--only throughput,steady,scale] [--rounds 3] [--sizes 1k,10k,100k] [--modes a,b]
+    python -m bench [--only throughput,steady,scale] [--rounds 3] [--sizes 1k,10k,100k] [--modes a,b]
                         [--n 1k=8000,10k=6000,100k=1500] [--out bench/results/latest]
 
 Machines are noisy: peers alternate, medians are taken, and the ratio is what can be compared. Look at
@@ -89,7 +89,7 @@ def main() -> int:
     text = [
         "# Figures of the last run\n",
         table.machine(machine.facts(rig.home())),
-        f"Taken {datetime.date.today()} by `python -m bench.run {' '.join(sys.argv[1:])}`.\n",
+        f"Taken {datetime.date.today()} by `python -m bench {' '.join(sys.argv[1:])}`.\n",
     ]
     failed = False
     with open(a.out + ".jsonl", "w") as out:
