@@ -39,13 +39,13 @@ lint: $(VENV)/test
 	$(BIN)/python tests/run.py lint
 
 bench: $(VENV)/test
-	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench
 
 audit: $(VENV)/test
-	$(BIN)/python -m tests.audit.run
+	$(BIN)/python -m tests.audit
 
 soak: $(VENV)/test
-	$(BIN)/python -m tests.audit.run soak
+	$(BIN)/python -m tests.audit soak
 
 peers:
 	.ci/peers
