@@ -30,7 +30,7 @@ run: $(VENV)/run
 	$(BIN)/twistd -n --pidfile= zonerelay start --config $(CONFIG)
 
 demo: $(VENV)/run
-	$(BIN)/python -m relay.cli.demo
+	$(BIN)/python -m relay demo
 
 test: $(VENV)/test
 	$(BIN)/python tests/run.py
