@@ -37,7 +37,7 @@ from relay.intake.listener import ListenerFactory
 from relay.intake.submission import Intake
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
-from relay.metrics.definitions import Metrics
+from relay.metrics.definitions import Metrics, QueueSize
 from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
@@ -70,14 +70,16 @@ class RelayService(Service):
         now = self._now = WallClock()
         log = self._log = MailLog(reactor, now)
         self.metrics = Metrics()
-        self.store = LevelStore(Path(config.queue.path), config.queue, reactor)
+        self.metrics.queue_size = self._queue_size
+        self.metrics.pool_size = lambda: self.ledger.idle_connections
+        self.store = LevelStore(config.queue.path, config.queue, reactor)
         retry = Retry(config.queue)
         leases = Leases(secrets.randbits(31))
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
         self._results = Results(self.store, self.schedule, retry, log, self.metrics, now)
         self.ledger = Ledger()
         self.dispatcher = Dispatcher(
-            self.store, self.schedule, leases, self.ledger, zones, self._results, reactor
+            self.store, self.schedule, leases, self.ledger, zones, self._results, self.metrics, reactor
         )
         self.operator = Operator(self.store, self.schedule, leases, log, now)
         self.intake = Intake(
@@ -116,17 +118,33 @@ class RelayService(Service):
         config = self._config
         self.store.open()
         self._log.open(config.logs.mail, Path(config.queue.path))
-        self.store.on_writable = self.dispatcher.resume
-        self.store.on_unwritable = self.dispatcher.hold
+        self.store.on_writable(self.dispatcher.resume)
+        self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
         for name, section in config.listeners.items():
             factory = ListenerFactory(section, name, config.hostname, self.intake, self._reactor)
             self._listeners[name] = factory
             self._listen(f"listener {name}", section.endpoint, factory)
+        from relay.http.operator import Standing
         from relay.http.site import make_site  # Klein installs a reactor when imported.
 
-        site = make_site(config.api, self)
-        self._listen("API", config.api.endpoint, site)
+        zones = self._zones
+        self._site = make_site(
+            config.api,
+            hostname=config.hostname,
+            intake=self.intake,
+            store=self.store,
+            operator=self.operator,
+            standing=Standing(
+                self._now(),
+                lambda: [(name, zones[name].options.disabled) for name in zones.names()],
+                self.metrics.processed,
+            ),
+            metrics=self.metrics,
+            reactor=self._reactor,
+            now=self._now,
+        )
+        self._listen("API", config.api.endpoint, self._site)
 
     def _listen(self, what: str, endpoint: str, factory: IProtocolFactory) -> None:
         """A server endpoint listens at once or fails at once."""
@@ -175,16 +193,24 @@ class RelayService(Service):
             if work is not None:
                 await self.dispatcher.settle_from_journal(work, entry)
 
+    def _queue_size(self) -> QueueSize:
+        counts = [self.store.count(zone, self._now()) for zone in self.store.zones()]
+        return QueueSize(sum(count.queued for count in counts), sum(count.deferred for count in counts))
+
     # -- stop
 
-    async def stopService(self) -> None:
-        """Drains and stops. Takes at most `shutdown_timeout` and a little."""
+    def stopService(self) -> Deferred[None]:
+        """Drains and stops. Takes at most `shutdown_timeout` for each part that is waited for."""
         super().stopService()
+        return Deferred.fromCoroutine(self._drain())
+
+    async def _drain(self) -> None:
         limit = self._config.shutdown_timeout
         for what, port in self._ports[1:]:
             await _waited(port.stopListening())
         for factory in self._listeners.values():
             await self._within(limit, factory.stop())
+        self._site.close_connections()
         self.dispatcher.stop()
         if self._starting is not None:
             self._starting.cancel()
@@ -203,12 +229,6 @@ class RelayService(Service):
         except TimeoutError:
             return False
         return True
-
-    # -- what the API asks
-
-    @property
-    def config(self) -> Config:
-        return self._config
 
 
 async def _waited(result: Any) -> None:

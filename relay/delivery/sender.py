@@ -20,7 +20,7 @@ from relay.channel import frames
 from relay.channel.briefing import Briefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
-from relay.delivery.exchangers import Host, find
+from relay.delivery.exchangers import Host, Settings, find, next_hop
 from relay.delivery.session import Session
 from relay.message.values import Outcome
 from relay.net.dns import Resolver
@@ -55,6 +55,9 @@ class Sender:
         self._leaving = False
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
+        self._settings = Settings(
+            briefing.options.ignore_ipv6, briefing.options.prefer_ipv6, briefing.options.block_local_addresses
+        )
         self.exit_code = 0
 
     # -- the link
@@ -120,7 +123,9 @@ class Sender:
         session.deliver(offer)
 
     async def _hosts(self, offer: frames.Offer) -> list[Host]:
-        return await find(self._resolver, offer.domain, self._briefing.options)
+        if host := self._briefing.options.host:
+            return await next_hop(self._resolver, host, self._settings)
+        return await find(self._resolver, offer.domain, self._settings)
 
     def _serves(self, domain: str, host: Host) -> bool:
         """A fixed next hop takes mail for every domain."""

@@ -44,6 +44,12 @@ class Child(Protocol):
     def settle(self) -> None: ...
 
 
+class Counts(Protocol):
+    """What is counted of dispatch; the metrics implement it."""
+
+    def reused(self) -> None: ...
+
+
 class _Line:
     """The lanes of one zone that wait for their turn."""
 
@@ -72,6 +78,7 @@ class Dispatcher:
         ledger: Ledger,
         zones: Zones,
         results: Results,
+        counts: Counts,
         clock: IReactorTime,
     ) -> None:
         self._store = store
@@ -80,6 +87,7 @@ class Dispatcher:
         self._ledger = ledger
         self._zones = zones
         self._results = results
+        self._counts = counts
         self._clock = clock
         self._lines = {zone.name: _Line(zone) for zone in zones.active()}
         self._marked: list[_Line] = []
@@ -87,8 +95,6 @@ class Dispatcher:
         self._capacities: dict[str, Capacity] = {}
         self._running = False
         schedule.due = self.lane_due
-        #: Transactions that reused a connection.
-        self.reuses = 0
 
     # -- life
 
@@ -200,7 +206,7 @@ class Dispatcher:
         connection = permit.connection
         child = self._children[connection.child.key]
         if connection.state is State.SENDING:
-            self.reuses += 1
+            self._counts.reused()
         lease = self._leases.grant(work, child.id, connection.number, self._clock.seconds())
         self._offer(child, connection, lease, local.name)
         return None

@@ -122,6 +122,11 @@ class Ledger:
     def get(self, number: int) -> Connection | None:
         return self._all.get(number)
 
+    @property
+    def idle_connections(self) -> int:
+        """Kept connections that wait for work."""
+        return sum(len(child.idle) for children in self._children.values() for child in children)
+
     def connections(self) -> list[Connection]:
         return list(self._all.values())
 
