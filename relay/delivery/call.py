@@ -1,0 +1,274 @@
+"""One connection to one host, and what is said on it: greeting, transactions, texts, time-outs.
+
+It joins the wire to the conversation and knows how long each reply may take. What an ending
+means for the attempt, and what comes next, is for the caller to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.defer import Deferred
+
+from relay.channel.frames import Offer
+from relay.config.schema import Timeouts
+from relay.delivery.bodystream import BodyStream
+from relay.delivery.exchangers import Host
+from relay.delivery.wire import Wire
+from relay.message.values import Result
+from relay.smtp.client import Conversation, Ending, Event
+
+if TYPE_CHECKING:
+    from relay.delivery.wire import Reactor
+
+#: A peer that lets us wait for this long is quiet (seconds).
+QUIET_AFTER = 0.5
+
+NEVER = float("inf")
+
+
+class Caller(Protocol):
+    """Who makes the call. After `drop` or `leave` it hears no more of it."""
+
+    def ready(self) -> None:
+        """The host greeted us; a transaction may begin."""
+
+    def heard(self) -> None:
+        """The peer spoke, or took what it was sent."""
+
+    def ended(self, ending: Ending) -> None:
+        """A transaction, or the way to the first one, ended; or an idle connection did."""
+
+    def may_end(self) -> bool:
+        """Whether the final dot may be sent now."""
+
+    def chunk(self, number: int) -> Deferred[bytes]:
+        """A chunk of the body, numbered from 0."""
+
+
+class Call:
+    """See the module.
+
+    Attributes:
+        host: who is called.
+        name: what we call ourselves in EHLO; "" for the address literal.
+        local_address: the local address that was asked for, maybe a wildcard.
+        bound: the one in use, once connected.
+        deadline: when `expired` is to be called, on the clock `now`.
+        quiet_at: when the peer counts as quiet.
+    """
+
+    __slots__ = (
+        "_caller", "_conversation", "_head", "_held", "_now", "_offer", "_reactor", "_stage", "_stream",
+        "_timeouts", "_wire", "bound", "deadline", "host", "local_address", "name", "quiet_at",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        caller: Caller,
+        host: Host,
+        name: str,
+        local_address: str,
+        reactor: Reactor,
+        timeouts: Timeouts,
+        now: Callable[[], float],
+    ) -> None:
+        self.host = host
+        self.name = name
+        self.bound = ""
+        self.deadline = self.quiet_at = NEVER
+        self.local_address = local_address
+        self._caller = caller
+        self._reactor = reactor
+        self._timeouts = timeouts
+        self._now = now
+        self._conversation = Conversation(name)
+        self._wire = Wire(self)
+        self._stage = ""
+        self._offer: Offer | None = None
+        self._head = b""
+        self._stream: BodyStream | None = None
+        self._held: bytes | None = None
+
+    # -- asking
+
+    @property
+    def in_dot(self) -> bool:
+        """The final dot was sent and is not answered yet: the host may have the message."""
+        return self._conversation.in_dot
+
+    @property
+    def transactions(self) -> int:
+        """How many were begun."""
+        return self._conversation.transactions
+
+    # -- orders
+
+    def dial(self, port: int) -> None:
+        """Connect. Comes to `ready` or `ended`, not within this call."""
+        self._wait("connect")
+        # The deadline rules; the reactor's own time-out only stands behind it.
+        backstop = 2 * self._timeouts.connect
+        self._wire.dial(self._reactor, self.host.address, port, self.local_address, backstop)
+
+    def begin(self, offer: Offer, head: bytes) -> None:
+        """Begin a transaction: after `ready`, or after an ending that was reusable.
+
+        `head` is all that goes before the body, the empty line included.
+        """
+        order = self._conversation.begin(
+            offer.sender, offer.recipient, len(head) + offer.body_size, offer.eight_bit
+        )
+        if isinstance(order, Ending):
+            self._caller.ended(order)
+            return
+        self._offer = offer
+        self._head = head
+        self._wire.transport.write(order)
+        self._stage = ""
+        self._await_reply()
+
+    def resume(self) -> None:
+        """A final dot that was held may be sent."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._end(held)
+
+    def rest(self, seconds: float) -> None:
+        """Nothing is to be done for `seconds` at most."""
+        self.deadline = self._now() + seconds
+        self.quiet_at = NEVER
+
+    def leave(self) -> None:
+        """Take leave of the host politely."""
+        self._stop_stream()
+        self._wire.leave(self._reactor, self._timeouts.quit)
+
+    def drop(self) -> None:
+        """Hang up, whatever is under way."""
+        self._stop_stream()
+        self._wire.drop()
+
+    def expired(self) -> None:
+        """The deadline is over."""
+        stage = self._stage
+        if stage == "connect":
+            self._failed(stage, f"No connection within {self._timeouts.connect:g} s", "network")
+        elif self._held is not None or (self._stream is not None and self._stream.fetching):
+            self._failed(stage, f"The text was not to be had for {self._timeouts.body:g} s", "ours")
+        elif stage == "body":
+            self._failed(stage, f"The host took nothing for {self._timeouts.body:g} s", "network")
+        else:
+            self._caller.ended(self._conversation.timed_out(getattr(self._timeouts, stage)))
+
+    # -- what happens on the wire
+
+    def connected(self) -> None:
+        self.bound = self._wire.local_address
+        if not self.name:
+            self._conversation = Conversation(_literal(self.bound))
+        self._wait("banner")
+
+    def unconnected(self, reason: str, ours: bool) -> None:
+        if ours:
+            self._failed("connect", f"{reason} {self.local_address}", "ours")
+        else:
+            self._failed("connect", reason, "network")
+
+    def received(self, data: bytes) -> None:
+        self._caller.heard()
+        event = self._conversation.receive(data)
+        if event is None:
+            output = self._conversation.take()
+            if output:
+                self._wire.transport.write(output)
+            self._await_reply()
+        elif event is Event.BODY:
+            self._send_text()
+        elif event is Event.READY:
+            self.deadline = self.quiet_at = NEVER
+            self._caller.ready()
+        else:
+            self._caller.ended(event)
+
+    def lost(self, reason: str) -> None:
+        self._caller.ended(self._conversation.lost(reason))
+
+    # -- the text
+
+    def _send_text(self) -> None:
+        offer, head = self._offer, self._head
+        assert offer is not None
+        self._offer = None
+        self._head = b""
+        if offer.body is None and offer.chunks:
+            self._wait("body")
+            self._stream = BodyStream(offer.chunks, offer.body_size, self._fetch, self._forward, self._cut)
+            self._wire.transport.write(self._conversation.text(head))
+            self._wire.transport.registerProducer(self._stream, False)
+            return
+        body = offer.body or b""
+        if len(body) == offer.body_size:
+            self._end(head + body)
+        else:
+            self._cut("The body is not as long as it should be")
+
+    def _fetch(self, number: int) -> Deferred[bytes]:
+        self._caller.heard()
+        self._wait("body")
+        self.quiet_at = NEVER
+        return self._caller.chunk(number)
+
+    def _forward(self, data: bytes, last: bool) -> None:
+        self._wait("body")
+        if last:
+            self._end(data)
+        else:
+            self._wire.transport.write(self._conversation.text(data))
+
+    def _end(self, data: bytes) -> None:
+        """Send the end of the text and the final dot in one write, once that is allowed."""
+        if not self._caller.may_end():
+            self._held = data
+            self._wait("body")
+            self.quiet_at = NEVER
+            return
+        if self._stream is not None:
+            self._stream = None
+            self._wire.transport.unregisterProducer()
+        self._wire.transport.write(self._conversation.end(data))
+        self._await_reply()
+
+    def _cut(self, reason: str) -> None:
+        """We can't go on with the text: without the dot the host takes nothing."""
+        self._failed("body", reason, "ours")
+
+    def _stop_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.stopProducing()
+
+    # -- time
+
+    def _await_reply(self) -> None:
+        """Wait for the reply that is due; a piece of it doesn't prolong the wait."""
+        stage = self._conversation.stage
+        if stage == self._stage:
+            self.quiet_at = self._now() + QUIET_AFTER
+        else:
+            self._wait(stage)
+
+    def _wait(self, stage: str) -> None:
+        now = self._now()
+        self._stage = stage
+        self.deadline = now + getattr(self._timeouts, stage)
+        self.quiet_at = now + QUIET_AFTER
+
+    def _failed(self, stage: str, reason: str, category: str) -> None:
+        self._caller.ended(Ending(Result.DEFERRED, stage, reason, category=category))
+
+
+def _literal(address: str) -> str:
+    """An address as a domain (RFC 5321 4.1.3)."""
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"

@@ -1,0 +1,187 @@
+"""Which hosts take mail for a domain, best first (RFC 5321 5.1, RFC 7505).
+
+What the DNS can't tell now defers the mail, what it denies bounces it, and neither is ever
+taken for the other: least of all is an MX that can't be looked up taken for none.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
+
+from relay.message.values import Result
+from relay.net.dns import DnsError, Family, NoData, NullMX
+
+#: Most addresses tried for one delivery.
+MAX_ADDRESSES = 20
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Host(NamedTuple):
+    """Where to connect: one address of one host."""
+
+    name: str
+    address: str
+    preference: int = 0
+
+
+class Unroutable(Exception):
+    """There is no host to try; `result` and `category` are the outcome's, the text its response."""
+
+    def __init__(self, result: Result, text: str, category: str = "dns") -> None:
+        super().__init__(text)
+        self.result = result
+        self.category = category
+
+
+class Resolver(Protocol):
+    """What is needed of `relay.net.dns`."""
+
+    async def mx(self, domain: str) -> list[tuple[int, str]]: ...
+
+    async def addresses(self, host: str, families: Iterable[Family]) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a zone chooses among addresses.
+
+    `own` are addresses on which this relay itself takes mail. `random` shuffles hosts of the
+    same preference.
+    """
+
+    ignore_ipv6: bool = False
+    prefer_ipv6: bool = False
+    block_local_addresses: bool = True
+    own: frozenset[str] = frozenset()
+    random: Random = field(default_factory=Random)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The kinds of address to look for, preferred first."""
+        if self.ignore_ipv6:
+            return (4,)
+        return (6, 4) if self.prefer_ipv6 else (4, 6)
+
+
+async def find(resolver: Resolver, domain: str, settings: Settings) -> list[Host]:
+    """The hosts for mail to `domain`, in the order to try them, MAX_ADDRESSES at most.
+
+    Raises Unroutable.
+    """
+    literal = _literal(domain)
+    if literal is not None:
+        return _allowed([Host(domain, literal)], domain, settings)
+    try:
+        exchangers = await resolver.mx(domain)
+    except NoData:
+        exchangers = [(0, domain)]
+    except NullMX as error:
+        raise Unroutable(Result.BOUNCED, f"5.1.10 {error}") from error
+    except DnsError as error:
+        raise _unroutable(error) from error
+    settings.random.shuffle(exchangers)
+    # Every host after the first so many has at least one address behind theirs.
+    exchangers = sorted(exchangers, key=_preference)[:MAX_ADDRESSES]
+    asked = [Deferred.fromCoroutine(_addresses(resolver, name, settings)) for _, name in exchangers]
+    hosts: list[Host] = []
+    errors: list[DnsError] = []
+    for (preference, name), deferred in zip(exchangers, asked, strict=True):
+        addresses = await deferred
+        if isinstance(addresses, DnsError):
+            errors.append(addresses)
+        else:
+            hosts.extend(Host(name, address, preference) for address in addresses)
+    if not hosts:
+        raise _unroutable(next((error for error in errors if error.temporary), errors[0]))
+    hosts.sort(key=lambda host: (host.preference, (":" in host.address) != settings.prefer_ipv6))
+    return _allowed(_distinct(hosts), domain, settings)
+
+
+async def next_hop(resolver: Resolver, host: str, settings: Settings) -> list[Host]:
+    """The addresses of a configured next hop: never an MX, and local ones are welcome.
+
+    Raises Unroutable, which always defers: a next hop that can't be found is for the operator
+    to repair, and no reason to bounce anybody's mail.
+    """
+    literal = _literal(host)
+    if literal is not None:
+        return [Host(host, literal)]
+    if host.rstrip(".").lower() == "localhost":
+        return [Host(host, "127.0.0.1"), Host(host, "::1")]
+    try:
+        addresses = await resolver.addresses(host, settings.families)
+    except DnsError as error:
+        category = "dns" if error.temporary else "ours"
+        raise Unroutable(Result.DEFERRED, f"Next hop can't be found: {error}", category) from error
+    return _distinct(Host(host, address) for address in addresses)[:MAX_ADDRESSES]
+
+
+async def _addresses(resolver: Resolver, name: str, settings: Settings) -> list[str] | DnsError:
+    """The addresses of an exchanger. One that is an address, against the rules, is its own."""
+    literal = _literal(name)
+    if literal is not None:
+        return [literal]
+    try:
+        return await resolver.addresses(name, settings.families)
+    except DnsError as error:
+        return error
+
+
+def _unroutable(error: DnsError) -> Unroutable:
+    if error.temporary:
+        return Unroutable(Result.DEFERRED, f"4.4.3 {error}")
+    return Unroutable(Result.BOUNCED, f"5.1.2 {error}")
+
+
+def _preference(exchanger: tuple[int, str]) -> int:
+    return exchanger[0]
+
+
+def _distinct(hosts: Iterable[Host]) -> list[Host]:
+    """Each address once, where it stands first."""
+    return list({host.address: host for host in reversed(list(hosts))}.values())[::-1]
+
+
+def _allowed(hosts: list[Host], domain: str, settings: Settings) -> list[Host]:
+    """Those of `hosts` that may be connected to, MAX_ADDRESSES at most. Raises Unroutable."""
+    if settings.block_local_addresses:
+        ours = [host.preference for host in hosts if host.address in settings.own]
+        if ours:
+            # Hosts that are no better than ourselves would send it back (RFC 5321 5.1).
+            hosts = [host for host in hosts if host.preference < min(ours)]
+            if not hosts:
+                raise Unroutable(Result.BOUNCED, f"5.4.6 Mail for {domain} loops back to this host")
+    allowed = [host for host in hosts if not _blocked(host.address, settings.block_local_addresses)]
+    if not allowed:
+        shown = ", ".join(host.address for host in hosts[:3])
+        raise Unroutable(Result.BOUNCED, f"5.1.2 {domain} leads to no public address ({shown})")
+    return allowed[:MAX_ADDRESSES]
+
+
+def _blocked(text: str, block_local: bool) -> bool:
+    """Whether no mail goes to this address: never to one that is no host's at all, and not to
+    one that isn't public when these are blocked."""
+    address: _Address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address.sixtofour or address
+    if address.is_unspecified or address.is_multicast or text == "255.255.255.255":
+        return True
+    return block_local and not address.is_global
+
+
+def _literal(text: str) -> str | None:
+    """The address that `text` is, in brackets (RFC 5321 4.1.3) or without; else None."""
+    inner = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
+    if inner[:5].lower() == "ipv6:":
+        inner = inner[5:]
+    try:
+        return str(ipaddress.ip_address(inner))
+    except ValueError:
+        return None

@@ -1,0 +1,346 @@
+"""One outgoing connection as the master numbers it: attempt after attempt, host after host.
+
+A session turns an offer into an outcome. It finds the hosts, calls them in their order until
+one is ready for mail, waits for leave to begin on a new connection, and has the message
+carried over. `sweep`, called from outside every half second or so, is all the clock it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.channel.frames import Offer
+from relay.config.schema import Timeouts
+from relay.delivery.call import QUIET_AFTER, Call
+from relay.delivery.exchangers import Host, Unroutable
+from relay.delivery.watcher import Watcher
+from relay.message.received import received_line
+from relay.message.values import Outcome, Result
+from relay.smtp.client import Ending
+
+if TYPE_CHECKING:
+    from relay.delivery.wire import Reactor
+
+#: No further host is tried once an attempt has taken this long (seconds).
+PATIENCE = 600.0
+#: How long the reply to a final dot is awaited after `abort` (seconds).
+LAST_WORDS = 3.0
+#: Longest response in an outcome (characters).
+MAX_RESPONSE = 500
+
+_NOWHERE = Host("", "")
+_log = Logger()
+
+
+class Session:
+    """See the module. One offer at a time; every offer ends in one `done`, unless aborted."""
+
+    __slots__ = (
+        "_call", "_domain", "_failure", "_hosts", "_idle", "_last_words", "_left", "_looking", "_now",
+        "_offer", "_port", "_product", "_quiet", "_reactor", "_ready", "_reuse", "_serves", "_started",
+        "_timeouts", "_watcher", "number",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        reactor: Reactor,
+        hosts: Callable[[Offer], Awaitable[list[Host]]],
+        timeouts: Timeouts,
+        port: int,
+        watcher: Watcher,
+        reuse: int = 100,
+        idle: float = 5.0,
+        product: str = "Zonerelay",
+        serves: Callable[[str, Host], bool] | None = None,
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        """
+        Args:
+            hosts: where an offer can go, best first; raises Unroutable.
+            reuse: most messages on one connection.
+            idle: how long a connection is kept without work (seconds).
+            product: what the Received header calls us.
+            serves: whether mail for a domain may go to a host found for another one.
+            now: seconds on a clock, the reactor's by default; `sweep` must be given the same.
+        """
+        self.number = number
+        self._reactor = reactor
+        self._hosts = hosts
+        self._timeouts = timeouts
+        self._port = port
+        self._watcher = watcher
+        self._reuse = reuse
+        self._idle = idle
+        self._product = product
+        self._serves = serves
+        self._now: Callable[[], float] = now or reactor.seconds
+        self._call: Call | None = None
+        self._domain = ""
+        self._offer: Offer | None = None
+        self._started = 0.0
+        self._looking: Deferred[None] | None = None
+        self._left: list[Host] = []
+        self._failure: tuple[Ending, Call] | None = None
+        self._ready = False
+        self._quiet = False
+        self._last_words = False
+
+    # -- asking
+
+    @property
+    def idle(self) -> bool:
+        """It has a connection and no offer."""
+        return self._call is not None and self._offer is None
+
+    @property
+    def in_dot(self) -> bool:
+        """The final dot was sent and is not answered yet: the host may have the message."""
+        return self._offer is not None and self._call is not None and self._call.in_dot
+
+    @property
+    def host(self) -> Host:
+        """The host it is connected to, or calls."""
+        return _NOWHERE if self._call is None else self._call.host
+
+    def fits(self, offer: Offer) -> bool:
+        """Whether this is an idle connection on which `offer` can be sent."""
+        call = self._call
+        if call is None or self._offer is not None:
+            return False
+        if offer.local_address != call.local_address or offer.local_name != call.name:
+            return False
+        if offer.domain == self._domain:
+            return True
+        return self._serves is not None and self._serves(offer.domain, call.host)
+
+    # -- orders
+
+    def deliver(self, offer: Offer) -> None:
+        """Begin an attempt: at once on an idle connection that fits. Otherwise that one is
+        left without a word to the watcher, and there is a new one after `go`."""
+        fits = self.fits(offer)
+        self._offer = offer
+        self._started = self._now()
+        self._failure = None
+        if fits:
+            self._begin()
+        else:
+            self._hang_up(politely=True)
+            self._look()
+
+    def go(self) -> None:
+        """Leave to begin the transaction, after `answered`."""
+        if self._ready:
+            self._ready = False
+            self._begin()
+
+    def resume(self) -> None:
+        """Final dots may be sent again."""
+        if self._call is not None:
+            self._call.resume()
+
+    def release(self) -> None:
+        """Give an idle connection back: QUIT, close, and `closed` is told at once."""
+        if self.idle:
+            self._hang_up(politely=True)
+            self._watcher.closed(self)
+
+    def abort(self) -> None:
+        """Nobody is there any more to report to: drop everything, without another word to the
+        watcher. Only a final dot that was sent is still waited for, some seconds: its reply
+        is told by `accepted`, and the end of the wait by `closed`."""
+        if self.in_dot and self._call is not None:
+            self._last_words = True
+            self._quiet = False
+            self._call.deadline = min(self._call.deadline, self._now() + LAST_WORDS)
+        else:
+            self._offer = None
+            self._hang_up()
+
+    def sweep(self, now: float) -> None:
+        """Look at the clock: give up a wait that is over, tell about one that is long."""
+        call = self._call
+        if call is not None and now >= call.deadline:
+            if self._offer is None:
+                self.release()
+            else:
+                call.expired()
+            return
+        if self._offer is None or self._quiet or self._last_words:
+            return
+        if now >= (self._started + QUIET_AFTER if call is None else call.quiet_at):
+            self._quiet = True
+            self._watcher.quiet(self)
+
+    # -- finding a host
+
+    def _look(self) -> None:
+        looking = Deferred.fromCoroutine(self._find())
+        self._looking = None if looking.called else looking
+        looking.addErrback(_unless_cancelled)
+
+    async def _find(self) -> None:
+        offer = self._offer
+        assert offer is not None
+        try:
+            hosts = await self._hosts(offer)
+        except CancelledError:
+            raise
+        except Unroutable as error:
+            ending = Ending(error.result, "connect", str(error), category=error.category)
+        except Exception:
+            _log.failure("Finding hosts failed", queue_id=offer.id, domain=offer.domain)
+            ending = Ending(Result.DEFERRED, "connect", "Finding hosts failed here", category="ours")
+        else:
+            self._left = [host for host in hosts if _reachable(host.address, offer.local_address)]
+            # What is left to say when there is none to call.
+            text = f"No host of {offer.domain} has an address of the kind of {offer.local_address}"
+            ending = Ending(Result.DEFERRED, "connect", text, category="ours")
+        self._looking = None
+        if self._left:
+            self._try_next()
+        else:
+            self._finish(ending, None)
+
+    def _try_next(self) -> None:
+        offer = self._offer
+        assert offer is not None
+        call = Call(
+            self,
+            self._left.pop(0),
+            offer.local_name,
+            offer.local_address,
+            self._reactor,
+            self._timeouts,
+            self._now,
+        )
+        self._call = call
+        call.dial(self._port)
+
+    def _away(self, ending: Ending) -> None:
+        """This host doesn't let us get as far as MAIL: the next, or the end. Of several
+        failures the last one counts, but what a host has said counts for more."""
+        if self._failure is None or ending.code or not self._failure[0].code:
+            assert self._call is not None
+            self._failure = ending, self._call
+        # Another host would make no difference to a fault of ours.
+        if ending.category == "ours" or not self._left or self._now() - self._started > PATIENCE:
+            self._finish(*self._failure)
+        else:
+            self._hang_up(politely=ending.category == "reply")
+            self._try_next()
+
+    # -- what the call tells
+
+    def ready(self) -> None:
+        self._ready = True
+        self._watcher.answered(self)
+
+    def heard(self) -> None:
+        if self._quiet:
+            self._quiet = False
+            self._watcher.active(self)
+
+    def may_end(self) -> bool:
+        return self._watcher.may_end()
+
+    def chunk(self, number: int) -> Deferred[bytes]:
+        assert self._offer is not None
+        return self._watcher.chunk(self._offer, number)
+
+    def ended(self, ending: Ending) -> None:
+        offer, call = self._offer, self._call
+        assert call is not None
+        if offer is None or self._last_words:
+            if offer is not None and ending.result is Result.DELIVERED:
+                self._watcher.accepted(self, offer, self._outcome(ending, call))
+            self._offer = None
+            self._hang_up()
+            self._watcher.closed(self)
+        elif ending.stale:
+            self._hang_up()
+            self._look()
+        elif not call.transactions and not ending.reusable:
+            self._away(ending)
+        else:
+            self._finish(ending, call)
+
+    # -- the transaction
+
+    def _begin(self) -> None:
+        offer, call = self._offer, self._call
+        assert offer is not None and call is not None
+        self._domain = offer.domain
+        received = received_line(
+            offer.origin,
+            call.name or call.bound,
+            self._product,
+            f"{offer.id}.{offer.seq:03x}",
+            offer.recipient,
+            offer.created,
+        )
+        call.begin(offer, b"".join((received, offer.headers, b"\r\n")))
+
+    def _finish(self, ending: Ending, call: Call | None) -> None:
+        """The end of the attempt: how, and on which call."""
+        offer = self._offer
+        assert offer is not None
+        outcome = self._outcome(ending, call)
+        if ending.result is Result.DELIVERED:
+            self._watcher.accepted(self, offer, outcome)
+        self._offer = None
+        self._quiet = False
+        kept = call is not None and ending.reusable and call.transactions < self._reuse
+        if kept and call is not None:
+            call.rest(self._idle)
+        else:
+            self._hang_up(politely=ending.reusable or (ending.category == "reply" and ending.code != 421))
+        self._watcher.done(self, offer, outcome, kept)
+
+    def _outcome(self, ending: Ending, call: Call | None) -> Outcome:
+        text = ending.text[:MAX_RESPONSE]
+        if not text.isprintable():
+            text = "".join(letter if letter.isprintable() else "?" for letter in text)
+        host = _NOWHERE if call is None else call.host
+        return Outcome(
+            ending.result,
+            text,
+            ending.code,
+            ending.category,
+            ending.stage,
+            host.name,
+            host.address,
+            "" if call is None else call.bound or call.local_address,
+            self._now() - self._started,
+            ending.doubtful,
+        )
+
+    def _hang_up(self, politely: bool = False) -> None:
+        """Have done with the connection, and with looking for one."""
+        self._ready = False
+        call, self._call = self._call, None
+        if call is not None and politely:
+            call.leave()
+        elif call is not None:
+            call.drop()
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
+
+
+def _reachable(address: str, local_address: str) -> bool:
+    """Whether a connection from `local_address` can go there: `::` stands for any kind."""
+    return local_address == "::" or (":" in address) == (":" in local_address)
+
+
+def _unless_cancelled(failure: Failure) -> None:
+    """A look-up nobody waits for any more is no failure; anything else is a fault of ours."""
+    if not isinstance(failure.value, CancelledError):
+        _log.failure("A session failed", failure)

@@ -1,0 +1,43 @@
+"""What a session tells, and asks, while it works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.defer import Deferred
+
+from relay.channel.frames import Offer
+from relay.message.values import Outcome
+
+if TYPE_CHECKING:
+    from relay.delivery.session import Session
+
+
+class Watcher(Protocol):
+    """Whom a session works for. None of these may raise."""
+
+    def answered(self, session: Session) -> None:
+        """A new connection is ready for MAIL and waits for `go`. It can come again in one
+        attempt: when a kept connection turned out dead, or the peer left while it waited."""
+
+    def quiet(self, session: Session) -> None:
+        """The peer has let us wait for half a second; the session goes on waiting."""
+
+    def active(self, session: Session) -> None:
+        """The peer of a quiet session spoke again."""
+
+    def accepted(self, session: Session, offer: Offer, outcome: Outcome) -> None:
+        """The host has taken the message: to be written down before anything else."""
+
+    def done(self, session: Session, offer: Offer, outcome: Outcome, kept: bool) -> None:
+        """The attempt ended. `kept`: the connection stays, idle; else the session is over
+        unless it is given a new offer."""
+
+    def closed(self, session: Session) -> None:
+        """An idle connection is gone, or a session that was aborted in its dot is through."""
+
+    def may_end(self) -> bool:
+        """Whether the final dot may be sent now. False holds it until `resume`."""
+
+    def chunk(self, offer: Offer, number: int) -> Deferred[bytes]:
+        """A chunk, numbered from 0, of a body that didn't come with its offer."""

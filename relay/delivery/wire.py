@@ -1,0 +1,150 @@
+"""One TCP connection to a host, from dialling to hanging up; a session uses several in turn.
+
+A session that is through with a connection leaves it, and hears no more of it: the polite
+end (QUIT, wait for the reply, bounded) happens here, on its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet import error
+from twisted.internet.protocol import ClientFactory, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.failure import Failure
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import (
+        IAddress,
+        IConnector,
+        IConsumer,
+        IDelayedCall,
+        IReactorTCP,
+        IReactorTime,
+        ITCPTransport,
+    )
+
+    class Reactor(IReactorTCP, IReactorTime):
+        """What is needed of the reactor here."""
+
+    class Transport(ITCPTransport, IConsumer):
+        """What TCP connections are in Twisted."""
+
+
+_WILDCARDS = frozenset(("", "0.0.0.0", "::"))
+
+
+class Owner(Protocol):
+    """Who uses a wire, and is told what happens on it."""
+
+    def connected(self) -> None:
+        """The connection stands; nothing was said yet."""
+
+    def unconnected(self, reason: str, ours: bool) -> None:
+        """It could not be made; `ours`: because our own address can't be used."""
+
+    def received(self, data: bytes) -> None: ...
+
+    def lost(self, reason: str) -> None: ...
+
+
+class Wire(TwistedProtocol):
+    """The connection. `transport` is there from `connected` on."""
+
+    transport: Transport
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner: Owner | None = owner
+        self._connector: IConnector | None = None
+        self._leaving: IDelayedCall | None = None
+        self._gone = False
+
+    def dial(self, reactor: Reactor, address: str, port: int, local_address: str, timeout: float) -> None:
+        """Connect; what comes of it is told to the owner, never within this call's own frame.
+
+        `timeout` in seconds is the reactor's; a wildcard `local_address` leaves the choice to
+        the system.
+        """
+        bind = None if local_address in _WILDCARDS else (local_address, 0)
+        self._connector = reactor.connectTCP(address, port, _Dialling(self), timeout, bind)
+
+    @property
+    def local_address(self) -> str:
+        """The address this end has."""
+        return str(getattr(self.transport.getHost(), "host", ""))
+
+    def leave(self, reactor: IReactorTime, seconds: float) -> None:
+        """Say QUIT and close within `seconds` at the latest; the owner hears no more."""
+        self._owner = None
+        if not self._gone:
+            self._leaving = reactor.callLater(seconds, self.transport.abortConnection)
+            self.transport.write(b"QUIT\r\n")
+
+    def drop(self) -> None:
+        """Close at once, whatever is still to be sent; the owner hears no more."""
+        self._owner = None
+        if self._gone:
+            return
+        if self.connected:
+            self.transport.abortConnection()
+        elif self._connector is not None:
+            self._connector.stopConnecting()
+
+    # -- called by Twisted
+
+    def connectionMade(self) -> None:
+        if self._owner is None:
+            self.transport.abortConnection()
+            return
+        self.transport.setTcpNoDelay(True)
+        self._owner.connected()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._owner is not None:
+            self._owner.received(data)
+        elif self._leaving is not None:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._gone = True
+        if self._leaving is not None and self._leaving.active():
+            self._leaving.cancel()
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            clean = isinstance(reason.value, error.ConnectionDone)
+            owner.lost("Connection closed by the host" if clean else "Connection lost")
+
+    def failed(self, reason: Failure) -> None:
+        """The connection could not be made."""
+        self._gone = True
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.unconnected(_words(reason.value), isinstance(reason.value, error.ConnectBindError))
+
+
+class _Dialling(ClientFactory):
+    """Twisted's way to hand a connection over."""
+
+    noisy = False
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def buildProtocol(self, addr: IAddress | None) -> Wire:
+        return self._wire
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self._wire.failed(reason)
+
+
+def _words(problem: BaseException | None) -> str:
+    """Why a connection could not be made."""
+    if isinstance(problem, error.ConnectBindError):
+        return "Can't use the local address"
+    if isinstance(problem, (error.TimeoutError, error.TCPTimedOutError)):
+        return "Connecting timed out"
+    if isinstance(problem, error.ConnectionRefusedError):
+        return "Connection refused"
+    if isinstance(problem, error.NoRouteError):
+        return "No route to host"
+    return f"Can't connect: {problem}"

@@ -1,0 +1,1 @@
+"""What reaches out into the network besides SMTP itself: DNS."""

@@ -1,0 +1,295 @@
+"""The client's side of an SMTP conversation, without a socket (RFC 5321, 2920, 1870, 6152).
+
+What the peer sends goes in by `receive`; what is to be sent in answer comes out of `take`,
+and out of the orders `begin`, `text` and `end`. A transaction carries one message to one
+recipient and ends in exactly one `Ending`. The rule above all others: a message counts as
+taken only by a 2xx that came after the final dot was handed over for sending, and in its
+turn. Bytes nobody asked for prove nothing; they cost the connection.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+
+import msgspec
+
+from relay.message.values import Result
+from relay.smtp import client_states as steps
+from relay.smtp.client_states import Move, Step
+from relay.smtp.reply import Reply
+from relay.smtp.reply_reader import BadReply, ReplyReader
+from relay.smtp.stuffing import Stuffing
+
+#: Longest command in bytes (RFC 5321 4.5.3.1.4 asks for 512, extensions add to it).
+MAX_COMMAND = 1000
+
+_CLOSING = 421
+
+
+class Event(enum.Enum):
+    """What the caller is asked for."""
+
+    READY = "a transaction may begin"
+    BODY = "the text is expected"
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a transaction, or the way to the first one, ended.
+
+    `stage` is that of `Outcome`, and so are `code`, `category` and `doubtful`. `reusable`:
+    another transaction may follow on this connection. `stale`: a kept connection turned out
+    to be of no use and nothing was said about the message, so that it can be tried at once
+    on a new one.
+    """
+
+    result: Result
+    stage: str
+    text: str
+    code: int = 0
+    category: str = ""
+    doubtful: bool = False
+    reusable: bool = False
+    stale: bool = False
+
+    def without_reuse(self) -> Ending:
+        """The same ending on a connection that must not be used again."""
+        return msgspec.structs.replace(self, reusable=False)
+
+
+class Conversation:
+    """One connection's worth of SMTP, from the greeting on.
+
+    Attributes:
+        extensions: EHLO keywords in upper case with their parameters; empty after HELO.
+        transactions: how many were begun.
+    """
+
+    __slots__ = (
+        "_awaited", "_eight_bit", "_ending", "_in_text", "_max_size", "_name", "_output", "_pipelining",
+        "_reader", "_soiled", "_stuffing", "_unsent", "extensions", "transactions",
+    )  # fmt: skip
+
+    def __init__(self, name: str) -> None:
+        """`name` is what we call ourselves in EHLO: a domain or an address literal."""
+        self._name = name
+        self._reader = ReplyReader()
+        self._awaited: deque[Step] = deque((steps.BANNER,))
+        self._unsent: deque[tuple[Step, bytes]] = deque()
+        self._output = b""
+        self._ending: Ending | None = None
+        self._in_text = False
+        self._soiled = False
+        self._pipelining = self._eight_bit = False
+        self._max_size = 0
+        self._stuffing = Stuffing()
+        self.extensions: dict[str, str] = {}
+        self.transactions = 0
+
+    # -- where it stands
+
+    @property
+    def stage(self) -> str:
+        """The stage whose time-out applies now."""
+        if self._awaited:
+            return self._awaited[0].stage
+        return "body" if self._in_text else "mail"
+
+    @property
+    def in_dot(self) -> bool:
+        """The final dot of a message was handed over, and its reply isn't here."""
+        return bool(self._awaited) and self._awaited[0] is steps.DOT
+
+    def take(self) -> bytes:
+        """What is to be sent in answer to what was received."""
+        output, self._output = self._output, b""
+        return output
+
+    # -- orders
+
+    def begin(self, sender: str, recipient: str, size: int, eight_bit: bool) -> bytes | Ending:
+        """Begin a transaction; only when READY, or after a reusable ending.
+
+        Args:
+            size: bytes of the whole message as it is sent, without stuffed dots.
+            eight_bit: it has bytes beyond ASCII.
+
+        Returns:
+            What to send, or the ending of a message that this host can't be offered.
+        """
+        if self._max_size and size > self._max_size:
+            return _ours(f"5.3.4 Message of {size} bytes is too big for this host, it takes {self._max_size}")
+        if eight_bit and not self._eight_bit:
+            return _ours("5.6.3 Message is 8-bit and this host does not take such (8BITMIME)")
+        if not sender.isascii() or not recipient.isascii():
+            return _ours("5.6.7 Address is not ASCII")
+        size_said = f" SIZE={size}" if "SIZE" in self.extensions else ""
+        body_said = " BODY=8BITMIME" if eight_bit else ""
+        mail = f"MAIL FROM:<{sender}>{size_said}{body_said}"
+        rcpt = f"RCPT TO:<{recipient}>"
+        if len(mail) > MAX_COMMAND or len(rcpt) > MAX_COMMAND or not (mail + rcpt).isprintable():
+            return _ours("5.1.3 Address can't be written in a command")
+        self.transactions += 1
+        self._ending = None
+        self._stuffing = Stuffing()
+        soiled, self._soiled = self._soiled, True
+        if self._pipelining and not soiled:
+            self._awaited.extend((steps.MAIL, steps.RCPT, steps.DATA))
+            return f"{mail}\r\n{rcpt}\r\nDATA\r\n".encode("ascii")
+        if soiled:
+            self._unsent.append((steps.RSET, b"RSET\r\n"))
+        self._unsent.append((steps.MAIL, mail.encode("ascii") + b"\r\n"))
+        self._unsent.append((steps.RCPT, rcpt.encode("ascii") + b"\r\n"))
+        self._unsent.append((steps.DATA, b"DATA\r\n"))
+        return self._send_next()
+
+    def text(self, data: bytes) -> bytes:
+        """A piece of the text that isn't the last, as it goes on the wire. Only after BODY."""
+        return self._stuffing.piece(data)
+
+    def end(self, data: bytes) -> bytes:
+        """The last piece of the text with the final dot, to be sent in one write. Only after
+        BODY; from here on the host may have taken the message."""
+        self._in_text = False
+        self._awaited.append(steps.DOT)
+        return self._stuffing.end(data)
+
+    # -- what happens
+
+    def receive(self, data: bytes) -> Event | Ending | None:
+        """Take what the peer sent; what follows from it, if anything does yet.
+
+        After an Ending that isn't reusable the connection is to be dropped. One that was
+        `in_dot` and got no proper reply is `doubtful`.
+        """
+        self._reader.feed(data)
+        try:
+            while self._awaited:
+                reply = self._reader.next()
+                if reply is None:
+                    return None
+                event = self._replied(reply)
+                if event is not None:
+                    return event
+            return self._unasked(self._reader.next())
+        except BadReply as error:
+            return self._broken(str(error))
+
+    def lost(self, reason: str) -> Ending:
+        """The connection is gone."""
+        return self._cut(reason, "network", stale=self._unheard)
+
+    def timed_out(self, seconds: float) -> Ending:
+        """The peer was silent for too long."""
+        return self._cut(f"No reply within {seconds:g} s", "network", stale=False)
+
+    # -- inside
+
+    @property
+    def _unheard(self) -> bool:
+        """A kept connection has said nothing yet about this transaction."""
+        return self.transactions > 1 and bool(self._awaited) and self._awaited[0] in (steps.RSET, steps.MAIL)
+
+    def _replied(self, reply: Reply) -> Event | Ending | None:
+        """Make the move that `reply` to the oldest step leads to."""
+        if reply.code == _CLOSING:
+            return self._closing(reply)
+        step = self._awaited.popleft()
+        move = step.moves[reply.code // 100]
+        early = not self._awaited and self._reader.pending
+        if move is Move.TAKEN:
+            self._soiled = False
+            return Ending(Result.DELIVERED, "dot", str(reply), reply.code, reusable=not early)
+        if move is Move.REFUSED:
+            return self._refused(step, reply, early)
+        if move is Move.BROKEN:
+            self._awaited.appendleft(step)
+            return self._broken(f"Reply makes no sense here: {reply}")
+        if early:
+            return self._broken("Host talks before it is asked")
+        if move is Move.NEXT:
+            if not self._awaited:
+                self._output = self._send_next()
+        elif move is Move.BODY:
+            self._in_text = True
+            return Event.BODY
+        elif move is Move.EHLO:
+            self._say(steps.EHLO, f"EHLO {self._name}\r\n".encode("ascii", "replace"))
+        elif move is Move.HELO:
+            self._say(steps.HELO, f"HELO {self._name}\r\n".encode("ascii", "replace"))
+        elif move is Move.READY:
+            if step is steps.EHLO:
+                self._learn(reply)
+            return Event.READY
+        elif move is Move.AWAY:
+            return Ending(Result.DEFERRED, step.stage, str(reply), reply.code, "reply")
+        elif move is Move.STALE:
+            return Ending(Result.DEFERRED, step.stage, str(reply), reply.code, "reply", stale=True)
+        elif move is Move.LONE_DOT:
+            self._say(steps.IGNORED_DOT, b".\r\n")
+        elif not self._awaited:
+            return self._ending
+        return None
+
+    def _refused(self, step: Step, reply: Reply, early: bool) -> Ending | None:
+        """The message is refused. Replies still on their way are awaited first, and ignored."""
+        result = Result.BOUNCED if reply.permanent else Result.DEFERRED
+        ending = Ending(result, step.stage, str(reply), reply.code, "reply", reusable=not early)
+        self._unsent.clear()
+        if not self._awaited:
+            return ending
+        self._ending = ending
+        self._awaited = deque(later.refused or later for later in self._awaited)
+        return None
+
+    def _closing(self, reply: Reply) -> Ending:
+        """421: the host closes the connection, whatever was said (RFC 5321 3.8)."""
+        return self._cut(str(reply), "reply", stale=self._unheard, code=reply.code)
+
+    def _unasked(self, reply: Reply | None) -> Ending:
+        if reply is not None and reply.code == _CLOSING:
+            return self._closing(reply)
+        return self._broken("Host talks before it is asked")
+
+    def _broken(self, reason: str) -> Ending:
+        """The peer doesn't speak SMTP, or not in turn. On a kept connection that is no fault of
+        this message, as long as its text wasn't sent."""
+        kept = self.transactions > 1 and not self._in_text and not self.in_dot
+        return self._cut(reason, "protocol", stale=kept)
+
+    def _cut(self, reason: str, category: str, stale: bool, code: int = 0) -> Ending:
+        """The conversation ends here; a refusal that was heard before still holds."""
+        if self._ending is not None:
+            return self._ending.without_reuse()
+        doubtful = self.in_dot and not code
+        return Ending(Result.DEFERRED, self.stage, reason, code, category, doubtful=doubtful, stale=stale)
+
+    def _learn(self, reply: Reply) -> None:
+        """What the host offers (RFC 5321 4.1.1.1); the first line is its name."""
+        for line in reply.lines[1:]:
+            keyword, _, parameters = line.strip().partition(" ")
+            self.extensions[keyword.upper()] = parameters.strip()
+        self._pipelining = "PIPELINING" in self.extensions
+        self._eight_bit = "8BITMIME" in self.extensions
+        size = self.extensions.get("SIZE", "")
+        self._max_size = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else 0
+
+    def _say(self, step: Step, data: bytes) -> None:
+        self._awaited.append(step)
+        self._output = data
+
+    def _send_next(self) -> bytes:
+        """The commands to be sent now: all of them when the host takes them so, else one."""
+        if not self._pipelining:
+            step, command = self._unsent.popleft()
+            self._awaited.append(step)
+            return command
+        self._awaited.extend(step for step, _ in self._unsent)
+        commands = b"".join(command for _, command in self._unsent)
+        self._unsent.clear()
+        return commands
+
+
+def _ours(text: str) -> Ending:
+    """A message that this host can't be offered; nothing was sent, so the connection is as it was."""
+    return Ending(Result.BOUNCED, "mail", text, category="message", reusable=True)
