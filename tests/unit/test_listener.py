@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, serverFromString
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.task import Clock
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -18,6 +20,7 @@ from relay.intake.session import LINGER, ListenerProtocol
 from relay.message.address import Address
 from relay.message.values import Origin
 from relay.smtp.reply import reply
+from relay.smtp.server import MAX_INPUT
 from tests.unit.fake_intake import FakeIntake
 
 ENVELOPE = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
@@ -340,6 +343,66 @@ class LimitTests(ListenerCase):
             self.assertTrue(is_local(Address("a", domain)), domain)
         for domain in ["example.com", "[8.8.8.8]", "[IPv6:2a00:1450:4001::1]", "mylocalhost", "a.b9"]:
             self.assertFalse(is_local(Address("a", domain)), domain)
+
+
+class Client(Protocol):
+    """Sends all it has at once; reads only when told."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.received = b""
+        self.closed: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.pauseProducing()  # type: ignore[attr-defined]
+        self.transport.write(self.data)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.closed.callback(self.received)
+
+
+class SocketTests(TestCase):
+    """On real sockets of the loopback interface: what StringTransport can't show."""
+
+    async def start(self, data: bytes) -> tuple[Client, FakeIntake]:
+        from twisted.internet import reactor
+
+        self.intake = FakeIntake()
+        self.factory = ListenerFactory(Listener(), "feeder", "relay.example.com", self.intake, reactor)
+        port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(self.factory)
+        self.addCleanup(self.factory.stop)
+        self.addCleanup(port.stopListening)
+        client = await connectProtocol(
+            TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), Client(data)
+        )
+        return client, self.intake
+
+    async def test_a_message(self) -> None:
+        client, intake = await self.start(b"EHLO x\r\n" + ENVELOPE + b"hello\r\n.\r\nQUIT\r\n")
+        client.transport.resumeProducing()
+        received = await client.closed
+        self.assertTrue(received.endswith(b"\r\n221 2.0.0 Bye\r\n"))
+        self.assertEqual(intake.taken[0].text, b"hello\r\n")
+
+    async def test_replies_read_late_S41(self) -> None:
+        """More replies than all buffers hold: none is lost or out of order, and no memory is."""
+        from twisted.internet import reactor
+
+        count = 100_000
+        client, _ = await self.start(b"".join(b"NOOP\r\nEHLO x\r\n" for _ in range(count)) + b"QUIT\r\n")
+        (session,) = self.factory._sessions
+        while not session._deaf:
+            await deferLater(reactor, 0, lambda: None)
+        self.assertLess(len(session.server._input), 2 * MAX_INPUT)
+        client.transport.resumeProducing()
+        received = await client.closed
+        block = received[received.index(b"\r\n") + 2 : received.index(b"SIZE 31457280\r\n") + 15]
+        self.assertTrue(received.endswith(block * 3 + b"221 2.0.0 Bye\r\n"))
+        self.assertEqual(received.count(block), count)
 
 
 class ShutdownTests(ListenerCase):
