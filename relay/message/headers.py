@@ -6,11 +6,13 @@ folding, order, odd spelling. Nothing here walks the block line by line.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from uuid import uuid4
 
 from relay.message.date import date_of, parse_date
 
+_line_ends = re.compile(rb"\r\n(?![ \t])").split
 #: Fields that steer the relay and never leave it.
 PRIVATE = ("Bcc", "X-Sending-Zone")
 _EARLIEST_DATE_MS = 1000
@@ -46,6 +48,12 @@ class HeaderBlock:
     def all(self, name: str) -> list[str]:
         """The unfolded values of all fields called `name`, in order."""
         return [self._value(span) for span in self._spans(name)]
+
+    def fields(self) -> list[tuple[str, str]]:
+        """All fields in order: the name in lower case, and the line with its folding."""
+        lines = _line_ends(self.raw[:-2]) if self.raw else []
+        texts = [line.decode("utf-8", "replace") for line in lines]
+        return [(text.partition(":")[0].rstrip().lower(), text) for text in texts]
 
     def without(self, *names: str) -> HeaderBlock:
         """The block less all fields with these names; itself when there are none."""

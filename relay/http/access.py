@@ -1,0 +1,77 @@
+"""Who may speak to the API: this machine's programs, but not web pages open on it.
+
+A page anywhere can send requests to 127.0.0.1, and with a name it controls (DNS
+rebinding) it can read the answers too. Both show in Host, Origin and Sec-Fetch-Site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from relay.http.answer import Problem, refusal
+
+
+def check(
+    peer: str,
+    hosts: Sequence[bytes],
+    origins: Sequence[bytes],
+    sites: Sequence[bytes],
+    *,
+    names: frozenset[str],
+) -> None:
+    """Checks a request from `peer` with these header values.
+
+    `names` are the host names (lower case) besides IP addresses under which the API may
+    be addressed.
+
+    Raises:
+        Problem: 400 or 403.
+    """
+    if not is_loopback(peer):
+        raise _forbidden("Requests are taken from this machine only")
+    if len(hosts) > 1:
+        raise refusal(400, "BadRequest", "More than one Host header")
+    if hosts and not _is_known(host_name(hosts[0]), names):
+        raise _forbidden("Unknown Host")
+    if any(site not in (b"same-origin", b"none") for site in sites):
+        raise _forbidden("Requests of other sites' pages are not taken")
+    if any(not hosts or origin.lower() != b"http://" + hosts[0].lower() for origin in origins):
+        raise _forbidden("Requests of other sites' pages are not taken")
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `address` is an IP address of this machine's loopback."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return (mapped or ip).is_loopback
+
+
+def host_name(host: bytes) -> str:
+    """The name or address in a Host header, lower-case, without port and brackets; "" when
+    it is malformed (RFC 9110 7.2)."""
+    text = host.decode("ascii", "replace").lower()
+    name, bracket, port = text.rpartition("]")
+    if bracket:
+        name = name[1:] if name.startswith("[") else ""
+        port = port[1:] if port.startswith(":") else port and "x"
+    else:
+        name, _, port = text.partition(":")
+    return name if not port or (port.isdigit() and len(port) <= 5) else ""
+
+
+def _is_known(name: str, names: frozenset[str]) -> bool:
+    if name in names:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _forbidden(message: str) -> Problem:
+    return refusal(403, "Forbidden", message)

@@ -1,0 +1,85 @@
+"""Answers of the API: JSON, and errors in the shapes clients of the original know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.web.iweb import IRequest
+
+from relay.smtp.reply import Reply
+
+_encode = msgspec.json.Encoder().encode
+_status_code = re.compile(r"^\d\.\d{1,3}\.\d{1,3} (?:Error: )?").sub
+
+_T = TypeVar("_T")
+
+RETRY_AFTER = {b"Retry-After": b"30"}
+
+
+class Problem(Exception):
+    """A request that can't be served: HTTP status, JSON body, extra headers."""
+
+    def __init__(
+        self, status: int, body: Mapping[str, str], headers: Mapping[bytes, bytes] | None = None
+    ) -> None:
+        super().__init__(f"{status} {body}")
+        self.status = status
+        self.body = body
+        self.headers = headers or {}
+
+
+def refusal(status: int, code: str, message: str, headers: Mapping[bytes, bytes] | None = None) -> Problem:
+    """A request that is wrong in itself: `{"code", "message"}`."""
+    return Problem(status, {"code": code, "message": message}, headers)
+
+
+def failure(status: int, text: str, headers: Mapping[bytes, bytes] | None = None) -> Problem:
+    """A request that was understood and failed: `{"error"}`."""
+    return Problem(status, {"error": text}, headers)
+
+
+def from_reply(reply: Reply) -> Problem:
+    """What SMTP would have said, said in HTTP."""
+    text = _status_code("", reply.text)
+    if reply.code == 452:
+        return failure(507, text, RETRY_AFTER)
+    if not reply.permanent:
+        return failure(503, text, RETRY_AFTER)
+    return failure(413 if reply.code == 552 else 400, text)
+
+
+def answer(request: IRequest, value: object, status: int = 200) -> bytes:
+    """Sets status and headers on `request`; the body to write."""
+    body = _encode(value)
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
+    request.setHeader(b"Cache-Control", b"no-store")
+    return body
+
+
+def answer_problem(request: IRequest, problem: Problem) -> bytes:
+    """As `answer`, for an error."""
+    for name, value in problem.headers.items():
+        request.setHeader(name, value)
+    return answer(request, problem.body, problem.status)
+
+
+def iso(when_ms: int) -> str:
+    """`2026-11-22T03:58:10.123Z`."""
+    moment = datetime.fromtimestamp(when_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def shielded(work: Deferred[_T]) -> Deferred[_T]:
+    """Waits for `work` without taking it along when the wait is cancelled: a client that
+    goes away must not undo what is already being written."""
+    waiting: Deferred[_T] = Deferred()
+    work.addCallbacks(waiting.callback, waiting.errback)
+    return waiting

@@ -1,0 +1,233 @@
+"""One HTTP request: judged as soon as its header is there, its body streamed or bounded.
+
+Twisted's own request keeps any body, whatever its size, and tells of it at the end. This
+one refuses early, hands a message to the intake as it comes, holds the client back while
+the disk is behind, and gives up on clients that trickle.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web import http, server
+
+from relay.http.answer import Problem, answer_problem, refusal
+
+if TYPE_CHECKING:
+    from relay.http.site import ApiSite
+
+#: Bytes of a body that isn't a message.
+_MAX_BODY = 64 * 1024
+#: A body has to come at this rate, on average over a time-out (bytes per second).
+_MIN_RATE = 1024
+#: Seconds to read on after an early refusal, so that the client sees it before a reset.
+_LINGER = 5.0
+
+
+class Upload(Protocol):
+    """A body that is taken as it comes."""
+
+    limit: int
+
+    def write(self, data: bytes) -> None:
+        """Takes the next piece."""
+
+    def wait(self) -> Deferred[None] | None:
+        """None: give more. Else hold the client back until it fires."""
+
+    def abandon(self) -> None:
+        """The body won't be completed. Means nothing once it was."""
+
+
+class ApiRequest(server.Request):
+    """A request to the API. `upload` is set when its body was streamed."""
+
+    defaultContentType = None
+    channel: Any
+    content: Any
+    transport: Any
+    upload: Upload | None = None
+    refused = False
+    _received = 0
+    _limit = _MAX_BODY
+    _seen = 0
+    _held_back = False
+    _timer: IDelayedCall | None = None
+
+    # -- called by the channel
+
+    def gotLength(self, length: int | None) -> None:
+        """The header is complete: refuse now, or make ready for the body."""
+        channel = self.channel
+        site: ApiSite = channel.site
+        self.content = BytesIO()
+        self.method, self.uri, self.clientproto = channel._command, channel._path, channel._version
+        self.path = self.uri.partition(b"?")[0]
+        try:
+            site.admit(self)
+            self.upload = site.upload(self)
+            if self.upload is not None:
+                self._limit = self.upload.limit
+            if length is not None and length > self._limit:
+                raise self._too_large()
+        except Problem as problem:
+            self._refuse(problem)
+            return
+        if length != 0:
+            self._timer = channel.callLater(channel.timeOut, self._check_rate)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """The next piece of the body."""
+        if self.refused:
+            return
+        self._received += len(data)
+        if self._received > self._limit:
+            self._refuse(self._too_large())
+        elif self.upload is None:
+            self.content.write(data)
+        else:
+            self.upload.write(data)
+            if not self._held_back:
+                self._hold_back(self.upload.wait())
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The body is complete."""
+        self._stop_timer()
+        if self.refused:
+            self.finish()
+            return
+        super().requestReceived(command, path, version)
+
+    def process(self) -> None:
+        problem = self._unparsable()
+        if problem is None:
+            super().process()
+        else:
+            self.write(answer_problem(self, problem))
+            self.finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._stop_timer()
+        if self.upload is not None:
+            self.upload.abandon()
+        super().connectionLost(reason)
+
+    # -- inside
+
+    def _too_large(self) -> Problem:
+        return refusal(413, "RequestEntityTooLarge", f"The body may have {self._limit} bytes")
+
+    def _hold_back(self, waiting: Deferred[None] | None) -> None:
+        if waiting is None:
+            return
+        self._held_back = True
+        self.transport.pauseProducing()
+        waiting.addBoth(self._read_on)
+
+    def _read_on(self, _: object) -> None:
+        self._held_back = False
+        if self.channel is not None and not self.refused:
+            self.transport.resumeProducing()
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer before the body is there, drop what still comes, and close."""
+        self.refused = True
+        self._stop_timer()
+        if self.upload is not None:
+            self.upload.abandon()
+        channel = self.channel
+        channel.persistent = False
+        self.setHeader(b"Connection", b"close")
+        self.write(answer_problem(self, problem))
+        self._timer = channel.callLater(_LINGER, channel.loseConnection)
+
+    def _check_rate(self) -> None:
+        """H16: a body that trickles is cut off; one that we hold back isn't to blame."""
+        self._timer = None
+        channel = self.channel
+        if not self._held_back and self._received - self._seen < _MIN_RATE * channel.timeOut:
+            self._refuse(refusal(408, "RequestTimeout", "The body comes too slowly"))
+            return
+        self._seen = self._received
+        self._timer = channel.callLater(channel.timeOut, self._check_rate)
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _unparsable(self) -> Problem | None:
+        """Whatever calls itself JSON has to be JSON, wherever it is sent."""
+        kind = (self.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if self.upload is not None or not self._received or kind != b"application/json":
+            return None
+        try:
+            msgspec.json.decode(self.content.getvalue())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return refusal(400, "InvalidContent", f"Invalid JSON: {error}")
+        return None
+
+
+class ApiChannel(http.HTTPChannel):
+    """A connection to the API: HTTP/1.1 only, and every header has to come in time."""
+
+    maxHeaders = 100
+    site: ApiSite
+    transport: Any
+    timeOut: Any
+    _deadline: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._arm()
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.transport.disconnecting:
+            super().dataReceived(data)
+
+    def headerReceived(self, line: bytes) -> bool:
+        if len(line) > 64 and line[:15].lower() == b"content-length:":
+            self._respondToBadRequestAndDisconnect()
+            return False
+        received: bool = super().headerReceived(line)
+        return received
+
+    def allHeadersReceived(self) -> None:
+        self._disarm()
+        super().allHeadersReceived()
+
+    def requestDone(self, request: Any) -> None:
+        super().requestDone(request)
+        if self.persistent and not self._handlingRequest:
+            self._arm()
+
+    def timeoutConnection(self) -> None:
+        self._disarm()
+        self.setTimeout(None)
+        super().timeoutConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._disarm()
+        self.site.closed(self)
+        super().connectionLost(reason)
+
+    def _send100Continue(self) -> None:
+        if not self.requests[-1].refused:
+            super()._send100Continue()
+
+    def _arm(self) -> None:
+        """Idle or in the middle of a header: the next one has to be complete by then."""
+        self._disarm()
+        if self.timeOut:
+            self._deadline = self.callLater(self.timeOut, self.timeoutConnection)
+
+    def _disarm(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()

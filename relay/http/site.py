@@ -1,0 +1,196 @@
+"""The API as a whole: who is let in, which resource answers, what an error looks like.
+
+Klein installs a reactor when it is imported: import this module late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from klein import Klein
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Site
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from relay.config.schema import Api
+from relay.http.access import check
+from relay.http.answer import RETRY_AFTER, Problem, answer_problem, failure, refusal
+from relay.http.message import MessageApi
+from relay.http.metrics import MetricsApi
+from relay.http.operator import Operator, Standing
+from relay.http.queue import QueueApi
+from relay.http.request import ApiChannel, ApiRequest
+from relay.http.submit import MessageUpload, SubmitApi
+from relay.intake.door import Intake
+from relay.metrics.definitions import Metrics
+from relay.queue.store import Store, StoreError
+
+_log = Logger()
+_MAX_SHOWN = 200
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 32\r\n\r\n"
+    b'{"error":"Too many connections"}'
+)
+
+
+def make_site(
+    options: Api,
+    *,
+    hostname: str,
+    intake: Intake,
+    store: Store,
+    operator: Operator,
+    standing: Standing,
+    metrics: Metrics,
+    reactor: IReactorTime,
+    now: Callable[[], int],
+) -> ApiSite:
+    """The factory to listen with. `now` gives milliseconds since the epoch."""
+    app = Klein()
+    # No redirects to tidier paths: they would name the Host the client named.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    submit = SubmitApi(options, intake, store)
+    for group in (
+        submit,
+        QueueApi(store, standing, reactor, now),
+        MessageApi(store, operator, reactor, now, options.timeout),
+        MetricsApi(metrics),
+    ):
+        group.add_routes(app)
+    # The first that fits answers.
+    for kind, on_error in (
+        (Problem, _on_problem),
+        (HTTPException, _on_http_exception),
+        (StoreError, _on_store_error),
+        (Exception, _on_error),
+    ):
+        app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
+    return ApiSite(app, submit, options, hostname, reactor)
+
+
+class ApiSite(Site):
+    """Makes a channel of each connection, up to `max_connections`, and judges requests."""
+
+    requestFactory = ApiRequest
+    protocol = ApiChannel  # type: ignore[assignment]  # by default it is one that speaks HTTP/2 too
+
+    def __init__(
+        self, app: Klein, submit: SubmitApi, options: Api, hostname: str, reactor: IReactorTime
+    ) -> None:
+        super().__init__(
+            app.resource(), parsePOSTFormSubmission=False, timeout=options.timeout, reactor=reactor
+        )
+        self._submit = submit
+        self._options = options
+        self._names = frozenset(("localhost", hostname.lower())) - {""}
+        self._open: set[ApiChannel] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        if len(self._open) >= self._options.max_connections:
+            return _Full()
+        channel: Any = super().buildProtocol(addr)
+        self._open.add(channel)
+        return channel
+
+    def closed(self, channel: ApiChannel) -> None:
+        """A connection is gone."""
+        self._open.discard(channel)
+
+    def close_connections(self) -> None:
+        """Ends the idle connections now and the others after the answer they wait for."""
+        for channel in list(self._open):
+            if channel.requests:
+                channel.persistent = False
+            else:
+                channel.loseConnection()
+
+    # There is no access log: what happens to mail is told by the mail log.
+
+    def startFactory(self) -> None:
+        pass
+
+    def stopFactory(self) -> None:
+        pass
+
+    def log(self, request: Any) -> None:
+        pass
+
+    # -- a request whose header is there
+
+    def admit(self, request: ApiRequest) -> None:
+        """Lets a request in.
+
+        Raises:
+            Problem: it isn't.
+        """
+        if not self._options.open_loopback:
+            raise refusal(403, "Forbidden", "The API is closed")
+        headers = request.requestHeaders
+        check(
+            getattr(request.client, "host", ""),
+            headers.getRawHeaders(b"host", []),
+            headers.getRawHeaders(b"origin", []),
+            headers.getRawHeaders(b"sec-fetch-site", []),
+            names=self._names,
+        )
+        if request.clientproto == b"HTTP/1.1" and not headers.hasHeader(b"host"):
+            raise refusal(400, "BadRequest", "No Host header")
+        if not request.path.startswith(b"/"):
+            raise refusal(400, "BadRequest", "A path is needed, no URI and no authority")
+        try:
+            unquote_to_bytes(request.path).decode("utf-8")
+        except UnicodeDecodeError:
+            raise refusal(400, "BadRequest", "The path isn't UTF-8") from None
+
+    def upload(self, request: ApiRequest) -> MessageUpload | None:
+        """Where the body of an admitted request goes as it comes; None: it is kept.
+
+        Raises:
+            Problem: the body can't be taken.
+        """
+        return self._submit.upload(request)
+
+
+class _Full(Protocol):
+    """A connection too many: told so and closed."""
+
+    def connectionMade(self) -> None:
+        self.transport.write(_FULL)  # type: ignore[union-attr]
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
+
+def _on_problem(request: Any, failed: Failure) -> bytes:
+    return answer_problem(request, failed.value)  # type: ignore[arg-type]
+
+
+def _on_http_exception(request: Any, failed: Failure) -> bytes:
+    error = failed.value
+    if isinstance(error, MethodNotAllowed):
+        method = request.method.decode("ascii", "replace")[:_MAX_SHOWN]
+        allow = ", ".join(sorted(error.valid_methods or ())).encode("ascii")
+        problem = refusal(405, "MethodNotAllowed", f"{method} is not allowed", {b"Allow": allow})
+    elif isinstance(error, NotFound):
+        path = request.path.decode("ascii", "replace")[:_MAX_SHOWN]
+        problem = refusal(404, "ResourceNotFound", f"{path} does not exist")
+    else:
+        problem = refusal(400, "BadRequest", "Bad request")
+    return answer_problem(request, problem)
+
+
+def _on_store_error(request: Any, failed: Failure) -> bytes:
+    return answer_problem(
+        request, failure(503, str(failed.value) or "The queue can't be used now", RETRY_AFTER)
+    )
+
+
+def _on_error(request: Any, failed: Failure) -> bytes:
+    """A fault of ours: the log gets it, the client only that it was one."""
+    _log.failure("request failed: {method} {path}", failed, method=request.method, path=request.path)
+    return answer_problem(request, failure(500, "Internal error"))

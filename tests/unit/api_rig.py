@@ -1,0 +1,248 @@
+"""The API on a string transport, over a queue, an intake and an operator that fit on a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from relay.config.schema import Api
+from relay.dispatch.operator import LeaseInfo
+from relay.http.operator import Standing
+from relay.http.site import make_site
+from relay.intake.door import Refused
+from relay.message.values import Delivery, Message, Origin
+from relay.metrics.definitions import Metrics
+from relay.queue.store import Page, Place, Unreadable, ZoneCount
+from relay.smtp.reply import reply
+
+NOW = 1795319890_123
+ID = "1a20169d1ea0007acc"
+
+
+class FakeStore:
+    """The reading half of a queue."""
+
+    def __init__(self) -> None:
+        self.messages: dict[str, Message] = {}
+        self.rows: list[Delivery] = []
+        self.chunks: dict[tuple[str, int], bytes] = {}
+        self.damaged = False
+
+    def add(self, message: Message, rows: Sequence[Delivery], *chunks: bytes) -> None:
+        self.messages[message.id] = message
+        self.rows.extend(rows)
+        self.chunks.update({(message.id, number): chunk for number, chunk in enumerate(chunks)})
+
+    def message(self, queue_id: str) -> Message | None:
+        if self.damaged:
+            raise Unreadable("damaged")
+        return self.messages.get(queue_id)
+
+    def delivery(self, queue_id: str, seq: int) -> Delivery | None:
+        return next((row for row in self.rows if (row.id, row.seq) == (queue_id, seq)), None)
+
+    def deliveries(self, queue_id: str, after: int, limit: int) -> list[Delivery]:
+        rows = sorted(
+            (row for row in self.rows if row.id == queue_id and row.seq > after), key=lambda r: r.seq
+        )
+        return rows[:limit]
+
+    def recipients(self, queue_id: str) -> list[str]:
+        return [row.recipient for row in self.deliveries(queue_id, 0, 10**6)]
+
+    def chunk(self, queue_id: str, number: int) -> bytes:
+        try:
+            return self.chunks[queue_id, number]
+        except KeyError:
+            raise Unreadable("missing") from None
+
+    def count(self, zone: str, now: int) -> ZoneCount:
+        rows = [row for row in self.rows if row.zone == zone]
+        queued = sum(row.due <= now and not row.held for row in rows)
+        held = sum(bool(row.held) for row in rows)
+        return ZoneCount(queued, len(rows) - queued - held, held)
+
+    def zones(self) -> list[str]:
+        return sorted({row.zone for row in self.rows})
+
+    def lanes(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str, int]]:
+        lanes: dict[tuple[str, str], int] = {}
+        for row in self.rows:
+            lane = (row.zone, row.domain)
+            if not row.held and (after is None or lane > after):
+                lanes[lane] = min(lanes.get(lane, row.due), row.due)
+        return [(*lane, due) for lane, due in sorted(lanes.items())][:limit]
+
+    def scan(self, zone: str, domain: str, start: Place | None, until: int, limit: int) -> Page:
+        places = sorted(
+            Place(row.due, row.id, row.seq)
+            for row in self.rows
+            if (row.zone, row.domain) == (zone, domain) and not row.held and row.due <= until
+        )
+        places = [place for place in places if start is None or place >= start]
+        return Page(places[:limit], places[limit].due if len(places) > limit else None)
+
+
+class FakeSubmission:
+    def __init__(self, intake: FakeIntake) -> None:
+        self.id = ID
+        self.text = b""
+        self.waiting: Deferred[None] | None = None
+        self.finished: tuple[str | None, Sequence[str] | None] | None = None
+        self.abandoned = False
+        self._intake = intake
+
+    def write(self, data: bytes) -> None:
+        self.text += data
+
+    def wait(self) -> Deferred[None] | None:
+        return self.waiting
+
+    def finish(self, sender: str | None, recipients: Sequence[str] | None) -> Deferred[Message]:
+        self.finished = (sender, recipients)
+        if self._intake.refusal is not None:
+            return fail(self._intake.refusal)
+        if self._intake.pending is not None:
+            return self._intake.pending
+        message = stored(sender or "header@example.com", b"", self.text)
+        rows = [row(seq, to) for seq, to in enumerate(recipients or ["to@example.net"], 1)]
+        self._intake.store.add(message, rows, self.text)
+        return succeed(message)
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+
+class FakeIntake:
+    def __init__(self, store: FakeStore) -> None:
+        self.store = store
+        self.opened: list[tuple[Origin, bool]] = []
+        self.submissions: list[FakeSubmission] = []
+        self.full = False
+        self.refusal: Refused | None = None
+        self.pending: Deferred[Message] | None = None
+
+    def open(self, origin: Origin, *, routing_headers: bool, max_header: int) -> FakeSubmission:
+        if self.full:
+            raise Refused(reply(452, "4.3.1 The queue can't take mail now"))
+        self.opened.append((origin, routing_headers))
+        self.submissions.append(FakeSubmission(self))
+        return self.submissions[-1]
+
+
+class FakeOperator:
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, int | None]] = []
+        self.leases: dict[tuple[str, int], LeaseInfo] = {}
+
+    def delete(self, queue_id: str, seq: int | None) -> Deferred[int]:
+        self.asked.append(("delete", queue_id, seq))
+        return succeed(1)
+
+    def send_now(self, queue_id: str, seq: int | None) -> Deferred[int]:
+        self.asked.append(("send_now", queue_id, seq))
+        return succeed(2)
+
+    def leased(self, queue_id: str, seq: int) -> LeaseInfo | None:
+        return self.leases.get((queue_id, seq))
+
+
+def stored(sender: str, headers: bytes, *chunks: bytes, queue_id: str = ID) -> Message:
+    size = sum(map(len, chunks))
+    return Message(
+        queue_id, sender, Origin("feeder", "127.0.0.1", "client"), NOW, headers, size, len(chunks), 1
+    )
+
+
+def row(seq: int, recipient: str, due: int = NOW, zone: str = "default", **more: Any) -> Delivery:
+    domain = recipient.rpartition("@")[2]
+    return Delivery(more.pop("queue_id", ID), seq, zone, domain, recipient, due, **more)
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Rig:
+    """A site and a way to talk to it."""
+
+    def __init__(self, peer: str = "127.0.0.1", **options: Any) -> None:
+        self.clock = Clock()
+        self.store = FakeStore()
+        self.intake = FakeIntake(self.store)
+        self.operator = FakeOperator()
+        self.metrics = Metrics()
+        self.peer = IPv4Address("TCP", peer, 4321)
+        zones = (("default", False), ("bounces", False), ("old", True))
+        self.site = make_site(
+            Api(**options),
+            hostname="relay.example.com",
+            intake=self.intake,
+            store=self.store,  # type: ignore[arg-type]
+            operator=self.operator,
+            standing=Standing(NOW - 1000, lambda: zones, self.metrics.processed),
+            metrics=self.metrics,
+            reactor=self.clock,
+            now=lambda: NOW,
+        )
+
+    def connect(self) -> Client:
+        return Client(self)
+
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+        return self.connect().request(method, path, body, **headers)
+
+    def get(self, path: str) -> Answer:
+        return self.request("GET", path)
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.transport = StringTransport(peerAddress=rig.peer)
+        self.protocol: Any = rig.site.buildProtocol(rig.peer)
+        self.protocol.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> None:
+        self.protocol.dataReceived(data)
+
+    def head(self, method: str, path: str, length: int | None, **headers: str) -> None:
+        fields = {"Host": "127.0.0.1:8080", **{k.replace("_", "-"): v for k, v in headers.items()}}
+        if length is not None:
+            fields["Content-Length"] = str(length)
+        lines = [f"{method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items() if v)]
+        self.send("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n")
+
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+        self.head(method, path, len(body) if body or method in ("POST", "PUT") else None, **headers)
+        if body:
+            self.send(body)
+        return self.answer()
+
+    def answer(self) -> Answer:
+        """The one answer that came; fails when there is none or a second."""
+        head, _, body = self.transport.value().partition(b"\r\n\r\n")
+        self.transport.clear()
+        status, *lines = head.decode().split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        length = headers.get("content-length")
+        assert length is None or int(length) == len(body), (head, body)
+        return Answer(int(status.split(" ")[1]), headers, body)
+
+    def lose(self) -> None:
+        self.protocol.connectionLost(Failure(ConnectionDone()))

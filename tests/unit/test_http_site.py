@@ -1,0 +1,201 @@
+"""Who is let in, and what errors look like."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.http.access import host_name, is_loopback
+from relay.queue.store import StoreError
+from tests.unit.api_rig import Rig
+
+
+class AccessTests(SynchronousTestCase):
+    def test_only_from_loopback(self) -> None:
+        """H19."""
+        for method, path in (("GET", "/zones"), ("POST", "/send-raw"), ("GET", "/metrics"), ("GET", "/none")):
+            answer = Rig(peer="192.0.2.1").request(method, path)
+            self.assertEqual((answer.status, answer.json["code"]), (403, "Forbidden"))
+            self.assertEqual(Rig(open_loopback=False).request(method, path).status, 403)
+
+    def test_h24_host(self) -> None:
+        rig = Rig()
+        for host in (
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1",
+            "[::1]:8080",
+            "relay.example.com",
+            "10.0.0.1:1",
+        ):
+            self.assertEqual(rig.request("GET", "/zones", Host=host).status, 200, host)
+        for host in (
+            "evil.example",
+            "localhost.evil.example",
+            "[::1",
+            "a b",
+            "localhost:x",
+            "127.0.0.1:8080:1",
+            "@",
+        ):
+            answer = rig.request("GET", "/zones", Host=host)
+            self.assertEqual(answer.status, 403, host)
+            self.assertNotIn("location", answer.headers)
+        self.assertEqual(rig.request("GET", "/zones", Host="").status, 400)
+        client = rig.connect()
+        client.send(b"GET /zones HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n")
+        self.assertEqual(client.answer().status, 400)
+
+    def test_h21_web_pages_of_others(self) -> None:
+        rig = Rig()
+        for headers in (
+            {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:9999"},
+            {"Origin": "https://127.0.0.1:8080"}, {"Sec_Fetch_Site": "cross-site"},
+            {"Sec_Fetch_Site": "same-site"},
+        ):  # fmt: skip
+            self.assertEqual(rig.request("POST", "/send-raw", b"x", **headers).status, 403, headers)
+        self.assertEqual(rig.intake.submissions, [])
+        self.assertEqual(rig.request("GET", "/zones", Origin="http://127.0.0.1:8080").status, 200)
+
+    def test_h24_odd_targets(self) -> None:
+        for method, target, status in (
+            ("TRACE", "/zones", 405), ("CONNECT", "evil.example:443", 400),
+            ("GET", "http://evil.example/zones", 400),
+            ("OPTIONS", "*", 400), ("GET", "/%ff", 400), ("BREW", "/zones", 405),
+        ):  # fmt: skip
+            answer = Rig().request(method, target)
+            self.assertEqual(answer.status, status, target)
+            self.assertNotIn("location", answer.headers)
+
+    def test_h18_path_traversal(self) -> None:
+        for path in (
+            "/../../etc/passwd", "/fetch/../../etc/passwd", "/fetch/..%2f..%2fetc%2fpasswd",
+            "/fetch/%2e%2e/x",
+            "/message//etc/passwd", "/fetch/....//x", "/fetch/%00", "/./zones/..", "/fetch/..%5c",
+            "//etc/passwd",
+            "/message/../zones", "/fetch/%252e%252e%252fx", "/fetch/1a20169d1ea0007acc%00",
+            "/fetch/" + "a" * 8000,
+        ):  # fmt: skip
+            answer = Rig().get(path)
+            self.assertIn(answer.status, (404, 405), path)
+            self.assertNotIn(b"root:", answer.body)
+
+    def test_names(self) -> None:
+        self.assertEqual(host_name(b"[::1]:80"), "::1")
+        self.assertEqual(host_name(b"x:123456"), "")
+        self.assertTrue(is_loopback("::ffff:127.0.0.1"))
+        self.assertFalse(is_loopback("::ffff:10.0.0.1"))
+        self.assertFalse(is_loopback(""))
+
+
+class ShapeTests(SynchronousTestCase):
+    def test_unknown_path(self) -> None:
+        answer = Rig().get("/nowhere?x=1")
+        self.assertEqual(answer.status, 404)
+        self.assertEqual(answer.json, {"code": "ResourceNotFound", "message": "/nowhere does not exist"})
+
+    def test_wrong_method(self) -> None:
+        answer = Rig().request("PUT", "/zones")
+        self.assertEqual(answer.status, 405)
+        self.assertEqual(answer.json, {"code": "MethodNotAllowed", "message": "PUT is not allowed"})
+        self.assertIn("get", answer.headers["allow"])
+
+    def test_h01_h02_bad_json(self) -> None:
+        for body in (b"{", b"\xff\xfe{}", b'"\xff"', b"[" * 60_000, b"nan"):
+            answer = Rig().request("PUT", "/message/x/", body, Content_Type="application/json; charset=utf-8")
+            self.assertEqual((answer.status, answer.json["code"]), (400, "InvalidContent"))
+
+    def test_large_body_where_none_is_expected(self) -> None:
+        client = Rig().connect()
+        client.head("PUT", "/message/x/", 100_000)
+        self.assertEqual(client.answer().status, 413)
+
+    def test_the_queue_fails(self) -> None:
+        rig = Rig()
+
+        def zones() -> list[str]:
+            raise StoreError("reopening")
+
+        rig.store.zones = zones  # type: ignore[method-assign]
+        answer = rig.get("/counter/zone/")
+        self.assertEqual((answer.status, answer.json), (503, {"error": "reopening"}))
+
+    def test_our_own_faults_are_logged_and_not_shown(self) -> None:
+        rig = Rig()
+
+        def zones() -> list[str]:
+            raise RuntimeError("secret")
+
+        rig.store.zones = zones  # type: ignore[method-assign]
+        answer = rig.get("/counter/zone/")
+        self.assertEqual((answer.status, answer.json), (500, {"error": "Internal error"}))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_head(self) -> None:
+        client = Rig().connect()
+        client.head("HEAD", "/zones", None)
+        self.assertTrue(client.transport.value().startswith(b"HTTP/1.1 200"))
+        self.assertTrue(client.transport.value().endswith(b"\r\n\r\n"))
+
+
+class ConnectionTests(SynchronousTestCase):
+    def test_keep_alive_and_pipelining(self) -> None:
+        """H17."""
+        client = Rig().connect()
+        client.send(b"GET /zones HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
+        self.assertEqual(client.transport.value().count(b"HTTP/1.1 200 OK"), 200)
+
+    def test_too_many(self) -> None:
+        rig = Rig(max_connections=2)
+        clients = [rig.connect(), rig.connect()]
+        self.assertEqual(rig.connect().answer().status, 503)
+        clients[0].lose()
+        self.assertEqual(rig.get("/zones").status, 200)
+
+    def test_h16_idle_and_slow_header(self) -> None:
+        rig = Rig(timeout=10.0)
+        idle, slow = rig.connect(), rig.connect()
+        slow.send(b"GET /zones HTTP/1.1\r\n")
+        for _ in range(10):
+            slow.send(b"X: y\r\n")
+            rig.clock.advance(1)
+        self.assertTrue(idle.transport.disconnecting)
+        self.assertTrue(slow.transport.disconnecting)
+        for client in (idle, slow):
+            client.lose()
+        self.assertEqual(rig.clock.getDelayedCalls(), [])
+
+    def test_closing(self) -> None:
+        rig = Rig()
+        idle, busy = rig.connect(), rig.connect()
+        busy.send(b"POST /send-raw HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\na")
+        rig.site.close_connections()
+        self.assertTrue(idle.transport.disconnecting)
+        self.assertFalse(busy.transport.disconnecting)
+        busy.send(b"bcde")
+        self.assertEqual(busy.answer().status, 200)
+        self.assertTrue(busy.transport.disconnecting)
+
+    def test_h15_headers(self) -> None:
+        for head in (
+            b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n", b"GET /zones HTTP/1.1\r\n" + b"X: y\r\n" * 200,
+            b"GET /zones HTTP/1.1\r\nno colon\r\n\r\n",
+            b"GET /zones HTTP/1.1\r\nX: \0\r\n\r\n", b"\0\r\n\r\n",
+        ):  # fmt: skip
+            client = Rig().connect()
+            client.send(head)
+            self.assertTrue(client.transport.disconnecting, head[:40])
+            self.assertNotIn(b" 200 ", client.transport.value())
+
+    def test_h14_framing(self) -> None:
+        for fields in (
+            b"Content-Length: 3\r\nTransfer-Encoding: chunked", b"Content-Length: 3\r\nContent-Length: 4",
+            b"Content-Length: +3", b"Content-Length: -3", b"Content-Length: 3,3", b"Content-Length: x",
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: xchunked",
+            b"Transfer-Encoding: chunked, identity", b"Content-Length: 1_0",
+        ):  # fmt: skip
+            client = Rig().connect()
+            client.send(b"POST /send-raw HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n\r\n")
+            client.send(b"abc\r\nGET /zones HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            self.assertEqual(client.transport.value().count(b"HTTP/1.1"), 1, fields)
+            self.assertEqual(client.answer().status, 400, fields)
+            self.assertTrue(client.transport.disconnecting)
