@@ -95,13 +95,17 @@ class FakeSubmission:
     def __init__(self, intake: FakeIntake) -> None:
         self.id = ID
         self.text = b""
+        self.size = 0
+        self.keep = True
         self.waiting: Deferred[None] | None = None
         self.finished: tuple[str | None, Sequence[str] | None] | None = None
         self.abandoned = False
         self._intake = intake
 
     def write(self, data: bytes) -> None:
-        self.text += data
+        self.size += len(data)
+        if self.keep:
+            self.text += data
 
     def wait(self) -> Deferred[None] | None:
         return self.waiting
@@ -180,8 +184,8 @@ class Answer(NamedTuple):
 class Rig:
     """A site and a way to talk to it."""
 
-    def __init__(self, peer: str = "127.0.0.1", **options: Any) -> None:
-        self.clock = Clock()
+    def __init__(self, peer: str = "127.0.0.1", clock: Any = None, **options: Any) -> None:
+        self.clock = clock or Clock()
         self.store = FakeStore()
         self.intake = FakeIntake(self.store)
         self.operator = FakeOperator()
