@@ -23,6 +23,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.queue.book import Book, Group
 from relay.queue.engine import Engine
@@ -155,6 +156,8 @@ class Committer:
         _log.error("queue can't be written: {error}", error=self._error)
         doubtful, planned, waiting = group.operations, self.book.filling.operations, self._owed
         taken_back = [undo for undo in (operation.undo() for operation in doubtful) if undo is not None]
+        for undo in taken_back:
+            undo.deferred.addErrback(_left_behind)
         self._owed = taken_back + [one for one in (*doubtful, *planned, *waiting) if one.lasting]
         dead, self.engine, self.phase = self.book.engine, None, Phase.BROKEN
         self._open_again(dead)
@@ -261,3 +264,7 @@ class Committer:
         self._worker.stop()
         assert self._closing is not None
         self._closing.callback(None)
+
+
+def _left_behind(failure: Failure) -> None:
+    _log.error("a refused message may be left in the queue: {error}", error=failure.getErrorMessage())

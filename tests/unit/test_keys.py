@@ -1,0 +1,79 @@
+"""The key codec: decode(encode(x)) = x, and the order of the keys is the order of the things."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.queue import keys
+
+ids = st.integers(0, 16**18 - 1).map(lambda number: f"{number:018x}")
+seqs = st.integers(1, 2**32 - 1)
+names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+dues = st.integers(0, 2**64 - 1)
+places = st.tuples(names, names, dues, ids, seqs)
+
+
+class KeyTests(SynchronousTestCase):
+    @given(ids, seqs)
+    def test_numbered_keys(self, queue_id: str, seq: int) -> None:
+        for encode, kind in ((keys.chunk, "chunk"), (keys.delivery, "delivery"), (keys.held, "held")):
+            self.assertEqual(keys.decode(encode(queue_id, seq)), (kind, (queue_id, seq)))
+
+    @given(ids)
+    def test_whole_keys(self, queue_id: str) -> None:
+        for encode, kind in (
+            (keys.message, "message"),
+            (keys.recipients, "recipients"),
+            (keys.remaining, "remaining"),
+            (keys.under_way, "under way"),
+        ):
+            self.assertEqual(keys.decode(encode(queue_id)), (kind, (queue_id,)))
+
+    @given(places)
+    def test_due_keys(self, place: tuple[str, str, int, str, int]) -> None:
+        self.assertEqual(keys.decode(keys.due(*place)), ("due", place))
+
+    @given(names, dues)
+    def test_counter_keys(self, zone: str, bucket: int) -> None:
+        self.assertEqual(keys.decode(keys.counter(zone, bucket)), ("counter", (zone, bucket)))
+
+    @given(st.sampled_from(sorted(keys.INDEX_KINDS)), texts, ids, seqs)
+    def test_index_keys(self, kind: str, value: str, queue_id: str, seq: int) -> None:
+        key = keys.index(kind, value, queue_id, seq)
+        self.assertEqual(keys.decode(key), ("index", (kind, value, queue_id, seq)))
+        self.assertTrue(keys.index_prefix(kind, value) < key < keys.after(keys.index_prefix(kind, value)))
+
+    def test_single_keys(self) -> None:
+        self.assertEqual(keys.decode(keys.FORMAT), ("format", ()))
+        self.assertEqual(keys.decode(keys.STATE), ("state", ()))
+
+    @given(places, places)
+    def test_order_of_due_keys(self, one: tuple[str, str, int, str, int], other: tuple) -> None:  # type: ignore[type-arg]
+        self.assertEqual(keys.due(*one) < keys.due(*other), one < other)
+
+    @given(names, names, places)
+    def test_a_lane_holds_its_places_and_no_others(self, zone: str, domain: str, place: tuple) -> None:  # type: ignore[type-arg]
+        lane, key = keys.lane(zone, domain), keys.due(*place)
+        self.assertEqual(lane <= key < keys.after(lane), place[:2] == (zone, domain))
+
+    @given(st.binary(max_size=60))
+    def test_any_other_bytes_are_refused(self, key: bytes) -> None:
+        try:
+            decoded = keys.decode(key)
+        except ValueError:
+            return
+        self.assertNotIn(key[:1], (b"a", b"e"))
+        self.assertIsInstance(decoded.kind, str)
+
+    def test_a_zero_byte_in_a_name_is_refused(self) -> None:
+        self.assertRaises(ValueError, keys.lane, "a\0", "b")
+        self.assertRaises(ValueError, keys.counter, "a\0", 1)
+
+    def test_where_a_listing_begins(self) -> None:
+        self.assertEqual(keys.name_start(""), ("0" * 18, 0))
+        self.assertEqual(keys.name_start("1" * 18), ("1" * 18, 0))
+        self.assertEqual(keys.name_start("1" * 18 + ".00a"), ("1" * 18, 10))
+        self.assertRaises(ValueError, keys.name_start, "x")
