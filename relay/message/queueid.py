@@ -20,6 +20,12 @@ class QueueIds:
         self._last = 0
         self._node = f"{secrets.randbits(16) if node is None else node & 0xFFFF:04x}"
 
+    def start_above(self, queue_id: str) -> None:
+        """Give no id that isn't greater than `queue_id`, the greatest a queue has seen ("":
+        none), even if the clock has gone back since."""
+        if queue_id:
+            self._last = max(self._last, int(queue_id[:14], 16))
+
     def next(self) -> str:
         """A new id, greater than every one before it from this object."""
         tick = self._now_ms() * _PER_MS

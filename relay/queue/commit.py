@@ -73,6 +73,7 @@ class Committer:
         self.phase = Phase.OPEN
         self.on_writable: list[Callable[[], None]] = []
         self.on_broken: list[Callable[[], None]] = []
+        self.on_broken: list[Callable[[], None]] = []
         self._clock = clock
         self._worker = worker
         self._reopen = reopen
@@ -159,8 +160,12 @@ class Committer:
         for undo in taken_back:
             undo.deferred.addErrback(_left_behind)
         self._owed = taken_back + [one for one in (*doubtful, *planned, *waiting) if one.lasting]
+        was_open = self.phase is Phase.OPEN
         dead, self.engine, self.phase = self.book.engine, None, Phase.BROKEN
         self._open_again(dead)
+        if was_open:
+            for callback in tuple(self.on_broken):
+                callback()
         for callback in tuple(self.on_broken):
             callback()
         self._tell_refused()

@@ -166,6 +166,10 @@ class LevelStore:
         """Call back each time a write has failed and the database has to be reopened."""
         self._writer.on_broken.append(callback)
 
+    def on_broken(self, callback: Callable[[], None]) -> None:
+        """Call back each time the store has become unable to write."""
+        self._writer.on_broken.append(callback)
+
     # -- reading
 
     def lanes(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str, int]]:

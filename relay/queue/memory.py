@@ -25,6 +25,7 @@ class MemoryStore:
         self._chunks: dict[tuple[str, int], bytes] = {}
         self._rows: dict[_Name, Delivery] = {}
         self._callbacks: list[Callable[[], None]] = []
+        self._broken_callbacks: list[Callable[[], None]] = []
 
     # -- writing
 
@@ -81,6 +82,15 @@ class MemoryStore:
 
     def on_writable(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)
+
+    def on_broken(self, callback: Callable[[], None]) -> None:
+        self._broken_callbacks.append(callback)
+
+    def break_down(self) -> None:
+        """Become unable to write."""
+        self.broken = True
+        for callback in tuple(self._broken_callbacks):
+            callback()
 
     def mend(self) -> None:
         """Be writable again."""

@@ -124,6 +124,9 @@ class Store(Protocol):
     def on_writable(self, callback: Callable[[], None]) -> None:
         """Call back each time the store can write again."""
 
+    def on_broken(self, callback: Callable[[], None]) -> None:
+        """Call back each time the store has become unable to write."""
+
     @property
     def newest(self) -> str:
         """The greatest queue id this queue has ever seen, "" when none: new ids must be greater."""

@@ -81,4 +81,6 @@ class Sweep:
 
 
 def _given_up(failure: Failure) -> None:
-    failure.trap(StoreError)  # closed meanwhile: the mark is still there for the next start
+    """Closed meanwhile: the mark is still there for the next start."""
+    if not failure.check(StoreError):
+        _log.failure("sweep stopped", failure)

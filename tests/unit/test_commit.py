@@ -101,11 +101,15 @@ class CommitTests(SynchronousTestCase):
         self.committer = Committer(
             self.reactor, self.worker, self.disk.open(), self.disk.open, lambda: self.space  # type: ignore
         )
-        self.back = 0
+        self.back = self.broke = 0
         self.committer.on_writable.append(self.writable_again)
+        self.committer.on_broken.append(self.broken)
 
     def writable_again(self) -> None:
         self.back += 1
+
+    def broken(self) -> None:
+        self.broke += 1
 
     def append(self, number: int, **fields: Any) -> Deferred[None]:
         return self.committer.add(Append(message(number), [delivery(number, **fields)], b"body"))
@@ -283,6 +287,7 @@ class CommitTests(SynchronousTestCase):
         self.successResultOf(finished)
         self.assertEqual((self.stored(1), self.stored(2)), (False, False))
         self.assertEqual(self.disk.handles, 4)
+        self.assertEqual((self.broke, self.back), (1, 1))
         self.check_counts()
 
     def test_a_finish_of_what_was_refused_is_no_error(self) -> None:

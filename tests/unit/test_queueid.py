@@ -27,6 +27,14 @@ class QueueIdTests(SynchronousTestCase):
         self.assertEqual([time_of(one) for one in made], [NOW, NOW, NOW, NOW + 1])
         self.assertEqual(len(set(made)), 4)
 
+    def test_q15_above_what_the_queue_has_seen(self) -> None:
+        ids = QueueIds(lambda: NOW - 3600_000, 7)
+        seen = QueueIds(lambda: NOW, 0xFFFF).next()
+        ids.start_above("")
+        self.assertLess(ids.next(), seen)
+        ids.start_above(seen)
+        self.assertGreater(ids.next(), seen)
+
     def test_q16_many_in_one_millisecond(self) -> None:
         ids = QueueIds(lambda: NOW, 7)
         made = [ids.next() for _ in range(10_000)]
