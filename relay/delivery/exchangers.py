@@ -87,7 +87,7 @@ async def find(resolver: Resolver, domain: str, settings: Settings) -> list[Host
     except DnsError as error:
         raise _unroutable(error) from error
     settings.random.shuffle(exchangers)
-    # Every host after the first so many has at least one address behind theirs.
+    # No more look-ups than there may be tries.
     exchangers = sorted(exchangers, key=_preference)[:MAX_ADDRESSES]
     asked = [Deferred.fromCoroutine(_addresses(resolver, name, settings)) for _, name in exchangers]
     hosts: list[Host] = []

@@ -289,8 +289,10 @@ def parse_server(text: str) -> Server:
     """`ip`, `ip:port` or `[ipv6]:port`. Raises ValueError."""
     address, port = text, "53"
     if text.startswith("["):
-        address, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or "53"
+        address, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and rest[0] != ":"):
+            raise ValueError(f"no address: {text!r}")
+        port = rest[1:] or "53"
     elif text.count(":") == 1:
         address, _, port = text.partition(":")
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
@@ -22,7 +24,7 @@ TEXT = b"Subject: x\r\n\r\nhello\r\n"
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
     """`data` cut at the places `cuts` (modulo its length)."""
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
 def pieces() -> st.SearchStrategy[list[int]]:
@@ -106,7 +108,9 @@ class Opening(TestCase):
         for banner in (b"421 busy\r\n", b"554 no service\r\n", b"450 later\r\n"):
             ending = Conversation("x").receive(banner)
             assert isinstance(ending, Ending)
-            self.assertEqual((ending.result, ending.stage, ending.reusable), (Result.DEFERRED, "banner", False))
+            self.assertEqual(
+                (ending.result, ending.stage, ending.reusable), (Result.DEFERRED, "banner", False)
+            )
             self.assertEqual(ending.text, banner[:-2].decode())
 
     def test_d08_421_after_ehlo(self) -> None:
@@ -117,7 +121,14 @@ class Opening(TestCase):
         self.assertEqual((ending.result, ending.stage, ending.code), (Result.DEFERRED, "ehlo", 421))
 
     def test_d16_garbage_banner(self) -> None:
-        for banner in (b"\xff\xfe\x00garbage\r\n", b"SSH-2.0-x\r\n", b"\r\n", b"999 x\r\n", b"+20 x\r\n", b"22\r\n"):
+        for banner in (
+            b"\xff\xfe\x00garbage\r\n",
+            b"SSH-2.0-x\r\n",
+            b"\r\n",
+            b"999 x\r\n",
+            b"+20 x\r\n",
+            b"22\r\n",
+        ):
             ending = Conversation("x").receive(banner)
             assert isinstance(ending, Ending), banner
             self.assertEqual((ending.result, ending.category), (Result.DEFERRED, "protocol"))
@@ -137,9 +148,7 @@ class Transaction(TestCase):
     def test_pipelined(self) -> None:
         peer = Peer()
         self.assertIsNone(peer.begin(1234))
-        self.assertEqual(
-            peer.sent, [b"MAIL FROM:<a@from.test> SIZE=1234\r\nRCPT TO:<b@to.test>\r\nDATA\r\n"]
-        )
+        self.assertEqual(peer.sent, [b"MAIL FROM:<a@from.test> SIZE=1234\r\nRCPT TO:<b@to.test>\r\nDATA\r\n"])
         self.assertIs(peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n"), Event.BODY)
         self.assertEqual(peer.talk.stage, "body")
         self.assertFalse(peer.talk.in_dot)
@@ -255,7 +264,9 @@ class Refusals(TestCase):
         peer.begin()
         self.assertIsNone(peer.say(b"451 4.3.0 later\r\n503 need MAIL\r\n"))
         ending = peer.ending(b"503 need RCPT\r\n")
-        self.assertEqual((ending.result, ending.stage, ending.text), (Result.DEFERRED, "mail", "451 4.3.0 later"))
+        self.assertEqual(
+            (ending.result, ending.stage, ending.text), (Result.DEFERRED, "mail", "451 4.3.0 later")
+        )
         self.assertTrue(ending.reusable)
 
     def test_d12_rcpt_refused_and_354(self) -> None:
@@ -366,7 +377,13 @@ class Breaks(TestCase):
             self.assertEqual((ending.result, ending.doubtful), (Result.DEFERRED, True))
 
     def test_d05_garbage_after_the_dot(self) -> None:
-        for garbage in (b"\x00\xff garbage\r\n", b"25\r\n", b"354 go\r\n", b"250-a\r\n251 b\r\n", b"250 \0\r\n"):
+        for garbage in (
+            b"\x00\xff garbage\r\n",
+            b"25\r\n",
+            b"354 go\r\n",
+            b"250-a\r\n251 b\r\n",
+            b"250 \0\r\n",
+        ):
             peer = Peer()
             peer.to_dot()
             ending = peer.ending(garbage)
@@ -504,7 +521,10 @@ class Replies(TestCase):
         st.lists(
             st.tuples(
                 st.integers(200, 599),
-                st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=40), min_size=1),
+                st.lists(
+                    st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=40),
+                    min_size=1,
+                ),
             )
         ),
         pieces(),
@@ -525,8 +545,8 @@ class Replies(TestCase):
         self.assertEqual(self.read(b"250\r\n", []), [Reply(250, ("",))])
 
     def test_d16_no_replies(self) -> None:
-        for bad in (b"250x\r\n", b"2 0 x\r\n", b"199 x\r\n", b"600 x\r\n", b"\xb2\xb50 x\r\n", b"250-a\r\n251 b\r\n",
-                    b"250 a\0\r\n", b"\n"):  # fmt: skip
+        for bad in (b"250x\r\n", b"2 0 x\r\n", b"199 x\r\n", b"600 x\r\n", b"\xb2\xb50 x\r\n",
+                    b"250-a\r\n251 b\r\n", b"250 a\0\r\n", b"\n"):  # fmt: skip
             (only,) = self.read(bad, [])
             self.assertIsInstance(only, str, bad)
 

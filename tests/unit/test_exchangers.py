@@ -1,0 +1,229 @@
+"""Which hosts take mail for a domain, and what it means when there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from relay.delivery.exchangers import MAX_ADDRESSES, Host, Settings, Unroutable, find, next_hop
+from relay.message.values import Result
+from relay.net.dns import DnsError, Family, NoData, NoSuchDomain, NullMX, ServerFailure, TimedOut
+
+
+class Zone:
+    """A resolver made of what is in it; what isn't does not exist."""
+
+    def __init__(self, mx: dict[str, Any], addresses: dict[str, Any]) -> None:
+        self._mx = mx
+        self._addresses = addresses
+        self.asked: list[str] = []
+
+    async def mx(self, domain: str) -> list[tuple[int, str]]:
+        self.asked.append(f"MX {domain}")
+        found = self._mx.get(domain, NoSuchDomain(f"{domain} does not exist"))
+        if isinstance(found, DnsError):
+            raise found
+        return list(found)
+
+    async def addresses(self, host: str, families: Iterable[Family]) -> list[str]:
+        self.asked.append(f"{''.join(map(str, families))} {host}")
+        found = self._addresses.get(host, NoSuchDomain(f"{host} does not exist"))
+        if isinstance(found, DnsError):
+            raise found
+        wanted = [address for family in families for address in found if (":" in address) == (family == 6)]
+        if not wanted:
+            raise NoData(f"{host} has no address")
+        return wanted
+
+
+class Case(TestCase):
+    def asking(
+        self, mx: Any, addresses: dict[str, Any] | None = None, domain: str = "to.test", **options: Any
+    ) -> Deferred[list[Host]]:
+        self.zone = Zone({} if mx is None else {"to.test": mx}, addresses or {})
+        return Deferred.fromCoroutine(find(self.zone, domain, Settings(random=Random(1), **options)))
+
+    def find(self, *args: Any, **options: Any) -> list[Host]:
+        return self.successResultOf(self.asking(*args, **options))
+
+    def outcome(self, *args: Any, **options: Any) -> tuple[Result, str, str]:
+        """Result, category and enhanced code of the failure."""
+        problem = self.failureResultOf(self.asking(*args, **options), Unroutable).value
+        assert isinstance(problem, Unroutable)
+        return problem.result, problem.category, str(problem).split(" ")[0]
+
+
+class Order(Case):
+    def test_by_preference(self) -> None:
+        found = self.find(
+            [(20, "b.test"), (10, "a.test")], {"a.test": ["9.0.0.1", "9.0.0.2"], "b.test": ["9.0.0.3"]}
+        )
+        self.assertEqual(
+            found,
+            [Host("a.test", "9.0.0.1", 10), Host("a.test", "9.0.0.2", 10), Host("b.test", "9.0.0.3", 20)],
+        )
+
+    def test_ties_are_shuffled(self) -> None:
+        names = [f"{letter}.test" for letter in "abcdef"]
+        zone = Zone(
+            {"to.test": [(10, name) for name in names] + [(5, "first.test")]},
+            {name: [f"9.0.0.{number}"] for number, name in enumerate([*names, "first.test"])},
+        )
+        orders = set()
+        for seed in range(20):
+            deferred = Deferred.fromCoroutine(find(zone, "to.test", Settings(random=Random(seed))))
+            found = self.successResultOf(deferred)
+            self.assertEqual(found[0].name, "first.test")
+            self.assertEqual({host.name for host in found[1:]}, set(names))
+            orders.add(tuple(host.name for host in found))
+        self.assertGreater(len(orders), 10)
+
+    def test_families(self) -> None:
+        mx = [(10, "a.test"), (20, "b.test")]
+        addresses = {"a.test": ["9.0.0.1", "2a00::1"], "b.test": ["9.0.0.2", "2a00::2"]}
+        for options, wanted in (
+            ({}, ["9.0.0.1", "2a00::1", "9.0.0.2", "2a00::2"]),
+            ({"prefer_ipv6": True}, ["2a00::1", "9.0.0.1", "2a00::2", "9.0.0.2"]),
+            ({"ignore_ipv6": True}, ["9.0.0.1", "9.0.0.2"]),
+            ({"ignore_ipv6": True, "prefer_ipv6": True}, ["9.0.0.1", "9.0.0.2"]),
+        ):
+            found = self.find(mx, addresses, **options)
+            self.assertEqual([host.address for host in found], wanted, options)
+
+    def test_each_address_once(self) -> None:
+        found = self.find([(10, "a.test"), (20, "b.test")], {"a.test": ["9.0.0.1"], "b.test": ["9.0.0.1"]})
+        self.assertEqual(found, [Host("a.test", "9.0.0.1", 10)])
+
+    def test_d31_bounded(self) -> None:
+        """manymx, manya: so many questions and so many tries, no more."""
+        names = [(number, f"{number}.test") for number in range(60)]
+        found = self.find(names, {name: [f"9.0.0.{number}"] for number, name in names})
+        self.assertEqual([host.preference for host in found], list(range(MAX_ADDRESSES)))
+        self.assertEqual(len(self.zone.asked), 1 + MAX_ADDRESSES)
+        found = self.find([(10, "a.test")], {"a.test": [f"9.0.1.{number}" for number in range(200)]})
+        self.assertEqual(len(found), MAX_ADDRESSES)
+
+    def test_no_mx_uses_the_domain(self) -> None:
+        found = self.find(NoData("no MX"), {"to.test": ["9.0.0.1", "2a00::1"]})
+        self.assertEqual(found, [Host("to.test", "9.0.0.1"), Host("to.test", "2a00::1")])
+
+    def test_literals(self) -> None:
+        for domain, address in (
+            ("[9.0.0.1]", "9.0.0.1"),
+            ("[IPv6:2a00::1]", "2a00::1"),
+            ("[ipv6:2A00:0::1]", "2a00::1"),
+            ("9.0.0.1", "9.0.0.1"),
+        ):
+            self.assertEqual(self.find(None, domain=domain), [Host(domain, address)])
+            self.assertEqual(self.zone.asked, [])
+
+    def test_d33_bad_hosts_are_left_out(self) -> None:
+        """mx-bad-a: the others are used, whatever is wrong with one."""
+        for problem in (NoSuchDomain("x"), ServerFailure("x"), TimedOut("x"), NoData("x")):
+            found = self.find([(10, "a.test"), (20, "b.test")], {"a.test": problem, "b.test": ["9.0.0.1"]})
+            self.assertEqual(found, [Host("b.test", "9.0.0.1", 20)])
+
+    def test_mx_that_is_an_address(self) -> None:
+        self.assertEqual(self.find([(10, "9.0.0.1")]), [Host("9.0.0.1", "9.0.0.1", 10)])
+
+
+class Nowhere(Case):
+    def test_d29_bounces(self) -> None:
+        self.assertEqual(self.outcome(None), (Result.BOUNCED, "dns", "5.1.2"))
+        self.assertEqual(self.outcome(NoData("no MX")), (Result.BOUNCED, "dns", "5.1.2"))
+        self.assertEqual(
+            self.outcome(NoData("no MX"), {"to.test": NoData("none")}), (Result.BOUNCED, "dns", "5.1.2")
+        )
+        self.assertEqual(self.outcome([(10, "a.test")]), (Result.BOUNCED, "dns", "5.1.2"))
+        self.assertEqual(self.outcome(NullMX("takes no mail")), (Result.BOUNCED, "dns", "5.1.10"))
+
+    def test_d29_null_mx_asks_no_further(self) -> None:
+        self.outcome(NullMX("takes no mail"), {"to.test": ["9.0.0.1"]})
+        self.assertEqual(self.zone.asked, ["MX to.test"])
+
+    def test_d28_defers(self) -> None:
+        for doubt in (ServerFailure("x"), TimedOut("x")):
+            deferred = (Result.DEFERRED, "dns", "4.4.3")
+            self.assertEqual(self.outcome(doubt), deferred)
+            self.assertEqual(self.outcome(NoData("no MX"), {"to.test": doubt}), deferred)
+            # One is certain to be nothing, about the other nobody knows.
+            mx = [(10, "a.test"), (20, "b.test")]
+            self.assertEqual(self.outcome(mx, {"a.test": NoSuchDomain("x"), "b.test": doubt}), deferred)
+
+    def test_d30_no_fall_back_to_the_address(self) -> None:
+        for doubt in (ServerFailure("x"), TimedOut("x")):
+            self.assertEqual(self.outcome(doubt, {"to.test": ["9.0.0.1"]})[0], Result.DEFERRED)
+            self.assertEqual(set(self.zone.asked), {"MX to.test"})
+
+
+class Local(Case):
+    """D32: mail from outside never leads inside."""
+
+    addresses = (
+        "127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+        "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "ff02::1",
+        "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::1",
+    )  # fmt: skip
+
+    def test_refused(self) -> None:
+        bounced = (Result.BOUNCED, "dns", "5.1.2")
+        for address in self.addresses:
+            self.assertEqual(self.outcome([(10, "a.test")], {"a.test": [address]}), bounced, address)
+            self.assertEqual(self.outcome([(10, address)]), bounced, address)
+            self.assertEqual(self.outcome(None, domain=f"[{address}]"), bounced, address)
+
+    def test_left_out(self) -> None:
+        found = self.find([(10, "a.test")], {"a.test": ["127.0.0.1", "9.0.0.1"]})
+        self.assertEqual([host.address for host in found], ["9.0.0.1"])
+
+    def test_allowed_when_not_blocked(self) -> None:
+        for address in ("127.0.0.1", "10.0.0.1", "::1", "fc00::1"):
+            found = self.find([(10, "a.test")], {"a.test": [address]}, block_local_addresses=False)
+            self.assertEqual(found[0].address, address)
+        for address in ("0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"):
+            outcome = self.outcome([(10, "a.test")], {"a.test": [address]}, block_local_addresses=False)
+            self.assertEqual(outcome[0], Result.BOUNCED, address)
+
+    def test_ourselves(self) -> None:
+        """RFC 5321 5.1: only hosts better than ourselves are left."""
+        mx = [(10, "a.test"), (20, "us.test"), (20, "b.test"), (30, "c.test")]
+        addresses = {
+            "a.test": ["9.0.0.1"],
+            "us.test": ["9.9.9.9"],
+            "b.test": ["9.0.0.2"],
+            "c.test": ["9.0.0.3"],
+        }
+        found = self.find(mx, addresses, own=frozenset({"9.9.9.9"}))
+        self.assertEqual([host.name for host in found], ["a.test"])
+        self.assertEqual(
+            self.outcome(mx[1:], addresses, own=frozenset({"9.9.9.9"})), (Result.BOUNCED, "dns", "5.4.6")
+        )
+
+
+class NextHop(Case):
+    def hop(self, host: str, addresses: dict[str, Any], **options: Any) -> Deferred[list[Host]]:
+        self.zone = Zone({"hop.test": [(10, "other.test")]}, addresses)
+        return Deferred.fromCoroutine(next_hop(self.zone, host, Settings(**options)))
+
+    def test_address(self) -> None:
+        for text, address in (("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("[10.0.0.1]", "10.0.0.1")):
+            self.assertEqual(self.successResultOf(self.hop(text, {})), [Host(text, address)])
+            self.assertEqual(self.zone.asked, [])
+
+    def test_name_without_mx(self) -> None:
+        found = self.successResultOf(self.hop("hop.test", {"hop.test": ["10.0.0.1", "fc00::1"]}))
+        self.assertEqual(found, [Host("hop.test", "10.0.0.1"), Host("hop.test", "fc00::1")])
+        self.assertEqual(self.zone.asked, ["46 hop.test"])
+
+    def test_localhost(self) -> None:
+        found = self.successResultOf(self.hop("localhost", {}))
+        self.assertEqual([host.address for host in found], ["127.0.0.1", "::1"])
+
+    def test_never_bounces(self) -> None:
+        for problem, category in ((TimedOut("x"), "dns"), (NoSuchDomain("x"), "ours"), (NoData("x"), "ours")):
+            failure = self.failureResultOf(self.hop("hop.test", {"hop.test": problem}), Unroutable)
+            self.assertEqual((failure.value.result, failure.value.category), (Result.DEFERRED, category))

@@ -1,0 +1,781 @@
+"""One outgoing connection: hosts in turn, time-outs, reuse, and the dot that needs leave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import error
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from relay.channel.frames import Offer
+from relay.config.schema import Timeouts
+from relay.delivery.exchangers import Host, Unroutable
+from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, Session
+from relay.message.values import Origin, Outcome, Result
+
+EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 0\r\n"
+BODY = b"hello\r\n.dot\r\n"
+STAGES = Timeouts(connect=10, banner=20, ehlo=30, mail=40, rcpt=50, data=60, body=70, dot=80, quit=5)
+
+
+def offer(**changes: Any) -> Offer:
+    values: dict[str, Any] = {
+        "connection": 1, "lease": 7, "id": "0123456789abcdef01", "seq": 1, "sender": "a@from.test", "recipient": "b@to.test",
+        "domain": "to.test", "local_address": "0.0.0.0", "local_name": "relay.test", "origin": Origin("feeder", "192.0.2.1"),
+        "created": 1_700_000_000_000, "headers": b"Subject: x\r\n", "body_size": len(BODY), "chunks": 1, "eight_bit": False,
+        "body": BODY,
+    }  # fmt: skip
+    return Offer(**values | changes)
+
+
+class Line(StringTransport):
+    """What the far end of a connection sees."""
+
+    aborted = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.no_delay = enabled
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+    def read(self) -> bytes:
+        data = self.value()
+        self.clear()
+        return bytes(data)
+
+
+class Peer:
+    """A host: what connected to it, and what it says."""
+
+    def __init__(self, reactor: MemoryReactorClock, number: int) -> None:
+        self.address, self.port, self.factory, _, self.bind = reactor.tcpClients[number]
+        self.connector = reactor.connectors[number]
+        self.line = Line()
+
+    def connect(self) -> None:
+        self.protocol = self.factory.buildProtocol(None)
+        self.protocol.makeConnection(self.line)
+
+    def fail(self, problem: Exception) -> None:
+        self.factory.clientConnectionFailed(self.connector, Failure(problem))
+
+    def say(self, data: bytes) -> bytes:
+        """Say something; what comes in answer."""
+        self.protocol.dataReceived(data)
+        return self.line.read()
+
+    def close(self, reason: Exception | None = None) -> None:
+        self.protocol.connectionLost(Failure(reason or error.ConnectionDone()))
+
+
+class Book:
+    """A watcher that writes everything down."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.outcomes: list[Outcome] = []
+        self.kept: list[bool] = []
+        self.accept: list[Outcome] = []
+        self.allow = True
+        self.asked: list[tuple[int, Deferred[bytes]]] = []
+
+    def answered(self, session: Session) -> None:
+        self.told.append("answered")
+
+    def quiet(self, session: Session) -> None:
+        self.told.append("quiet")
+
+    def active(self, session: Session) -> None:
+        self.told.append("active")
+
+    def closed(self, session: Session) -> None:
+        self.told.append("closed")
+
+    def accepted(self, session: Session, offer: Offer, outcome: Outcome) -> None:
+        self.told.append("accepted")
+        self.accept.append(outcome)
+
+    def done(self, session: Session, offer: Offer, outcome: Outcome, kept: bool) -> None:
+        self.told.append("done")
+        self.outcomes.append(outcome)
+        self.kept.append(kept)
+
+    def may_end(self) -> bool:
+        return self.allow
+
+    def chunk(self, offer: Offer, number: int) -> Deferred[bytes]:
+        came: Deferred[bytes] = Deferred()
+        self.asked.append((number, came))
+        return came
+
+
+class Case(TestCase):
+    hosts: tuple[Host, ...] = (Host("mx1.test", "192.0.2.10", 10), Host("mx2.test", "192.0.2.20", 20))
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.book = Book()
+        self.lookups = 0
+        self.problem: Exception | None = None
+        self.session = self.make()
+
+    def make(self, **changes: Any) -> Session:
+        options: dict[str, Any] = {
+            "reactor": self.reactor,
+            "hosts": self.find,
+            "timeouts": STAGES,
+            "port": 25,
+            "watcher": self.book,
+            "reuse": 3,
+            "idle": 5.0,
+        }
+        return Session(1, **options | changes)
+
+    async def find(self, offer: Offer) -> list[Host]:
+        self.lookups += 1
+        if self.problem is not None:
+            raise self.problem
+        return list(self.hosts)
+
+    def peer(self, number: int = -1) -> Peer:
+        return Peer(self.reactor, number)
+
+    def pass_time(self, seconds: float) -> None:
+        self.reactor.advance(seconds)
+        self.session.sweep(self.reactor.seconds())
+
+    def open(self, ehlo: bytes = EHLO, **changes: Any) -> Peer:
+        """An attempt up to `answered`."""
+        self.session.deliver(offer(**changes))
+        peer = self.peer()
+        peer.connect()
+        self.assertEqual(peer.say(b"220 hi\r\n"), b"EHLO relay.test\r\n")
+        self.assertEqual(peer.say(ehlo), b"")
+        return peer
+
+    def to_dot(self, **changes: Any) -> Peer:
+        peer = self.open(**changes)
+        self.session.go()
+        peer.line.read()
+        peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        return peer
+
+    @property
+    def outcome(self) -> Outcome:
+        (only,) = self.book.outcomes
+        return only
+
+    def check(self, result: Result, stage: str, category: str, doubtful: bool = False) -> None:
+        outcome = self.outcome
+        self.assertEqual(
+            (outcome.result, outcome.stage, outcome.category, outcome.doubtful),
+            (result, stage, category, doubtful),
+            outcome,
+        )
+
+
+class Delivering(Case):
+    def test_one_message(self) -> None:
+        peer = self.open()
+        self.assertEqual((peer.address, peer.port, peer.bind), ("192.0.2.10", 25, None))
+        self.assertTrue(peer.line.no_delay)
+        self.assertEqual(self.book.told, ["answered"])
+        self.session.go()
+        mail = peer.line.read()
+        text = peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        self.assertTrue(text.startswith(b"Received: from "))
+        self.assertIn(b" id 0123456789abcdef01.001\r\n for <b@to.test>;\r\n", text)
+        self.assertTrue(text.endswith(b"\r\nSubject: x\r\n\r\nhello\r\n..dot\r\n.\r\n"))
+        size = len(text) - len(b".") - len(b".\r\n")
+        self.assertEqual(mail, b"MAIL FROM:<a@from.test> SIZE=%d\r\nRCPT TO:<b@to.test>\r\nDATA\r\n" % size)
+        self.assertTrue(self.session.in_dot)
+        peer.say(b"250 2.0.0 queued\r\n")
+        self.assertEqual(self.book.told, ["answered", "accepted", "done"])
+        self.assertEqual(self.book.kept, [True])
+        self.assertEqual(self.book.accept, self.book.outcomes)
+        self.assertTrue(self.session.idle)
+        self.assertFalse(self.session.in_dot)
+        self.assertEqual(
+            self.outcome,
+            Outcome(
+                Result.DELIVERED, "250 2.0.0 queued", 250, "", "dot", "mx1.test", "192.0.2.10", "10.0.0.1"
+            ),
+        )
+
+    def test_waits_for_go(self) -> None:
+        peer = self.open()
+        self.pass_time(10_000)
+        self.assertEqual(peer.line.read(), b"")
+        self.assertEqual(self.book.told, ["answered"])
+        self.session.go()
+        self.assertTrue(peer.line.read().startswith(b"MAIL"))
+        self.session.go()
+        self.assertEqual(peer.line.read(), b"")
+
+    def test_local_address(self) -> None:
+        self.session.deliver(offer(local_address="127.0.0.9"))
+        self.assertEqual(self.peer().bind, ("127.0.0.9", 0))
+
+    def test_address_literal_without_a_name(self) -> None:
+        self.session.deliver(offer(local_name=""))
+        peer = self.peer()
+        peer.connect()
+        self.assertEqual(peer.say(b"220 hi\r\n"), b"EHLO [10.0.0.1]\r\n")
+
+    def test_outcome_is_printable_and_bounded(self) -> None:
+        """D16: what a host says can't break a line of a log."""
+        peer = self.to_dot()
+        peer.say(b"550 \x1b[31m\x85" + b"a" * 1000 + b"\r\n")
+        self.assertTrue(self.outcome.response.isprintable())
+        self.assertEqual(len(self.outcome.response), MAX_RESPONSE)
+
+    def test_wrong_length_is_never_ended(self) -> None:
+        peer = self.open(body_size=999)
+        self.session.go()
+        peer.line.read()
+        self.assertEqual(peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n"), b"")
+        self.check(Result.DEFERRED, "body", "ours")
+        self.assertTrue(peer.line.aborted)
+
+
+class Hosts(Case):
+    def test_d33_next_host(self) -> None:
+        """D09, D33: what fails before MAIL leads to the next host in the same attempt."""
+        refused = error.ConnectionRefusedError()
+        for fault in (
+            "refused",
+            "timeout",
+            "554",
+            "421",
+            "garbage",
+            "close",
+            "reset",
+            "ehlo",
+            "quiet banner",
+        ):
+            self.setUp()
+            self.session.deliver(offer())
+            peer = self.peer()
+            if fault == "refused":
+                peer.fail(refused)
+            elif fault == "timeout":
+                self.pass_time(STAGES.connect)
+                self.assertTrue(peer.connector.stoppedConnecting)
+            else:
+                peer.connect()
+            match fault:
+                case "554" | "421":
+                    peer.say(fault.encode() + b" go away\r\n")
+                case "garbage":
+                    peer.say(b"\0\xff\r\n")
+                case "close":
+                    peer.close()
+                case "reset":
+                    peer.close(error.ConnectionLost())
+                case "ehlo":
+                    peer.say(b"220 hi\r\n")
+                    peer.close()
+                case "quiet banner":
+                    self.pass_time(STAGES.banner)
+            self.assertEqual(len(self.reactor.tcpClients), 2, fault)
+            second = self.peer()
+            self.assertEqual(second.address, "192.0.2.20")
+            second.connect()
+            second.say(b"220 hi\r\n")
+            second.say(EHLO)
+            self.session.go()
+            second.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+            second.say(b"250 ok\r\n")
+            self.assertEqual((self.outcome.result, self.outcome.host), (Result.DELIVERED, "mx2.test"), fault)
+
+    def test_d09_all_hosts_fail(self) -> None:
+        """What a host said counts for more than that another couldn't be reached."""
+        self.session.deliver(offer())
+        peer = self.peer()
+        peer.connect()
+        peer.say(b"554 no service\r\n")
+        self.peer().fail(error.ConnectionRefusedError())
+        self.check(Result.DEFERRED, "banner", "reply")
+        self.assertEqual((self.outcome.host, self.outcome.response), ("mx1.test", "554 no service"))
+        self.assertEqual(self.book.kept, [False])
+
+    def test_unreachable(self) -> None:
+        for problem, words in (
+            (error.ConnectionRefusedError(), "Connection refused"),
+            (error.TCPTimedOutError(), "Connecting timed out"),
+            (error.NoRouteError(), "No route to host"),
+        ):
+            self.setUp()
+            self.session.deliver(offer())
+            self.peer().fail(problem)
+            self.peer().fail(problem)
+            self.check(Result.DEFERRED, "connect", "network")
+            self.assertEqual(self.outcome.response, words)
+
+    def test_bounded_in_time(self) -> None:
+        self.hosts = tuple(Host("mx", f"192.0.2.{n}") for n in range(1, 21))
+        self.session = self.make(timeouts=Timeouts(connect=PATIENCE / 2))
+        self.session.deliver(offer())
+        for _ in range(10):
+            self.pass_time(PATIENCE / 2 + 1)
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+        self.check(Result.DEFERRED, "connect", "network")
+
+    def test_d42_local_address_gone(self) -> None:
+        self.session.deliver(offer(local_address="127.0.0.9"))
+        self.peer().fail(error.ConnectBindError())
+        self.check(Result.DEFERRED, "connect", "ours")
+        self.assertIn("127.0.0.9", self.outcome.response)
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_unroutable(self) -> None:
+        for result in (Result.BOUNCED, Result.DEFERRED):
+            self.setUp()
+            self.problem = Unroutable(result, "5.1.2 to.test does not exist")
+            self.session.deliver(offer())
+            self.check(result, "connect", "dns")
+            self.assertEqual(self.outcome.response, "5.1.2 to.test does not exist")
+
+    def test_finding_fails(self) -> None:
+        self.problem = ZeroDivisionError()
+        self.session.deliver(offer())
+        self.check(Result.DEFERRED, "connect", "ours")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_families(self) -> None:
+        self.hosts = (Host("mx", "2001:db8::1"), Host("mx", "192.0.2.1"))
+        self.session.deliver(offer())
+        self.assertEqual(self.peer().address, "192.0.2.1")
+        self.session = self.make()
+        self.session.deliver(offer(local_address="2001:db8::9"))
+        self.assertEqual(self.peer().address, "2001:db8::1")
+        self.hosts = self.hosts[:1]
+        self.session = self.make()
+        self.session.deliver(offer())
+        self.check(Result.DEFERRED, "connect", "ours")
+
+    def test_lost_while_waiting_for_go(self) -> None:
+        peer = self.open()
+        peer.close()
+        second = self.peer()
+        second.connect()
+        self.session.go()
+        self.assertEqual(second.line.read(), b"")
+        second.say(b"220 hi\r\n")
+        second.say(EHLO)
+        self.assertEqual(self.book.told, ["answered", "answered"])
+
+
+class TimeOuts(Case):
+    """D01, D02: patience to the second at each stage, and no longer."""
+
+    hosts = (Host("mx1.test", "192.0.2.10", 10),)
+
+    def hang(self, seconds: float) -> None:
+        self.pass_time(seconds - 0.1)
+        self.assertEqual(self.book.outcomes, [])
+        self.pass_time(0.1)
+
+    def test_connect(self) -> None:
+        self.session.deliver(offer())
+        self.hang(STAGES.connect)
+        self.check(Result.DEFERRED, "connect", "network")
+
+    def test_banner(self) -> None:
+        self.session.deliver(offer())
+        self.peer().connect()
+        self.hang(STAGES.banner)
+        self.check(Result.DEFERRED, "banner", "network")
+
+    def test_ehlo(self) -> None:
+        self.session.deliver(offer())
+        peer = self.peer()
+        peer.connect()
+        peer.say(b"220 hi\r\n")
+        self.hang(STAGES.ehlo)
+        self.check(Result.DEFERRED, "ehlo", "network")
+
+    def test_transaction(self) -> None:
+        for ehlo in (EHLO, b"250 mx.test\r\n"):
+            for number, stage in enumerate(("mail", "rcpt", "data")):
+                self.setUp()
+                peer = self.open(ehlo)
+                self.session.go()
+                for _ in range(number):
+                    self.pass_time(1)
+                    peer.say(b"250 ok\r\n")
+                self.hang(getattr(STAGES, stage))
+                self.check(Result.DEFERRED, stage, "network")
+                self.assertTrue(peer.line.aborted)
+                self.assertEqual(self.book.kept, [False])
+
+    def test_dot(self) -> None:
+        self.to_dot()
+        self.hang(STAGES.dot)
+        self.check(Result.DEFERRED, "dot", "network", doubtful=True)
+
+    def test_body(self) -> None:
+        """stall-body: the host takes nothing of a long text."""
+        self.to_dot(body=None, chunks=2, body_size=20)
+        self.session._call._wire.transport.producer.resumeProducing()
+        self.book.asked[0][1].callback(b"a" * 10)
+        self.hang(STAGES.body)
+        self.check(Result.DEFERRED, "body", "network")
+
+    def test_dripping_reply_wins_no_time(self) -> None:
+        peer = self.to_dot()
+        for _ in range(int(STAGES.dot)):
+            self.assertEqual(self.book.outcomes, [])
+            peer.say(b"250-x\r\n")
+            self.pass_time(1)
+        self.check(Result.DEFERRED, "dot", "network", doubtful=True)
+
+    def test_d02_slow_is_not_dead(self) -> None:
+        self.session.deliver(offer())
+        peer = self.peer()
+        peer.connect()
+        for reply in (b"220 hi\r\n", EHLO, b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 ok\r\n"):
+            self.pass_time(19)
+            for number in range(len(reply)):
+                peer.say(reply[number : number + 1])
+            self.session.go()
+        self.assertEqual(self.outcome.result, Result.DELIVERED)
+
+    def test_quiet_and_active(self) -> None:
+        self.session.deliver(offer())
+        self.pass_time(0.4)
+        self.assertEqual(self.book.told, [])
+        self.pass_time(0.2)
+        self.pass_time(5)
+        self.assertEqual(self.book.told, ["quiet"])
+        peer = self.peer()
+        peer.connect()
+        self.assertEqual(self.book.told, ["quiet"])
+        peer.say(b"220 hi\r\n")
+        self.assertEqual(self.book.told, ["quiet", "active"])
+        self.pass_time(0.4)
+        peer.say(EHLO)
+        self.session.go()
+        self.pass_time(0.6)
+        self.assertEqual(self.book.told, ["quiet", "active", "answered", "quiet"])
+
+    def test_quiet_while_looking(self) -> None:
+        forever: Deferred[list[Host]] = Deferred()
+        self.session = self.make(hosts=lambda offer: forever)
+        self.session.deliver(offer())
+        self.pass_time(0.6)
+        self.assertEqual(self.book.told, ["quiet"])
+        self.session.abort()
+        self.assertTrue(forever.called)
+        self.assertEqual(self.book.told, ["quiet"])
+
+
+class Reuse(Case):
+    def test_next_message_at_once(self) -> None:
+        peer = self.to_dot()
+        peer.say(b"250 ok\r\n")
+        self.assertTrue(self.session.fits(offer()))
+        self.session.deliver(offer(recipient="c@to.test"))
+        self.assertIn(b"RCPT TO:<c@to.test>", peer.line.read())
+        self.assertFalse(self.session.idle)
+
+    def test_what_fits(self) -> None:
+        self.assertFalse(self.session.fits(offer()))
+        peer = self.to_dot()
+        self.assertFalse(self.session.fits(offer()))
+        peer.say(b"250 ok\r\n")
+        self.assertTrue(self.session.fits(offer()))
+        for changes in (
+            {"domain": "other.test"},
+            {"local_address": "127.0.0.9"},
+            {"local_name": "other.test"},
+        ):
+            self.assertFalse(self.session.fits(offer(**changes)), changes)
+
+    def test_serves_other_domains(self) -> None:
+        asked = []
+        self.session = self.make(serves=lambda domain, host: not asked.append((domain, host.name)))
+        self.to_dot().say(b"250 ok\r\n")
+        self.assertTrue(self.session.fits(offer(domain="other.test")))
+        self.assertEqual(asked, [("other.test", "mx1.test")])
+
+    def test_what_does_not_fit_goes_elsewhere(self) -> None:
+        peer = self.to_dot()
+        peer.say(b"250 ok\r\n")
+        self.session.deliver(offer(domain="other.test"))
+        self.assertEqual(peer.line.read(), b"QUIT\r\n")
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+        self.assertNotIn("closed", self.book.told)
+
+    def test_limit(self) -> None:
+        peer = self.to_dot()
+        for _ in range(2):
+            peer.say(b"250 ok\r\n")
+            self.session.deliver(offer())
+            peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        self.assertEqual(peer.say(b"250 ok\r\n"), b"QUIT\r\n")
+        self.assertEqual(self.book.kept, [True, True, False])
+        self.assertFalse(self.session.idle)
+        peer.say(b"221 bye\r\n")
+        self.assertTrue(peer.line.disconnecting)
+        peer.close()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertNotIn("closed", self.book.told)
+
+    def test_d18_quit_hang(self) -> None:
+        peer = self.to_dot()
+        peer.say(b"250 ok\r\n")
+        self.session.release()
+        self.assertEqual(peer.line.read(), b"QUIT\r\n")
+        self.assertEqual(self.book.told[-1], "closed")
+        self.pass_time(STAGES.quit)
+        self.assertTrue(peer.line.aborted)
+
+    def test_idle_too_long(self) -> None:
+        peer = self.to_dot()
+        peer.say(b"250 ok\r\n")
+        self.pass_time(4.9)
+        self.assertTrue(self.session.idle)
+        self.pass_time(0.2)
+        self.assertEqual(peer.line.read(), b"QUIT\r\n")
+        self.assertEqual(self.book.told, ["answered", "accepted", "done", "closed"])
+
+    def test_d18_closed_while_idle(self) -> None:
+        """close-after-ok, rst-after-ok, half-close-ok: counted once, the session is over."""
+        for how in (error.ConnectionDone(), error.ConnectionLost()):
+            self.setUp()
+            peer = self.to_dot()
+            peer.say(b"250 ok\r\n")
+            peer.close(how)
+            self.assertEqual(self.book.told, ["answered", "accepted", "done", "closed"])
+            self.assertFalse(self.session.idle)
+
+    def test_d06_talks_while_idle(self) -> None:
+        peer = self.to_dot()
+        peer.say(b"250 ok\r\n")
+        peer.say(b"250 ok again\r\n")
+        self.assertEqual(self.book.told[-1], "closed")
+        self.assertTrue(peer.line.aborted)
+
+    def test_d18_dead_when_used_again(self) -> None:
+        """No failure: the attempt goes on over a new connection, which needs leave again."""
+        peer = self.to_dot()
+        peer.say(b"250 ok\r\n")
+        self.session.deliver(offer())
+        peer.close(error.ConnectionLost())
+        self.assertEqual(len(self.book.outcomes), 1)
+        second = self.peer()
+        second.connect()
+        second.say(b"220 hi\r\n")
+        self.assertEqual(second.say(EHLO), b"")
+        self.assertEqual(self.book.told[-1], "answered")
+        self.session.go()
+        second.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        second.say(b"250 ok\r\n")
+        self.assertEqual([outcome.result for outcome in self.book.outcomes], [Result.DELIVERED] * 2)
+
+    def test_d17_lost_after_mail_is_answered(self) -> None:
+        peer = self.to_dot()
+        peer.say(b"250 ok\r\n")
+        self.session.deliver(offer())
+        peer.say(b"250 ok\r\n")
+        peer.close()
+        self.assertEqual(self.book.outcomes[1].result, Result.DEFERRED)
+        self.assertEqual(self.book.kept, [True, False])
+
+    def test_d19_after_a_refusal(self) -> None:
+        peer = self.open()
+        self.session.go()
+        peer.line.read()
+        peer.say(b"250 ok\r\n550 no\r\n554 no\r\n")
+        self.check(Result.BOUNCED, "rcpt", "reply")
+        self.assertEqual(self.book.kept, [True])
+        self.session.deliver(offer(sender="x@from.test", recipient="y@to.test"))
+        sent = peer.line.read()
+        self.assertTrue(sent.startswith(b"RSET\r\nMAIL FROM:<x@from.test>"))
+        self.assertIn(b"RCPT TO:<y@to.test>", sent)
+
+    def test_d18_rset_fails(self) -> None:
+        peer = self.open()
+        self.session.go()
+        peer.say(b"250 ok\r\n550 no\r\n554 no\r\n")
+        self.session.deliver(offer())
+        peer.say(b"421 4.3.0 rset failed\r\n")
+        self.assertEqual(len(self.book.outcomes), 1)
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+
+    def test_d20_d21_not_for_this_host(self) -> None:
+        """The connection is good for the next message."""
+        peer = self.open(eight_bit=True)
+        self.session.go()
+        self.check(Result.BOUNCED, "mail", "message")
+        self.assertEqual(self.book.kept, [True])
+        self.session.deliver(offer())
+        self.assertTrue(peer.line.read().startswith(b"MAIL"))
+
+
+class Dot(Case):
+    """The final dot: not without leave, and not forgotten once sent."""
+
+    def test_held(self) -> None:
+        self.book.allow = False
+        peer = self.to_dot()
+        self.assertEqual(peer.line.read(), b"")
+        self.assertFalse(self.session.in_dot)
+        self.session.resume()
+        self.assertFalse(self.session.in_dot)
+        self.book.allow = True
+        self.session.resume()
+        self.assertTrue(peer.line.read().endswith(b"\r\n.\r\n"))
+        self.assertTrue(self.session.in_dot)
+        self.session.resume()
+        self.assertEqual(peer.line.read(), b"")
+
+    def test_lost_while_held(self) -> None:
+        self.book.allow = False
+        self.to_dot().close()
+        self.check(Result.DEFERRED, "body", "network")
+        self.session.resume()
+
+    def test_held_for_too_long(self) -> None:
+        self.book.allow = False
+        peer = self.to_dot()
+        self.pass_time(STAGES.body)
+        self.check(Result.DEFERRED, "body", "ours")
+        self.assertTrue(peer.line.aborted)
+
+    def test_d03_drop_after_dot(self) -> None:
+        self.to_dot().close()
+        self.check(Result.DEFERRED, "dot", "network", doubtful=True)
+
+    def test_abort_before_the_dot(self) -> None:
+        self.book.allow = False
+        peer = self.to_dot()
+        self.session.abort()
+        self.assertTrue(peer.line.aborted)
+        peer.close()
+        self.session.resume()
+        self.session.go()
+        self.pass_time(1000)
+        self.assertEqual(self.book.told, ["answered"])
+
+    def test_abort_while_connecting(self) -> None:
+        self.session.deliver(offer())
+        self.session.abort()
+        self.assertTrue(self.peer().connector.stoppedConnecting)
+        self.peer().fail(error.UserError())
+        self.assertEqual(self.book.told, [])
+
+    def test_abort_in_dot_waits(self) -> None:
+        peer = self.to_dot()
+        self.session.abort()
+        self.assertTrue(self.session.in_dot)
+        peer.say(b"250 queued\r\n")
+        self.assertEqual(self.book.told, ["answered", "accepted", "closed"])
+        self.assertEqual(self.book.accept[0].response, "250 queued")
+
+    def test_abort_in_dot_not_for_ever(self) -> None:
+        for how in ("silence", "close", "refusal"):
+            self.setUp()
+            peer = self.to_dot()
+            self.session.abort()
+            self.pass_time(LAST_WORDS - 0.1)
+            self.assertEqual(self.book.told, ["answered"])
+            match how:
+                case "silence":
+                    self.pass_time(0.1)
+                case "close":
+                    peer.close()
+                case _:
+                    peer.say(b"550 no\r\n")
+            self.assertEqual(self.book.told, ["answered", "closed"])
+            self.assertFalse(self.session.in_dot)
+
+
+class Streaming(Case):
+    """A long body: one chunk at a time, the last with the dot."""
+
+    def begin(self) -> tuple[Peer, Any]:
+        peer = self.open(body=None, chunks=3, body_size=9)
+        self.session.go()
+        peer.line.read()
+        head = peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        self.assertTrue(head.endswith(b"Subject: x\r\n\r\n"))
+        return peer, peer.line.producer
+
+    def test_chunk_by_chunk(self) -> None:
+        peer, producer = self.begin()
+        self.assertFalse(peer.line.streaming)
+        written = []
+        for number, data in enumerate((b".ab", b"c\r\n", b".d\n")):
+            self.assertEqual(len(self.book.asked), number)
+            producer.resumeProducing()
+            producer.resumeProducing()
+            self.assertEqual([asked for asked, _ in self.book.asked], list(range(number + 1)))
+            self.book.asked[number][1].callback(data)
+            written.append(peer.line.read())
+        self.assertEqual(written, [b"..ab", b"c\r\n", b"..d\n\r\n.\r\n"])
+        self.assertIsNone(peer.line.producer)
+        self.assertTrue(self.session.in_dot)
+        peer.say(b"250 ok\r\n")
+        self.assertEqual(self.outcome.result, Result.DELIVERED)
+
+    def test_held(self) -> None:
+        peer, producer = self.begin()
+        self.book.allow = False
+        for number in range(3):
+            producer.resumeProducing()
+            self.book.asked[number][1].callback(b"abc")
+        self.assertEqual(peer.line.read(), b"abcabc")
+        producer.resumeProducing()
+        self.book.allow = True
+        self.session.resume()
+        self.assertEqual(peer.line.read(), b"abc\r\n.\r\n")
+        self.assertEqual(len(self.book.asked), 3)
+
+    def test_chunk_can_not_be_read(self) -> None:
+        peer, producer = self.begin()
+        producer.resumeProducing()
+        self.book.asked[0][1].errback(OSError("damaged"))
+        self.check(Result.DEFERRED, "body", "ours")
+        self.assertTrue(peer.line.aborted)
+        self.assertNotIn(b"\r\n.\r\n", peer.line.read())
+
+    def test_too_short(self) -> None:
+        peer, producer = self.begin()
+        for number in range(3):
+            producer.resumeProducing()
+            self.book.asked[number][1].callback(b"ab")
+        self.check(Result.DEFERRED, "body", "ours")
+        self.assertEqual(peer.line.read(), b"abab")
+
+    def test_chunk_never_comes(self) -> None:
+        _, producer = self.begin()
+        producer.resumeProducing()
+        self.pass_time(STAGES.body)
+        self.check(Result.DEFERRED, "body", "ours")
+
+    def test_d17_drop_mid_body(self) -> None:
+        peer, producer = self.begin()
+        producer.resumeProducing()
+        peer.close()
+        self.check(Result.DEFERRED, "body", "network")
+        self.assertEqual(self.book.asked[0][1].called, True)
+        self.assertEqual(len(self.book.outcomes), 1)
+
+    def test_refused_mid_body(self) -> None:
+        peer, producer = self.begin()
+        producer.resumeProducing()
+        peer.say(b"452 4.3.1 full\r\n")
+        self.check(Result.DEFERRED, "body", "protocol")
+        self.assertTrue(peer.line.aborted)
+
+    def test_empty_body(self) -> None:
+        peer = self.open(body=None, chunks=0, body_size=0)
+        self.session.go()
+        peer.line.read()
+        self.assertTrue(peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n").endswith(b"Subject: x\r\n\r\n.\r\n"))
