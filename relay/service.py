@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
@@ -81,7 +82,7 @@ class RelayService(Service):
         self.dispatcher = Dispatcher(
             self.store, self.schedule, leases, self.ledger, zones, self._results, self.metrics, reactor
         )
-        self.operator = Operator(self.store, self.schedule, leases, log, now)
+        self.operator = Operator(self.store, self.schedule, leases, log, reactor, now)
         self.intake = Intake(
             store=self.store,
             schedule=self.schedule,
@@ -105,6 +106,9 @@ class RelayService(Service):
             self._open()
         except QueueUnusable as error:
             raise StartupError(str(error)) from None
+        except OSError as error:
+            self._abort_start()
+            raise StartupError(f"the mail log can't be written: {error}") from None
         except StartupError:
             self._abort_start()
             raise
@@ -161,7 +165,7 @@ class RelayService(Service):
         self.store.close()
 
     def _briefing(self, zone: str, child: str) -> Briefing:
-        config, address = self._config, self._ports[0][1].getHost()
+        config, address = self._config, cast(IPv4Address, self._ports[0][1].getHost())
         return Briefing(
             host=address.host,
             port=address.port,
@@ -206,7 +210,7 @@ class RelayService(Service):
 
     async def _drain(self) -> None:
         limit = self._config.shutdown_timeout
-        for what, port in self._ports[1:]:
+        for _, port in self._ports[1:]:
             await _waited(port.stopListening())
         for factory in self._listeners.values():
             await self._within(limit, factory.stop())

@@ -6,6 +6,7 @@ its limit before the frame arrives, and turns every kind of garbage into BadFram
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -36,11 +37,11 @@ class FrameReader:
         self._limit = limit
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[Any]:
-        """The frames completed by `data`. Raises BadFrame; nothing can be fed afterwards."""
+    def feed(self, data: bytes) -> Iterator[Any]:
+        """The frames completed by `data`, one by one. Raises BadFrame behind the last good
+        one, whatever the split; nothing can be fed afterwards."""
         buffer = self._buffer
         buffer += data
-        frames: list[Any] = []
         start, have = 0, len(buffer)
         view = memoryview(buffer)
         try:
@@ -51,15 +52,19 @@ class FrameReader:
                 end = start + _HEAD + length
                 if end > have:
                     break
-                frames.append(self._decode(view[start + _HEAD : end]))
+                frame = self._read(view[start + _HEAD : end])
                 start = end
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise BadFrame(str(error)[:200]) from None
+                yield frame
         finally:
             view.release()
         if start:
             del buffer[:start]
-        return frames
+
+    def _read(self, payload: memoryview) -> Any:
+        try:
+            return self._decode(payload)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise BadFrame(str(error)[:200]) from None
 
 
 def reader_for_master() -> FrameReader:

@@ -15,6 +15,8 @@ VERSION = 1
 MAX_TO_MASTER = 64 * 1024
 #: Longest frame a child takes: an offer carries header and small body (bytes).
 MAX_TO_CHILD = 4 * 1024 * 1024
+#: Longest header of a message, so that an offer with a chunk of body is no frame too long (bytes).
+MAX_HEADER = 2 * 1024 * 1024
 #: Size of a body chunk in the store and on the channel (bytes).
 CHUNK = 256 * 1024
 
@@ -26,7 +28,7 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, tag_field="t", gc=Fals
 # -- child to master
 
 
-class Hello(Frame, tag=1):
+class Hello(Frame, frozen=True, array_like=True, gc=False, tag=1):
     """First words of a child; anything else before it ends the connection."""
 
     version: int
@@ -36,7 +38,7 @@ class Hello(Frame, tag=1):
     pid: int
 
 
-class Answered(Frame, tag=2):
+class Answered(Frame, frozen=True, array_like=True, gc=False, tag=2):
     """A new connection is ready for MAIL; the child waits for Go."""
 
     connection: int
@@ -44,19 +46,19 @@ class Answered(Frame, tag=2):
     host_address: str
 
 
-class Quiet(Frame, tag=3):
+class Quiet(Frame, frozen=True, array_like=True, gc=False, tag=3):
     """The peer has been silent for a while; the session goes on waiting."""
 
     connection: int
 
 
-class Active(Frame, tag=4):
+class Active(Frame, frozen=True, array_like=True, gc=False, tag=4):
     """The peer of a quiet session spoke again."""
 
     connection: int
 
 
-class Done(Frame, tag=5):
+class Done(Frame, frozen=True, array_like=True, gc=False, tag=5):
     """An attempt ended. `kept` says whether the connection stays open, idle."""
 
     connection: int
@@ -65,27 +67,27 @@ class Done(Frame, tag=5):
     kept: bool
 
 
-class Closed(Frame, tag=6):
+class Closed(Frame, frozen=True, array_like=True, gc=False, tag=6):
     """An idle connection is gone."""
 
     connection: int
 
 
-class More(Frame, tag=7):
+class More(Frame, frozen=True, array_like=True, gc=False, tag=7):
     """Asks for the next body chunk of a lease."""
 
     lease: int
     chunk: int
 
 
-class Pong(Frame, tag=8):
+class Pong(Frame, frozen=True, array_like=True, gc=False, tag=8):
     number: int
 
 
 # -- master to child
 
 
-class Welcome(Frame, tag=20):
+class Welcome(Frame, frozen=True, array_like=True, gc=False, tag=20):
     """Answer to Hello: `epoch` is the master's, and the high half of every lease number."""
 
     epoch: int
@@ -93,7 +95,7 @@ class Welcome(Frame, tag=20):
     lease: float
 
 
-class Offer(Frame, tag=21):
+class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     """Take this delivery on that connection: reuse it where it fits, else connect anew.
 
     `body` is the whole body when it is small; otherwise it is None and is fetched by More.
@@ -118,19 +120,19 @@ class Offer(Frame, tag=21):
     body: bytes | None = None
 
 
-class Go(Frame, tag=22):
+class Go(Frame, frozen=True, array_like=True, gc=False, tag=22):
     """The new connection may begin its transaction."""
 
     connection: int
 
 
-class Close(Frame, tag=23):
+class Close(Frame, frozen=True, array_like=True, gc=False, tag=23):
     """Give an idle connection back."""
 
     connection: int
 
 
-class Chunk(Frame, tag=24):
+class Chunk(Frame, frozen=True, array_like=True, gc=False, tag=24):
     """A body chunk, in answer to More; `data` None: it can't be read, defer."""
 
     lease: int
@@ -138,23 +140,23 @@ class Chunk(Frame, tag=24):
     data: bytes | None
 
 
-class Settled(Frame, tag=25):
+class Settled(Frame, frozen=True, array_like=True, gc=False, tag=25):
     """Outcomes of this many acceptances in all are on disk: the journal may forget them."""
 
     count: int
 
 
-class Ping(Frame, tag=26):
+class Ping(Frame, frozen=True, array_like=True, gc=False, tag=26):
     number: int
 
 
-class Hold(Frame, tag=28):
+class Hold(Frame, frozen=True, array_like=True, gc=False, tag=28):
     """While `on`, no final dot may be begun: the master can't record what would come of it."""
 
     on: bool
 
 
-class Quit(Frame, tag=27):
+class Quit(Frame, frozen=True, array_like=True, gc=False, tag=27):
     """Finish final dots, report, close and leave."""
 
 

@@ -1,8 +1,9 @@
 """The master's end of the data channel: who may come in.
 
-A stranger gets a few seconds, one frame, and one of a few places. Its first frame has to be
-a hello of this protocol's version with this start's secret and the id of a child that is
-expected and not yet here; anything else and the line is cut without a word.
+A stranger gets a few seconds, one frame, and one of a few places; when all are taken the
+longest there makes room, so that a flood keeps no child out, which says hello at once. Its
+first frame has to be a hello of this protocol's version with this start's secret and the id
+of a child that is expected and not yet here; anything else and the line is cut without a word.
 """
 
 from __future__ import annotations
@@ -39,13 +40,12 @@ class Gate(Factory):
         self._clock = clock
         self._strangers: dict[Link, IDelayedCall] = {}
 
-    def buildProtocol(self, addr: IAddress | None) -> Link | None:
-        if len(self._strangers) >= _STRANGERS:
-            _log.warn("channel: too many strangers, one refused")
-            return None
+    def buildProtocol(self, addr: IAddress | None) -> Link:
         return Link(self, reader_for_master())
 
     def link_made(self, link: Link) -> None:
+        if len(self._strangers) >= _STRANGERS:
+            self._turn_away(next(iter(self._strangers)), "makes room for others")
         self._strangers[link] = self._clock.callLater(_DEADLINE, self._too_slow, link)
 
     def _too_slow(self, link: Link) -> None:
@@ -58,25 +58,29 @@ class Gate(Factory):
             return self._turn_away(link, f"speaks version {frame.version}")
         if not hmac.compare_digest(frame.secret.encode(), self._secret.encode()):
             return self._turn_away(link, "does not know the secret")
-        self._strangers.pop(link).cancel()
         owner = self._admit(frame, link)
         if owner is None:
-            self._strangers[link] = self._clock.callLater(_DEADLINE, self._too_slow, link)
             return self._turn_away(link, "claims an id that is not expected")
+        self._forget(link)
         link.owner = owner
         owner.link_made(link)
         return None
 
     def _turn_away(self, link: Link, why: str) -> None:
         _log.warn("channel: a stranger {why}", why=why)
+        self._forget(link)
         link.drop()
 
+    def _forget(self, link: Link) -> None:
+        deadline = self._strangers.pop(link, None)
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+
     def link_lost(self, link: Link, reason: str) -> None:
-        waiting = self._strangers.pop(link, None)
-        if waiting is not None and waiting.active():
-            waiting.cancel()
+        self._forget(link)
 
     def stop(self) -> None:
         """Cut off whoever has not said hello."""
         for link in list(self._strangers):
+            self._forget(link)
             link.drop()

@@ -12,6 +12,7 @@ an orphan that may still write from one that is gone, and who it is.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -75,8 +76,10 @@ class Journal:
     def write(self, entry: Acceptance) -> None:
         """Hand one acceptance to the kernel. Raises OSError when it can't be written."""
         self._written += 1
-        line = encode(entry)
-        os.write(self._files[self._turn], line)
+        line, file = encode(entry), self._files[self._turn]
+        if os.write(file, line) != len(line):
+            os.ftruncate(file, self._length)  # Half a line would spoil the next one too.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._length += len(line)
         if self._length > _ROTATE and self._left_at is None:
             self._turn ^= 1
@@ -103,7 +106,8 @@ def _locked(path: Path) -> int:
 
 
 def holder(path: Path) -> int | None:
-    """The process that still has this journal open, or None."""
+    """The process that still has this journal locked, or None. Not above 0: somebody whose
+    id can't be told (another host's, another namespace's). Raises OSError."""
     file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)

@@ -42,6 +42,8 @@ class Link(TwistedProtocol):
         self.owner.link_made(self)
 
     def dataReceived(self, data: bytes) -> None:
+        if not self._open:
+            return
         self.heard += 1
         try:
             for frame in self._feed(data):
@@ -67,6 +69,6 @@ class Link(TwistedProtocol):
         self._open = False
         self.transport.loseConnection()
 
-    def connectionLost(self, reason: Failure = Failure(ConnectionError("closed"))) -> None:
+    def connectionLost(self, reason: Failure | None = None) -> None:
         self._open = False
-        self.owner.link_lost(self, reason.getErrorMessage())
+        self.owner.link_lost(self, reason.getErrorMessage() if reason else "closed")

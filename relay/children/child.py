@@ -27,6 +27,8 @@ _log = Logger()
 GRACE = 6.0
 #: A spawned process that has not said hello by then is killed (seconds).
 HELLO_WITHIN = 30.0
+#: How long the link of a process that ended is read on: its last words may still lie there.
+LAST_WORDS = 2.0
 #: Acceptances on disk are told to the child at most this often (seconds).
 _SETTLE_EVERY = 0.05
 _LONGEST_LINE = 2000
@@ -75,7 +77,8 @@ class Child(ProcessProtocol):
 
     @property
     def pid(self) -> int | None:
-        return self.transport.pid
+        pid: int | None = self.transport.pid
+        return pid
 
     def outReceived(self, data: bytes) -> None:
         self.errReceived(data)
@@ -96,20 +99,25 @@ class Child(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         self._exit = reason
+        self._cancel_deadline()
         if self._link is not None:
-            self._link.drop()
+            self._deadline = self._clock.callLater(LAST_WORDS, self._link.drop)
         self._check_ended()
 
     def _check_ended(self) -> None:
         """Both ends have to be over: what the link still held was read first."""
         if self._exit is None or self._link is not None:
             return
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
+        self._cancel_deadline()
         status = getattr(self._exit.value, "status", None)
         crashed = not self._quitting and status != 0
-        _log.info("child {child} of zone {zone} ended: {why}", child=self.id, zone=self.zone, why=self._exit.getErrorMessage())
+        why = self._exit.getErrorMessage()
+        _log.info("child {child} of zone {zone} ended: {why}", child=self.id, zone=self.zone, why=why)
         self._ended(self, crashed)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
 
     # -- the link
 
@@ -129,8 +137,7 @@ class Child(ProcessProtocol):
     def link_made(self, link: Link) -> None:
         self._link = link
         self.since = self._clock.seconds()
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
+        self._cancel_deadline()
         link.send(self._welcome)
         self._joined(self)
         if self._quitting:

@@ -27,14 +27,26 @@ PATIENCE = 5.0
 async def fence(journals: Sequence[Path], clock: IReactorTime) -> None:
     """Return when no process holds any of the journals; kill those that stay."""
     started = clock.seconds()
-    killed: set[int] = set()
-    while orphans := {pid for pid in map(_holder, journals) if pid}:
+    done: set[int] = set()
+    while orphans := {pid for pid in map(_holder, journals) if pid is not None}:
         if clock.seconds() - started > PATIENCE:
-            for pid in orphans - killed:
-                _log.warn("orphan {pid} of an earlier start is killed", pid=pid)
-                os.kill(pid, signal.SIGKILL)
-                killed.add(pid)
+            for pid in orphans - done:
+                _end(pid)
+            done |= orphans
         await deferLater(clock, _LOOK_EVERY)
+
+
+def _end(pid: int) -> None:
+    if pid <= 0:
+        _log.error("journals of an earlier start are locked by a process out of sight: no delivery before it ends")
+        return
+    _log.warn("orphan {pid} of an earlier start is killed", pid=pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # It went by itself just now.
+    except PermissionError:
+        _log.error("orphan {pid} can't be killed: no delivery before it ends", pid=pid)
 
 
 def _holder(journal: Path) -> int | None:

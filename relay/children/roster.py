@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import relay
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+import relay
 from relay.channel.briefing import Briefing
 from relay.channel.frames import Hello, Ping, Welcome
 from relay.channel.journal import Acceptance, decode, left_behind
@@ -34,10 +34,6 @@ _SOON = 3.0
 #: Heartbeats without a word from the child until it is killed. Times the interval it has
 #: to be longer than a lease lasts in the child without a heartbeat.
 _MISSED = 8
-
-
-class Reactor(IReactorTime, IReactorProcess):  # type: ignore[misc, valid-type]
-    """Time and processes."""
 
 
 class Work(Protocol):
@@ -175,8 +171,10 @@ class Roster:
 
     def _ended(self, post: _Post, child: Child, crashed: bool) -> None:
         files = left_behind(self._journals, child.id)
-        settled = self._work.gone(child, read_journals(files), crashed)
-        settled.addCallback(lambda _: remove(files))
+        maybeDeferred(self._work.gone, child, read_journals(files), crashed).addCallbacks(
+            lambda _: remove(files),
+            lambda failure: _log.failure("journal of {child} is kept for the next start", failure, child=child.id),
+        )
         post.child = None
         if child.since is not None and self._reactor.seconds() - child.since > _SOON:
             post.pause = _FIRST_PAUSE
@@ -224,6 +222,10 @@ def read_journals(files: Sequence[Path]) -> list[Acceptance]:
 
 
 def remove(files: Sequence[Path]) -> None:
-    """Remove journals whose entries are on disk."""
+    """Remove journals whose entries are on disk. One that stays does no harm: what it tells
+    of is no longer in the queue when it is read again."""
     for file in files:
-        file.unlink(missing_ok=True)
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warn("journal {file} can't be removed: {error}", file=str(file), error=str(error))

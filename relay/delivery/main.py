@@ -31,7 +31,9 @@ def run(briefing: Briefing) -> int:
     from relay.channel.journal import Journal
     from relay.channel.link import Link
     from relay.delivery.sender import Sender
+    from relay.message.clock import steady
 
+    steady(reactor)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the master.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # So is the end of a whole process group.
@@ -43,7 +45,7 @@ def run(briefing: Briefing) -> int:
         endpoint(reactor, briefing.host, briefing.port, timeout=10), Link(sender, reader_for_child())
     )
     connecting.addErrback(lambda failure: sender.leave(1, failure.getErrorMessage()))
-    reactor.run(installSignalHandlers=False)
+    reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
     journal.close()
     return sender.exit_code
 

@@ -5,7 +5,8 @@ goes on which. Its own duties are three. It writes an acceptance to its journal 
 reports it. It begins no final dot unless it has heard from the master lately and the
 master can record results. And it never outlives the channel: when that is lost,
 everything is dropped but final dots already sent, whose replies are waited for a moment, so
-that they stand in the journal.
+that they stand in the journal. Asked to leave it does the same, but reports what comes of
+those dots and leaves it to the master how long they are waited for.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _log = Logger()
 _SWEEP = 0.25
 #: How long replies to final dots are waited for when the channel is lost (seconds).
 _LAST_REPLIES = 4.0
+#: How long the last frames get to leave (seconds).
+_LAST_FRAMES = 1.0
 #: A master that is silent for this long is gone, whatever TCP says (seconds).
 _ABANDONED = 300.0
 
@@ -53,6 +56,8 @@ class Sender:
         self._lease = 0.0
         self._held = False
         self._leaving = False
+        self._abandoned = False
+        self._stopped = False
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
         self._settings = Settings(
@@ -90,19 +95,24 @@ class Sender:
         elif kind is frames.Welcome:
             self._lease = frame.lease
         elif kind is frames.Quit:
-            self.leave(0, "asked to")
+            self._quit()
         if self._refused_end and self.may_end():
             self._refused_end = False
             for session in list(self._sessions.values()):
                 session.resume()
 
     def link_lost(self, link: Link, reason: str) -> None:
+        if self._link is None:
+            self._end()  # It was we who closed it: all was said.
+            return
         self._link = None
         self.leave(0, f"the channel is lost: {reason}")
 
     # -- offers
 
     def _offer(self, offer: frames.Offer) -> None:
+        if self._leaving:
+            return  # The lease is given to another once this process is gone.
         session = self._sessions.get(offer.connection)
         if session is not None and not session.fits(offer):
             session.release()
@@ -174,10 +184,13 @@ class Sender:
 
     def chunk(self, offer: frames.Offer, number: int) -> Deferred[bytes]:
         """A body chunk from the master. Fails with Unavailable."""
-        came: Deferred[bytes] = Deferred(lambda _: self._chunks.pop((offer.lease, number), None))
+        came: Deferred[bytes] = Deferred(lambda _: self._forget(offer.lease, number))
         self._chunks[offer.lease, number] = came
         self._say(frames.More(offer.lease, number))
         return came
+
+    def _forget(self, lease: int, number: int) -> None:
+        self._chunks.pop((lease, number), None)
 
     def _chunk_came(self, chunk: frames.Chunk) -> None:
         came = self._chunks.pop((chunk.lease, chunk.chunk), None)
@@ -195,19 +208,27 @@ class Sender:
     # -- time and the end
 
     def _sweep(self) -> None:
+        self._reactor.callLater(_SWEEP, self._sweep)
         now = self._reactor.seconds()
         for session in list(self._sessions.values()):
             session.sweep(now)
         if now - self._last_word > _ABANDONED:
             self.leave(1, "the master is silent")
-        self._reactor.callLater(_SWEEP, self._sweep)
+
+    def _quit(self) -> None:
+        """Drop everything but final dots already sent, and report those as ever."""
+        if not self._leaving:
+            self._leaving = True
+            for session in list(self._sessions.values()):
+                if not session.in_dot:
+                    session.abort()
+            self._check_left()
 
     def leave(self, code: int, why: str) -> None:
-        """Drop everything but final dots already sent; stop when those are answered."""
-        if self._leaving:
-            self._check_left()
+        """Drop everything but final dots already sent; stop when those are answered, or soon."""
+        if self._abandoned:
             return
-        self._leaving = True
+        self._leaving = self._abandoned = True
         self.exit_code = code
         _log.info("leaving: {why}", why=why)
         for session in list(self._sessions.values()):
@@ -220,13 +241,15 @@ class Sender:
             self._stop()
 
     def _stop(self) -> None:
-        """Outcomes already said still leave: the link is closed, not cut."""
-        if self._link is not None:
-            self._link.finish()
-            self._link = None
-        self._reactor.callLater(0, _quietly, self._reactor)
+        """Outcomes already said still leave: the link is closed, not cut, and awaited."""
+        link, self._link = self._link, None
+        if link is None:
+            self._reactor.callLater(0, self._end)
+        else:
+            link.finish()
+            self._reactor.callLater(_LAST_FRAMES, self._end)
 
-
-def _quietly(reactor: Any) -> None:
-    if reactor.running:
-        reactor.stop()
+    def _end(self) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self._reactor.stop()

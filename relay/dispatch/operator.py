@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec.structs
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
 
 from relay.logs.maillog import MailLog
 from relay.message.values import Delivery, Message
@@ -32,12 +33,19 @@ class Operator:
     """Acts on the deliveries of a message: all of them, or one by its sequence number."""
 
     def __init__(
-        self, store: Store, schedule: Schedule, leases: Leases, log: MailLog, now: Callable[[], int]
+        self,
+        store: Store,
+        schedule: Schedule,
+        leases: Leases,
+        log: MailLog,
+        clock: IReactorTime,
+        now: Callable[[], int],
     ) -> None:
         self._store = store
         self._schedule = schedule
         self._leases = leases
         self._log = log
+        self._clock = clock
         self._now = now
 
     def delete(self, queue_id: str, seq: int | None) -> Deferred[int]:
@@ -67,7 +75,10 @@ class Operator:
         """Who has the delivery in hand."""
         work = self._schedule.work(queue_id, seq)
         lease = self._leases.get(work.lease) if work and work.lease else None
-        return LeaseInfo(work.delivery.zone, lease.child, lease.since) if work and lease else None
+        if work is None or lease is None:
+            return None
+        held_for = round((self._clock.seconds() - lease.since) * 1000)
+        return LeaseInfo(work.delivery.zone, lease.child, self._now() - held_for)
 
     def _claim(self, message: Message | None, queue_id: str, seq: int | None) -> Iterator[Work]:
         if message is None:

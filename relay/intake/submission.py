@@ -72,7 +72,7 @@ class Intake:
 
     def open(self, origin: Origin, *, routing_headers: bool, max_header: int) -> Submission:
         """Begin a submission. Raises Refused when nothing can be taken now."""
-        if not self.store.writable():
+        if not self.store.accepting():
             raise Refused(NO_SPACE)
         return Submission(self, self._ids.next(), origin, routing_headers, max_header)
 
@@ -195,10 +195,9 @@ class Submission:
             self._intake.counts.pushed(False)
             return fail(refused)
         written = self._intake.store.append(message, deliveries, body)
-        stored: Deferred[Message] = written.addCallbacks(  # type: ignore[assignment]
+        return written.addCallbacks(
             self._stored, self._not_stored, callbackArgs=(message, deliveries, body)
         )
-        return stored
 
     def _compose(
         self, sender: str | None, recipients: Sequence[str] | None
@@ -266,13 +265,13 @@ class Submission:
         intake.schedule.add(message, deliveries, body if message.chunks <= 1 else None)
         return message
 
-    def _not_stored(self, failure: Failure) -> None:
+    def _not_stored(self, failure: Failure) -> Failure:
         self._intake.counts.pushed(False)
         self._forget_chunks()
         if failure.check(StoreError):
             _log.warn("{id} not stored: {why}", id=self.id, why=failure.getErrorMessage())
             raise Refused(NO_SPACE)
-        failure.raiseException()
+        return failure
 
     def abandon(self) -> None:
         """The client is gone or the message was refused: forget what was written."""

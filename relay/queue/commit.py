@@ -73,7 +73,6 @@ class Committer:
         self.phase = Phase.OPEN
         self.on_writable: list[Callable[[], None]] = []
         self.on_broken: list[Callable[[], None]] = []
-        self.on_broken: list[Callable[[], None]] = []
         self._clock = clock
         self._worker = worker
         self._reopen = reopen
@@ -166,8 +165,6 @@ class Committer:
         if was_open:
             for callback in tuple(self.on_broken):
                 callback()
-        for callback in tuple(self.on_broken):
-            callback()
         self._tell_refused()
         self._refused = [one for one in doubtful if not one.lasting]
         for operation in planned:

@@ -75,22 +75,22 @@ class LevelStore:
         try:
             engine = self._open_engine()
             _check_format(engine, self.path)
-            committer = Committer(
+            self._committer = Committer(
                 self._reactor,
                 self._worker or WorkerThread(self._reactor, "queue"),
                 engine,
                 self._open_engine,
                 self._has_space,
             )
-            self._sweep = Sweep(self._reactor, engine, committer.add)
+            self._sweep = Sweep(self._reactor, lambda: self._engine, self._committer.add)
         except BaseException as error:
             if engine is not None:
                 engine.close()
+            self._committer = None
             self._lock.release()
             if isinstance(error, StoreError):
                 raise QueueUnusable(f"queue {self.path} is damaged ({error}): repair it") from error
             raise
-        self._committer = committer
         self._sweep.start()
 
     def _open_engine(self) -> Engine:
@@ -161,14 +161,6 @@ class LevelStore:
     def on_writable(self, callback: Callable[[], None]) -> None:
         """Call back each time the store can write again."""
         self._writer.on_writable.append(callback)
-
-    def on_broken(self, callback: Callable[[], None]) -> None:
-        """Call back each time a write has failed and the database has to be reopened."""
-        self._writer.on_broken.append(callback)
-
-    def on_broken(self, callback: Callable[[], None]) -> None:
-        """Call back each time the store has become unable to write."""
-        self._writer.on_broken.append(callback)
 
     # -- reading
 

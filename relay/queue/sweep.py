@@ -29,13 +29,16 @@ class Sweep:
     """Goes through the marks found when it is made; stops at the first error or `stop`."""
 
     def __init__(
-        self, clock: IReactorTime, engine: Engine, add: Callable[[Operation], Deferred[None]]
+        self,
+        clock: IReactorTime,
+        engine: Callable[[], Engine],
+        add: Callable[[Operation], Deferred[None]],
     ) -> None:
-        """Raises Unreadable."""
+        """`engine` gives the open one, or raises StoreError. Raises Unreadable."""
         self._clock = clock
         self._engine = engine
         self._add = add
-        self._ids = [key[1:].decode() for key in engine.keys(b"w", b"x", 1 << 32)]
+        self._ids = [key[1:].decode() for key in engine().keys(b"w", b"x", 1 << 32)]
         self._stopped = False
         self.swept = 0
 
@@ -56,9 +59,10 @@ class Sweep:
             return
         queue_id = self._ids.pop()
         try:
-            complete = self._engine.get(keys.message(queue_id)) is not None
+            engine = self._engine()
+            complete = engine.get(keys.message(queue_id)) is not None
             prefix = keys.of_message(b"b", queue_id)
-            last = None if complete else self._engine.last(prefix, keys.after(prefix))
+            last = None if complete else engine.last(prefix, keys.after(prefix))
         except StoreError as error:
             _log.error("sweep stopped at {id}: {error}", id=queue_id, error=str(error))
             return
@@ -82,5 +86,5 @@ class Sweep:
 
 def _given_up(failure: Failure) -> None:
     """Closed meanwhile: the mark is still there for the next start."""
-    if not failure.check(StoreError):
+    if not isinstance(failure.value, StoreError):
         _log.failure("sweep stopped", failure)
