@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
@@ -104,7 +104,10 @@ class LevelStore:
         return space.f_bavail * space.f_frsize >= self._config.min_free
 
     def close(self) -> Deferred[None]:
-        """Write what was given so far, close the database, release the lock."""
+        """Write what was given so far, close the database, release the lock. Nothing to do
+        where the queue isn't open."""
+        if self._committer is None:
+            return succeed(None)
         if self._sweep is not None:
             self._sweep.stop()
         return self._writer.close().addCallback(self._release)
