@@ -165,6 +165,10 @@ class LevelStore:
         """Call back each time the store can write again."""
         self._writer.on_writable.append(callback)
 
+    def on_broken(self, callback: Callable[[], None]) -> None:
+        """Call back each time the store has become unable to write."""
+        self._writer.on_broken.append(callback)
+
     # -- reading
 
     def lanes(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str, int]]:
