@@ -6,6 +6,7 @@ end (QUIT, wait for the reply, bounded) happens here, on its own.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet import error
@@ -147,4 +148,5 @@ def _words(problem: BaseException | None) -> str:
         return "Connection refused"
     if isinstance(problem, error.NoRouteError):
         return "No route to host"
-    return f"Can't connect: {problem}"
+    number = getattr(problem, "osError", None)
+    return f"Can't connect: {os.strerror(number) if isinstance(number, int) else problem}"

@@ -7,7 +7,6 @@ Twisted's. What matters most here is not to mix up "there is none" (the mail bou
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +24,7 @@ from twisted.python.failure import Failure
 from relay.config.schema import Dns
 from relay.net.dns_cache import Cache
 from relay.net.dns_exchange import Server, Unanswered, ask
+from relay.net.nameservers import RESOLV_CONF, parse_server, system_servers
 
 if TYPE_CHECKING:
     from dns.rdatatype import RdataType
@@ -54,7 +54,6 @@ _NO_NAME = (
 )
 
 _TYPES: dict[Family, RdataType] = {4: dns.rdatatype.A, 6: dns.rdatatype.AAAA}
-_RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 class DnsError(Exception):
@@ -100,13 +99,13 @@ class Resolver:
     The name server that failed last is asked last.
     """
 
-    def __init__(self, reactor: Reactor, config: Dns, resolv_conf: Path = _RESOLV_CONF) -> None:
+    def __init__(self, reactor: Reactor, config: Dns, resolv_conf: Path = RESOLV_CONF) -> None:
         """Raises ValueError when a configured name server is no address."""
         self._reactor = reactor
         self._timeout = config.timeout
         self._tries = config.tries
         self._max_ttl = config.max_ttl
-        texts: Iterable[str] = config.nameservers or _system_servers(resolv_conf) or ("127.0.0.1",)
+        texts: Iterable[str] = config.nameservers or system_servers(resolv_conf) or ("127.0.0.1",)
         self._servers = [parse_server(text) for text in texts]
         self._cache: Cache[_Key, _Answer] = Cache(reactor.seconds, MAX_ENTRIES if config.caching else 0)
         self._caching = config.caching
@@ -283,35 +282,3 @@ def _most_certain(errors: list[DnsError], host: str) -> DnsError:
 def printable(text: str) -> str:
     """`text` bounded, and without control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:300])
-
-
-def parse_server(text: str) -> Server:
-    """`ip`, `ip:port` or `[ipv6]:port`. Raises ValueError."""
-    address, port = text, "53"
-    if text.startswith("["):
-        address, bracket, rest = text[1:].partition("]")
-        if not bracket or (rest and rest[0] != ":"):
-            raise ValueError(f"no address: {text!r}")
-        port = rest[1:] or "53"
-    elif text.count(":") == 1:
-        address, _, port = text.partition(":")
-    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"no port: {text!r}")
-    return Server(str(ipaddress.ip_address(address)), int(port))
-
-
-def _system_servers(path: Path) -> list[str]:
-    """The name servers of resolv.conf(5) that are addresses."""
-    try:
-        lines = path.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return []
-    servers: list[str] = []
-    for words in map(str.split, lines):
-        if len(words) >= 2 and words[0] == "nameserver":
-            try:
-                parse_server(words[1])
-            except ValueError:
-                continue
-            servers.append(words[1])
-    return servers

@@ -21,9 +21,10 @@ from twisted.trial.unittest import TestCase
 
 from relay.config.schema import Dns
 from relay.net import dns as our
-from relay.net.dns import Resolver, parse_server
+from relay.net.dns import Resolver
 from relay.net.dns_cache import Cache
 from relay.net.dns_exchange import Server
+from relay.net.nameservers import parse_server
 
 Say = Callable[[dns.message.Message, bool], "dns.message.Message | bytes | None"]
 

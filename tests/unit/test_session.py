@@ -23,11 +23,23 @@ STAGES = Timeouts(connect=10, banner=20, ehlo=30, mail=40, rcpt=50, data=60, bod
 
 def offer(**changes: Any) -> Offer:
     values: dict[str, Any] = {
-        "connection": 1, "lease": 7, "id": "0123456789abcdef01", "seq": 1, "sender": "a@from.test", "recipient": "b@to.test",
-        "domain": "to.test", "local_address": "0.0.0.0", "local_name": "relay.test", "origin": Origin("feeder", "192.0.2.1"),
-        "created": 1_700_000_000_000, "headers": b"Subject: x\r\n", "body_size": len(BODY), "chunks": 1, "eight_bit": False,
+        "connection": 1,
+        "lease": 7,
+        "id": "0123456789abcdef01",
+        "seq": 1,
+        "sender": "a@from.test",
+        "recipient": "b@to.test",
+        "domain": "to.test",
+        "local_address": "0.0.0.0",
+        "local_name": "relay.test",
+        "origin": Origin("feeder", "192.0.2.1"),
+        "created": 1_700_000_000_000,
+        "headers": b"Subject: x\r\n",
+        "body_size": len(BODY),
+        "chunks": 1,
+        "eight_bit": False,
         "body": BODY,
-    }  # fmt: skip
+    }
     return Offer(**values | changes)
 
 
