@@ -33,18 +33,9 @@ def write(path: str, text: str) -> None:
 
 
 def zonerelay_command(config: str) -> list[str]:
-    """The relay in the foreground, run by the Python (or the venv in ZR_BIN) that runs this."""
-    folder = os.environ.get("ZR_BIN") or os.path.dirname(sys.executable)
-    twistd = os.path.join(folder, "twistd")
-    return [
-        twistd if os.path.exists(twistd) else "twistd",
-        "-n",
-        "--pidfile=",
-        "zonerelay",
-        "start",
-        "--config",
-        config,
-    ]
+    """The relay in the foreground, run by the Python (or that of the venv in ZR_BIN) that runs this."""
+    folder = os.environ.get("ZR_BIN")
+    return [f"{folder}/python" if folder else sys.executable, "-m", "relay", "run", "--config", config]
 
 
 def environment(**more: str) -> dict[str, str]:

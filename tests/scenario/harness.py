@@ -450,6 +450,17 @@ class Scenario(TestCase):
         self.addCleanup(load.stop)
         return load
 
+    async def meddle(self, relay: Relay, *options: str) -> subprocess.Popen[bytes]:
+        """Put strace on the running master; it leaves when it is terminated."""
+        command = [*strace(*options, output=f"{self.directory}/trace"), "-p", str(relay.master())]
+        tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(tracer.wait)
+        self.addCleanup(tracer.kill)
+        await self.until(lambda: tracer.poll() is not None or traced(relay.master()), 10, "strace")
+        if tracer.poll() is not None:
+            raise SkipTest("strace may not attach here: faults at a system call NOT TESTED")
+        return tracer
+
     async def more(self, load: Load, count: int, relay: Relay) -> None:
         """Wait until the load has had that many more messages accepted."""
         wanted = len(load.accepted()) + count
@@ -514,6 +525,15 @@ def strace(*options: str, output: str) -> list[str]:
     if tried.returncode:
         raise SkipTest(f"strace may not trace here: {tried.stderr.decode()[:100]}")
     return [path, "-f", "-qq", "-o", output, *options]
+
+
+def traced(pid: int) -> bool:
+    """Whether somebody traces all threads of that process."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/status") as file:
+            if "TracerPid:\t0\n" in file.read():
+                return False
+    return True
 
 
 def post(

@@ -66,18 +66,8 @@ class Syncs(Scenario):
     async def test_Q06_one_failed_sync(self) -> None:
         """Q06: the fifth fdatasync fails: 4xx for who waited for it, then service without a restart."""
         relay = self.relay()
-        await self.up(
-            relay,
-            strace(
-                "--seccomp-bpf",
-                "-e",
-                "trace=fdatasync",
-                "-e",
-                "inject=fdatasync:error=EIO:when=5",
-                output=f"{self.directory}/trace",
-            ),
-            seconds=60,
-        )
+        await self.up(relay)
+        await self.meddle(relay, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=5")
         master = relay.master()
         load = self.load(relay, sessions=4, pause=0.01)
         await self.until(lambda: load.replies, 30, "a refusal", relay)
@@ -92,18 +82,8 @@ class Syncs(Scenario):
         """Q18: 200 ms for each fdatasync: the reactor isn't held up, and one sync serves many messages."""
         relay = self.relay()
         trace = f"{self.directory}/trace"
-        await self.up(
-            relay,
-            strace(
-                "--seccomp-bpf",
-                "-e",
-                "trace=fdatasync",
-                "-e",
-                "inject=fdatasync:delay_enter=200000",
-                output=trace,
-            ),
-            seconds=60,
-        )
+        await self.up(relay)
+        await self.meddle(relay, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=200000")
         load = self.load(relay, sessions=60)
         await self.until(lambda: len(load.accepted()) > 60, 60, "load", relay)
         begun, first, syncs = time.monotonic(), len(load.accepted()), _read(trace).count("fdatasync(")
