@@ -259,7 +259,7 @@ def _response_to(query: dns.message.Message, data: bytes) -> dns.message.Message
     except Exception:
         # Whatever the parser makes of hostile bytes, they are no answer.
         return None
-    return response if query.is_response(response) and response.question == query.question else None
+    return response if query.is_response(response) else None
 
 
 def _text(record: dns.rdata.Rdata) -> str:
