@@ -38,7 +38,7 @@ async def fence(journals: Sequence[Path], clock: IReactorTime) -> None:
 
 def _end(pid: int) -> None:
     if pid <= 0:
-        _log.error("journals of an earlier start are locked by a process out of sight: no delivery before it ends")
+        _log.error("journals are locked by a process out of sight: no delivery before it ends")
         return
     _log.warn("orphan {pid} of an earlier start is killed", pid=pid)
     try:

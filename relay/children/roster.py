@@ -173,7 +173,7 @@ class Roster:
         files = left_behind(self._journals, child.id)
         maybeDeferred(self._work.gone, child, read_journals(files), crashed).addCallbacks(
             lambda _: remove(files),
-            lambda failure: _log.failure("journal of {child} is kept for the next start", failure, child=child.id),
+            lambda failure: _log.failure("journal of {child} is kept", failure, child=child.id),
         )
         post.child = None
         if child.since is not None and self._reactor.seconds() - child.since > _SOON:

@@ -57,7 +57,8 @@ class Sender:
         self._held = False
         self._leaving = False
         self._abandoned = False
-        self._stopped = False
+        self._stopping = False
+        self._ended = False
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
         self._settings = Settings(
@@ -114,9 +115,6 @@ class Sender:
         if self._leaving:
             return  # The lease is given to another once this process is gone.
         session = self._sessions.get(offer.connection)
-        if session is not None and not session.fits(offer):
-            session.release()
-            session = None
         if session is None:
             session = self._sessions[offer.connection] = Session(
                 offer.connection,
@@ -214,6 +212,8 @@ class Sender:
             session.sweep(now)
         if now - self._last_word > _ABANDONED:
             self.leave(1, "the master is silent")
+        if self._leaving:
+            self._check_left()
 
     def _quit(self) -> None:
         """Drop everything but final dots already sent, and report those as ever."""
@@ -242,6 +242,9 @@ class Sender:
 
     def _stop(self) -> None:
         """Outcomes already said still leave: the link is closed, not cut, and awaited."""
+        if self._stopping:
+            return
+        self._stopping = True
         link, self._link = self._link, None
         if link is None:
             self._reactor.callLater(0, self._end)
@@ -250,6 +253,6 @@ class Sender:
             self._reactor.callLater(_LAST_FRAMES, self._end)
 
     def _end(self) -> None:
-        if not self._stopped:
-            self._stopped = True
+        if not self._ended:
+            self._ended = True
             self._reactor.stop()

@@ -2,21 +2,23 @@
 
 Woken by events alone: work that has come due, a connection that ended its transaction, a
 child that joined. Each wake marks the zone; once per reactor turn the marked zones are
-pumped: their lanes take turns, one delivery each, until a limit says no. A lane that is
-stopped by a limit of its own leaves the line and comes back when that limit moves.
+pumped: their lanes take turns, one delivery each, until a limit says no or the turn has been
+long enough. A lane that is stopped by a limit of its own leaves the line and comes back when
+that limit moves.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from relay.channel import frames
+from relay.channel.codec import BadFrame
 from relay.channel.frames import CHUNK, Frame
 from relay.channel.journal import Acceptance
 from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, State
@@ -32,6 +34,10 @@ _log = Logger()
 
 #: A delivery in the hands of this many children that crashed is put aside.
 POISON = 3
+#: Lanes looked at in one turn of the reactor, so that many due at once don't hold up the rest.
+_TURNS = 200
+#: A longer body goes to a target that has yet to answer only when its host asks for it (bytes).
+_SMALL = 16 * 1024
 
 
 class Child(Protocol):
@@ -58,8 +64,8 @@ class _Line:
     def __init__(self, zone: Zone) -> None:
         self.zone = zone
         #: Lanes whose target answered lately, and lanes whose target has yet to answer.
-        self.ready: deque[Lane] = deque()
-        self.trial: deque[Lane] = deque()
+        self.ready: OrderedDict[Lane, None] = OrderedDict()
+        self.trial: OrderedDict[Lane, None] = OrderedDict()
         #: Deliveries that were in a child's hands when it crashed: they go one at a time,
         #: so that the next crash tells which of them it was.
         self.suspects: deque[Work] = deque()
@@ -130,7 +136,7 @@ class Dispatcher:
         lane.listed = True
         target = line.zone.next_hop or lane.domain
         proven = self._ledger.proven(lane.zone, target, self._clock.seconds())
-        (line.ready if proven else line.trial).append(lane)
+        (line.ready if proven else line.trial)[lane] = None
         self._mark(line)
 
     def _mark(self, line: _Line) -> None:
@@ -144,48 +150,60 @@ class Dispatcher:
         marked, self._marked = self._marked, []
         for line in marked:
             line.marked = False
+        for line in marked:
             if self._running and self._store.writable():
-                self._pump_suspects(line)
-                self._pump(line, line.ready)
-                self._pump(line, line.trial)
+                try:
+                    self._pump_suspects(line)
+                    self._pump(line, line.ready)
+                    self._pump(line, line.trial)
+                except Exception:
+                    _log.failure("dispatch of zone {zone} stumbled", zone=line.zone.name)
 
-    def _pump(self, line: _Line, lanes: deque[Lane]) -> None:
+    def _pump(self, line: _Line, lanes: OrderedDict[Lane, None]) -> None:
         """Lanes take turns until one is stopped by a limit of the whole zone."""
-        while lanes:
-            lane = lanes[0]
+        for _ in range(_TURNS):
+            lane = next(iter(lanes), None)
+            if lane is None:
+                return
             if not self._schedule.has_ready(lane):
                 lane.listed = False
-                lanes.popleft()
+                del lanes[lane]
                 continue
             stopped = self._place(line.zone, lane.ready[0])
             if stopped is None:
                 self._schedule.take(lane)
-                lanes.rotate(-1)
-            elif stopped is Limit.DOMAIN or stopped is Limit.TARGET:
+                lanes.move_to_end(lane)
+            elif stopped is Limit.DOMAIN or (stopped is Limit.TARGET and not line.zone.next_hop):
                 lane.listed = False
-                lanes.popleft()
+                del lanes[lane]
             elif stopped is Limit.TRYING and lanes is line.ready:
-                line.trial.append(lanes.popleft())
+                del lanes[lane]
+                line.trial[lane] = None
             elif stopped is Limit.ZONE and lanes is line.trial:
-                line.ready.append(lanes.popleft())
+                del lanes[lane]
+                line.ready[lane] = None
             else:
                 return
+        self._mark(line)
 
     def _pump_suspects(self, line: _Line) -> None:
-        while line.suspects and not self._suspect_at_work(line):
-            work = line.suspects[0]
-            if self._place(line.zone, work) is not None:
+        for _ in range(len(line.suspects)):
+            if self._suspect_at_work(line):
                 return
-            line.suspects.popleft()
-            line.suspect = self._leases.get(work.lease)
+            work = line.suspects[0]
+            stopped = self._place(line.zone, work)
+            if stopped is None:
+                line.suspects.popleft()
+                line.suspect = self._leases.get(work.lease)
+            elif stopped is Limit.DOMAIN or stopped is Limit.TARGET:
+                line.suspects.rotate(-1)
+            else:
+                return
 
     def _suspect_at_work(self, line: _Line) -> bool:
         """Whether a suspect is in a child's hands and doing anything but wait for its peer."""
         lease = line.suspect
-        if lease is None or self._leases.get(lease.number) is None:
-            return False
-        connection = self._ledger.get(lease.connection)
-        return connection is not None and connection.state is not State.QUIET
+        return lease is not None and self._leases.get(lease.number) is not None and not self._is_quiet(lease)
 
     def _place(self, zone: Zone, work: Work) -> Limit | None:
         """Give a delivery to a child; or say which limit is in the way."""
@@ -207,7 +225,7 @@ class Dispatcher:
         child = self._children[connection.child.key]
         if connection.state is State.SENDING:
             self._counts.reused()
-        lease = self._leases.grant(work, child.id, connection.number, self._clock.seconds())
+        lease = self._leases.grant(work, child.id, connection.number, self._schedule.now())
         self._offer(child, connection, lease, local.name)
         return None
 
@@ -215,7 +233,9 @@ class Dispatcher:
         work = lease.work
         message, delivery, body = work.held.message, work.delivery, work.held.body
         try:
-            if body is None and message.chunks <= 1:
+            if connection.state is State.TRYING and message.body_size > _SMALL:
+                body = None  # Most of those who hang never come to ask for it.
+            elif body is None and message.chunks <= 1:
                 body = self._store.chunk(message.id, 0) if message.chunks else b""
         except Unreadable as error:
             self._unreadable(child, connection, lease, str(error))
@@ -279,18 +299,19 @@ class Dispatcher:
             self._mark(self._lines[child.zone])
 
     def settle_from_journal(self, work: Work, entry: Acceptance) -> Deferred[None]:
-        """A peer took this delivery, says a journal; nobody reported it."""
-        return self._results.record(work, _from_journal(entry))
+        """A peer took this delivery, says a journal; nobody reported it. Fires when that is
+        on disk. Fails with StoreError when it can't be: the journal has to be kept."""
+        return self._results.record(work, _from_journal(entry)).addCallback(_surely)
 
     def gone(self, child: Child, accepted: Sequence[Acceptance], crashed: bool) -> Deferred[None]:
         """A child is surely gone and its journal was read: settle what peers took, and make
         the rest due again. Fires when every outcome the child ever reported is on disk."""
         if self._children.pop(child.id, None) is None:
             return succeed(None)
-        touched = self._ledger.leave(self._capacities.pop(child.id))
         taken = {entry.lease: entry for entry in accepted}
         lost = self._leases.release(child.id)
-        blamed = self._blame([lease.work for lease in lost if lease.number not in taken]) if crashed else set()
+        blamed = self._blame([lease for lease in lost if lease.number not in taken]) if crashed else set()
+        touched = self._ledger.leave(self._capacities.pop(child.id))
         for lease in lost:
             entry = taken.get(lease.number)
             if entry is not None:
@@ -305,31 +326,48 @@ class Dispatcher:
             self._freed(zone, domain)
         return self._store.barrier()
 
-    def _blame(self, works: list[Work]) -> set[Work]:
-        """Whom a crash is put down to: a suspect that was in flight, else all that were."""
-        suspects = [work for work in works if work.crashes]
-        blamed = set(suspects or works)
+    def _blame(self, leases: list[Lease]) -> set[Work]:
+        """Whom a crash is put down to: suspects that were in flight, else all that were;
+        and rather those that were doing something than those that waited for their peer."""
+        works = [lease.work for lease in leases]
+        awake = [lease.work for lease in leases if not self._is_quiet(lease)]
+        suspects = [work for work in awake if work.crashes] or [work for work in works if work.crashes]
+        blamed = set(suspects or awake or works)
         for work in blamed:
             work.crashes += 1
         return blamed
 
+    def _is_quiet(self, lease: Lease) -> bool:
+        connection = self._ledger.get(lease.connection)
+        return connection is not None and connection.state is State.QUIET
+
     def frame(self, child: Child, frame: Any) -> None:
-        """What a child says. Frames about what it does not hold are ignored and logged."""
+        """What a child says. What is about a lease or connection it does not hold is
+        passed over. Raises BadFrame for what no child may say now."""
         kind = type(frame)
         if kind is frames.Done:
             self._done(child, frame)
         elif kind is frames.More:
             self._more(child, frame)
         elif kind is not frames.Pong:
+            said = self._connection_says.get(kind)
+            if said is None:
+                raise BadFrame(f"{kind.__name__} from a child that is here")
             connection = self._ledger.get(frame.connection)
             if connection is None or connection.child.key != child.id:
                 return  # It was given back while the child spoke.
-            self._connection_says[kind](self, child, connection)
+            said(self, child, connection)
 
     def _answered(self, child: Child, connection: Connection) -> None:
+        if connection.state is State.IDLE:
+            raise BadFrame("an answer without an offer")
         if self._ledger.answered(connection, self._clock.seconds()):
             child.send(frames.Go(connection.number))
         self._let_go(child)
+        line, lane = self._lines[child.zone], self._schedule.known(child.zone, connection.domain)
+        if lane is not None and lane in line.trial:
+            del line.trial[lane]
+            line.ready[lane] = None
         self._freed(child.zone, connection.domain)
 
     def _let_go(self, child: Child) -> None:
@@ -343,13 +381,14 @@ class Dispatcher:
 
     def _active(self, child: Child, connection: Connection) -> None:
         self._ledger.active(connection)
+        self._freed(child.zone, connection.domain)
 
     def _closed(self, child: Child, connection: Connection) -> None:
         if connection.state is State.IDLE:
             self._ledger.remove(connection)
             self._freed(child.zone, connection.domain)
 
-    _connection_says: dict[type, Callable[[Dispatcher, Child, Connection], None]] = {
+    _connection_says: ClassVar[dict[type, Callable[[Dispatcher, Child, Connection], None]]] = {
         frames.Answered: _answered,
         frames.Quiet: _quiet,
         frames.Active: _active,
@@ -359,7 +398,8 @@ class Dispatcher:
     def _done(self, child: Child, done: frames.Done) -> None:
         lease = self._leases.end(done.lease, child.id)
         if lease is None:
-            _log.warn("child {child} reports lease {lease}, which it does not hold", child=child.id, lease=done.lease)
+            why = "child {child} reports lease {lease}, which it does not hold"
+            _log.warn(why, child=child.id, lease=done.lease)
             return
         connection = self._ledger.get(lease.connection)
         if connection is not None:
@@ -369,20 +409,26 @@ class Dispatcher:
                 self._ledger.remove(connection)
             self._let_go(child)
             self._freed(child.zone, connection.domain)
-        written: Deferred[None] = self._results.record(lease.work, done.outcome)
+        written = self._results.record(lease.work, done.outcome)
         if done.outcome.result is Result.DELIVERED:
-            written.addCallback(lambda _: child.settle())
+            written.addCallback(lambda on_disk: child.settle() if on_disk else None)
 
     def _more(self, child: Child, more: frames.More) -> None:
         lease = self._leases.get(more.lease)
         if lease is None or lease.child != child.id:
             return
+        data = lease.work.held.body
         try:
-            data: bytes | None = self._store.chunk(lease.work.delivery.id, more.chunk)
+            if data is None:
+                data = self._store.chunk(lease.work.delivery.id, more.chunk)
         except StoreError as error:
             _log.warn("chunk {n} of {id}: {why}", n=more.chunk, id=lease.work.delivery.id, why=str(error))
-            data = None
         child.send(frames.Chunk(more.lease, more.chunk, data))
+
+
+def _surely(on_disk: bool) -> None:
+    if not on_disk:
+        raise StoreError("the queue came to its end before")
 
 
 def _ours(response: str) -> Outcome:

@@ -5,8 +5,9 @@ budgets keep any number of dead destinations from holding up the rest:
 
 - `connections` of a zone, per child: sessions that get somewhere;
 - targets that have not answered lately ("unproven") have a budget of their own, and only
-  a few connections each until they answer;
-- a session whose peer is silent counts as quiet, not as one of the zone's connections.
+  a connection or two each until they answer;
+- a session whose peer is silent counts as quiet, not as one of the zone's connections; of
+  those there may be `connecting` to unproven targets, and as many again to others.
 
 An idle kept connection counts against its destination's limit until it is given back.
 """
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 #: Sessions at a time, per child, to targets that have not answered lately.
 UNPROVEN = 256
-#: Connections to one target that does not answer.
+#: Connections to one unproven target, while there are fewer than UNPROVEN silent ones in all; else one.
 PER_SILENT_TARGET = 2
 #: How long an answer proves a target (seconds), and how many targets are remembered.
 PROVEN_FOR = 600.0
@@ -147,28 +148,30 @@ class Ledger:
             return Limit.NO_CHILD
         kept = self._kept(zone, domain, target, local, limit)
         if kept is not None:
-            self._count(kept, -1)
-            self._domain[zone, kept.domain] -= 1
-            kept.domain = domain
-            self._domain[zone, domain] += 1
-            kept.state = State.SENDING
-            self._count(kept, +1)
+            if kept.domain != domain:
+                self._leave_domain(kept)
+                kept.domain = domain
+                self._domain[zone, domain] += 1
+            self._move(kept, State.SENDING)
             return Permit(kept)
         proven = self.proven(zone, target, now)
-        child = min(children, key=_busy)
-        if proven and child.busy >= child.connections:
-            return Limit.ZONE
-        if not proven and (child.trying >= UNPROVEN or child.quiet >= child.connecting):
-            return Limit.TRYING
-        if self._silent[zone, target] >= PER_SILENT_TARGET:
-            return Limit.TARGET
+        child = min(children, key=_busy if proven else _silent)
+        if proven:
+            if child.busy >= child.connections or child.quiet >= 2 * child.connecting:
+                return Limit.ZONE
+        else:
+            if child.trying >= UNPROVEN or child.quiet >= child.connecting:
+                return Limit.TRYING
+            few = PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1
+            if self._silent[zone, target] >= few:
+                return Limit.TARGET
         close: tuple[Connection, ...] = ()
         if self._domain[zone, domain] >= limit:
             spare = self._spare(zone, domain)
             if spare is None:
                 return Limit.DOMAIN
             close = (spare,)
-        elif len(child.idle) + child.busy >= child.connections and child.idle:
+        elif proven and child.idle and len(child.idle) + child.busy >= child.connections:
             close = (next(iter(child.idle.values())),)
         for connection in close:
             self.remove(connection)
@@ -204,7 +207,7 @@ class Ledger:
 
     def answered(self, connection: Connection, now: float) -> bool:
         """The peer greeted us; the connection waits for leave to go on. True: it has that
-        already, since it stands in for a kept connection that had died."""
+        already, since it stands in for one that had died in its transaction or before."""
         self._proven[connection.child.zone, connection.target] = now
         self._proven.move_to_end((connection.child.zone, connection.target))
         if len(self._proven) > _REMEMBERED:
@@ -242,12 +245,15 @@ class Ledger:
         """It is gone."""
         self._count(connection, -1)
         del self._all[connection.number]
+        self._leave_domain(connection)
+
+    # -- counting
+
+    def _leave_domain(self, connection: Connection) -> None:
         key = (connection.child.zone, connection.domain)
         self._domain[key] -= 1
         if not self._domain[key]:
             del self._domain[key]
-
-    # -- counting
 
     def _move(self, connection: Connection, state: State) -> None:
         self._count(connection, -1)
@@ -283,6 +289,10 @@ class Ledger:
 
 def _busy(child: Capacity) -> int:
     return child.busy
+
+
+def _silent(child: Capacity) -> int:
+    return child.trying + child.quiet
 
 
 def _enlist(line: OrderedDict[int, Connection], connection: Connection, step: int) -> None:

@@ -49,17 +49,18 @@ class Operator:
         self._now = now
 
     def delete(self, queue_id: str, seq: int | None) -> Deferred[int]:
-        """Strike deliveries off, without a bounce; how many, once that is on disk."""
+        """Strike deliveries off, without a bounce; how many, once that is on disk. Fails,
+        or raises, StoreError."""
         message = self._store.message(queue_id)
         done = []
         for work in self._claim(message, queue_id, seq):
-            self._log.write("deleted", work.delivery.name, to=f"<{work.delivery.recipient}>")
-            done.append(self._settle(work, self._store.finish(work.held.message, work.delivery), None))
-        return gatherResults(done).addCallback(len)
+            written = self._store.finish(work.held.message, work.delivery)
+            done.append(self._settle(written, "deleted", work, None))
+        return _all(done)
 
     def send_now(self, queue_id: str, seq: int | None) -> Deferred[int]:
         """Make deferred deliveries due at once; that uses up no retry step. How many, once
-        that is on disk."""
+        that is on disk. Fails, or raises, StoreError."""
         message, now = self._store.message(queue_id), self._now()
         done = []
         for work in self._claim(message, queue_id, seq):
@@ -67,9 +68,8 @@ class Operator:
                 self._schedule.give_back(work)
                 continue
             new = msgspec.structs.replace(work.delivery, due=now // 1000 * 1000, held="")
-            self._log.write("released", work.delivery.name, to=f"<{work.delivery.recipient}>")
-            done.append(self._settle(work, self._store.change(work.delivery, new), new))
-        return gatherResults(done).addCallback(len)
+            done.append(self._settle(self._store.change(work.delivery, new), "released", work, new))
+        return _all(done)
 
     def leased(self, queue_id: str, seq: int) -> LeaseInfo | None:
         """Who has the delivery in hand."""
@@ -99,5 +99,16 @@ class Operator:
             yield from page
             after = page[-1].seq
 
-    def _settle(self, work: Work, written: Deferred[None], new: Delivery | None) -> Deferred[None]:
-        return written.addCallback(lambda _: self._schedule.settled(work, new))
+    def _settle(
+        self, written: Deferred[None], step: str, work: Work, new: Delivery | None
+    ) -> Deferred[None]:
+        def on_disk(_: None) -> None:
+            self._log.write(step, work.delivery.name, to=f"<{work.delivery.recipient}>")
+            self._schedule.settled(work, new)
+
+        return written.addCallback(on_disk)
+
+
+def _all(done: list[Deferred[None]]) -> Deferred[int]:
+    """How many there were, once all are done; else the first failure, as it was."""
+    return gatherResults(done, consumeErrors=True).addCallbacks(len, lambda failure: failure.value.subFailure)

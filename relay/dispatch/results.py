@@ -47,18 +47,19 @@ class Results:
         #: Outcomes not yet on disk.
         self.pending = 0
 
-    def record(self, work: Work, outcome: Outcome) -> Deferred[None]:
-        """Write one outcome; fires when it is on disk."""
+    def record(self, work: Work, outcome: Outcome) -> Deferred[bool]:
+        """Write one outcome. Fires when it is on disk, with True; with False when the store
+        came to its end before: then it is not known to be."""
         delivery = work.delivery
         if outcome.result is Result.DEFERRED:
             due = self._retry.next(delivery, self._now())
             if due is not None:
                 return self._defer(work, outcome, due)
             outcome = msgspec.structs.replace(outcome, result=Result.BOUNCED)
-        self._tell(delivery, work, outcome)
-        return self._settle(work, self._store.finish(work.held.message, delivery), None)
+        written = self._store.finish(work.held.message, delivery)
+        return self._settle(written, work, None, lambda: self._tell(work, outcome))
 
-    def _defer(self, work: Work, outcome: Outcome, due: int) -> Deferred[None]:
+    def _defer(self, work: Work, outcome: Outcome, due: int) -> Deferred[bool]:
         now, old = self._now(), work.delivery
         new = msgspec.structs.replace(
             old,
@@ -69,32 +70,37 @@ class Results:
             response=outcome.response,
             category=outcome.category,
         )
-        self._tell(old, work, outcome, attempts=new.attempts, seconds_to_retry=(due - now) // 1000)
-        return self._settle(work, self._store.change(old, new), new)
+        written = self._store.change(old, new)
+        step = {"attempts": new.attempts, "seconds_to_retry": (due - now) // 1000}
+        return self._settle(written, work, new, lambda: self._tell(work, outcome, **step))
 
-    def put_aside(self, work: Work, why: str) -> Deferred[None]:
-        """Hold a delivery until somebody releases it."""
+    def put_aside(self, work: Work, why: str) -> Deferred[bool]:
+        """Hold a delivery until somebody releases it; fires as `record` does."""
         new = msgspec.structs.replace(work.delivery, held=why)
-        self._log.write("held", work.delivery.name, why=why)
-        return self._settle(work, self._store.change(work.delivery, new), new)
+        written = self._store.change(work.delivery, new)
+        return self._settle(written, work, new, lambda: self._log.write("held", new.name, why=why))
 
-    def _settle(self, work: Work, written: Deferred[None], new: Delivery | None) -> Deferred[None]:
+    def _settle(
+        self, written: Deferred[None], work: Work, new: Delivery | None, tell: Callable[[], None]
+    ) -> Deferred[bool]:
         self.pending += 1
 
-        def on_disk(_: None) -> None:
+        def on_disk(_: None) -> bool:
             self.pending -= 1
+            tell()
             self._schedule.settled(work, new)
+            return True
 
-        def lost(failure: Failure) -> None:
+        def lost(failure: Failure) -> bool:
             # The store keeps outcomes until they are written: only its end brings us here.
             self.pending -= 1
             _log.failure("outcome of {name} not recorded", failure, name=work.delivery.name)
+            return False
 
-        written.addCallbacks(on_disk, lost)
-        return written
+        return written.addCallbacks(on_disk, lost)
 
-    def _tell(self, delivery: Delivery, work: Work, outcome: Outcome, **more: object) -> None:
-        result = outcome.result
+    def _tell(self, work: Work, outcome: Outcome, **more: object) -> None:
+        delivery, result = work.delivery, outcome.result
         self._counts.delivery(delivery.zone, result)
         if result is Result.BOUNCED:
             self._counts.bounce()

@@ -1,12 +1,13 @@
 """What is due: a lane per zone and domain, over the store's due index.
 
 New mail stays in memory with its small body until its first attempt has ended, within a
-bound; everything else lies in the store and is read back a page at a time when its lane
-has run dry. A lane knows exactly when its next delivery is due, so nothing polls: the
-earliest lane holds the one timer.
+bound; everything else lies in the store and is read back a page at a time (beyond the
+bound: one at a time) when its lane has run dry. A lane knows exactly when its next delivery
+is due, so nothing polls: the earliest lane holds the one timer.
 
 What holds at every moment: each due-index row of a lane is either in memory (`works`), or at
-or after the lane's cursor, with `next_due` no later than its due time.
+or after the lane's cursor, with `next_due` no later than its due time; or it was written by
+an operation whose end has not been told yet, which puts it right.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from twisted.logger import Logger
 
 from relay.message.values import Delivery, Message
 from relay.queue.retry import Retry
-from relay.queue.store import Place, Store, StoreError
+from relay.queue.store import Place, Store, StoreError, Unreadable
 
 _log = Logger()
 
@@ -29,18 +30,22 @@ _PAGE = 32
 _LANES = 500
 #: New deliveries kept in memory per lane; what comes beyond is read back from the store.
 _READY = 1000
-#: A write that fails leaves work to be found again; look this much later (ms).
+#: A store that can't be read now is asked again this much later (ms).
 _PATIENCE = 1000
+#: What a message and a delivery in memory are reckoned at, beside header and body (bytes).
+_MESSAGE = 1024
+_DELIVERY = 512
 
 
 class Held:
-    """A message in memory, shared by its deliveries there; `body` while it is kept."""
+    """A message in memory, shared by its deliveries there; `body` where it is kept."""
 
-    __slots__ = ("body", "message", "users")
+    __slots__ = ("body", "message", "size", "users")
 
     def __init__(self, message: Message, body: bytes | None) -> None:
         self.message = message
         self.body = body
+        self.size = _MESSAGE + len(message.headers) + (len(body) if body is not None else 0)
         self.users = 0
 
 
@@ -59,9 +64,9 @@ class Work:
 
 
 class Lane:
-    """The deliveries of one zone to one domain."""
+    """The deliveries of one zone to one domain. `alarm` is when the schedule will look again."""
 
-    __slots__ = ("cursor", "domain", "in_memory", "listed", "next_due", "ready", "zone")
+    __slots__ = ("alarm", "cursor", "domain", "in_memory", "listed", "next_due", "ready", "zone")
 
     def __init__(self, zone: str, domain: str) -> None:
         self.zone = zone
@@ -70,6 +75,7 @@ class Lane:
         self.in_memory = 0
         self.cursor: Place | None = None
         self.next_due: int | None = None
+        self.alarm: int | None = None
         self.listed = False
 
 
@@ -79,12 +85,13 @@ class Schedule:
     def __init__(
         self, store: Store, retry: Retry, clock: IReactorTime, now: Callable[[], int], memory: int
     ) -> None:
+        """`now` gives ms since the epoch; `memory` bounds what is kept ahead of its turn (bytes)."""
         self._store = store
         self._retry = retry
         self._clock = clock
-        self._now = now
+        self.now = now
         self._memory = memory
-        self._bodies = 0
+        self._in_use = 0
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._works: dict[tuple[str, int], Work] = {}
         self._held: dict[str, Held] = {}
@@ -92,6 +99,8 @@ class Schedule:
         self._order = 0
         self._timer: IDelayedCall | None = None
         self._timer_due = 0
+        self._search: IDelayedCall | None = None
+        self._stopped = False
         self._unreadable: set[tuple[str, int]] = set()
         self.due: Callable[[Lane], None] = lambda lane: None
 
@@ -102,10 +111,11 @@ class Schedule:
         self._discover(None)
 
     def stop(self) -> None:
-        """No timer stays behind."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        """No timer stays behind, none is set any more."""
+        self._stopped = True
+        for timer in (self._timer, self._search):
+            if timer is not None and timer.active():
+                timer.cancel()
         self._heap.clear()
 
     def _discover(self, after: tuple[str, str] | None) -> None:
@@ -113,12 +123,12 @@ class Schedule:
             found = self._store.lanes(after, _LANES)
         except StoreError as error:
             _log.warn("the queue can't be read, looking again: {error}", error=str(error))
-            self._clock.callLater(_PATIENCE / 1000, self._discover, after)
+            self._search = self._clock.callLater(_PATIENCE / 1000, self._discover, after)
             return
         for zone, domain, first_due in found:
             self._expect(self.lane(zone, domain), first_due)
         if len(found) == _LANES:
-            self._clock.callLater(0, self._discover, found[-1][:2])
+            self._search = self._clock.callLater(0, self._discover, found[-1][:2])
 
     # -- lanes
 
@@ -143,19 +153,26 @@ class Schedule:
             lane.next_due = due
             self._wake_at(lane, due)
 
-    def _wake_at(self, lane: Lane, due: int) -> None:
-        now = self._now()
+    def _wake_at(self, lane: Lane, due: int) -> bool:
+        """See to it that the lane is looked at when `due` has come; False: that was so already."""
+        now = self.now()
         if due <= now:
             self.due(lane)
-            return
+            return True
         # A clock that was wrong when the row was written can't put it off for longer than this.
         due = min(due, now + max(self._retry.longest, 86_400_000))
+        if lane.alarm is not None and lane.alarm <= due:
+            return False
+        lane.alarm = due
         self._order += 1
         heapq.heappush(self._heap, (due, self._order, lane))
         if self._timer is None or due < self._timer_due:
             self._set_timer(due, now)
+        return True
 
     def _set_timer(self, due: int, now: int) -> None:
+        if self._stopped:
+            return
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer_due = due
@@ -163,10 +180,13 @@ class Schedule:
 
     def _ring(self) -> None:
         self._timer = None
-        now = self._now()
+        now = self.now()
         woken: list[Lane] = []
         while self._heap and self._heap[0][0] <= now:
-            woken.append(heapq.heappop(self._heap)[2])
+            due, _, lane = heapq.heappop(self._heap)
+            if lane.alarm == due:
+                lane.alarm = None
+                woken.append(lane)
         if self._heap:
             self._set_timer(self._heap[0][0], now)
         for lane in woken:
@@ -177,11 +197,14 @@ class Schedule:
 
     def add(self, message: Message, deliveries: Sequence[Delivery], body: bytes | None) -> None:
         """A message was stored; `body` is the whole body when it is small enough to keep."""
-        now = self._now()
-        held = None
+        now = self.now()
+        # What is durable can be read back before its end is told: some may be at work already.
+        known = held = self._held.get(message.id)
         for delivery in deliveries:
+            if known is not None and (delivery.id, delivery.seq) in self._works:
+                continue
             lane = self.lane(delivery.zone, delivery.domain)
-            if delivery.due > now or len(lane.ready) >= _READY:
+            if delivery.due > now or len(lane.ready) >= _READY or self._in_use >= self._memory:
                 self._in_store(lane, delivery)
                 continue
             if held is None:
@@ -189,19 +212,18 @@ class Schedule:
             lane.ready.append(self._enter(lane, held, delivery))
             self.due(lane)
 
-    def _hold(self, message: Message, body: bytes | None) -> Held:
-        if body is not None:
-            if self._bodies + len(body) > self._memory:
-                body = None
-            else:
-                self._bodies += len(body)
+    def _hold(self, message: Message, body: bytes | None = None) -> Held:
+        if body is not None and self._in_use + len(body) > self._memory:
+            body = None
         held = self._held[message.id] = Held(message, body)
+        self._in_use += held.size
         return held
 
     def _enter(self, lane: Lane, held: Held, delivery: Delivery) -> Work:
         work = self._works[delivery.id, delivery.seq] = Work(lane, held, delivery)
         held.users += 1
         lane.in_memory += 1
+        self._in_use += _DELIVERY
         return work
 
     def _in_store(self, lane: Lane, delivery: Delivery) -> None:
@@ -235,9 +257,9 @@ class Schedule:
         del self._works[delivery.id, delivery.seq]
         held.users -= 1
         lane.in_memory -= 1
+        self._in_use -= _DELIVERY
         if not held.users:
-            if held.body is not None:
-                self._bodies -= len(held.body)
+            self._in_use -= held.size
             del self._held[delivery.id]
         if now_in_store is not None and not now_in_store.held:
             self._in_store(self.lane(now_in_store.zone, now_in_store.domain), now_in_store)
@@ -253,9 +275,7 @@ class Schedule:
         then be settled. None: a child holds it, or it is being settled."""
         work = self._works.get((delivery.id, delivery.seq))
         if work is None:
-            held = self._held.get(message.id)
-            if held is None:
-                held = self._held[message.id] = Held(message, None)
+            held = self._held.get(message.id) or self._hold(message)
             return self._enter(self.lane(delivery.zone, delivery.domain), held, delivery)
         if work.lease or work not in work.lane.ready:
             return None
@@ -266,24 +286,24 @@ class Schedule:
 
     def _refill(self, lane: Lane) -> None:
         """Bring the next page of due rows into memory; leaves `next_due` true."""
-        now = self._now()
+        now = self.now()
         while lane.next_due is not None and not lane.ready:
             if lane.next_due > now:
-                self._wake_at(lane, lane.next_due)
-                if lane.next_due > now + self._retry.longest:
-                    self._clock_went_back(lane, now)
-                return
+                if not self._wake_at(lane, lane.next_due) or lane.next_due <= now + self._retry.longest:
+                    return
+                self._clock_went_back(lane, now)
+                if lane.next_due > now:
+                    return
+            limit = _PAGE if self._in_use < self._memory else 1
             try:
-                page = self._store.scan(lane.zone, lane.domain, lane.cursor, now, _PAGE)
+                page = self._store.scan(lane.zone, lane.domain, lane.cursor, now, limit)
+                for place in page.places:
+                    self._load(lane, place)
+                    lane.cursor = Place(place.due, place.id, place.seq + 1)
             except StoreError as error:
                 _log.warn("lane {lane} can't be read: {error}", lane=lane.domain, error=str(error))
                 self._wake_at(lane, now + _PATIENCE)
                 return
-            for place in page.places:
-                self._load(lane, place)
-            if page.places:
-                last = page.places[-1]
-                lane.cursor = Place(last.due, last.id, last.seq + 1)
             lane.next_due = page.next_due
         if lane.next_due is None and not lane.in_memory:
             self._lanes.pop((lane.zone, lane.domain), None)
@@ -295,39 +315,46 @@ class Schedule:
             held = self._held.get(place.id)
             message = held.message if held else self._store.message(place.id)
             delivery = self._store.delivery(place.id, place.seq)
-        except StoreError as error:
-            self._set_aside(place, str(error))
+        except Unreadable as error:
+            self._set_aside(lane, place, str(error))
             return
         if message is None or delivery is None:
-            self._set_aside(place, "its record is missing")
+            self._set_aside(lane, place, "its record is missing")
             return
-        if held is None:
-            held = self._held[place.id] = Held(message, None)
-        lane.ready.append(self._enter(lane, held, delivery))
+        lane.ready.append(self._enter(lane, held or self._hold(message), delivery))
 
-    def _set_aside(self, place: Place, why: str) -> None:
-        if (place.id, place.seq) not in self._unreadable:
-            self._unreadable.add((place.id, place.seq))
-            _log.error(
-                "{id}.{seq:03x} can't be read and is left aside: {why}", id=place.id, seq=place.seq, why=why
-            )
+    def _set_aside(self, lane: Lane, place: Place, why: str) -> None:
+        """One row that can't be read doesn't hold up its lane."""
+        name = (place.id, place.seq)
+        if name in self._unreadable:
+            return
+        self._unreadable.add(name)
+        _log.error("{id}.{seq:03x} can't be read: {why}", id=place.id, seq=place.seq, why=why)
+        self._store.set_aside(lane.zone, lane.domain, place, why).addCallbacks(
+            lambda _: self._unreadable.discard(name),
+            lambda failure: _log.failure("{id}.{seq:03x} not put aside", failure, id=place.id, seq=place.seq),
+        )
 
     def _clock_went_back(self, lane: Lane, now: int) -> None:
-        """The first row is due later than any retry step allows: its failure lies in the
-        future, so the clock was ahead when it was written. Give it its step from now on."""
+        """The first row is due later than any retry step allows. When its failure, or without
+        one its acceptance, lies in the future, the clock was ahead when it was written: it
+        gets its step from now on."""
         try:
             page = self._store.scan(lane.zone, lane.domain, lane.cursor, lane.next_due or now, _PAGE)
-            rows = [self._store.delivery(place.id, place.seq) for place in page.places]
-        except StoreError:
-            return
-        for row in rows:
-            if row is None or not row.attempts or row.last_failure <= now or (row.id, row.seq) in self._works:
-                continue
-            due = -(-(now + self._retry.step(row.attempts)) // 1000) * 1000
-            message = self._store.message(row.id)
-            work = message and self.claim(message, row)
-            if work:
-                self._rewrite(work, msgspec.structs.replace(row, due=due, last_failure=now))
+            for place in page.places:
+                row, message = self._store.delivery(place.id, place.seq), self._store.message(place.id)
+                if row is not None and message is not None and (row.last_failure or message.created) > now:
+                    self._bring_forward(message, row, now)
+        except StoreError as error:
+            _log.warn("lane {lane} can't be read: {error}", lane=lane.domain, error=str(error))
+
+    def _bring_forward(self, message: Message, row: Delivery, now: int) -> None:
+        work = self.claim(message, row)
+        if work is not None:
+            wait = self._retry.step(row.attempts) if row.attempts else 0
+            due = -(-(now + wait) // 1000) * 1000
+            first, last = min(row.first_failure, now), min(row.last_failure, now)
+            self._rewrite(work, msgspec.structs.replace(row, due=due, first_failure=first, last_failure=last))
 
     def _rewrite(self, work: Work, new: Delivery) -> None:
         self._store.change(work.delivery, new).addCallbacks(
