@@ -125,7 +125,7 @@ class Call:
             return
         self._offer = offer
         self._head = head
-        self._wire.transport.write(order)
+        self._wire.write(order)
         self._stage = ""
         self._await_reply()
 
@@ -182,7 +182,7 @@ class Call:
         if event is None:
             output = self._conversation.take()
             if output:
-                self._wire.transport.write(output)
+                self._wire.write(output)
             self._await_reply()
         elif event is Event.BODY:
             self._send_text()
@@ -205,7 +205,7 @@ class Call:
         if offer.body is None and offer.chunks:
             self._wait("body")
             self._stream = BodyStream(offer.chunks, offer.body_size, self._fetch, self._forward, self._cut)
-            self._wire.transport.write(self._conversation.text(head))
+            self._wire.write(self._conversation.text(head))
             self._wire.transport.registerProducer(self._stream, False)
             return
         body = offer.body or b""
@@ -225,7 +225,7 @@ class Call:
         if last:
             self._end(data)
         else:
-            self._wire.transport.write(self._conversation.text(data))
+            self._wire.write(self._conversation.text(data))
 
     def _end(self, data: bytes) -> None:
         """Send the end of the text and the final dot in one write, once that is allowed."""
@@ -237,7 +237,7 @@ class Call:
         if self._stream is not None:
             self._stream = None
             self._wire.transport.unregisterProducer()
-        self._wire.transport.write(self._conversation.end(data))
+        self._wire.write(self._conversation.end(data))
         self._await_reply()
 
     def _cut(self, reason: str) -> None:

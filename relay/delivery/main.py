@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import signal
 import sys
@@ -38,6 +39,8 @@ def run(briefing: Briefing) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the master.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # So is the end of a whole process group.
     _allow_many_files()
+    gc.freeze()  # What the start has made stays.
+    gc.set_threshold(20_000, 20, 50)
     journal = Journal(Path(briefing.journal))
     sender = Sender(briefing, journal, reactor)
     endpoint = TCP6ClientEndpoint if ":" in briefing.host else TCP4ClientEndpoint

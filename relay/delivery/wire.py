@@ -14,6 +14,8 @@ from twisted.internet.protocol import ClientFactory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 
+from relay.net.outlet import Outlet
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
         IAddress,
@@ -53,6 +55,7 @@ class Wire(TwistedProtocol):
     """The connection. `transport` is there from `connected` on."""
 
     transport: Transport
+    _outlet: Outlet
 
     def __init__(self, owner: Owner) -> None:
         self._owner: Owner | None = owner
@@ -73,6 +76,10 @@ class Wire(TwistedProtocol):
     def local_address(self) -> str:
         """The address this end has."""
         return str(getattr(self.transport.getHost(), "host", ""))
+
+    def write(self, data: bytes) -> None:
+        """Send; what the socket does not take now is kept."""
+        self._outlet.write(data)
 
     def leave(self, reactor: IReactorTime, seconds: float) -> None:
         """Say QUIT and close within `seconds` at the latest; the owner hears no more."""
@@ -98,6 +105,7 @@ class Wire(TwistedProtocol):
             self.transport.abortConnection()
             return
         self.transport.setTcpNoDelay(True)
+        self._outlet = Outlet(self.transport)
         self._owner.connected()
 
     def dataReceived(self, data: bytes) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol
-from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -20,6 +19,7 @@ from zope.interface import implementer
 from relay.intake.destination import is_local
 from relay.intake.door import Refused, Submission
 from relay.message.values import Message, Origin
+from relay.net.outlet import Outlet
 from relay.smtp import words
 from relay.smtp.events import Closing, DataBegun, DataEnded, Event, MailGiven, RcptGiven, Reset, Text
 from relay.smtp.reply import Reply, reply
@@ -55,7 +55,6 @@ class ListenerProtocol(Protocol):
         self._submission: Submission | None = None
         self._begun: DataBegun | None = None
         self._since = self._text_since = 0.0
-        self._direct = False
         self._running = False
         self._lost = False
         self._over = False  # Closing was seen, or we hung up
@@ -72,7 +71,7 @@ class ListenerProtocol(Protocol):
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         # Not with TLS: writeSomeData would go round it.
-        self._direct = isinstance(transport, Connection) and not transport.TLS
+        self._outlet = Outlet(transport)
         client = _client_of(transport.getPeer())
         self._client = str(client)
         self._allowed = self.factory.allows(client)
@@ -179,22 +178,8 @@ class ListenerProtocol(Protocol):
             return False
         # Only what gets a reply shows that the client gets on, a byte now and then doesn't.
         self._since = self.factory.now
-        self._write(output)
+        self._outlet.write(output)
         return True
-
-    def _write(self, output: bytes) -> None:
-        """Send without a turn of the reactor and two calls of epoll, as long as the socket takes all.
-
-        Once it doesn't, the transport's buffer keeps the order, for the rest of the session.
-        """
-        if self._direct:
-            sent = self.transport.writeSomeData(output)
-            if sent == len(output):
-                return
-            self._direct = False
-            if isinstance(sent, int):  # else the connection is lost, which write() finds out
-                output = output[sent:]
-        self.transport.write(output)
 
     def _hang_up(self, reason: Reply) -> None:
         self.server.close(reason)
@@ -203,7 +188,7 @@ class ListenerProtocol(Protocol):
     def _closing(self, event: Event | None = None) -> None:
         output = self.server.output()
         if output:
-            self._write(output)
+            self._outlet.write(output)
         self._close()
 
     def _close(self) -> None:

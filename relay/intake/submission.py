@@ -68,13 +68,13 @@ class Intake:
         self.log = log
         self.counts = counts
         self.now = now
-        self._ids = QueueIds(now)
+        self.ids = QueueIds(now)
 
     def open(self, origin: Origin, *, routing_headers: bool, max_header: int) -> Submission:
         """Begin a submission. Raises Refused when nothing can be taken now."""
         if not self.store.accepting():
             raise Refused(NO_SPACE)
-        return Submission(self, self._ids.next(), origin, routing_headers, max_header)
+        return Submission(self, self.ids.next(), origin, routing_headers, max_header)
 
 
 class Submission:

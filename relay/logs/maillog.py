@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,8 @@ from typing import BinaryIO
 
 from twisted.internet.interfaces import IReactorTime
 
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:@_+-/<>[]")
 _LONGEST = 600
+_plain = re.compile(rf"[A-Za-z0-9.:@_+/<>\[\]-]{{1,{_LONGEST}}}").fullmatch
 _FLUSH_AFTER = 0.1
 _FULL = 64 * 1024
 
@@ -49,7 +50,7 @@ class MailLog:
             self._file = open(path or beside / "mail.log", "ab", buffering=0)
 
     def write(self, step: str, name: str, **fields: object) -> None:
-        """One step of the message or delivery called `name`."""
+        """One step of the message or delivery called `name`; fields that are empty are left out."""
         now = self._now()
         second, ms = divmod(now, 1000)
         if second != self._second:
@@ -57,7 +58,11 @@ class MailLog:
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         parts = [f"{self._stamp}.{ms:03d}Z {step} id={name}"]
         for key, value in fields.items():
-            parts.append(f"{key}={quoted(value)}")
+            if value.__class__ is int:
+                parts.append(f"{key}={value}")
+            elif value:
+                text = value if value.__class__ is str else str(value)
+                parts.append(f"{key}={text if _plain(text) else quoted(text)}")  # type: ignore[arg-type]
         line = " ".join(parts)
         self._lines.append(line)
         self._size += len(line)
@@ -91,11 +96,8 @@ def _leads_somewhere() -> bool:
         return False
 
 
-def quoted(value: object) -> str:
-    """A field's value: as it is when plain, else as a JSON string, cut with a mark."""
-    text = value if isinstance(value, str) else str(value)
-    if _PLAIN.issuperset(text) and text and len(text) <= _LONGEST:
-        return text
+def quoted(text: str) -> str:
+    """A field's value that is not plain: a JSON string, cut with a mark."""
     if len(text) > _LONGEST:
         text = text[:_LONGEST] + "[cut]"
     return json.dumps(text)

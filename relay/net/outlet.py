@@ -1,0 +1,35 @@
+"""Writing to a socket at once, without a turn of the reactor and two calls of epoll.
+
+For conversations whose every step is one small write, Twisted's buffered way costs as much
+as the step itself. Whatever the socket does not take goes to the transport's buffer, which
+from then on keeps the order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.tcp import Connection
+
+
+class Outlet:
+    """The writing side of one transport."""
+
+    __slots__ = ("_direct", "_transport")
+
+    def __init__(self, transport: Any) -> None:
+        """A transport that is no plain TCP connection of Twisted's is always written to through
+        its buffer."""
+        self._transport = transport
+        self._direct = isinstance(transport, Connection) and not transport.TLS
+
+    def write(self, data: bytes) -> None:
+        """Send `data` now if the socket takes all of it, else as soon as it does."""
+        if self._direct:
+            sent = self._transport.writeSomeData(data)
+            if sent == len(data):
+                return
+            self._direct = False
+            if isinstance(sent, int):  # Else the connection is lost, which write() finds out.
+                data = data[sent:]
+        self._transport.write(data)
