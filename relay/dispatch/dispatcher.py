@@ -225,7 +225,7 @@ class Dispatcher:
         child = self._children[connection.child.key]
         if connection.state is State.SENDING:
             self._counts.reused()
-        lease = self._leases.grant(work, child.id, connection.number, self._schedule.now())
+        lease = self._leases.grant(work, child.id, connection.number, self._clock.seconds())
         self._offer(child, connection, lease, local.name)
         return None
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.channel.frames import CHUNK
+from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.dkim.canon import RelaxedBody
 from relay.dkim.keys import KeyIndex
 from relay.intake.door import Refused
@@ -74,7 +74,7 @@ class Intake:
         """Begin a submission. Raises Refused when nothing can be taken now."""
         if not self.store.accepting():
             raise Refused(NO_SPACE)
-        return Submission(self, self.ids.next(), origin, routing_headers, max_header)
+        return Submission(self, self.ids.next(), origin, routing_headers, min(max_header, MAX_HEADER))
 
 
 class Submission:
@@ -194,9 +194,14 @@ class Submission:
             self.abandon()
             self._intake.counts.pushed(False)
             return fail(refused)
+        # The chunks are the message's from now on: what is abandoned takes none away.
+        chunks, self._chunks = self._chunks, 0
         written = self._intake.store.append(message, deliveries, body)
         return written.addCallbacks(
-            self._stored, self._not_stored, callbackArgs=(message, deliveries, body)
+            self._stored,
+            self._not_stored,
+            callbackArgs=(message, deliveries, body),
+            errbackArgs=(chunks,),
         )
 
     def _compose(
@@ -265,8 +270,9 @@ class Submission:
         intake.schedule.add(message, deliveries, body if message.chunks <= 1 else None)
         return message
 
-    def _not_stored(self, failure: Failure) -> Failure:
+    def _not_stored(self, failure: Failure, chunks: int) -> Failure:
         self._intake.counts.pushed(False)
+        self._chunks = chunks
         self._forget_chunks()
         if failure.check(StoreError):
             _log.warn("{id} not stored: {why}", id=self.id, why=failure.getErrorMessage())

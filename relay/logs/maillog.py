@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,8 @@ _LONGEST = 600
 _plain = re.compile(rf"[A-Za-z0-9.:@_+/<>\[\]-]{{1,{_LONGEST}}}").fullmatch
 _FLUSH_AFTER = 0.1
 _FULL = 64 * 1024
+#: A pipe or socket that is ready takes this much at once (bytes; PIPE_BUF of Linux).
+_BITE = 4096
 
 
 class MailLog:
@@ -30,6 +34,8 @@ class MailLog:
     def __init__(self, clock: IReactorTime, now: Callable[[], int], file: BinaryIO | None = None) -> None:
         """`now` gives ms since the epoch."""
         self._file = file
+        self._watch = _watch(file) if file is not None else None
+        self._torn = False
         self._clock = clock
         self._now = now
         self._lines: list[str] = []
@@ -48,6 +54,7 @@ class MailLog:
             self._file = open(1, "ab", buffering=0, closefd=False)
         else:
             self._file = open(path or beside / "mail.log", "ab", buffering=0)
+        self._watch = _watch(self._file)
 
     def write(self, step: str, name: str, **fields: object) -> None:
         """One step of the message or delivery called `name`; fields that are empty are left out."""
@@ -77,15 +84,29 @@ class MailLog:
         self.flush()
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write what was gathered, as far as it can be written without waiting."""
         if not self._lines:
             return
-        lines, self._lines, self._size = self._lines, [], 0
+        data = ("\n".join(self._lines) + "\n").encode()
+        self._lines, self._size = [], 0
+        if self._torn:
+            data = b"\n" + data
+        written = self._put(data)
+        self.lost += data.count(b"\n", max(written, self._torn))
+        if written:
+            self._torn = data[written - 1] != 10
+
+    def _put(self, data: bytes) -> int:
+        written, bite = 0, _BITE if self._watch else len(data)
         try:
-            if self._file is None or self._file.write(("\n".join(lines) + "\n").encode()) is None:
-                self.lost += len(lines)
+            while self._file and written < len(data) and (self._watch is None or self._watch.poll(0)):
+                taken = self._file.write(data[written : written + bite])
+                if not taken:
+                    break
+                written += taken
         except OSError:
-            self.lost += len(lines)
+            pass  # What was not written is counted.
+        return written
 
 
 def _leads_somewhere() -> bool:
@@ -96,8 +117,20 @@ def _leads_somewhere() -> bool:
         return False
 
 
+def _watch(file: BinaryIO) -> select.poll | None:
+    """Tells whether `file` can be written without waiting for a reader; None: files always can."""
+    try:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return None
+    except OSError:
+        return None
+    watch = select.poll()
+    watch.register(file, select.POLLOUT)
+    return watch
+
+
 def quoted(text: str) -> str:
     """A field's value that is not plain: a JSON string, cut with a mark."""
     if len(text) > _LONGEST:
         text = text[:_LONGEST] + "[cut]"
-    return json.dumps(text)
+    return json.dumps(text).replace("\x7f", "\\u007f")

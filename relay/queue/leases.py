@@ -12,11 +12,11 @@ _EPOCH_SHIFT = 32
 
 
 class Lease:
-    """One delivery in one child's hands, on one connection, `since` (ms since the epoch)."""
+    """One delivery in one child's hands, on one connection, `since` (the clock's seconds)."""
 
     __slots__ = ("child", "connection", "number", "since", "work")
 
-    def __init__(self, number: int, work: Work, child: str, connection: int, since: int) -> None:
+    def __init__(self, number: int, work: Work, child: str, connection: int, since: float) -> None:
         self.number = number
         self.work = work
         self.child = child
@@ -37,7 +37,7 @@ class Leases:
     def __len__(self) -> int:
         return len(self._leases)
 
-    def grant(self, work: Work, child: str, connection: int, now: int) -> Lease:
+    def grant(self, work: Work, child: str, connection: int, now: float) -> Lease:
         """Put a delivery into a child's hands."""
         self._next += 1
         lease = Lease(self._next, work, child, connection, now)

@@ -89,7 +89,7 @@ class Schedule:
         self._store = store
         self._retry = retry
         self._clock = clock
-        self.now = now
+        self._now = now
         self._memory = memory
         self._in_use = 0
         self._lanes: dict[tuple[str, str], Lane] = {}
@@ -155,7 +155,7 @@ class Schedule:
 
     def _wake_at(self, lane: Lane, due: int) -> bool:
         """See to it that the lane is looked at when `due` has come; False: that was so already."""
-        now = self.now()
+        now = self._now()
         if due <= now:
             self.due(lane)
             return True
@@ -180,7 +180,7 @@ class Schedule:
 
     def _ring(self) -> None:
         self._timer = None
-        now = self.now()
+        now = self._now()
         woken: list[Lane] = []
         while self._heap and self._heap[0][0] <= now:
             due, _, lane = heapq.heappop(self._heap)
@@ -197,7 +197,7 @@ class Schedule:
 
     def add(self, message: Message, deliveries: Sequence[Delivery], body: bytes | None) -> None:
         """A message was stored; `body` is the whole body when it is small enough to keep."""
-        now = self.now()
+        now = self._now()
         # What is durable can be read back before its end is told: some may be at work already.
         known = held = self._held.get(message.id)
         for delivery in deliveries:
@@ -286,7 +286,7 @@ class Schedule:
 
     def _refill(self, lane: Lane) -> None:
         """Bring the next page of due rows into memory; leaves `next_due` true."""
-        now = self.now()
+        now = self._now()
         while lane.next_due is not None and not lane.ready:
             if lane.next_due > now:
                 if not self._wake_at(lane, lane.next_due) or lane.next_due <= now + self._retry.longest:

@@ -59,7 +59,8 @@ class Store(Protocol):
         `chunks` is 0) and all its deliveries, in one atomic batch."""
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
-        """Keep a body chunk of a message under way. Never appended: swept at the next start."""
+        """Keep a body chunk of a message under way. Never appended: swept at the next start.
+        When one fails, that is told before any later append of its message can succeed."""
 
     def discard(self, queue_id: str, chunks: int) -> Deferred[None]:
         """Forget the first `chunks` chunks of a message that will not be completed."""
