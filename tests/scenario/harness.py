@@ -21,7 +21,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet import task
 from twisted.internet.threads import deferToThread
@@ -207,6 +207,12 @@ class Relay:
         """All it wrote to stdout and stderr."""
         with open(self.output, errors="replace") as file:
             return file.read()
+
+
+class Speaks(Protocol):
+    """What can be asked for its last words: the relay, or a peer."""
+
+    def said(self) -> str: ...
 
 
 class Verdict(NamedTuple):
@@ -407,7 +413,7 @@ class Scenario(TestCase):
         return time.monotonic() - begun
 
     async def until(
-        self, condition: Callable[[], Any], seconds: float, what: str, relay: Relay | None = None
+        self, condition: Callable[[], Any], seconds: float, what: str, relay: Speaks | None = None
     ) -> float:
         """Wait for a condition; seconds it took. Fails, with what the relay said, when it doesn't come."""
         from twisted.internet import reactor
@@ -415,7 +421,7 @@ class Scenario(TestCase):
         begun = time.monotonic()
         while not condition():
             if time.monotonic() - begun > seconds:
-                said = f"; the relay's last words: {relay.said()[-1500:]}" if relay else ""
+                said = f"; last words: {relay.said()[-1500:]}" if relay else ""
                 self.fail(f"not within {seconds} s: {what}{said}")
             await task.deferLater(reactor, 0.02)
         return time.monotonic() - begun

@@ -1,0 +1,111 @@
+"""Out of the relay into mail servers that others wrote: each message arrives once, byte by byte.
+
+The servers come from `make peers`. Where one is missing its test is skipped, and says so;
+under `CI=true` that is a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import smtplib
+from collections import Counter
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest
+
+from tests.peers.collector import Collector
+from tests.peers.mailserver import Exim, MailServer, OpenSmtpd, Postfix
+from tests.scenario.harness import Relay, Scenario, deferToThread, post
+from tests.scenario.texts import TEXTS, arrived, audit_id
+
+#: What a server may put above the text it was given.
+_TRACE = {"Return-Path", "Received", "Delivered-To", "X-Original-To"}
+
+
+def absent(what: str) -> SkipTest | AssertionError:
+    """What to raise when a peer is missing."""
+    if os.environ.get("CI", "").lower() in ("true", "1"):
+        return AssertionError(f"{what} is not installed: make peers")
+    return SkipTest(f"{what} is not installed (make peers): NOT TESTED")
+
+
+def submit(port: int, recipient: str) -> None:
+    """All texts over one session, as independent a client as Python's library has."""
+    with smtplib.SMTP("127.0.0.1", port, "client.test", timeout=30) as client:
+        client.ehlo()
+        for name, text in TEXTS.items():
+            client.mail("sender@src.test", [f"SIZE={len(text)}", "BODY=8BITMIME"])
+            client.rcpt(recipient)
+            code, words = client.data(text)
+            assert code == 250, (name, code, words)
+
+
+class IntoServers(Scenario):
+    timeout = 60
+
+    async def into(self, kind: type[MailServer]) -> None:
+        if kind.missing():
+            raise absent(kind.missing())
+        if kind.forbidden():
+            raise SkipTest(f"{kind.forbidden()}: {kind.name} NOT TESTED")
+        os.chmod(self.directory, 0o711)  # the servers deliver as other users
+        server = kind(str(Path(self.directory) / "peer"))
+        server.start()
+        self.addCleanup(server.stop)
+        await self.until(lambda: server.greets, 20, f"{kind.name}'s greeting", server)
+        relay = self.relay(mx=server.port, connections=3)
+        await self.up(relay)
+        await deferToThread(submit, relay.smtp, "inbox@peer.test")
+        await self.emptied(relay)
+        await self.until(lambda: len(server.inbox()) >= len(TEXTS), 20, "all in the inbox", server)
+        self.assert_each_once(server.inbox())
+
+    async def emptied(self, relay: Relay) -> None:
+        """The relay has nothing left to send, and nobody refused or put off anything."""
+
+        def left() -> int:
+            counts = json.loads(post(relay.api, "/counter/zone/", method="GET")[1])
+            return sum(entry["value"] for kind in ("active", "deferred") for entry in counts[kind]["entries"])
+
+        await self.until(lambda: not left(), 20, "an empty queue", relay)
+        for result in ("deferred", "bounced", "dropped"):
+            self.assertNotIn(f" {result} id=", relay.said())
+
+    def assert_each_once(self, texts: list[bytes]) -> None:
+        self.assertEqual(dict.fromkeys(TEXTS, 1), dict(Counter(map(audit_id, texts))))
+        for text in texts:
+            came = arrived(text)
+            names = [line.partition(b":")[0].decode() for line in came.above.split(b"\r\n") if line[:1].strip()]
+            self.assertLessEqual(set(names), _TRACE)
+            self.assertEqual("inbox@peer.test", came.received["to"])
+            name = audit_id(text)
+            self.assertEqual(len(TEXTS[name]), len(came.text), name)
+            self.assertTrue(TEXTS[name] == came.text, f"{name} arrived changed")
+
+    async def test_postfix(self) -> None:
+        await self.into(Postfix)
+
+    async def test_exim(self) -> None:
+        await self.into(Exim)
+
+    async def test_opensmtpd(self) -> None:
+        await self.into(OpenSmtpd)
+
+    async def test_aiosmtpd(self) -> None:
+        """It also tells what was said: our name, SIZE and 8BITMIME where they belong."""
+        hop = Collector()
+        hop.start()
+        self.addCleanup(hop.stop)
+        relay = self.relay(mx=hop.port, connections=3)
+        await self.up(relay)
+        await deferToThread(submit, relay.smtp, "inbox@peer.test")
+        await self.emptied(relay)
+        self.assert_each_once([taken.text for taken in hop.taken])
+        for taken in hop.taken:
+            self.assertEqual(
+                ("sender@src.test", ["inbox@peer.test"], "relay.test"),
+                (taken.sender, taken.recipients, taken.hello),
+            )
+            self.assertEqual(taken.text.isascii(), "BODY=8BITMIME" not in taken.options, audit_id(taken.text))
+            self.assertIn(f"SIZE={len(taken.text)}", taken.options)
