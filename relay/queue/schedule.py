@@ -125,8 +125,12 @@ class Schedule:
             _log.warn("the queue can't be read, looking again: {error}", error=str(error))
             self._search = self._clock.callLater(_PATIENCE / 1000, self._discover, after)
             return
+        now = self._now()
         for zone, domain, first_due in found:
-            self._expect(self.lane(zone, domain), first_due)
+            lane = self.lane(zone, domain)
+            self._expect(lane, first_due)
+            if first_due > now + self._retry.longest:
+                self._clock_went_back(lane, now)
         if len(found) == _LANES:
             self._search = self._clock.callLater(0, self._discover, found[-1][:2])
 
