@@ -6,7 +6,6 @@ under `CI=true` that is a failure.
 
 from __future__ import annotations
 
-import json
 import os
 import smtplib
 from collections import Counter
@@ -14,20 +13,13 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
-from tests.peers.collector import Collector
 from tests.peers.mailserver import Exim, MailServer, OpenSmtpd, Postfix
-from tests.scenario.harness import Relay, Scenario, deferToThread, post
+from tests.scenario.harness import Relay, deferToThread
+from tests.scenario.interop import Interop, absent
 from tests.scenario.texts import TEXTS, arrived, audit_id
 
 #: What a server may put above the text it was given.
 _TRACE = {"Return-Path", "Received", "Delivered-To", "X-Original-To"}
-
-
-def absent(what: str) -> SkipTest | AssertionError:
-    """What to raise when a peer is missing."""
-    if os.environ.get("CI", "").lower() in ("true", "1"):
-        return AssertionError(f"{what} is not installed: make peers")
-    return SkipTest(f"{what} is not installed (make peers): NOT TESTED")
 
 
 def submit(port: int, recipient: str) -> None:
@@ -41,9 +33,7 @@ def submit(port: int, recipient: str) -> None:
             assert code == 250, (name, code, words)
 
 
-class IntoServers(Scenario):
-    timeout = 60
-
+class IntoServers(Interop):
     async def into(self, kind: type[MailServer]) -> None:
         if kind.missing():
             raise absent(kind.missing())
@@ -57,18 +47,13 @@ class IntoServers(Scenario):
         relay = self.relay(mx=server.port, connections=3)
         await self.up(relay)
         await deferToThread(submit, relay.smtp, "inbox@peer.test")
-        await self.emptied(relay)
+        await self.at_once(relay)
         await self.until(lambda: len(server.inbox()) >= len(TEXTS), 20, "all in the inbox", server)
         self.assert_each_once(server.inbox())
 
-    async def emptied(self, relay: Relay) -> None:
-        """The relay has nothing left to send, and nobody refused or put off anything."""
-
-        def left() -> int:
-            counts = json.loads(post(relay.api, "/counter/zone/", method="GET")[1])
-            return sum(entry["value"] for kind in ("active", "deferred") for entry in counts[kind]["entries"])
-
-        await self.until(lambda: not left(), 20, "an empty queue", relay)
+    async def at_once(self, relay: Relay) -> None:
+        """The relay has nothing left to send, and had no answer but yes."""
+        await self.emptied(relay)
         for result in ("deferred", "bounced", "dropped"):
             self.assertNotIn(f" {result} id=", relay.said())
 
@@ -76,7 +61,9 @@ class IntoServers(Scenario):
         self.assertEqual(dict.fromkeys(TEXTS, 1), dict(Counter(map(audit_id, texts))))
         for text in texts:
             came = arrived(text)
-            names = [line.partition(b":")[0].decode() for line in came.above.split(b"\r\n") if line[:1].strip()]
+            names = [
+                line.partition(b":")[0].decode() for line in came.above.split(b"\r\n") if line[:1].strip()
+            ]
             self.assertLessEqual(set(names), _TRACE)
             self.assertEqual("inbox@peer.test", came.received["to"])
             name = audit_id(text)
@@ -94,15 +81,11 @@ class IntoServers(Scenario):
 
     async def test_aiosmtpd(self) -> None:
         """It also tells what was said: our name, SIZE and 8BITMIME where they belong."""
-        hop = Collector()
-        hop.start()
-        self.addCleanup(hop.stop)
-        relay = self.relay(mx=hop.port, connections=3)
-        await self.up(relay)
+        relay = await self.begin(connections=3)
         await deferToThread(submit, relay.smtp, "inbox@peer.test")
-        await self.emptied(relay)
-        self.assert_each_once([taken.text for taken in hop.taken])
-        for taken in hop.taken:
+        await self.at_once(relay)
+        self.assert_each_once([taken.text for taken in self.hop.taken])
+        for taken in self.hop.taken:
             self.assertEqual(
                 ("sender@src.test", ["inbox@peer.test"], "relay.test"),
                 (taken.sender, taken.recipients, taken.hello),

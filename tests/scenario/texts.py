@@ -42,7 +42,8 @@ TEXTS = {
 #: A Received line of ours: layout and folding are fixed.
 RECEIVED = re.compile(
     rb"Received: from (?P<hello>\S+) (?P<client>\[[0-9.]+\])\r\n"
-    rb" by (?P<by>\S+) \((?P<product>\w+)\) with (?P<transport>\w+) id (?P<id>[0-9a-f]{18})\.(?P<seq>[0-9a-f]{3,})\r\n"
+    rb" by (?P<by>\S+) \((?P<product>\w+)\) with (?P<transport>\w+)"
+    rb" id (?P<id>[0-9a-f]{18})\.(?P<seq>[0-9a-f]{3,})\r\n"
     rb" for <(?P<to>[^>\r\n]+)>;\r\n"
     rb" (?P<date>\w{3}, \d\d? \w{3} \d{4} \d\d:\d\d:\d\d \+0000)\r\n"
 )
