@@ -6,12 +6,18 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SkipTest
 
 from tests.peers.collector import Collector, Taken
 from tests.scenario.harness import Relay, Scenario, deferToThread, post
+
+ROOT = Path(__file__).parents[2]
+#: The Makefile's rules, run by the Python that runs this instead of the virtual environment's.
+MAKE = ["make", "-s", "-C", str(ROOT), "-o", ".venv/run", f"BIN={Path(sys.executable).parent}"]
 
 
 def absent(what: str) -> SkipTest | AssertionError:

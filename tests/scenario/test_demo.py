@@ -6,19 +6,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from bench.proctree import ProcessTree, wait_gone
-
-ROOT = Path(__file__).parents[2]
-#: The Makefile's own rule, with the Python that runs this instead of the virtual environment's.
-MAKE = ["make", "-s", "-C", str(ROOT), "-o", ".venv/run", f"BIN={Path(sys.executable).parent}", "demo"]
+from tests.scenario.interop import MAKE
 
 
 class Demo(TestCase):
@@ -31,7 +26,7 @@ class Demo(TestCase):
 
     def begin(self) -> subprocess.Popen[str]:
         demo = subprocess.Popen(
-            MAKE,
+            [*MAKE, "demo"],
             env={**os.environ, "TMPDIR": self.folder, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
