@@ -26,7 +26,13 @@ def run(briefing: Briefing) -> int:
     """Connect and deliver; the exit code."""
     from twisted.internet import reactor
     from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
-    from twisted.logger import globalLogBeginner, textFileLogObserver
+    from twisted.logger import (
+        FilteringLogObserver,
+        LogLevel,
+        LogLevelFilterPredicate,
+        globalLogBeginner,
+        textFileLogObserver,
+    )
 
     from relay.channel.codec import reader_for_child
     from relay.channel.journal import Journal
@@ -35,7 +41,12 @@ def run(briefing: Briefing) -> int:
     from relay.message.clock import steady
 
     steady(reactor)
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    told = LogLevelFilterPredicate()
+    # Twisted tells of each port and factory, and there is one for each DNS query.
+    for chatty in ("twisted", "log_legacy"):
+        told.setLogLevelForNamespace(chatty, LogLevel.warn)
+    observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [told])
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the master.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # So is the end of a whole process group.
     _allow_many_files()
