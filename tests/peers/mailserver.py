@@ -135,6 +135,7 @@ local_interfaces = 127.0.0.1
 daemon_smtp_ports = {self.port}
 acl_smtp_rcpt = accept
 message_size_limit = 0
+smtp_accept_queue_per_connection = 0
 tls_advertise_hosts =
 host_lookup =
 keep_environment =

@@ -6,6 +6,7 @@ under `CI=true` that is a failure.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import smtplib
 from collections import Counter
@@ -35,6 +36,7 @@ def submit(port: int, recipient: str) -> None:
 
 class IntoServers(Interop):
     async def into(self, kind: type[MailServer]) -> None:
+        """All texts one after the other, then a crowd over several connections."""
         if kind.missing():
             raise absent(kind.missing())
         if kind.forbidden():
@@ -50,6 +52,16 @@ class IntoServers(Interop):
         await self.at_once(relay)
         await self.until(lambda: len(server.inbox()) >= len(TEXTS), 20, "all in the inbox", server)
         self.assert_each_once(server.inbox())
+        crowd = await self.send(relay, 100, "inbox@peer.test", sessions=5)
+        self.assertEqual(100, len(crowd.accepted()))
+        await self.at_once(relay)
+        total = len(TEXTS) + 100
+        await self.until(lambda: len(server.inbox()) >= total, 20, "the crowd in the inbox", server)
+        texts = [text for text in server.inbox() if audit_id(text) not in TEXTS]
+        self.assertEqual(dict.fromkeys(crowd.accepted(), 1), dict(Counter(map(audit_id, texts))))
+        for text in texts:
+            body = arrived(text).text.partition(b"\r\n\r\n")[2]
+            self.assertEqual(crowd.hash[audit_id(text)], hashlib.sha256(body).hexdigest())
 
     async def at_once(self, relay: Relay) -> None:
         """The relay has nothing left to send, and had no answer but yes."""
@@ -92,3 +104,16 @@ class IntoServers(Interop):
             )
             self.assertEqual(taken.text.isascii(), "BODY=8BITMIME" not in taken.options, audit_id(taken.text))
             self.assertIn(f"SIZE={len(taken.text)}", taken.options)
+
+    async def test_nothing_to_blame(self) -> None:
+        """The hostile MX, on its good behaviour, finds no fault: line ends, lengths, 8-bit, pipelining."""
+        relay = self.relay(connections=3)
+        await self.up(relay)
+        await deferToThread(submit, relay.smtp, "ok@peer.test")
+        await self.at_once(relay)
+        accepted = self.mx.accepted()
+        self.assertEqual(dict.fromkeys(TEXTS, 1), dict(Counter(line["id"] for line in accepted)))
+        self.assertEqual([], [line for line in accepted if line["viol"]])
+        for line in accepted:
+            body = TEXTS[line["id"]].partition(b"\r\n\r\n")[2]
+            self.assertEqual(hashlib.sha256(body).hexdigest(), line["sha256"], line["id"])
