@@ -36,6 +36,8 @@ _log = Logger()
 POISON = 3
 #: Lanes looked at in one turn of the reactor, so that many due at once don't hold up the rest.
 _TURNS = 200
+#: A pump that stumbled over an error of ours is tried again after this long (seconds).
+_AGAIN = 1.0
 #: A longer body goes to a target that has yet to answer only when its host asks for it (bytes).
 _SMALL = 16 * 1024
 
@@ -158,6 +160,7 @@ class Dispatcher:
                     self._pump(line, line.trial)
                 except Exception:
                     _log.failure("dispatch of zone {zone} stumbled", zone=line.zone.name)
+                    self._clock.callLater(_AGAIN, self._mark, line)
 
     def _pump(self, line: _Line, lanes: OrderedDict[Lane, None]) -> None:
         """Lanes take turns until one is stopped by a limit of the whole zone."""

@@ -104,11 +104,13 @@ class LateStore(MemoryStore):
         return self._later(super().add_chunk(queue_id, number, data))
 
     def discard(self, queue_id: str, chunks: int) -> Deferred[None]:
-        super().discard(queue_id, chunks)
-        return self._later(MemoryStore.barrier(self))
+        return self._later(super().discard(queue_id, chunks))
 
     def finish(self, message: Message, delivery: Delivery) -> Deferred[None]:
-        return self._later(super().finish(message, delivery))
+        late, self.late = self.late, False  # what it does on the way is part of it
+        done = super().finish(message, delivery)
+        self.late = late
+        return self._later(done)
 
     def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
         return self._later(super().change(old, new))

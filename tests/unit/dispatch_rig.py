@@ -1,0 +1,144 @@
+"""A whole dispatch with a store that tells late and children that are lists of frames."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.channel import frames
+from relay.channel.frames import Frame, Offer
+from relay.channel.journal import Acceptance
+from relay.config.schema import Zone
+from relay.dispatch.dispatcher import Dispatcher
+from relay.dispatch.ledger import Ledger
+from relay.dispatch.operator import Operator
+from relay.dispatch.results import Results
+from relay.logs.maillog import MailLog
+from relay.message.values import Message, Outcome, Result
+from relay.queue.leases import Leases
+from relay.queue.schedule import Schedule
+from tests.unit.journey_rig import (
+    LateStore,
+    Tally,
+    a_clock,
+    a_delivery,
+    a_message,
+    a_retry,
+    milliseconds,
+    zones_of,
+)
+
+DELIVERED = Outcome(Result.DELIVERED, "250 2.0.0 ok", 250, stage="dot", host="mx.test")
+DEFERRED = Outcome(Result.DEFERRED, "451 later", 451, "reply", "rcpt", "mx.test")
+BOUNCED = Outcome(Result.BOUNCED, "550 no", 550, "reply", "rcpt", "mx.test")
+
+
+class FakeChild:
+    def __init__(self, key: str, zone: str) -> None:
+        self.id = key
+        self.zone = zone
+        self.sent: list[Frame] = []
+        self.settled = 0
+
+    def send(self, frame: Frame) -> None:
+        self.sent.append(frame)
+
+    def settle(self) -> None:
+        self.settled += 1
+
+    def heard(self, kind: type | None = None) -> list[Any]:
+        """What it was told since it was last asked, of one kind or of all."""
+        found = [frame for frame in self.sent if kind is None or type(frame) is kind]
+        self.sent = [frame for frame in self.sent if frame not in found]
+        return found
+
+
+class DispatchRig(SynchronousTestCase):
+    zones: dict[str, Zone] = {"default": Zone(connections=2)}  # noqa: RUF012
+
+    def setUp(self) -> None:
+        self.clock = a_clock()
+        self.now = milliseconds(self.clock)
+        self.store = LateStore()
+        self.tally = Tally()
+        self.file = io.BytesIO()
+        self.log = MailLog(self.clock, self.now, self.file)
+        retry = a_retry(60.0, 120.0)
+        self.schedule = Schedule(self.store, retry, self.clock, self.now, 1 << 24)
+        self.results = Results(self.store, self.schedule, retry, self.log, self.tally, self.now)
+        self.leases, self.ledger = Leases(5), Ledger()
+        self.dispatcher = Dispatcher(
+            self.store,
+            self.schedule,
+            self.leases,
+            self.ledger,
+            zones_of(**self.zones),
+            self.results,
+            self.tally,
+            self.clock,
+        )
+        self.operator = Operator(
+            self.store, self.schedule, self.leases, self.log, self.clock, self.now
+        )
+        self.number = 0
+        self.dispatcher.start()
+
+    def join(self, key: str = "00000005-1", zone: str = "default") -> FakeChild:
+        child = FakeChild(key, zone)
+        self.dispatcher.joined(child)
+        self.turn()
+        return child
+
+    def turn(self) -> None:
+        """Let what is marked be pumped."""
+        for _ in range(4):
+            self.clock.advance(0)
+
+    def accept(self, *domains: str, body: bytes = b"hello\r\n", zone: str = "default", **more: Any) -> Message:
+        self.number += 1
+        message = a_message(self.number, body, len(domains), **more)
+        deliveries = [
+            a_delivery(message, seq, domain, self.now(), zone) for seq, domain in enumerate(domains, 1)
+        ]
+        self.store.append(message, deliveries, body)
+        self.store.tell()
+        self.schedule.add(message, deliveries, body if message.chunks <= 1 else None)
+        self.turn()
+        return message
+
+    def offers(self, child: FakeChild) -> list[Offer]:
+        return child.heard(Offer)
+
+    def says(self, child: FakeChild, *said: Frame) -> None:
+        for frame in said:
+            self.dispatcher.frame(child, frame)
+        self.turn()
+
+    def begin(self, child: FakeChild, offer: Offer) -> None:
+        """The host has answered, and the transaction is begun."""
+        self.says(child, frames.Answered(offer.connection, "mx.test", "192.0.2.9"))
+        self.assertIn(frames.Go(offer.connection), child.heard(frames.Go))
+
+    def done(self, child: FakeChild, offer: Offer, outcome: Outcome = DELIVERED, kept: bool = False) -> None:
+        self.says(child, frames.Done(offer.connection, offer.lease, outcome, kept))
+
+    def tell(self) -> None:
+        self.store.tell()
+        self.turn()
+
+    def entry(self, offer: Offer) -> Acceptance:
+        return Acceptance(offer.id, offer.seq, offer.lease, "mx.test", "250 ok")
+
+    def lines(self) -> list[str]:
+        """What the mail log says."""
+        self.log.flush()
+        return self.file.getvalue().decode().splitlines()
+
+    def everything_is_free(self) -> None:
+        """Nothing is left anywhere: no lease, no connection, no work, no mail."""
+        self.assertEqual(len(self.leases), 0)
+        self.assertEqual([one for one in self.ledger.connections() if one.state.name != "IDLE"], [])
+        self.assertEqual((self.schedule._works, self.schedule._held, self.schedule._in_use), ({}, {}, 0))
+        self.assertEqual(self.store.rows, {})

@@ -1,0 +1,653 @@
+"""Due work and free capacity meet: the whole life of a delivery, and what may go wrong in it."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.channel import frames
+from relay.channel.codec import BadFrame
+from relay.channel.frames import Offer
+from relay.config.schema import Zone
+from relay.dispatch import dispatcher as module
+from relay.dispatch.dispatcher import POISON
+from relay.dispatch.ledger import UNPROVEN, State
+from relay.message.values import Result
+from tests.unit.dispatch_rig import BOUNCED, DEFERRED, DELIVERED, DispatchRig, FakeChild
+
+
+class Life(DispatchRig):
+    def test_from_acceptance_to_result(self) -> None:
+        child = self.join()
+        message = self.accept("d.test")
+        [offer] = self.offers(child)
+        self.assertEqual((offer.id, offer.seq, offer.recipient), (message.id, 1, "to1@d.test"))
+        self.assertEqual((offer.body, offer.local_address, offer.local_name), (b"hello\r\n", "0.0.0.0", "relay.test"))
+        self.assertEqual(offer.lease >> 32, 5)
+        self.begin(child, offer)
+        self.done(child, offer)
+        self.assertEqual((child.settled, self.tally.results), (0, []))  # not before it is on disk
+        self.tell()
+        self.assertEqual((child.settled, self.tally.results), (1, [Result.DELIVERED]))
+        self.everything_is_free()
+
+    def test_nothing_is_offered_before_the_start_or_after_the_stop(self) -> None:
+        self.dispatcher.stop()
+        child = self.join()
+        self.accept("d.test")
+        self.assertEqual(child.heard(), [])
+        self.dispatcher.start()
+        self.turn()
+        self.assertEqual(len(self.offers(child)), 1)
+
+    def test_a_deferred_one_comes_again_when_its_step_is_over(self) -> None:
+        child = self.join()
+        self.accept("d.test")
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        self.done(child, offer, DEFERRED)
+        self.tell()
+        self.assertEqual(child.settled, 0)
+        self.clock.advance(59)
+        self.turn()
+        self.assertEqual(self.offers(child), [])
+        self.clock.advance(1)
+        self.turn()
+        [again] = self.offers(child)
+        self.assertEqual((again.id, again.body), (offer.id, b"hello\r\n"))
+        self.assertNotEqual(again.lease, offer.lease)
+
+    def test_its_last_failure_bounces(self) -> None:
+        child = self.join()
+        self.accept("d.test")
+        for wait in (60, 120, 0):
+            [offer] = self.offers(child)
+            self.begin(child, offer)
+            self.done(child, offer, DEFERRED)
+            self.tell()
+            self.clock.advance(wait)
+            self.turn()
+        self.assertEqual(self.tally.results, [Result.DEFERRED, Result.DEFERRED, Result.BOUNCED])
+        self.assertEqual(self.tally.bounces, 1)
+        self.everything_is_free()
+
+    def test_a_kept_connection_takes_the_next(self) -> None:
+        child = self.join()
+        self.accept("d.test", "d.test")
+        first, second = self.offers(child)
+        self.begin(child, first)
+        self.says(child, frames.Answered(second.connection, "mx.test", ""))
+        self.done(child, first, kept=True)
+        self.accept("d.test")
+        [third] = self.offers(child)
+        self.assertEqual((third.connection, self.tally.reuses), (first.connection, 1))
+        self.done(child, third)
+        self.done(child, second)
+        self.tell()
+        self.everything_is_free()
+
+    def test_a_kept_connection_that_had_died_gets_leave_at_once(self) -> None:
+        child = self.join()
+        self.accept("d.test")
+        [first] = self.offers(child)
+        self.begin(child, first)
+        self.done(child, first, kept=True)
+        self.accept("d.test")
+        [second] = self.offers(child)
+        self.says(child, frames.Closed(first.connection))  # it crossed the offer
+        connection = self.ledger.get(first.connection)
+        assert connection is not None
+        self.assertIs(connection.state, State.SENDING)
+        self.begin(child, second)
+        self.done(child, second)
+        self.tell()
+        self.everything_is_free()
+
+    def test_a_kept_connection_that_closes_makes_room(self) -> None:
+        child = self.join()
+        self.accept("d.test")
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        self.done(child, offer, kept=True)
+        self.assertEqual(self.ledger.open_to("default", "d.test"), 1)
+        self.says(child, frames.Closed(offer.connection))
+        self.assertEqual(self.ledger.connections(), [])
+
+    def test_a_large_body_is_asked_for_chunk_by_chunk(self) -> None:
+        child = self.join()
+        self.store.add_chunk(f"{1:014x}beef", 0, b"first")
+        self.store.tell()
+        self.accept("d.test", body=b"last", chunks=2, body_size=9)
+        [offer] = self.offers(child)
+        self.assertEqual((offer.body, offer.chunks), (None, 2))
+        self.says(child, *(frames.More(offer.lease, number) for number in (0, 1, 2)))
+        self.assertEqual(
+            child.heard(frames.Chunk),
+            [
+                frames.Chunk(offer.lease, 0, b"first"),
+                frames.Chunk(offer.lease, 1, b"last"),
+                frames.Chunk(offer.lease, 2, None),
+            ],
+        )
+
+    def test_a_host_that_may_never_answer_is_not_sent_much(self) -> None:
+        child, body = self.join(), b"x" * (module._SMALL + 1)
+        self.accept("d.test", body=body)
+        [offer] = self.offers(child)
+        self.assertIsNone(offer.body)
+        self.says(child, frames.More(offer.lease, 0))
+        self.assertEqual(child.heard(frames.Chunk), [frames.Chunk(offer.lease, 0, body)])
+        self.begin(child, offer)
+        self.accept("d.test", body=body)
+        self.assertEqual([offer.body for offer in self.offers(child)], [body])
+
+    def test_Q22_a_body_that_cannot_be_read_defers_and_frees_the_connection(self) -> None:
+        child = self.join()
+        message = self.accept("d.test")
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        self.done(child, offer, DEFERRED)
+        self.tell()
+        self.store._chunks.clear()
+        self.clock.advance(60)
+        self.turn()
+        self.assertEqual(self.offers(child), [])
+        self.tell()
+        row = self.store.delivery(message.id, 1)
+        assert row is not None
+        self.assertEqual((row.attempts, row.category), (2, "ours"))
+        self.assertEqual((len(self.leases), self.ledger.connections()), (0, []))
+
+
+class Limits(DispatchRig):
+    def test_D37_a_domain_at_its_limit_waits_and_goes_on(self) -> None:
+        children = [self.join("00000005-1"), self.join("00000005-2")]
+        self.accept(*["d.test"] * 20)
+        done = 0
+        while done < 20:
+            self.assertLessEqual(self.ledger.open_to("default", "d.test"), 3)
+            found = [(child, offer) for child in children for offer in self.offers(child)]
+            self.assertTrue(found, f"stuck after {done}")
+            for child, offer in found:
+                self.says(child, frames.Answered(offer.connection, "mx.test", ""))
+            for child, offer in found:
+                self.done(child, offer, kept=done % 2 == 0)
+                done += 1
+        self.tell()
+        self.everything_is_free()
+
+    def test_D36_Q13_a_good_domain_is_not_behind_the_hanging(self) -> None:
+        child = self.join()
+        self.accept(*(f"h{n}.test" for n in range(1000)), "good.test", "good.test")
+        good: list[Offer] = []
+        for _ in range(10):
+            for offer in self.offers(child):
+                if offer.domain == "good.test":
+                    good.append(offer)
+                else:
+                    self.says(child, frames.Quiet(offer.connection))
+        self.assertTrue(good)
+        self.begin(child, good[0])
+        self.done(child, good[0], kept=True)
+        good += self.offers(child)
+        self.assertEqual(len(good), 2)
+
+    def test_D36_a_domain_that_answers_leaves_the_line_of_those_that_may_not(self) -> None:
+        child = self.join()
+        self.accept("good.test")
+        self.accept(*(f"h{n}.test" for n in range(UNPROVEN + 50)))
+        self.accept("good.test", "good.test", "good.test")
+        good = [offer for offer in self.offers(child) if offer.domain == "good.test"]
+        self.assertTrue(good)
+        self.begin(child, good[0])
+        self.done(child, good[0], kept=True)
+        self.assertIn("good.test", [offer.domain for offer in self.offers(child)])
+
+    def test_who_has_answered_waits_for_a_place_in_the_zone(self) -> None:
+        child = self.join()
+        self.accept("a.test", "b.test", "c.test")
+        offers = self.offers(child)
+        self.says(child, *(frames.Answered(offer.connection, "", "") for offer in offers))
+        went = [frame.connection for frame in child.heard(frames.Go)]
+        self.assertEqual(went, [offer.connection for offer in offers[:2]])
+        self.done(child, offers[0])
+        self.assertEqual(child.heard(frames.Go), [frames.Go(offers[2].connection)])
+
+    def test_many_due_at_once_are_taken_in_slices(self) -> None:
+        child = self.join()
+        self.patch(module, "_TURNS", 10)
+        self.dispatcher.stop()
+        self.accept(*(f"h{n}.test" for n in range(100)))
+        self.dispatcher.start()
+        self.dispatcher._pump_marked()
+        self.assertEqual(len(self.offers(child)), 10)
+        self.turn()
+        self.assertEqual(len(self.offers(child)), 90)
+
+    def test_one_zone_that_stumbles_keeps_no_other_from_going(self) -> None:
+        child = self.join()
+
+        def stumbles(line: object) -> None:
+            raise KeyError("bug")
+
+        self.patch(self.dispatcher, "_pump_suspects", stumbles)
+        self.accept("d.test")
+        self.assertTrue(self.flushLoggedErrors(KeyError))
+        del self.dispatcher._pump_suspects
+        self.assertEqual(self.offers(child), [])
+        self.clock.advance(1)
+        self.turn()
+        self.assertEqual(len(self.offers(child)), 1)
+
+
+class NextHop(DispatchRig):
+    zones = {"default": Zone(connections=2, host="hop.test")}  # noqa: RUF012
+
+    def test_all_domains_go_though_only_two_may_try_at_first(self) -> None:
+        child = self.join()
+        self.accept(*(f"d{n}.test" for n in range(9)))
+        done = 0
+        while done < 9:
+            offers = self.offers(child)
+            self.assertTrue(offers, f"stuck after {done}")
+            for offer in offers:
+                self.says(child, frames.Answered(offer.connection, "hop.test", ""))
+            for offer in offers:
+                self.done(child, offer, kept=True)
+                done += 1
+        self.tell()
+        self.everything_is_free()
+
+    def test_a_next_hop_that_hangs_is_tried_again_by_others(self) -> None:
+        child = self.join()
+        self.accept(*(f"d{n}.test" for n in range(4)))
+        first = self.offers(child)
+        self.assertEqual(len(first), 2)
+        for offer in first:
+            self.says(child, frames.Quiet(offer.connection))
+        self.assertEqual(self.offers(child), [])
+        self.done(child, first[0], DEFERRED)
+        self.assertEqual(len(self.offers(child)), 1)
+
+
+class Strange(DispatchRig):
+    """N25: what a child says about things it does not hold."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.child, self.other = self.join("00000005-1"), self.join("00000005-2")
+        self.accept("d.test")
+        [self.offer] = self.offers(self.child)
+        self.begin(self.child, self.offer)
+
+    def unharmed(self) -> None:
+        self.assertEqual((len(self.leases), len(self.store.rows), self.store.untold), (1, 1, 0))
+        self.done(self.child, self.offer)
+        self.tell()
+        self.everything_is_free()
+
+    def test_N25_a_result_of_anothers_lease(self) -> None:
+        self.done(self.other, self.offer)
+        self.unharmed()
+
+    def test_N25_a_result_twice(self) -> None:
+        self.done(self.child, self.offer)
+        self.done(self.child, self.offer, BOUNCED)
+        self.assertEqual(self.store.untold, 1)
+        self.tell()
+        self.assertEqual((self.tally.results, self.child.settled), ([Result.DELIVERED], 1))
+        self.everything_is_free()
+
+    def test_N25_N12_an_unknown_or_stale_lease(self) -> None:
+        for lease in (0, 1, self.offer.lease + 1, (4 << 32) + 1, (1 << 63) - 1):
+            self.says(self.child, frames.Done(self.offer.connection, lease, DELIVERED, False))
+            self.says(self.child, frames.More(lease, 0))
+        self.assertEqual(self.child.heard(frames.Chunk), [])
+        self.unharmed()
+
+    def test_N25_frames_about_anothers_or_unknown_connections(self) -> None:
+        for child, number in ((self.other, self.offer.connection), (self.child, 999)):
+            self.says(child, frames.Answered(number, "", ""), frames.Quiet(number), frames.Closed(number))
+            self.says(child, frames.Active(number))
+        self.says(self.other, frames.More(self.offer.lease, 0))
+        self.assertEqual(self.other.heard(frames.Chunk), [])
+        self.unharmed()
+
+    def test_an_illegal_word_is_refused(self) -> None:
+        hello = frames.Hello(1, "", self.child.id, "default", 1)
+        self.assertRaises(BadFrame, self.dispatcher.frame, self.child, hello)
+        self.unharmed()
+
+    def test_an_answer_on_an_idle_connection_is_refused(self) -> None:
+        self.done(self.child, self.offer, kept=True)
+        self.tell()
+        answered = frames.Answered(self.offer.connection, "", "")
+        self.assertRaises(BadFrame, self.dispatcher.frame, self.child, answered)
+
+    def test_a_pong_and_closed_in_the_middle_change_nothing(self) -> None:
+        self.says(self.child, frames.Pong(1), frames.Closed(self.offer.connection))
+        self.unharmed()
+
+
+class Gone(DispatchRig):
+    def gone(self, child: FakeChild, *accepted: Offer, crashed: bool = True) -> None:
+        settled = self.dispatcher.gone(child, [self.entry(offer) for offer in accepted], crashed)
+        self.turn()
+        self.settled = settled
+
+    def test_N07_all_of_it_is_due_again_at_once(self) -> None:
+        child, other = self.join("00000005-1"), self.join("00000005-2")
+        self.accept("a.test", "b.test", "c.test")
+        held = self.offers(child) + self.offers(other)
+        self.gone(child, crashed=False)
+        self.assertEqual(len(held) + len(self.offers(other)), 3 + len(held) - self.held_by(other, held))
+        self.gone(other, crashed=False)
+        self.assertEqual((len(self.leases), self.ledger.connections()), (0, []))
+        third = self.join("00000005-3")
+        self.assertEqual(len(self.offers(third)), 3)
+
+    def held_by(self, child: FakeChild, offers: list[Offer]) -> int:
+        held = {lease.number for lease in self.leases.held_by(child.id)}
+        return sum(1 for offer in offers if offer.lease in held)
+
+    def test_N26_what_its_journal_says_was_taken_is_not_sent_again(self) -> None:
+        child = self.join()
+        self.accept("a.test", "b.test")
+        taken, lost = self.offers(child)
+        self.begin(child, taken)
+        self.gone(child, taken)
+        self.assertNoResult(self.settled)
+        self.tell()
+        self.assertIsNone(self.successResultOf(self.settled))
+        self.assertEqual(self.tally.results, [Result.DELIVERED])
+        [again] = self.offers(self.join("00000005-2"))
+        self.assertEqual((again.id, again.seq), (lost.id, lost.seq))
+
+    def test_N26_what_was_reported_too_counts_once(self) -> None:
+        child = self.join()
+        self.accept("a.test")
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        self.done(child, offer)
+        self.gone(child, offer)
+        self.assertNoResult(self.settled)  # the journal stays until the report is on disk
+        self.tell()
+        self.assertIsNone(self.successResultOf(self.settled))
+        self.assertEqual(self.tally.results, [Result.DELIVERED])
+        self.everything_is_free()
+
+    def test_a_journal_is_kept_when_the_store_came_to_its_end(self) -> None:
+        child = self.join()
+        self.accept("a.test")
+        [offer] = self.offers(child)
+        self.gone(child, offer)
+        self.store.die()
+        self.failureResultOf(self.settled)
+        self.assertTrue(self.flushLoggedErrors())
+
+    def test_a_report_that_never_got_to_the_disk_is_not_settled(self) -> None:
+        child = self.join()
+        self.accept("a.test")
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        self.done(child, offer)
+        self.store.die()
+        self.assertEqual((child.settled, self.results.pending), (0, 0))
+        self.assertTrue(self.flushLoggedErrors())
+
+    def test_an_earlier_starts_journal(self) -> None:
+        message = self.accept("a.test")
+        row = self.store.delivery(message.id, 1)
+        assert row is not None
+        work = self.schedule.claim(message, row)
+        assert work is not None
+        entry = frames_entry(message.id)
+        settled = self.dispatcher.settle_from_journal(work, entry)
+        self.assertNoResult(settled)
+        self.tell()
+        self.assertIsNone(self.successResultOf(settled))
+        self.everything_is_free()
+
+    def test_an_earlier_starts_journal_that_could_not_be_written_down(self) -> None:
+        message = self.accept("a.test")
+        row = self.store.delivery(message.id, 1)
+        assert row is not None
+        work = self.schedule.claim(message, row)
+        assert work is not None
+        settled = self.dispatcher.settle_from_journal(work, frames_entry(message.id))
+        self.store.die()
+        self.failureResultOf(settled)
+        self.assertTrue(self.flushLoggedErrors())
+
+    def test_one_that_never_joined(self) -> None:
+        self.assertIsNone(self.successResultOf(self.dispatcher.gone(FakeChild("x", "default"), [], True)))
+
+    def test_a_lane_that_waited_for_its_limit_goes_on(self) -> None:
+        first, second = self.join("00000005-1"), self.join("00000005-2")
+        self.accept(*["d.test"] * 6)
+        for child in (first, second):
+            for offer in self.offers(child):
+                self.says(child, frames.Answered(offer.connection, "", ""))
+        self.gone(first, crashed=False)
+        done = 0
+        while (leases := self.leases.held_by(second.id)) and done < 6:
+            for lease in leases:
+                self.says(second, frames.Answered(lease.connection, "", ""))
+            for lease in leases:
+                self.says(second, frames.Done(lease.connection, lease.number, DELIVERED, False))
+                done += 1
+        self.assertEqual(done, 6)
+
+
+def frames_entry(queue_id: str) -> module.Acceptance:
+    return module.Acceptance(queue_id, 1, (4 << 32) + 7, "mx.test", "250 ok")
+
+
+class Poison(DispatchRig):
+    """N23, N24: mail that kills who touches it."""
+
+    zones = {"default": Zone(connections=5)}  # noqa: RUF012
+
+    def crash(self, child: FakeChild) -> None:
+        self.dispatcher.gone(child, [], True)
+        self.turn()
+
+    def test_N24_it_is_put_aside_after_three_and_the_innocent_are_not(self) -> None:
+        message = self.accept("bad.test", "a.test", "b.test", "c.test")
+        crashes, delivered = 0, 0
+        for number in range(30):
+            child = self.join(f"00000005-{number}")
+            while offers := self.offers(child):
+                if any(offer.domain == "bad.test" for offer in offers):
+                    self.crash(child)
+                    crashes += 1
+                    break
+                for offer in offers:
+                    self.begin(child, offer)
+                    self.done(child, offer)
+                    delivered += 1
+            else:
+                self.dispatcher.gone(child, [], False)
+            self.tell()
+        self.assertEqual((crashes, delivered), (POISON, 3))
+        [held] = self.store.held("", 10)
+        self.assertEqual((held.id, held.domain), (message.id, "bad.test"))
+        self.assertEqual((len(self.leases), self.schedule._works), (0, {}))
+        self.assertTrue(any(" held " in line and held.name in line for line in self.lines()))
+
+    def test_suspects_go_one_at_a_time(self) -> None:
+        self.accept("a.test", "b.test", "c.test")
+        first = self.join("00000005-1")
+        self.assertEqual(len(self.offers(first)), 3)
+        self.crash(first)
+        second = self.join("00000005-2")
+        seen = 0
+        while offers := self.offers(second):
+            self.assertEqual(len(offers), 1)
+            self.begin(second, offers[0])
+            self.done(second, offers[0])
+            seen += 1
+        self.assertEqual(seen, 3)
+
+    def test_a_suspect_whose_peer_is_silent_does_not_hold_up_the_next(self) -> None:
+        self.accept("a.test", "b.test")
+        first = self.join("00000005-1")
+        self.crash(first)
+        second = self.join("00000005-2")
+        [offer] = self.offers(second)
+        self.says(second, frames.Quiet(offer.connection))
+        [other] = self.offers(second)
+        self.assertNotEqual(other.domain, offer.domain)
+
+    def test_who_waits_for_a_silent_peer_is_not_blamed_for_anothers_crash(self) -> None:
+        self.accept("hangs.test")
+        child = self.join("00000005-0")
+        for number in range(1, 6):
+            for offer in self.offers(child):
+                if offer.domain == "hangs.test":
+                    self.says(child, frames.Quiet(offer.connection))
+            self.accept(f"bad{number}.test")
+            for offer in self.offers(child):
+                self.begin(child, offer)
+            self.crash(child)
+            self.tell()
+            child = self.join(f"00000005-{number}")
+        self.assertNotIn("hangs.test", [row.domain for row in self.store.held("", 10)])
+
+    def test_an_end_in_peace_makes_no_suspects(self) -> None:
+        self.accept("a.test", "b.test")
+        first = self.join("00000005-1")
+        self.dispatcher.gone(first, [], False)
+        self.assertEqual(len(self.offers(self.join("00000005-2"))), 2)
+
+    def test_a_suspect_at_its_domains_limit_does_not_hold_up_the_next(self) -> None:
+        child = self.join("00000005-1")
+        self.accept("slow.test", "a.test")
+        self.crash(child)
+        other = self.join("00000005-2")
+        [first] = self.offers(other)
+        self.begin(other, first)
+        self.done(other, first)
+        [second] = self.offers(other)
+        self.assertNotEqual(first.domain, second.domain)
+
+
+class Holding(DispatchRig):
+    def test_Q05_children_are_told_when_the_store_cannot_write_and_nothing_is_offered(self) -> None:
+        child = self.join()
+        self.store.broken = True
+        self.dispatcher.hold()
+        self.assertEqual(child.heard(), [frames.Hold(True)])
+        self.schedule.lane("default", "d.test")
+        self.store.broken = False
+        message_waits = self.accept
+        self.store.broken = True
+        late = self.join("00000005-2")
+        self.assertEqual(late.heard(), [frames.Hold(True)])
+        self.store.broken = False
+        message_waits("d.test")
+        self.dispatcher.resume()
+        self.assertIn(frames.Hold(False), child.heard(frames.Hold))
+
+    def test_Q05_work_that_came_due_meanwhile_goes_when_it_can_write_again(self) -> None:
+        child = self.join()
+        self.accept("d.test")
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        self.done(child, offer, DEFERRED)
+        self.tell()
+        self.store.broken = True
+        self.dispatcher.hold()
+        self.clock.advance(61)
+        self.turn()
+        self.assertEqual(self.offers(child), [])
+        self.store.broken = False
+        self.dispatcher.resume()
+        self.turn()
+        self.assertEqual(len(self.offers(child)), 1)
+
+
+class Chaos(DispatchRig):
+    zones = {"default": Zone(connections=2), "hop": Zone(connections=2, host="hop.test")}  # noqa: RUF012
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.tuples(st.sampled_from("ammdddkkqvczwto"), st.integers(0, 30)), max_size=60), st.data())
+    def test_whatever_children_do_all_mail_is_delivered_once(
+        self, steps: list[tuple[str, int]], data: st.DataObject
+    ) -> None:
+        self.setUp()
+        working: dict[int, tuple[FakeChild, Offer]] = {}
+        children: list[FakeChild] = []
+        born = 0
+        delivered: list[str] = []
+
+        def look() -> None:
+            for child in children:
+                for frame in child.heard():
+                    if type(frame) is Offer:
+                        working[frame.lease] = (child, frame)
+
+        def finish(lease: int, kept: bool, outcome: object = DELIVERED) -> None:
+            child, offer = working.pop(lease)
+            self.says(child, frames.Answered(offer.connection, "mx.test", ""))
+            if outcome is DELIVERED:
+                delivered.append(f"{offer.id}.{offer.seq:03x}")
+            self.done(child, offer, outcome, kept)  # type: ignore[arg-type]
+
+        def bear() -> None:
+            nonlocal born
+            born += 1
+            children.append(self.join(f"00000005-{born}", ("default", "hop")[born % 2]))
+
+        bear()
+        bear()
+        for step, n in steps:
+            look()
+            lease = sorted(working)[n % len(working)] if working else None
+            if step == "a":
+                bear()
+            elif step == "m":
+                zone = ("default", "hop")[n % 2]
+                self.accept(*(f"d{(n + k) % 5}.test" for k in range(1 + n % 4)), zone=zone)
+            elif step == "w":
+                self.clock.advance(n)
+            elif step == "t":
+                self.tell()
+            elif lease is not None:
+                child, offer = working[lease]
+                if step == "d":
+                    finish(lease, False)
+                elif step == "k":
+                    finish(lease, True)
+                elif step == "o":
+                    finish(lease, n % 2 == 0, DEFERRED)
+                elif step == "q":
+                    self.says(child, frames.Quiet(offer.connection))
+                elif step == "v":
+                    self.says(child, frames.Active(offer.connection))
+                elif step == "c":
+                    for connection in self.ledger.connections():
+                        if connection.state is State.IDLE and connection.child.key == child.id:
+                            self.says(child, frames.Closed(connection.number))
+                elif step == "z":
+                    children.remove(child)
+                    self.dispatcher.gone(child, [], False)
+                    self.turn()
+                    working = {key: pair for key, pair in working.items() if pair[0] is not child}
+        bear()
+        bear()
+        for _ in range(300):
+            look()
+            for lease in sorted(working):
+                finish(lease, lease % 2 == 0)
+            self.tell()
+            if not self.store.rows:
+                break
+            self.clock.advance(30)
+        names = {f"{number:014x}beef" for number in range(1, self.number + 1)}
+        self.assertEqual(len(delivered), len(set(delivered)))
+        self.assertLessEqual(names, {name.split(".")[0] for name in delivered} | self.bounced())
+        self.everything_is_free()
+
+    def bounced(self) -> set[str]:
+        return {line.split("id=")[1].split(".")[0] for line in self.lines() if " bounced " in line}

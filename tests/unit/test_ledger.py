@@ -1,0 +1,328 @@
+"""The connection ledger: every limit, and counts that always equal a recount (D36, D37)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.dispatch.ledger import (
+    PER_SILENT_TARGET,
+    PROVEN_FOR,
+    UNPROVEN,
+    Capacity,
+    Connection,
+    Ledger,
+    Limit,
+    Permit,
+    State,
+)
+
+LOCAL = "192.0.2.1"
+
+
+class LedgerRig(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.ledger = Ledger()
+        self.now = 0.0
+        self.child = self.join("a-1")
+
+    def join(self, key: str, connections: int = 3, connecting: int = 400) -> Capacity:
+        child = Capacity(key, "z", connections, connecting)
+        self.ledger.join(child)
+        return child
+
+    def permit(self, domain: str = "d.test", limit: int = 5, target: str = "", local: str = LOCAL) -> Permit | Limit:
+        return self.ledger.permit("z", domain, target or domain, local, limit, self.now)
+
+    def permitted(self, domain: str = "d.test", limit: int = 5, target: str = "", local: str = LOCAL) -> Connection:
+        permit = self.permit(domain, limit, target, local)
+        assert isinstance(permit, Permit), permit
+        return permit.connection
+
+    def prove(self, domain: str = "d.test", target: str = "") -> None:
+        connection = self.permitted(domain, target=target)
+        self.ledger.answered(connection, self.now)
+        self.ledger.remove(connection)
+
+    def send(self, domain: str = "d.test", limit: int = 5, target: str = "", local: str = LOCAL) -> Connection:
+        """A connection in its transaction."""
+        connection = self.permitted(domain, limit, target, local)
+        if connection.state is not State.SENDING:
+            self.ledger.answered(connection, self.now)
+            self.assertIs(self.ledger.may_go(connection.child), connection)
+        return connection
+
+
+class Limits(LedgerRig):
+    def test_no_child(self) -> None:
+        self.ledger.leave(self.child)
+        self.assertIs(self.permit(), Limit.NO_CHILD)
+
+    def test_zone_and_the_way_through_it(self) -> None:
+        self.prove()
+        opened = [self.permitted() for _ in range(3)]
+        self.assertEqual({one.state for one in opened}, {State.OPENING})
+        self.assertIs(self.permit(), Limit.ZONE)
+        self.ledger.remove(opened[0])
+        self.permitted()
+
+    def test_children_share_evenly(self) -> None:
+        self.prove()
+        other = self.join("a-2")
+        for _ in range(5):
+            self.permitted(limit=99)
+        self.assertEqual(sorted((self.child.busy, other.busy)), [2, 3])
+        self.permitted(limit=99)
+        self.assertIs(self.permit(limit=99), Limit.ZONE)
+
+    def test_unproven_targets_take_none_of_the_zones_connections(self) -> None:
+        tried = [self.permitted(f"d{n}.test") for n in range(50)]
+        self.assertEqual((self.child.busy, self.child.trying), (0, 50))
+        for connection in tried:
+            self.assertFalse(self.ledger.answered(connection, self.now))
+        gone = [self.ledger.may_go(self.child) for _ in range(4)]
+        self.assertEqual(gone, [*tried[:3], None])
+        self.ledger.remove(tried[1])
+        self.assertIs(self.ledger.may_go(self.child), tried[3])
+
+    def test_trying(self) -> None:
+        for n in range(UNPROVEN):
+            self.permitted(f"d{n}.test")
+        self.assertIs(self.permit(), Limit.TRYING)
+        second = self.join("a-2")
+        self.assertIs(self.permitted().child, second)
+
+    def test_target(self) -> None:
+        for _ in range(PER_SILENT_TARGET):
+            connection = self.permitted()
+        self.assertIs(self.permit(), Limit.TARGET)
+        self.ledger.quiet(connection)
+        self.assertIs(self.permit(), Limit.TARGET)
+        self.ledger.remove(connection)
+        self.permitted()
+
+    def test_a_slow_host_that_answers_is_not_a_silent_target(self) -> None:
+        self.prove()
+        for _ in range(5):
+            self.ledger.quiet(self.send())
+        self.assertIs(self.permit(), Limit.DOMAIN)
+
+    def test_an_answer_is_forgotten_some_time(self) -> None:
+        self.prove()
+        self.now = PROVEN_FOR - 1
+        self.assertTrue(self.ledger.proven("z", "d.test", self.now))
+        self.assertFalse(self.ledger.proven("y", "d.test", self.now))
+        self.now = PROVEN_FOR + 1
+        self.assertFalse(self.ledger.proven("z", "d.test", self.now))
+
+    def test_D37_domain(self) -> None:
+        self.prove()
+        self.join("a-2")
+        for _ in range(5):
+            self.permitted()
+        self.assertIs(self.permit(), Limit.DOMAIN)
+        self.assertEqual(self.ledger.open_to("z", "d.test"), 5)
+
+    def test_D37_an_idle_connection_counts_until_it_is_given_back(self) -> None:
+        kept = self.send(limit=1)
+        self.ledger.idle(kept)
+        self.assertEqual(self.ledger.open_to("z", "d.test"), 1)
+        permit = self.permit(limit=1, local="192.0.2.2")
+        assert isinstance(permit, Permit)
+        self.assertEqual(permit.close, (kept,))
+        self.assertEqual(self.ledger.open_to("z", "d.test"), 1)
+        self.assertIsNone(self.ledger.get(kept.number))
+
+    def test_D36_any_number_of_hanging_targets(self) -> None:
+        """They are tried, a few hundred at a time; each that goes quiet makes room for the next,
+        up to a bound; and a target that answers is in no one's way."""
+        self.prove("good.test")
+        hanging = 0
+        while isinstance(permit := self.permit(f"h{hanging}.test"), Permit):
+            self.ledger.quiet(permit.connection)
+            hanging += 1
+        self.assertEqual((hanging, permit), (self.child.connecting, Limit.TRYING))
+        connection = self.send("good.test")
+        self.ledger.idle(connection)
+        self.assertIs(self.permitted("good.test"), connection)
+
+    def test_quiet_ones_are_bounded_even_to_proven_targets(self) -> None:
+        self.prove(target="hop")
+        count = 0
+        while isinstance(permit := self.permit(f"d{count}.test", target="hop"), Permit):
+            self.ledger.quiet(permit.connection)
+            count += 1
+        self.assertEqual((count, permit), (2 * self.child.connecting, Limit.ZONE))
+
+    def test_many_hanging_targets_get_one_connection_each(self) -> None:
+        for n in range(UNPROVEN):
+            self.ledger.quiet(self.permitted(f"h{n}.test"))
+        self.permitted("last.test")
+        self.assertIs(self.permit("last.test"), Limit.TARGET)
+
+
+class Reuse(LedgerRig):
+    def test_a_kept_connection_goes_on_with_the_same_domain_and_address(self) -> None:
+        connection = self.send()
+        self.ledger.idle(connection)
+        self.assertEqual((self.child.busy, self.ledger.idle_connections), (0, 1))
+        self.assertIsNot(self.permitted("e.test"), connection)
+        self.assertIsNot(self.permitted(local="192.0.2.2"), connection)
+        self.assertIs(self.permitted(), connection)
+        self.assertEqual((connection.state, self.child.busy), (State.SENDING, 2))
+
+    def test_a_fixed_next_hop_takes_any_domain_and_the_counts_follow(self) -> None:
+        connection = self.send("a.test", target="hop")
+        self.ledger.idle(connection)
+        self.assertIs(self.permitted("b.test", target="hop"), connection)
+        self.assertEqual((self.ledger.open_to("z", "a.test"), self.ledger.open_to("z", "b.test")), (0, 1))
+        self.assertEqual(dict(self.ledger._domain), {("z", "b.test"): 1})
+
+    def test_but_not_beyond_that_domains_limit(self) -> None:
+        self.send("b.test", 1, "hop")
+        connection = self.send("a.test", 1, "hop")
+        self.ledger.idle(connection)
+        self.assertIs(self.permit("b.test", 1, "hop"), Limit.DOMAIN)
+
+    def test_the_latest_is_taken_first(self) -> None:
+        """So that those no longer needed fall idle for good."""
+        first, second = self.send(), self.send()
+        self.ledger.idle(first)
+        self.ledger.idle(second)
+        self.assertIs(self.permitted(), second)
+
+    def test_not_by_a_child_that_has_no_room(self) -> None:
+        kept = self.send()
+        self.ledger.idle(kept)
+        others = [self.permitted(f"o{n}.test") for n in range(3)]
+        for connection in others:
+            self.ledger.answered(connection, self.now)
+            self.assertIsNotNone(self.ledger.may_go(self.child))
+        self.assertIs(self.permit(), Limit.ZONE)
+        self.ledger.remove(others[0])
+        self.assertIs(self.permitted(), kept)
+
+    def test_an_idle_one_makes_room_for_a_busy_one_elsewhere(self) -> None:
+        self.prove("other.test")
+        kept = [self.send() for _ in range(3)]
+        for connection in kept:
+            self.ledger.idle(connection)
+        permit = self.permit("other.test")
+        assert isinstance(permit, Permit)
+        self.assertEqual(permit.close, (kept[0],))
+
+    def test_a_mere_trial_takes_nobodys_kept_connection(self) -> None:
+        for connection in [self.send() for _ in range(3)]:
+            self.ledger.idle(connection)
+        permit = self.permit("unheard-of.test")
+        assert isinstance(permit, Permit)
+        self.assertEqual(permit.close, ())
+
+    def test_one_that_had_died_goes_at_once(self) -> None:
+        connection = self.send()
+        self.ledger.idle(connection)
+        self.permitted()
+        self.assertTrue(self.ledger.answered(connection, self.now))
+        self.assertIs(connection.state, State.SENDING)
+
+    def test_quiet_and_back(self) -> None:
+        connection = self.send()
+        self.ledger.quiet(connection)
+        self.assertEqual((self.child.busy, self.child.quiet), (0, 1))
+        self.ledger.active(connection)
+        self.assertEqual((connection.state, self.child.busy, self.child.quiet), (State.SENDING, 1, 0))
+        self.ledger.active(connection)
+        self.assertIs(connection.state, State.SENDING)
+
+
+class Leaving(LedgerRig):
+    def test_a_child_takes_its_connections_along(self) -> None:
+        other = self.join("a-2")
+        self.prove()
+        opened = [self.permitted() for _ in range(4)]
+        self.assertEqual((self.child.busy, other.busy), (2, 2))
+        self.assertEqual(self.ledger.leave(self.child), [("z", "d.test")] * 2)
+        self.assertEqual(self.ledger.children("z"), [other])
+        self.assertEqual(self.ledger.connections(), [one for one in opened if one.child is other])
+
+
+moves = st.lists(
+    st.tuples(st.sampled_from("pppppaaggqvviirxcj"), st.integers(0, 30), st.integers(0, 2)), max_size=80
+)
+
+
+class Model(SynchronousTestCase):
+    @settings(max_examples=150, deadline=None)
+    @given(moves, st.booleans())
+    def test_counts_equal_a_recount_and_limits_are_never_passed(
+        self, moves: list[tuple[str, int, int]], hop: bool
+    ) -> None:
+        ledger, now, limit = Ledger(), 0.0, 3
+        capacities: list[Capacity] = []
+
+        def join() -> None:
+            capacities.append(Capacity(f"c{len(capacities)}", "z", 2, 6))
+            ledger.join(capacities[-1])
+
+        join()
+        join()
+        for move, n, m in moves:
+            every = ledger.connections()
+            one = every[n % len(every)] if every else None
+            child = capacities[n % len(capacities)]
+            if move == "p":
+                domain, before = f"d{n % 4}", ledger.open_to("z", f"d{n % 4}")
+                room = {one.key: one.connections - one.busy for one in capacities}
+                permit = ledger.permit("z", domain, "hop" if hop else domain, f"ip{m}", limit, now)
+                if isinstance(permit, Permit):
+                    self.assertLessEqual(ledger.open_to("z", domain), limit)
+                    took = permit.connection
+                    if took.state is not State.TRYING:
+                        self.assertGreater(room[took.child.key], 0)
+                    for closed in permit.close:
+                        self.assertIs(closed.state, State.IDLE)
+                        self.assertIsNone(ledger.get(closed.number))
+                else:
+                    self.assertEqual(ledger.open_to("z", domain), before)
+            elif move == "g":
+                busy = child.busy
+                gone = ledger.may_go(child)
+                self.assertEqual(gone is not None, child.busy == busy + 1)
+                self.assertFalse(gone is not None and busy >= child.connections)
+            elif move == "j" and len(capacities) < 4:
+                join()
+            elif move == "x" and n == 0:
+                ledger.leave(capacities.pop(capacities.index(child)))
+                join()
+            elif one is not None:
+                if move == "a" and one.state is not State.IDLE:
+                    ledger.answered(one, now)
+                elif move == "q":
+                    ledger.quiet(one)
+                elif move == "v":
+                    ledger.active(one)
+                elif move == "i" and one.state in (State.SENDING, State.QUIET):
+                    ledger.idle(one)
+                elif move == "r":
+                    ledger.remove(one)
+            now += m * 100
+            self.recount(ledger, capacities)
+
+    def recount(self, ledger: Ledger, capacities: list[Capacity]) -> None:
+        every = ledger.connections()
+        for child in capacities:
+            states = Counter(one.state for one in every if one.child is child)
+            counted = (child.busy, child.trying, child.quiet, len(child.idle), len(child.waiting))
+            busy = states[State.OPENING] + states[State.SENDING]
+            rest = (states[State.TRYING], states[State.QUIET], states[State.IDLE], states[State.WAITING])
+            self.assertEqual(counted, (busy, *rest))
+        self.assertEqual(dict(ledger._domain), dict(Counter(("z", one.domain) for one in every)))
+        silent = Counter(("z", one.target) for one in every if one.state in (State.QUIET, State.TRYING))
+        self.assertEqual(dict(ledger._silent), dict(silent))
+        idle = Counter(
+            ("z", one.target, one.local) for one in every if one.state is State.IDLE
+        )
+        self.assertEqual({place: len(kept) for place, kept in ledger._idle.items()}, dict(idle))
