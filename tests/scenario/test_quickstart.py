@@ -65,6 +65,7 @@ class FirstMail(Scenario):
         await self.until(
             lambda: greets(int(self.ports["2525"])) or running.poll() is not None, 20, "its greeting", self
         )
+        self.assertIsNone(running.poll(), self.said())
 
         program("swaks"), program("curl")
         swaks, curl, python = commands("A first mail")
