@@ -4,8 +4,8 @@
 
 PEER zonerelay | postfix | sink (what loopback itself allows); SIZE in bytes, or 1k 10k 100k 10m;
 MODE a = one message per connection, b = many. As root it runs in a network namespace of its own.
-The state lives below BENCH_HOME (default /var/tmp/zonerelay-bench) and is fresh each time; put it on
-the disk that is to be measured.
+The state lives below BENCH_HOME (default /var/tmp/zonerelay-bench), in a folder of its own for each run;
+put it on the disk that is to be measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -51,14 +53,15 @@ class Run:
 
     def __init__(self, peer: str, options: dict[str, str] | None = None, sink: bool = True) -> None:
         self.peer = peer
-        state = f"{home()}/{peer}"
-        shutil.rmtree(state, ignore_errors=True)
-        os.makedirs(state)
+        # A run that is terminated still ends what it started.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        state = tempfile.mkdtemp(prefix=f"{peer}-", dir=home())
+        os.chmod(state, 0o755)  # Postfix's other users pass through it
         port, sink_port, api, channel = network.free_ports(4)
         self.place = peers.Place(state, port, sink_port, api, channel, options or {})
-        self.log = open(f"{state}/out.log", "wb")  # noqa: SIM115
+        self.log = open(f"{state}/out.log", "wb")
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else state
-        self.count = tempfile.NamedTemporaryFile(prefix="bench-sink-", dir=memory)  # noqa: SIM115
+        self.count = tempfile.NamedTemporaryFile(prefix="bench-sink-", dir=memory)
         self.others: list[subprocess.Popen[bytes]] = []
         if sink and peer != "sink":
             self.others.append(peers.start_sink(sink_port, self.count, self.log))
@@ -93,6 +96,7 @@ class Run:
             process.wait()
         self.log.close()
         self.count.close()
+        shutil.rmtree(self.place.state, ignore_errors=True)
 
 
 def measure(run: Run, size: int, count: int, keep: bool, sessions: int, timeout: float) -> dict[str, Any]:

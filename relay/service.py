@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
@@ -122,6 +122,8 @@ class RelayService(Service):
         self.roster.start([(zone.name, zone.options.processes) for zone in self._zones.active()])
         self._starting = Deferred.fromCoroutine(self._begin_to_send())
         self._starting.addErrback(lambda failure: _log.failure("deliveries can't start", failure))
+        ports = ", ".join(f"{what} on {_where(port)}" for what, port in self._ports)
+        _log.info("ready: {ports}", ports=ports)
 
     def _open(self) -> None:
         config = self._config
@@ -239,6 +241,11 @@ class RelayService(Service):
         except TimeoutError:
             return False
         return True
+
+
+def _where(port: IListeningPort) -> str:
+    address = port.getHost()
+    return f"{address.host}:{address.port}" if isinstance(address, IPv4Address | IPv6Address) else str(address)
 
 
 async def _waited(result: Any) -> None:

@@ -8,7 +8,9 @@ of the error, quoted. So the standard error of the start is kept until the start
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import IO
@@ -69,6 +71,14 @@ class LoudStart(Service):
         if self._stderr is not None:
             self._stderr.close()
             self._stderr = None
+
+
+def _hear_no_more_signals() -> None:
+    """One signal is enough: a second one while the relay drains changes nothing, where
+    Twisted would log it as an error."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _second_stderr() -> IO[str] | None:

@@ -78,6 +78,7 @@ def make_site(
 class ApiSite(Site):
     """Makes a channel of each connection, up to `max_connections`, and judges requests."""
 
+    noisy = False
     requestFactory = ApiRequest
     protocol = ApiChannel  # type: ignore[assignment]  # by default it is one that speaks HTTP/2 too
 

@@ -69,7 +69,7 @@ class MailLog:
                 parts.append(f"{key}={value}")
             elif value:
                 text = value if value.__class__ is str else str(value)
-                parts.append(f"{key}={text if _plain(text) else quoted(text)}")  # type: ignore[arg-type]
+                parts.append(f"{key}={text if _plain(text) else quoted(text)}")
         line = " ".join(parts)
         self._lines.append(line)
         self._size += len(line)

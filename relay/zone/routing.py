@@ -2,7 +2,8 @@
 
 The first of these that names a zone decides: the X-Sending-Zone header (where the way in
 allows it), routing headers, the domain of the sender, the domain of the recipient; else
-the default zone. A name that is no zone is passed over.
+the default zone. A name that is no zone, or a disabled one, is passed over: mail would
+lie there for ever.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Router:
     """The routing rules of a configuration, turned over for quick answers."""
 
     def __init__(self, zones: Zones) -> None:
-        self._zones = zones
+        self._names = {zone.name for zone in zones.active()}
         self._by_header: dict[str, dict[str, str]] = {}
         self._by_sender: dict[str, str] = {}
         self._by_recipient: dict[str, str] = {}
@@ -39,8 +40,9 @@ class Router:
         `asked` is the X-Sending-Zone value, "" where it is absent or not allowed;
         `from_domain` is that of the header From, "" to go by the envelope.
         """
-        if asked and self._zones.get(asked.strip().lower()):
-            return asked.strip().lower()
+        asked = asked.strip().lower()
+        if asked in self._names:
+            return asked
         for header, zones in self._by_header.items():
             for value in reversed(fields(header)):
                 if zone := zones.get(value.strip().lower()):

@@ -214,7 +214,7 @@ async def session(k):
         try:
             r, w = await asyncio.wait_for(asyncio.open_connection(A.host, A.port), 5)
 
-            async def reply():
+            async def reply(r=r):
                 while True:
                     line = await asyncio.wait_for(r.readline(), A.timeout)
                     if not line:
@@ -222,7 +222,7 @@ async def session(k):
                     if line[3:4] != b"-":
                         return int(line[:3]), line.decode("latin-1").strip()
 
-            async def cmd(text):
+            async def cmd(text, w=w):
                 w.write(text.encode() + b"\r\n")
                 return await reply()
 
@@ -249,7 +249,7 @@ async def one(cmd, w, rng):
     mid = f"{R.tag}-{R.n}"
     rcpts = [rng.choice(A.to).replace("{id}", f"{mid}.{i}") for i in range(A.rcpts)]
     lines = [f"{rng.getrandbits(32):08x} " * 7 for _ in range(max(1, int(rng.expovariate(1 / A.size)) // 64))]
-    body = "\r\n".join(l.strip() for l in lines) + "\r\n.dot line\r\n"
+    body = "\r\n".join(line.strip() for line in lines) + "\r\n.dot line\r\n"
     R.sent[mid] = (hashlib.sha256(body.encode()).hexdigest(), rcpts)
     state = "unsent"
     try:
@@ -342,7 +342,8 @@ async def fault(kind):
     what["recovery_s"] = None if back is None else round(back, 2)
     R.kills.append(what)
     print(
-        f"  {len(R.kills):3}/{A.rounds} {what['kind']:8} pid {victim} {what['cmd'][:40]:40} back in {what['recovery_s']} s; "
+        f"  {len(R.kills):3}/{A.rounds} {what['kind']:8} pid {victim} {what['cmd'][:40]:40} "
+        f"back in {what['recovery_s']} s; "
         f"{sum(s == 'accepted' for s, _ in R.outcome.values())} accepted"
         + (f"; ORPHANS {what['orphans']}" if "orphans" in what else ""),
         flush=True,

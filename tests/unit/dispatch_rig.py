@@ -56,7 +56,7 @@ class FakeChild:
 
 
 class DispatchRig(SynchronousTestCase):
-    zones: dict[str, Zone] = {"default": Zone(connections=2)}  # noqa: RUF012
+    zones: dict[str, Zone] = {"default": Zone(connections=2)}
 
     def setUp(self) -> None:
         self.clock = a_clock()
@@ -79,9 +79,7 @@ class DispatchRig(SynchronousTestCase):
             self.tally,
             self.clock,
         )
-        self.operator = Operator(
-            self.store, self.schedule, self.leases, self.log, self.clock, self.now
-        )
+        self.operator = Operator(self.store, self.schedule, self.leases, self.log, self.clock, self.now)
         self.number = 0
         self.dispatcher.start()
 
@@ -99,9 +97,7 @@ class DispatchRig(SynchronousTestCase):
     def accept(self, *domains: str, body: bytes = b"hello\r\n", zone: str = "default", **more: Any) -> Message:
         self.number += 1
         message = a_message(self.number, body, len(domains), **more)
-        deliveries = [
-            a_delivery(message, seq, domain, self.now(), zone) for seq, domain in enumerate(domains, 1)
-        ]
+        deliveries = [a_delivery(message, seq, domain, self.now(), zone) for seq, domain in enumerate(domains, 1)]
         self.store.append(message, deliveries, body)
         self.store.tell()
         self.schedule.add(message, deliveries, body if message.chunks <= 1 else None)

@@ -54,9 +54,7 @@ def a_delivery(message: Message, seq: int, domain: str, due: int, zone: str = "d
 
 def zones_of(**zones: Zone) -> Zones:
     """Zones by name; "default" is always there. At most three connections to d.test."""
-    return from_config(
-        Config(hostname="relay.test", zones=zones, domains={"d.test": Domain(max_connections=3)})
-    )
+    return from_config(Config(hostname="relay.test", zones=zones, domains={"d.test": Domain(max_connections=3)}))
 
 
 def a_retry(*steps: float) -> Retry:

@@ -105,7 +105,7 @@ class ChildTests(SynchronousTestCase):
         self.assertEqual((self.told, self.clock.getDelayedCalls()), ([("ended", True)], []))
 
     def test_welcome_comes_first(self) -> None:
-        link, wire = linked(self.child)
+        _, wire = linked(self.child)
         self.assertEqual(said(wire), [WELCOME])
         self.assertEqual((self.told, self.child.linked), (["joined"], True))
         self.clock.advance(module.HELLO_WITHIN + 1)

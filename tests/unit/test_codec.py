@@ -87,9 +87,7 @@ class Codec(SynchronousTestCase):
 
     @settings(max_examples=80, deadline=None)
     @given(st.lists(st.sampled_from(TO_MASTER), max_size=4), st.binary(max_size=80), cuts)
-    def test_frames_before_garbage_count_in_any_split(
-        self, sent: list[Frame], garbage: bytes, cuts: list[int]
-    ) -> None:
+    def test_frames_before_garbage_count_in_any_split(self, sent: list[Frame], garbage: bytes, cuts: list[int]) -> None:
         data = b"".join(map(pack, sent)) + b"\xff\xff\xff\xff" + garbage
         self.assertEqual(read(reader_for_master(), split(data, cuts)), (sent, True))
 

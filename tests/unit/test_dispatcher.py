@@ -241,7 +241,7 @@ class Limits(DispatchRig):
 
 
 class NextHop(DispatchRig):
-    zones = {"default": Zone(connections=2, host="hop.test")}  # noqa: RUF012
+    zones = {"default": Zone(connections=2, host="hop.test")}
 
     def test_all_domains_go_though_only_two_may_try_at_first(self) -> None:
         child = self.join()
@@ -446,7 +446,7 @@ def frames_entry(queue_id: str) -> module.Acceptance:
 class Poison(DispatchRig):
     """N23, N24: mail that kills who touches it."""
 
-    zones = {"default": Zone(connections=5)}  # noqa: RUF012
+    zones = {"default": Zone(connections=5)}
 
     def crash(self, child: FakeChild) -> None:
         self.dispatcher.gone(child, [], True)
@@ -568,7 +568,7 @@ class Holding(DispatchRig):
 
 
 class Chaos(DispatchRig):
-    zones = {"default": Zone(connections=2), "hop": Zone(connections=2, host="hop.test")}  # noqa: RUF012
+    zones = {"default": Zone(connections=2), "hop": Zone(connections=2, host="hop.test")}
 
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.tuples(st.sampled_from("ammdddkkqvczwto"), st.integers(0, 30)), max_size=60), st.data())

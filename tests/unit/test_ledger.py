@@ -249,9 +249,7 @@ class Leaving(LedgerRig):
         self.assertEqual(self.ledger.connections(), [one for one in opened if one.child is other])
 
 
-moves = st.lists(
-    st.tuples(st.sampled_from("pppppaaggqvviirxcj"), st.integers(0, 30), st.integers(0, 2)), max_size=80
-)
+moves = st.lists(st.tuples(st.sampled_from("pppppaaggqvviirxcj"), st.integers(0, 30), st.integers(0, 2)), max_size=80)
 
 
 class Model(SynchronousTestCase):
@@ -322,7 +320,5 @@ class Model(SynchronousTestCase):
         self.assertEqual(dict(ledger._domain), dict(Counter(("z", one.domain) for one in every)))
         silent = Counter(("z", one.target) for one in every if one.state in (State.QUIET, State.TRYING))
         self.assertEqual(dict(ledger._silent), dict(silent))
-        idle = Counter(
-            ("z", one.target, one.local) for one in every if one.state is State.IDLE
-        )
+        idle = Counter(("z", one.target, one.local) for one in every if one.state is State.IDLE)
         self.assertEqual({place: len(kept) for place, kept in ledger._idle.items()}, dict(idle))

@@ -1,0 +1,344 @@
+"""A message on its way in: any split of its text gives the same, and nothing half stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import fail
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.channel.frames import CHUNK, MAX_HEADER
+from relay.config.schema import Zone
+from relay.dkim.canon import RelaxedBody
+from relay.intake import submission as module
+from relay.intake.door import Refused
+from relay.intake.submission import Intake, Submission
+from relay.logs.maillog import MailLog
+from relay.message.values import Delivery, Message
+from relay.queue.schedule import Schedule
+from relay.zone.routing import Router
+from tests.unit.journey_rig import ORIGIN, LateStore, Tally, a_clock, a_retry, milliseconds, zones_of
+
+HEADER = (
+    b"Message-ID: <1@x.test>\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
+    b"From: A <a@signed.test>\r\nTo: b@to.test, C@to.test\r\nCc: b@to.test\r\nSubject: x\r\n"
+)
+BODY = b"hello\r\n\r\nworld \r\n"
+
+
+def split(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({cut % (len(data) + 1) for cut in cuts})
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+class FakeKeys:
+    def may_sign(self, domain: str) -> bool:
+        return domain == "signed.test"
+
+
+class Rig:
+    def __init__(self, late: bool = False) -> None:
+        self.clock = a_clock()
+        self.now = milliseconds(self.clock)
+        self.store = LateStore()
+        self.store.late = late
+        self.tally = Tally()
+        self.log = MailLog(self.clock, self.now)
+        self.schedule = Schedule(self.store, a_retry(), self.clock, self.now, 1 << 24)
+        zones = zones_of(bulk=Zone(recipient_domains=("bulk.test",)))
+        keys: Any = FakeKeys()
+        self.intake = Intake(
+            store=self.store,
+            schedule=self.schedule,
+            router=Router(zones),
+            keys=keys,
+            hostname="relay.test",
+            log=self.log,
+            counts=self.tally,
+            now=self.now,
+        )
+
+    def open(self, routing: bool = False, max_header: int = 10_000) -> Submission:
+        return self.intake.open(ORIGIN, routing_headers=routing, max_header=max_header)
+
+    def body(self, message: Message) -> bytes:
+        return b"".join(self.store.chunk(message.id, number) for number in range(message.chunks))
+
+
+class SubmissionTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.rig = Rig()
+
+    def submit(
+        self,
+        *pieces: bytes,
+        sender: str | None = "s@from.test",
+        to: list[str] | None = None,
+        rig: Rig | None = None,
+        **options: Any,
+    ) -> Message:
+        submission = (rig or self.rig).open(**options)
+        for piece in pieces:
+            submission.write(piece)
+        done = submission.finish(sender, ["b@to.test"] if to is None else to)
+        (rig or self.rig).store.tell()
+        return self.successResultOf(done)
+
+    def refused(self, *pieces: bytes, sender: str | None = "s@from.test", to: Any = ("b@to.test",)) -> int:
+        submission = self.rig.open()
+        for piece in pieces:
+            submission.write(piece)
+        failure = self.failureResultOf(submission.finish(sender, to), Refused)
+        self.assertEqual((self.rig.store.rows, self.rig.store.chunks), ({}, {}))
+        return failure.value.reply.code
+
+    # -- what is kept
+
+    def test_what_is_stored(self) -> None:
+        message = self.submit(HEADER + b"\r\n" + BODY)
+        self.assertEqual((message.headers, self.rig.body(message)), (HEADER, BODY))
+        self.assertEqual((message.body_size, message.chunks, message.recipients), (len(BODY), 1, 1))
+        self.assertEqual((message.message_id, message.eight_bit), ("<1@x.test>", False))
+        self.assertEqual(message.size, len(HEADER) + 2 + len(BODY))
+        row = Delivery(message.id, 1, "default", "to.test", "b@to.test", self.rig.now())
+        self.assertEqual(self.rig.store.rows, {(message.id, 1): row})
+        self.assertEqual(self.rig.tally.pushes, [True])
+        lane = self.rig.schedule.known("default", "to.test")
+        assert lane is not None
+        self.assertEqual(lane.ready[0].held.body, BODY)
+
+    def same_in_any_split(self, text: bytes, cuts: list[int]) -> None:
+        """But for the id, which the order gives."""
+        found = []
+        for pieces in ([text], split(text, cuts)):
+            rig = Rig()
+            message = self.submit(*pieces, rig=rig, to=["b@to.test", "c@bulk.test"])
+            found.append((message, rig.body(message), [row[1] for row in sorted(rig.store.rows.items())]))
+        (one, body, rows), (other, other_body, other_rows) = found
+        for name in Message.__struct_fields__:
+            if name not in ("id", "message_id", "headers"):
+                self.assertEqual(getattr(one, name), getattr(other, name), name)
+        self.assertEqual(body, other_body)
+        self.assertEqual([row.zone for row in rows], [row.zone for row in other_rows])
+        if b"Message-ID" in text:
+            self.assertEqual((one.headers, one.message_id), (other.headers, other.message_id))
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.lists(st.sampled_from([b"a b", b"\t ", b".", b"\xe4\xf6", b"\r\n", b" ", b"-" * 70]), max_size=20),
+        st.booleans(),
+        st.lists(st.integers(0, 5000), max_size=10),
+    )
+    def test_any_split_gives_the_same(self, body: list[bytes], header: bool, cuts: list[int]) -> None:
+        text = b"".join(body) + b"\r\n"
+        self.same_in_any_split(HEADER + b"\r\n" + text if header else text, cuts)
+
+    def test_byte_by_byte(self) -> None:
+        text = HEADER + b"\r\n" + BODY
+        self.same_in_any_split(text, list(range(len(text))))
+
+    def test_Q17_a_large_body_is_cut_into_chunks_wherever_it_was_split(self) -> None:
+        for extra in (-1, 0, 1):
+            size = 2 * CHUNK + extra
+            text = HEADER + b"\r\n" + (b"0123456789abcde\n" * (size // 16 + 1))[:size]
+            shapes = []
+            for step in (len(text), 65_536, 100_000, 999):
+                rig = Rig()
+                message = self.submit(*(text[at : at + step] for at in range(0, len(text), step)), rig=rig)
+                chunks = [len(rig.store.chunk(message.id, number)) for number in range(message.chunks)]
+                shapes.append((chunks, message.body_size, message.body_hash))
+                self.assertEqual(rig.body(message), text[len(HEADER) + 2 :])
+            self.assertEqual(len(set(map(str, shapes))), 1)
+            self.assertTrue(all(chunk == CHUNK for chunk in shapes[0][0][:-1]))
+            self.assertTrue(0 < shapes[0][0][-1] <= CHUNK)
+
+    def test_no_body_no_chunk(self) -> None:
+        for text in (HEADER, HEADER + b"\r\n"):
+            message = self.submit(text)
+            self.assertEqual((message.chunks, message.body_size, message.headers), (0, 0, HEADER))
+
+    def test_the_body_hash_is_made_where_a_key_may_sign(self) -> None:
+        expected = RelaxedBody()
+        expected.update(BODY)
+        self.assertEqual(self.submit(HEADER + b"\r\n" + BODY).body_hash, expected.digest())
+        other = HEADER.replace(b"signed.test", b"other.test")
+        self.assertEqual(self.submit(other + b"\r\n" + BODY).body_hash, b"")
+
+    def test_eight_bit(self) -> None:
+        self.assertTrue(self.submit(HEADER + b"\r\n\xe4\r\n").eight_bit)
+        self.assertTrue(self.submit(HEADER + b"X: \xe4\r\n\r\nx\r\n").eight_bit)
+        self.assertFalse(self.submit(HEADER + b"\r\nx\r\n").eight_bit)
+
+    def test_the_header_is_made_complete(self) -> None:
+        message = self.submit(b"From: a@b.test\r\nBcc: secret@b.test\r\nX-Sending-Zone: bulk\r\n\r\nx\r\n")
+        self.assertIn(b"Message-ID: " + message.message_id.encode() + b"\r\n", message.headers)
+        self.assertIn(b"@from.test>", message.message_id.encode())
+        self.assertIn(b"Date: ", message.headers)
+        self.assertNotIn(b"Bcc", message.headers)
+        self.assertNotIn(b"X-Sending-Zone", message.headers)
+
+    # -- envelope and zone
+
+    def test_the_envelope_from_the_header(self) -> None:
+        self.rig.open()
+        submission = self.rig.open()
+        submission.write(HEADER + b"\r\n" + BODY)
+        message = self.successResultOf(submission.finish(None, None))
+        self.assertEqual(message.sender, "a@signed.test")
+        self.assertEqual(self.rig.store.recipients(message.id), ["b@to.test", "C@to.test"])
+
+    def test_no_sender_or_recipient_to_be_found(self) -> None:
+        self.assertEqual(self.refused(b"To: b@to.test\r\n\r\nx\r\n", sender=None), 550)
+        self.assertEqual(self.refused(b"From: a@b.test\r\n\r\nx\r\n", to=None), 550)
+        self.assertEqual(self.refused(b"From: a@b.test\r\nTo: nonsense\r\n\r\nx\r\n", to=None), 550)
+        self.assertEqual(self.refused(HEADER + b"\r\n" + BODY, to=[]), 550)
+        self.assertEqual(self.rig.tally.pushes, [False] * 4)
+
+    def test_the_null_sender(self) -> None:
+        message = self.submit(b"Subject: x\r\n\r\nx\r\n", sender="")
+        self.assertEqual(message.sender, "")
+        self.assertIn("@relay.test>", message.message_id)
+
+    def zones(self, message: Message) -> list[str]:
+        return [row.zone for _, row in sorted(self.rig.store.rows.items()) if row.id == message.id]
+
+    def test_routing(self) -> None:
+        asking = b"X-Sending-Zone: Bulk\r\n" + HEADER + b"\r\n" + BODY
+        self.assertEqual(self.zones(self.submit(asking)), ["default"])
+        self.assertEqual(self.zones(self.submit(asking, routing=True)), ["bulk"])
+        both = ["b@to.test", "c@bulk.test"]
+        self.assertEqual(self.zones(self.submit(HEADER + b"\r\n", to=both)), ["default", "bulk"])
+
+    def test_ten_thousand_recipients(self) -> None:
+        to = [f"r{number}@d{number % 100}.test" for number in range(10_000)]
+        message = self.submit(HEADER + b"\r\n" + BODY, to=to)
+        self.assertEqual((message.recipients, len(self.rig.store.rows)), (10_000, 10_000))
+        self.assertEqual(self.rig.store.rows[message.id, 10_000].name, f"{message.id}.2710")
+
+    def test_ids_grow(self) -> None:
+        ids = [self.submit(HEADER).id for _ in range(20)]
+        self.assertEqual(ids, sorted(set(ids)))
+
+    # -- refusals
+
+    def test_Q03_a_store_without_room_refuses_before_the_text(self) -> None:
+        self.rig.store.broken = True
+        refused = self.assertRaises(Refused, self.rig.open)
+        self.assertEqual(refused.reply.code, 452)
+
+    def test_Q03_and_at_its_end(self) -> None:
+        submission = self.rig.open()
+        submission.write(HEADER + b"\r\n" + BODY)
+        self.rig.store.broken = True
+        failure = self.failureResultOf(submission.finish("s@from.test", ["b@to.test"]), Refused)
+        self.assertEqual((failure.value.reply.code, self.rig.tally.pushes), (452, [False]))
+        self.assertEqual(self.rig.schedule.lanes(), [])
+
+    def test_a_header_that_is_too_long(self) -> None:
+        self.assertEqual(self.refused(b"X: " + b"y" * 20_000 + b"\r\n\r\nx\r\n"), 552)
+        self.assertEqual(self.refused(*[b"X: yyyyyyyyyyyyyyyyyyyyyyyyyy\r\n"] * 1000), 552)
+
+    def test_no_header_is_longer_than_an_offer_can_carry(self) -> None:
+        submission = self.rig.open(max_header=1 << 30)
+        for _ in range(MAX_HEADER // 65_536 + 1):
+            submission.write(b"X: " + b"y" * 65_531 + b"\r\n")
+        failure = self.failureResultOf(submission.finish("", ["b@to.test"]), Refused)
+        self.assertEqual(failure.value.reply.code, 552)
+
+
+class Chunks(SynchronousTestCase):
+    """While the disk is behind."""
+
+    def setUp(self) -> None:
+        self.rig = Rig(late=True)
+        self.submission = self.rig.open()
+        self.submission.write(HEADER + b"\r\n")
+
+    def fill(self, chunks: int) -> None:
+        for _ in range(chunks):
+            self.submission.write(b"x" * CHUNK)
+
+    def finish(self) -> Any:
+        return self.submission.finish("s@from.test", ["b@to.test"])
+
+    def test_the_client_is_held_back_and_let_go(self) -> None:
+        self.fill(module._AHEAD)
+        self.assertIsNone(self.submission.wait())
+        self.fill(1)
+        waiting = self.submission.wait()
+        assert waiting is not None
+        self.assertIs(self.submission.wait(), waiting)
+        self.rig.store.tell(module._AHEAD // 2)
+        self.assertNoResult(waiting)
+        self.rig.store.tell(1)
+        self.successResultOf(waiting)
+        self.assertIsNone(self.submission.wait())
+
+    def test_Q17_memory_is_bounded(self) -> None:
+        for _ in range(50):
+            self.fill(1)
+            self.rig.store.tell()
+            self.assertLessEqual(sum(map(len, self.submission._body)), CHUNK)
+
+    def test_Q03_a_chunk_that_cannot_be_kept_refuses_the_message_and_takes_the_others_back(self) -> None:
+        self.fill(3)
+        self.rig.store.tell(1)
+        self.rig.store.die()
+        self.fill(3)
+        failure = self.failureResultOf(self.finish(), Refused)
+        self.assertEqual(failure.value.reply.code, 452)
+        self.assertEqual(self.rig.store.chunks, {})
+        self.assertIsNone(self.submission.wait())
+
+    def test_a_failed_chunk_lets_the_client_go(self) -> None:
+        self.fill(module._AHEAD + 1)
+        waiting = self.submission.wait()
+        assert waiting is not None
+        self.rig.store.die()
+        self.successResultOf(waiting)
+
+    def test_abandoned(self) -> None:
+        self.fill(4)
+        self.submission.abandon()
+        self.submission.abandon()
+        self.assertEqual(self.rig.store.chunks, {})
+        self.fill(4)
+        self.assertEqual(self.rig.store.chunks, {})
+        self.failureResultOf(self.finish(), Refused)
+
+    def test_nothing_that_is_abandoned_late_takes_a_stored_messages_chunks(self) -> None:
+        self.fill(4)
+        done = self.finish()
+        self.submission.abandon()
+        self.rig.store.tell()
+        message = self.successResultOf(done)
+        self.submission.abandon()
+        self.rig.store.tell()
+        self.assertEqual(self.rig.body(message), b"x" * (4 * CHUNK))
+
+    def test_Q06_a_message_that_was_not_stored_leaves_no_chunks(self) -> None:
+        self.fill(4)
+        self.rig.store.tell()
+        done = self.finish()
+        self.rig.store.die()
+        failure = self.failureResultOf(done, Refused)
+        self.assertEqual(failure.value.reply.code, 452)
+        self.assertEqual([number for _, number in self.rig.store.chunks if number < 3], [])
+
+    def test_an_error_of_ours_is_told_as_one(self) -> None:
+        def breaks(*_: object) -> Any:
+            return fail(KeyError("bug"))
+
+        self.rig.store.append = breaks  # type: ignore[method-assign]
+        self.failureResultOf(self.finish(), KeyError)
+        self.assertEqual(self.rig.tally.pushes, [False])
+
+    def test_it_is_counted_logged_and_scheduled_only_when_it_is_on_disk(self) -> None:
+        done = self.finish()
+        self.assertEqual((self.rig.tally.pushes, self.rig.schedule.lanes(), self.rig.log._lines), ([], [], []))
+        self.rig.store.tell()
+        message = self.successResultOf(done)
+        self.assertEqual((self.rig.tally.pushes, len(self.rig.schedule.lanes())), ([True], 1))
+        self.assertIn(f" queued id={message.id} ", self.rig.log._lines[0])
