@@ -185,6 +185,8 @@ class Model(SynchronousTestCase):
         self.assertEqual(sorted(rig.ended), sorted(accepted))
         schedule = rig.schedule
         self.assertEqual((schedule._works, schedule._held, schedule._in_use), ({}, {}, 0))
+        rig.clock.advance(DAY)  # whoever waits for what was struck off looks once more
+        self.assertIsNone(rig.take())
         self.assertEqual(schedule.lanes(), [])
         schedule.stop()
         self.assertEqual(rig.clock.getDelayedCalls(), [])
