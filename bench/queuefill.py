@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from typing import Any
 
+from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
 
 from relay.config.schema import Queue
@@ -24,7 +26,7 @@ WINDOW = 2000
 BODY = b"x" * 70 + b"\r\n"
 
 
-async def fill(reactor: object, path: str, count: int, domains: int, due: float, pattern: str) -> float:
+async def fill(reactor: Any, path: str, count: int, domains: int, due: float, pattern: str) -> float:
     """Write `count` deliveries into a new queue at `path`; seconds it took."""
     store = LevelStore(path, Queue(path=path, sync=False), reactor)
     store.open()
@@ -58,12 +60,23 @@ async def fill(reactor: object, path: str, count: int, domains: int, due: float,
             await gatherResults(under_way, consumeErrors=True)
             under_way = []
     await gatherResults(under_way, consumeErrors=True)
+    await settled(reactor)
     await store.close()
     return time.monotonic() - begun
 
 
+async def settled(reactor: Any, seconds: float = 300.0) -> None:
+    """Wait until LevelDB has nothing left to compact: a queue grew over hours, not in a minute."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        before = time.process_time()
+        await task.deferLater(reactor, 2.0)
+        if time.process_time() - before < 0.05:
+            return
+
+
 def main() -> None:
-    from twisted.internet import reactor, task
+    from twisted.internet import reactor
 
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("directory")

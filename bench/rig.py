@@ -137,6 +137,8 @@ def measure(run: Run, size: int, count: int, keep: bool, sessions: int, timeout:
             done, last = seen, now
         if done >= count and accepted:
             ended = last
+        elif any(other.poll() is not None for other in run.others):
+            raise RuntimeError("the sink died")
         elif now > deadline:
             result["timeout"] = True
             ended = last
