@@ -52,10 +52,10 @@ def makeService(options: Options) -> IService:
 
     from twisted.internet import reactor
 
-    from relay.message.clock import steady
+    from relay.net.reactor import prepare
     from relay.service import RelayService, StartupError
 
-    steady(reactor)
+    prepare(reactor)
     return LoudStart(RelayService(config, reactor), StartupError, quiet=_logs_to_terminal(options.parent))
 
 

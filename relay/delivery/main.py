@@ -38,9 +38,9 @@ def run(briefing: Briefing) -> int:
     from relay.channel.journal import Journal
     from relay.channel.link import Link
     from relay.delivery.sender import Sender
-    from relay.message.clock import steady
+    from relay.net.reactor import prepare
 
-    steady(reactor)
+    prepare(reactor)
     told = LogLevelFilterPredicate()
     # Twisted tells of each port and factory, and there is one for each DNS query.
     for chatty in ("twisted", "log_legacy"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -15,6 +15,8 @@ from relay.intake.door import Intake
 from relay.intake.session import SHUTDOWN, ListenerProtocol
 from relay.smtp.reply import Reply, reply
 
+#: Client addresses remembered with what they may do.
+_CLIENTS = 10_000
 #: How often the sessions' times are looked at (seconds): the precision of all time-outs.
 SWEEP = 1.0
 
@@ -68,6 +70,7 @@ class ListenerFactory(ServerFactory):
         self.observe = observe
         self.stopping = False
         self.now = clock.seconds()
+        self._clients: dict[str, tuple[str, bool]] = {}
         self._networks = [ip_network(text, strict=False) for text in config.allow_networks]
         self._sessions: set[ListenerProtocol] = set()
         self._clock = clock
@@ -95,9 +98,18 @@ class ListenerFactory(ServerFactory):
         self._settle()
         return stopped
 
-    def allows(self, client: IPv4Address | IPv6Address) -> bool:
-        """Whether `client` may send mail to anywhere: we are no open relay."""
-        return any(client in network for network in self._networks)
+    def client(self, host: str) -> tuple[str, bool]:
+        """The address of a client, and whether it may send mail to anywhere: we are no open relay."""
+        known = self._clients.get(host)
+        if known is None:
+            if len(self._clients) >= _CLIENTS:
+                self._clients.clear()
+            address = ip_address(host)
+            mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+            address = address if mapped is None else mapped
+            allowed = any(address in network for network in self._networks)
+            known = self._clients[host] = (str(address), allowed)
+        return known
 
     def joined(self, session: ListenerProtocol) -> None:
         """A session has begun."""

@@ -7,7 +7,6 @@ or the client doesn't read its replies), and by the listener's sweep, which look
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
@@ -72,9 +71,9 @@ class ListenerProtocol(Protocol):
             transport.setTcpNoDelay(True)
         # Not with TLS: writeSomeData would go round it.
         self._outlet = Outlet(transport)
-        client = _client_of(transport.getPeer())
-        self._client = str(client)
-        self._allowed = self.factory.allows(client)
+        # One that comes over a UNIX socket is on this machine.
+        host = getattr(transport.getPeer(), "host", "127.0.0.1")
+        self._client, self._allowed = self.factory.client(host)
         self.server = Server(self.factory.hostname, self._client, self.factory.config)
         transport.registerProducer(self, True)
         self.factory.joined(self)
@@ -304,10 +303,3 @@ _OBEY: dict[type, Callable[[ListenerProtocol, Any], None]] = {
     Reset: ListenerProtocol._reset,
     Closing: ListenerProtocol._closing,
 }
-
-
-def _client_of(peer: object) -> IPv4Address | IPv6Address:
-    """The client's address; one that comes over a UNIX socket is on this machine."""
-    client = ip_address(getattr(peer, "host", "127.0.0.1"))
-    mapped = client.ipv4_mapped if isinstance(client, IPv6Address) else None
-    return client if mapped is None else mapped

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 
 class WallClock:
@@ -24,12 +23,3 @@ class WallClock:
 
     def __call__(self) -> int:
         return int(self._offset + self._monotonic() * 1000)
-
-
-def steady(reactor: Any) -> None:
-    """Let a reactor that is not yet running measure time by the monotonic clock.
-
-    Twisted's own reads the system clock: when that is set, every time-out would fire at
-    once, or none for as long as it was set back.
-    """
-    reactor.seconds = time.monotonic

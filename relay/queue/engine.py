@@ -4,7 +4,7 @@ Reading is done by the reactor's thread alone, writing, opening and closing by t
 A handle that failed to write is dead: it is closed and another one opened.
 
 The tuning keeps memory flat. LevelDB maps every table it has open, and mapped pages count as
-ours: 64 open tables (the least LevelDB allows) of 1 MB, and two write buffers of 4 MB, bound that,
+ours: 64 open tables (the least LevelDB allows) of 1 MB, and two write buffers of 8 MB, bound that,
 whether one mail has 1 GB or there are a million; what is mapped needs no cache beside. A table
 that isn't open costs some 30 µs, and mail that is due together was mostly written together.
 Bloom filters spare the look into tables that don't have the key. No compression: snappy can't shrink base64, and
@@ -25,7 +25,7 @@ from relay.queue.opening import judge_database, sync_directory, write_logs
 from relay.queue.store import QueueUnusable, Unreadable
 
 _TUNING: dict[str, Any] = {
-    "write_buffer_size": 4 << 20,
+    "write_buffer_size": 8 << 20,
     "max_open_files": 74,
     "lru_cache_size": 1 << 20,
     "max_file_size": 1 << 20,
