@@ -26,7 +26,9 @@ WINDOW = 2000
 BODY = b"x" * 70 + b"\r\n"
 
 
-async def fill(reactor: Any, path: str, count: int, domains: int, due: float, pattern: str) -> float:
+async def fill(
+    reactor: Any, path: str, count: int, domains: int, due: float, pattern: str, user: str
+) -> float:
     """Write `count` deliveries into a new queue at `path`; seconds it took."""
     store = LevelStore(path, Queue(path=path, sync=False), reactor)
     store.open()
@@ -38,7 +40,7 @@ async def fill(reactor: Any, path: str, count: int, domains: int, due: float, pa
     under_way: list[Deferred[None]] = []
     for number in range(count):
         queue_id, domain = ids.next(), pattern.replace("{n}", str(number % domains))
-        recipient = f"user{number}@{domain}"
+        recipient = f"{user.replace('{n}', str(number))}@{domain}"
         headers = f"From: <a@src.test>\r\nTo: <{recipient}>\r\nSubject: {number}\r\n".encode()
         message = Message(queue_id, "a@src.test", origin, now, headers, len(body), 1, 1)
         at = now + int(due * 1000 * (1 - 0.2 * (number % 997) / 997))
@@ -83,11 +85,12 @@ def main() -> None:
     p.add_argument("--count", type=int, default=1_000_000)
     p.add_argument("--domains", type=int, default=10_000)
     p.add_argument("--due", type=float, default=3600.0)
-    p.add_argument("--pattern", default="d{n}.deep.test")
+    p.add_argument("--pattern", default="d{n}.deep.test", help="their domains")
+    p.add_argument("--user", default="user{n}", help="their local parts")
     a = p.parse_args()
 
     async def run(_: object) -> None:
-        took = await fill(reactor, a.directory, a.count, a.domains, a.due, a.pattern)
+        took = await fill(reactor, a.directory, a.count, a.domains, a.due, a.pattern, a.user)
         print(f"{a.count} deliveries in {took:.0f} s", file=sys.stderr)
 
     task.react(lambda r: Deferred.fromCoroutine(run(r)))
