@@ -45,10 +45,10 @@ class Syncs(Scenario):
         )
         load = await self.send(relay, 3)
         self.assertEqual(len(load.accepted()), 3)
-        await self.until(lambda: _read(trace).count("queued as") >= 3, 10, "three answers in the trace")
+        await self.until(lambda: _read(trace).count("Message queued as") >= 3, 10, "three answers in the trace")
         lines = _read(trace).split("\n")
         answers = [
-            n for n, line in enumerate(lines) if "queued as" in line and re.search(r"sendto|write", line)
+            n for n, line in enumerate(lines) if "Message queued as" in line and re.search(r"sendto|write", line)
         ]
         ends = [
             n for n, line in enumerate(lines) if r"\r\n.\r\n" in line and re.search(r"recvfrom|read", line)
