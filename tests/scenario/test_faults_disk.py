@@ -27,6 +27,8 @@ from tests.scenario.harness import (
 )
 
 LATER = "greylist+{id}@evil.test"
+#: How our own 250 begins in a trace.
+OURS = '"250 2.0.0 Message queued as'
 
 
 class Syncs(Scenario):
@@ -45,11 +47,9 @@ class Syncs(Scenario):
         )
         load = await self.send(relay, 3)
         self.assertEqual(len(load.accepted()), 3)
-        await self.until(lambda: _read(trace).count("Message queued as") >= 3, 10, "three answers in the trace")
+        await self.until(lambda: _read(trace).count(OURS) >= 3, 10, "three answers in the trace")
         lines = _read(trace).split("\n")
-        answers = [
-            n for n, line in enumerate(lines) if "Message queued as" in line and re.search(r"sendto|write", line)
-        ]
+        answers = [n for n, line in enumerate(lines) if OURS in line and re.search(r"sendto|write", line)]
         ends = [
             n for n, line in enumerate(lines) if r"\r\n.\r\n" in line and re.search(r"recvfrom|read", line)
         ]
@@ -286,7 +286,7 @@ class Damage(Scenario):
                 file.write(whole)
 
     async def test_Q09_Q10_missing_files(self) -> None:
-        """Q09, Q10: CURRENT gone or empty, newest log gone, MANIFEST gone: refused; put back, all is there."""
+        """Q09, Q10: CURRENT gone or empty, newest log gone, MANIFEST gone: refused; put back: all there."""
         relay, load = await self.filled()
         current = self.files(relay, "CURRENT")[0]
         log, manifest = self.files(relay, r"\d+\.log")[-1], self.files(relay, r"MANIFEST-\d+")[-1]
