@@ -100,6 +100,7 @@ class Dispatcher:
         self._lines = {zone.name: _Line(zone) for zone in zones.active()}
         self._marked: list[_Line] = []
         self._children: dict[str, Child] = {}
+        self._zones_without_line: set[str] = set()
         self._capacities: dict[str, Capacity] = {}
         self._running = False
         schedule.due = self.lane_due
@@ -133,13 +134,22 @@ class Dispatcher:
     def lane_due(self, lane: Lane) -> None:
         """A lane may have ready work."""
         line = self._lines.get(lane.zone)
-        if line is None or lane.listed:
+        if line is None:
+            self._warn_of_zone(lane.zone)
+            return
+        if lane.listed:
             return
         lane.listed = True
         target = line.zone.next_hop or lane.domain
         proven = self._ledger.proven(lane.zone, target, self._clock.seconds())
         (line.ready if proven else line.trial)[lane] = None
         self._mark(line)
+
+    def _warn_of_zone(self, zone: str) -> None:
+        """Once for each zone that has mail and sends nothing."""
+        if zone not in self._zones_without_line:
+            self._zones_without_line.add(zone)
+            _log.warn("zone {zone} is disabled or not configured: its mail waits", zone=zone)
 
     def _mark(self, line: _Line) -> None:
         if not line.marked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.logger import capturedLogs
 
 from relay.channel import frames
 from relay.channel.codec import BadFrame
@@ -39,6 +40,13 @@ class Life(DispatchRig):
         self.dispatcher.start()
         self.turn()
         self.assertEqual(len(self.offers(child)), 1)
+
+    def test_a_zone_that_sends_nothing_is_told_of_once(self) -> None:
+        with capturedLogs() as events:
+            self.accept("a.test", "b.test", zone="gone")
+            self.turn()
+        told = [event["zone"] for event in events if event.get("zone") == "gone"]
+        self.assertEqual(told, ["gone"])
 
     def test_a_deferred_one_comes_again_when_its_step_is_over(self) -> None:
         child = self.join()
