@@ -117,9 +117,11 @@ def _judge_tables(db: Path, names: set[str], manifest: Manifest) -> None:
 
 
 def _judge_logs(db: Path, names: set[str], manifest: Manifest) -> list[str]:
-    """Only the newest log may end badly: an older one was whole before the newer was begun."""
+    """Only the newest log may end badly: an older one was whole before the newer was begun.
+    A MANIFEST that names none is that of a database which was being made: nothing was ever
+    written to it."""
     logs = [f"{number:06d}.log" for number in sorted(write_logs(names)) if number >= manifest.log]
-    if f"{manifest.log:06d}.log" not in logs:
+    if manifest.log and f"{manifest.log:06d}.log" not in logs:
         raise QueueUnusable(f"queue {db} has lost its write log {manifest.log:06d}.log: repair it")
     notes: list[str] = []
     following = 0

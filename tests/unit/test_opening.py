@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -137,6 +139,31 @@ class DirectoryTests(Opening):
         self.path.mkdir()
         (self.path / "lock").write_text("1\n")
         self.close(self.open())
+
+
+class BirthTests(Opening):
+    def test_a_queue_whose_first_start_was_broken_off(self) -> None:
+        """N14: LevelDB's own steps on the way to an empty database, each as a kill leaves it."""
+        name = b"leveldb.BytewiseComparator"
+        edit = b"\x01%c%b\x02\x00\x03\x02\x04\x00" % (len(name), name)  # log 0, next file 2, sequence 0
+        crc = google_crc32c.value(b"\x01" + edit)
+        masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+        manifest = struct.pack("<IHB", masked, len(edit), 1) + edit
+        for files in (
+            {"MANIFEST-000001": b""},
+            {"MANIFEST-000001": manifest},
+            {"MANIFEST-000001": manifest, "000001.dbtmp": b"MANIFEST-000001\n"},
+            {"MANIFEST-000001": manifest, "CURRENT": b"MANIFEST-000001\n"},
+            {"MANIFEST-000001": manifest, "CURRENT": b"MANIFEST-000001\n", "000003.log": b""},
+        ):
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.db.mkdir(parents=True, mode=0o700)
+            for file, content in files.items():
+                (self.db / file).write_bytes(content)
+            self.fill(1, 3)
+            store = self.open()
+            self.assertEqual(self.numbers(store), [1, 2, 3])
+            self.close(store)
 
 
 class DamageTests(Opening):
