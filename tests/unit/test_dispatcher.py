@@ -11,6 +11,7 @@ from relay.channel.codec import BadFrame
 from relay.channel.frames import Offer
 from relay.config.schema import Zone
 from relay.dispatch import dispatcher as module
+from relay.dispatch import turns
 from relay.dispatch.dispatcher import POISON
 from relay.dispatch.ledger import UNPROVEN, State
 from relay.message.values import Result
@@ -223,11 +224,11 @@ class Limits(DispatchRig):
 
     def test_many_due_at_once_are_taken_in_slices(self) -> None:
         child = self.join()
-        self.patch(module, "_TURNS", 10)
+        self.patch(turns, "_TURNS", 10)
         self.dispatcher.stop()
         self.accept(*(f"h{n}.test" for n in range(100)))
         self.dispatcher.start()
-        self.dispatcher._pump_marked()
+        self.dispatcher._turns._pump_marked()
         self.assertEqual(len(self.offers(child)), 10)
         self.turn()
         self.assertEqual(len(self.offers(child)), 90)
@@ -238,10 +239,10 @@ class Limits(DispatchRig):
         def stumbles(line: object) -> None:
             raise KeyError("bug")
 
-        self.patch(self.dispatcher, "_pump_suspects", stumbles)
+        self.patch(self.dispatcher._turns, "_pump_suspects", stumbles)
         self.accept("d.test")
         self.assertTrue(self.flushLoggedErrors(KeyError))
-        del self.dispatcher._pump_suspects
+        del self.dispatcher._turns._pump_suspects
         self.assertEqual(self.offers(child), [])
         self.clock.advance(1)
         self.turn()
