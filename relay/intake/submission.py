@@ -32,6 +32,8 @@ _log = Logger()
 
 #: Chunks given to the store and not yet on disk before the client has to wait.
 _AHEAD = 4
+#: The same over all submissions: beyond it each may have one.
+_AHEAD_IN_ALL = 48
 #: Recipients read from a header when the submission has no envelope.
 _HEADER_RECIPIENTS = 10_000
 
@@ -69,6 +71,8 @@ class Intake:
         self.counts = counts
         self.now = now
         self.ids = QueueIds(now)
+        #: Chunks of all submissions that are given to the store and not yet on disk.
+        self.flying = 0
 
     def open(self, origin: Origin, *, routing_headers: bool, max_header: int) -> Submission:
         """Begin a submission. Raises Refused when nothing can be taken now."""
@@ -160,12 +164,14 @@ class Submission:
             written = self._intake.store.add_chunk(self.id, self._chunks, text[start : start + CHUNK])
             self._chunks += 1
             self._flying += 1
+            self._intake.flying += 1
             start += CHUNK
             written.addCallbacks(self._landed, self._lost)
         self._body = [text[start:]]
 
     def _landed(self, _: object) -> None:
         self._flying -= 1
+        self._intake.flying -= 1
         if self._waiter is not None and self._flying < _AHEAD // 2:
             waiter, self._waiter = self._waiter, None
             waiter.callback(None)
@@ -178,7 +184,7 @@ class Submission:
 
     def wait(self) -> Deferred[None] | None:
         """None: give more. Else pause the client until it fires."""
-        if self._flying < _AHEAD:
+        if self._flying < (_AHEAD if self._intake.flying < _AHEAD_IN_ALL else 1):
             return None
         if self._waiter is None:
             self._waiter = Deferred()

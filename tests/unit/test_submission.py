@@ -276,6 +276,16 @@ class Chunks(SynchronousTestCase):
         self.successResultOf(waiting)
         self.assertIsNone(self.submission.wait())
 
+    def test_Q17_many_at_once_share_what_may_wait_for_the_disk(self) -> None:
+        self.fill(2)
+        self.assertIsNone(self.submission.wait())
+        self.rig.intake.flying = module._AHEAD_IN_ALL
+        waiting = self.submission.wait()
+        assert waiting is not None
+        self.rig.store.tell(2)
+        self.successResultOf(waiting)
+        self.assertLess(self.rig.intake.flying, module._AHEAD_IN_ALL)
+
     def test_Q17_memory_is_bounded(self) -> None:
         for _ in range(50):
             self.fill(1)
