@@ -3,9 +3,9 @@
     version (1 byte) | crc32 of the rest (4, little-endian) | msgpack of the struct as an array
 
 LevelDB has checksums of its own; these are ours, end to end: they catch what a repair, a copy
-or a bug of the layers below puts under a key. A body chunk has its crc32 alone in front.
-Structs grow at the end with defaults, which needs no new version; a version we don't know is
-never guessed at.
+or a bug of the layers below puts under a key. A body chunk has a crc32c alone in front, which
+costs a tenth of the other on what is large. Structs grow at the end with defaults, which needs
+no new version; a version we don't know is never guessed at.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from zlib import crc32
 
 import msgspec
+from google_crc32c import value as crc32c
 
 from relay.message.values import Delivery, Message
 from relay.queue.store import Unreadable
@@ -81,12 +82,12 @@ read_state = Reader(State)
 
 def encode_chunk(data: bytes) -> bytes:
     """A body chunk behind its checksum."""
-    return _crc.pack(crc32(data)) + data
+    return _crc.pack(crc32c(data)) + data
 
 
 def read_chunk(record: bytes) -> bytes:
     """The chunk. Unreadable when its checksum is wrong."""
     data = record[_crc.size :]
-    if len(record) < _crc.size or _crc.unpack_from(record)[0] != crc32(data):
+    if len(record) < _crc.size or _crc.unpack_from(record)[0] != crc32c(data):
         raise Unreadable("a body chunk's checksum is wrong")
     return data
