@@ -119,7 +119,6 @@ class Dkim(Section, frozen=True):
 
 class Logs(Section, frozen=True):
     mail: str = ""
-    level: Literal["debug", "info", "warn", "error"] = "info"
 
 
 class Config(Section, frozen=True):

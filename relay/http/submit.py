@@ -32,10 +32,11 @@ class MessageUpload:
     """One message on its way from a request body to the intake."""
 
     def __init__(
-        self, submission: Submission, limit: int, sender: str | None, recipients: Sequence[str] | None
+        self, submission: Submission, options: Api, sender: str | None, recipients: Sequence[str] | None
     ) -> None:
-        self.limit = limit
+        self.limit = options.max_size
         self.recipients = recipients
+        self._most = options.max_recipients
         self._submission: Submission | None = submission
         self._sender = sender
         self._lines = CrlfLines()
@@ -65,7 +66,7 @@ class MessageUpload:
         rest = self._lines.end()
         if rest:
             submission.write(rest)
-        return submission.finish(self._sender, self.recipients)
+        return submission.finish(self._sender, self.recipients, self._most)
 
     def abandon(self) -> None:
         """Forget it, unless it was finished."""
@@ -98,7 +99,7 @@ class SubmitApi:
             submission = self._intake.open(_origin(request), routing_headers=True, max_header=_MAX_HEADER)
         except Refused as refused:
             raise from_reply(refused.reply) from None
-        return MessageUpload(submission, self._options.max_size, sender, recipients)
+        return MessageUpload(submission, self._options, sender, recipients)
 
     async def send_raw(self, request: ApiRequest) -> bytes:
         """The body is there: keep the message, then say so."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 
-from relay.message.address import Address
+from relay.smtp.reply import reply
+
+LOCAL_DESTINATION = reply(550, "5.1.2 Mail to local addresses is not accepted")
 
 
-def is_local(address: Address) -> bool:
-    """Whether the domain is localhost or an IP address that isn't of the public Internet.
+def is_local(domain: str) -> bool:
+    """Whether the domain of a recipient is localhost or an IP address that isn't of the public Internet.
 
     What a name resolves to is not asked here; delivery looks at that once more.
     """
-    domain = address.domain
     if domain == "localhost" or domain.endswith((".localhost", "localhost.localdomain")):
         return True
     if domain[0] == "[":

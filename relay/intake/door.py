@@ -10,6 +10,9 @@ from twisted.internet.defer import Deferred
 from relay.message.values import Message, Origin
 from relay.smtp.reply import Reply
 
+#: Recipients taken from a header, unless the way in has a limit of its own.
+MOST_RECIPIENTS = 1000
+
 
 class Refused(Exception):
     """The message is not taken; `reply` says to the client why, in SMTP's words."""
@@ -31,9 +34,12 @@ class Submission(Protocol):
     def wait(self) -> Deferred[None] | None:
         """None: give more. Else pause the client until it fires (the spool is behind)."""
 
-    def finish(self, sender: str | None, recipients: Sequence[str] | None) -> Deferred[Message]:
+    def finish(
+        self, sender: str | None, recipients: Sequence[str] | None, most: int = MOST_RECIPIENTS
+    ) -> Deferred[Message]:
         """End of text. Fires when the message is on disk. Fails with Refused.
-        None for either means: take it from the header (From/Sender, To+Cc+Bcc).
+        None for either means: take it from the header (From/Sender, To+Cc+Bcc; `most` of
+        them). A recipient within our own network is refused.
         Recipients are given normalised (see relay.message.address)."""
 
     def abandon(self) -> None:

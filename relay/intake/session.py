@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.intake.destination import is_local
+from relay.intake.destination import LOCAL_DESTINATION, is_local
 from relay.intake.door import Refused, Submission
 from relay.message.values import Message, Origin
 from relay.net.outlet import Outlet
@@ -34,7 +34,6 @@ LINGER = 10.0
 SHUTDOWN = reply(421, "4.3.2 Server shutdown in progress")
 TIMEOUT = reply(421, "4.4.2 Timeout - closing connection")
 RELAYING_DENIED = reply(550, "5.7.1 Relaying denied")
-LOCAL_DESTINATION = reply(550, "5.1.2 Mail to local addresses is not accepted")
 LOCAL_ERROR = reply(451, "4.3.0 Local error in processing")
 
 
@@ -211,7 +210,7 @@ class ListenerProtocol(Protocol):
     def _rcpt(self, event: RcptGiven) -> None:
         if not self._allowed:
             self.server.answer(RELAYING_DENIED)
-        elif is_local(event.address):
+        elif is_local(event.address.domain):
             self.server.answer(LOCAL_DESTINATION)
         else:
             self.server.answer(words.RECIPIENT_ACCEPTED)

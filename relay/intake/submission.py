@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.dkim.canon import RelaxedBody
 from relay.dkim.keys import KeyIndex
-from relay.intake.door import Refused
+from relay.intake.destination import LOCAL_DESTINATION, is_local
+from relay.intake.door import MOST_RECIPIENTS, Refused
 from relay.logs.maillog import MailLog
 from relay.message.addresslist import recipients_of, sender_of
 from relay.message.headers import HeaderBlock, HeaderCollector, HeaderTooLong, completed
@@ -34,8 +35,6 @@ _log = Logger()
 _AHEAD = 4
 #: The same over all submissions: beyond it each may have one.
 _AHEAD_IN_ALL = 48
-#: Recipients read from a header when the submission has no envelope.
-_HEADER_RECIPIENTS = 10_000
 
 NO_SPACE = reply(452, "4.3.1 The queue can't take mail now, try again later")
 TOO_LONG_HEADER = reply(552, "5.3.4 Error: the header is too long")
@@ -192,10 +191,12 @@ class Submission:
 
     # -- the end
 
-    def finish(self, sender: str | None, recipients: Sequence[str] | None) -> Deferred[Message]:
+    def finish(
+        self, sender: str | None, recipients: Sequence[str] | None, most: int = MOST_RECIPIENTS
+    ) -> Deferred[Message]:
         """End of text: fires when the message is on disk, or fails with Refused."""
         try:
-            message, deliveries, body = self._compose(sender, recipients)
+            message, deliveries, body = self._compose(sender, recipients, most)
         except Refused as refused:
             self.abandon()
             self._intake.counts.pushed(False)
@@ -211,7 +212,7 @@ class Submission:
         )
 
     def _compose(
-        self, sender: str | None, recipients: Sequence[str] | None
+        self, sender: str | None, recipients: Sequence[str] | None, most: int
     ) -> tuple[Message, list[Delivery], bytes]:
         if self._collector is not None and self._problem is None:
             try:
@@ -225,7 +226,7 @@ class Submission:
             if sender is None:
                 sender = sender_of(block).text
             if recipients is None:
-                recipients = _once([address.text for address in recipients_of(block, _HEADER_RECIPIENTS)])
+                recipients = _once([address.text for address in recipients_of(block, most)])
         except ValueError as error:
             raise Refused(reply(550, f"5.5.2 Error: {error}")) from None
         if not recipients:
@@ -254,6 +255,8 @@ class Submission:
         deliveries = []
         for seq, recipient in enumerate(recipients, 1):
             domain = recipient.rpartition("@")[2]
+            if is_local(domain):
+                raise Refused(LOCAL_DESTINATION)
             deliveries.append(
                 Delivery(self.id, seq, for_recipient(zone, domain), domain, recipient, now)
             )

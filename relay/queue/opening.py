@@ -30,6 +30,7 @@ def prepare_directory(path: Path) -> None:
         try:
             if not os.path.lexists(directory):
                 directory.mkdir(mode=0o700, parents=True)
+                sync_directory(directory.parent)
             _check_directory(directory)
         except OSError as error:
             raise QueueUnusable(f"queue {directory} can't be used: {error.strerror}") from error

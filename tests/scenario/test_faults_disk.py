@@ -153,7 +153,17 @@ class FileSystems(Scenario):
 
     async def test_Q03_full_disk(self) -> None:
         """Q03: 452 4.3.1 and 507 while the disk is full; accepts again by itself; nothing lost."""
-        point = self.mount("-t", "tmpfs", "-o", "size=6m", "tmpfs")
+        await self._fill("6m")
+
+    async def test_Q04_full_disk_in_a_compaction(self) -> None:
+        """Q04: the same on a disk that holds several write buffers: tables are being written and
+        merged when it is full."""
+        await self._fill("40m")
+        tables = [name for name in os.listdir(f"{self.directory}/disk/queue/db") if name.endswith(".ldb")]
+        self.assertTrue(tables, "no table was ever written: nothing was compacted")
+
+    async def _fill(self, size: str) -> None:
+        point = self.mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs")
         relay = self.relay(queue=f"{point}/queue")
         await self.up(relay)
         master = relay.master()

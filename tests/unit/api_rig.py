@@ -110,7 +110,9 @@ class FakeSubmission:
     def wait(self) -> Deferred[None] | None:
         return self.waiting
 
-    def finish(self, sender: str | None, recipients: Sequence[str] | None) -> Deferred[Message]:
+    def finish(
+        self, sender: str | None, recipients: Sequence[str] | None, most: int = 1000
+    ) -> Deferred[Message]:
         self.finished = (sender, recipients)
         if self._intake.refusal is not None:
             return fail(self._intake.refusal)

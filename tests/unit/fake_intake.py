@@ -29,7 +29,9 @@ class FakeSubmission:
     def wait(self) -> Deferred[None] | None:
         return self.intake.behind
 
-    def finish(self, sender: str | None, recipients: Sequence[str] | None) -> Deferred[Message]:
+    def finish(
+        self, sender: str | None, recipients: Sequence[str] | None, most: int = 1000
+    ) -> Deferred[Message]:
         assert not self.abandoned and self.finished is None
         self.sender, self.recipients = sender, recipients
         self.finished = Deferred()

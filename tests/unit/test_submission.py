@@ -217,6 +217,20 @@ class SubmissionTests(SynchronousTestCase):
         self.assertEqual((message.recipients, len(self.rig.store.rows)), (10_000, 10_000))
         self.assertEqual(self.rig.store.rows[message.id, 10_000].name, f"{message.id}.2710")
 
+    def test_S23_no_door_leads_into_our_own_network(self) -> None:
+        for recipient in ("u@localhost", "u@[127.0.0.1]", "u@[IPv6:::1]", "u@10.0.0.1"):
+            self.submission = self.rig.open()
+            self.submission.write(HEADER)
+            failure = self.failureResultOf(self.submission.finish("s@a.test", ["ok@b.test", recipient]), Refused)
+            self.assertEqual(failure.value.reply.code, 550)
+        self.assertEqual(self.rig.store.rows, {})
+
+    def test_a_way_in_limits_the_recipients_of_a_header(self) -> None:
+        self.submission = self.rig.open()
+        self.submission.write(b"From: s@a.test\r\nTo: a@b.test, b@b.test, c@b.test\r\n\r\n")
+        failure = self.failureResultOf(self.submission.finish(None, None, 2), Refused)
+        self.assertIn("too many", failure.value.reply.text)
+
     def test_ids_grow(self) -> None:
         ids = [self.submit(HEADER).id for _ in range(20)]
         self.assertEqual(ids, sorted(set(ids)))
