@@ -1,4 +1,4 @@
-"""Disks that are full, slow, read-only, damaged or lying (rows Q02, Q03, Q05-Q10, Q18, Q19, N14).
+"""Disks that are full, slow, read-only, damaged or lying (rows Q02-Q10, Q18, Q19, Q24, N14).
 
 Faults at a system call need strace, those of a file system need root; without them a test is skipped,
 and says what therefore was not tested.
@@ -6,15 +6,19 @@ and says what therefore was not tested.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import smtplib
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 
 from bench.network import greets
+from bench.peers import REPOSITORY
+from tests.audit.experiments import powercut_library
 from tests.scenario.harness import (
     Load,
     Relay,
@@ -94,6 +98,40 @@ class Syncs(Scenario):
         self.assertLess(sorted(waits)[-2], 0.1, f"EHLO took {max(waits):.3f} s")
         self.assertGreater(done / max(1, synced), 10, f"{done} messages in {synced} syncs")
         self.assert_safe(await self.drained(relay, load), relay)
+
+
+class Deleted(Scenario):
+    """What an operator did is on disk when the answer says so."""
+
+    timeout = 120
+
+    async def test_Q24_deleted_then_the_power_is_cut(self) -> None:
+        """Q24: what was answered as deleted stays deleted; the rest is whole, and no record is half."""
+        needs("cc", "power cuts")
+        relay, log = self.relay(retry='["600s"]'), f"{self.directory}/synced.log"
+        library = powercut_library(self.directory)
+        await self.up(relay, LD_PRELOAD=library, POWERCUT_DIR=relay.queue, POWERCUT_LOG=log)
+        await self.send(relay, 40, "greylist-9+{id}@evil.test", sessions=4)
+        await self.until(lambda: len(self.deferred(relay)) == 40, 20, "40 deferrals", relay)
+        names = sorted(self.deferred(relay))
+        for name in names[::2]:
+            status, _ = await deferToThread(post, relay.api, f"/message/{name}/", method="DELETE")
+            self.assertEqual(status, 200)
+        relay.kill()
+        cut = [sys.executable, "-m", "tests.audit.powercut", relay.queue, "--log", log, "--mode", "lose"]
+        subprocess.run(cut, check=True, capture_output=True, cwd=REPOSITORY)
+        await self.up(relay)
+        self.assertEqual(sorted(self.deferred(relay)), names[1::2])
+        for name in names:
+            status, body = await deferToThread(post, relay.api, f"/fetch/{name}", method="GET")
+            self.assertEqual(status, 200 if name in names[1::2] else 404, body[:200])
+        status, body = await deferToThread(post, relay.api, "/counter/zone/default", method="GET")
+        self.assertEqual(json.loads(body)["deferred"]["entries"], [{"key": "default", "value": 20}], body)
+
+    def deferred(self, relay: Relay) -> list[str]:
+        """The ids of what waits."""
+        _, body = post(relay.api, "/queued/deferred/default", method="GET")
+        return [item["id"] for item in json.loads(body)["list"]]
 
 
 class KilledAtSync(Scenario):
