@@ -182,10 +182,22 @@ class RelayService(Service):
             journal=str((self._journals / child).absolute()),
             zone=zone,
             options=self._zones[zone].options,
+            own=self._own(self._zones[zone].options.port),
             timeouts=config.timeouts,
             dns=config.dns,
             hostname=config.hostname,
             product=config.name,
+        )
+
+    def _own(self, number: int) -> tuple[str, ...]:
+        """The addresses where a listener takes mail at this port, as far as they are known."""
+        hosts = [port.getHost() for what, port in self._ports if what.startswith("listener ")]
+        return tuple(
+            host.host
+            for host in hosts
+            if isinstance(host, IPv4Address | IPv6Address)
+            and host.port == number
+            and host.host not in ("0.0.0.0", "::")
         )
 
     async def _begin_to_send(self) -> None:

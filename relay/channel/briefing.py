@@ -9,7 +9,10 @@ from relay.config.schema import Zone as ZoneSection
 
 
 class Briefing(msgspec.Struct, frozen=True):
-    """Everything a sender child needs to know; one JSON object, ended by the end of the pipe."""
+    """Everything a sender child needs to know; one JSON object, ended by the end of the pipe.
+
+    `own` are addresses of this relay's listeners at the zone's port: mail that leads there loops.
+    """
 
     host: str
     port: int
@@ -18,6 +21,7 @@ class Briefing(msgspec.Struct, frozen=True):
     journal: str
     zone: str
     options: ZoneSection
+    own: tuple[str, ...]
     timeouts: Timeouts
     dns: Dns
     hostname: str

@@ -61,8 +61,9 @@ class Sender:
         self._ended = False
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
+        options = briefing.options
         self._settings = Settings(
-            briefing.options.ignore_ipv6, briefing.options.prefer_ipv6, briefing.options.block_local_addresses
+            options.ignore_ipv6, options.prefer_ipv6, options.block_local_addresses, frozenset(briefing.own)
         )
         self.exit_code = 0
 

@@ -26,7 +26,18 @@ WELCOME = Welcome(5, 2.0, 8.0)
 
 def a_briefing(zone: str = "default", name: str = "00000005-1", journal: Path = Path("j")) -> Briefing:
     return Briefing(
-        "127.0.0.1", 8081, "s3cret", name, str(journal), zone, Zone(), Timeouts(), Dns(), "relay.test", "Zonerelay"
+        host="127.0.0.1",
+        port=8081,
+        secret="s3cret",
+        child=name,
+        journal=str(journal),
+        zone=zone,
+        options=Zone(),
+        own=("192.0.2.25",),
+        timeouts=Timeouts(),
+        dns=Dns(),
+        hostname="relay.test",
+        product="Zonerelay",
     )
 
 

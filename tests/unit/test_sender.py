@@ -14,7 +14,7 @@ from relay.channel.frames import Frame, Offer
 from relay.channel.journal import Acceptance
 from relay.config.schema import Dns
 from relay.delivery import sender as module
-from relay.delivery.exchangers import Host
+from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.sender import Sender, Unavailable
 from relay.message.values import Outcome, Result
 from tests.unit.test_child import a_briefing
@@ -138,6 +138,12 @@ class Work(SenderRig):
         self.done(self.sessions[1], kept=True)
         self.hear(offer(connection=1, lease=3))
         self.assertEqual([given.lease for given in self.sessions[1].offers], [1, 3])
+
+    def test_mail_for_our_own_listener_loops(self) -> None:
+        """Told in the briefing: 192.0.2.25 is this relay itself."""
+        hosts = Deferred.fromCoroutine(self.sender._hosts(offer(domain="[192.0.2.25]")))
+        problem = self.failureResultOf(hosts, Unroutable).value
+        self.assertEqual((problem.result, str(problem)[:6]), (Result.BOUNCED, "5.4.6 "))
 
     def test_a_session_that_is_over_is_made_anew(self) -> None:
         self.hear(offer(connection=1, lease=1))
