@@ -97,6 +97,9 @@ def main() -> int:
             runs: list[dict[str, Any]] = []
             text.append(throughput(a, runs, out))
             failed |= any("error" in r or r.get("timeout") for r in runs)
+            if missed := table.missed(runs, a.sizes.split(","), a.modes.split(",")):
+                failed = True
+                text.append("Not reached:\n\n" + "".join(f"- {line}\n" for line in missed))
         for part, cases in (
             ("steady", [()]),
             ("scale", [("queue",), ("hanging",), ("large",), ("recipients",)]),

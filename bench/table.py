@@ -9,6 +9,19 @@ from typing import Any
 Row = dict[str, Any]
 
 
+#: How many times Postfix's rate is wanted, by size and messages per connection (a: one, b: many).
+RATE_WANTED = {
+    ("1k", "a"): 3.0,
+    ("1k", "b"): 5.0,
+    ("10k", "a"): 3.0,
+    ("10k", "b"): 4.0,
+    ("100k", "a"): 2.0,
+    ("100k", "b"): 2.0,
+}
+#: What share of Postfix's CPU a message may take, by size.
+CPU_WANTED = {"1k": 0.25}
+
+
 def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -41,6 +54,22 @@ def ratio(top: float | None, bottom: float | None) -> float | None:
     return top / bottom if top is not None and bottom else None
 
 
+def missed(rows: Sequence[Row], sizes: Sequence[str], modes: Sequence[str]) -> list[str]:
+    """The ratios that are not what is wanted, a line each; cells without runs of both say nothing."""
+    lines = []
+    for size in sizes:
+        for mode in modes:
+            ours, theirs = good(rows, "zonerelay", size, mode), good(rows, "postfix", size, mode)
+            rate = ratio(middle(ours, "e2e_rate"), middle(theirs, "e2e_rate"))
+            cpu = ratio(middle(ours, "cpu_s_per_1000"), middle(theirs, "cpu_s_per_1000"))
+            least, most = RATE_WANTED.get((size, mode)), CPU_WANTED.get(size)
+            if rate is not None and least is not None and rate < least:
+                lines.append(f"{size} {mode}: {rate:.2f} times Postfix's rate, wanted {least:g}")
+            if cpu is not None and most is not None and cpu > most:
+                lines.append(f"{size} {mode}: {cpu:.2f} of Postfix's CPU, wanted {most:g}")
+    return lines
+
+
 def throughput(rows: Sequence[Row], sizes: Sequence[str], modes: Sequence[str]) -> str:
     """End-to-end messages per second and CPU per 1,000, both relays, with the ratio of the medians."""
     lines = []
@@ -58,6 +87,7 @@ def throughput(rows: Sequence[Row], sizes: Sequence[str], modes: Sequence[str]) 
                     show(rate),
                     show(their_rate),
                     show(ratio(rate, their_rate), "{:.1f} ×"),
+                    show(RATE_WANTED.get((size, mode)), "≥ {:g}"),
                     show(middle(ours, "accept_rate")),
                     show(cpu, "{:.2f}"),
                     show(their_cpu, "{:.2f}"),
@@ -77,6 +107,7 @@ def throughput(rows: Sequence[Row], sizes: Sequence[str], modes: Sequence[str]) 
             "Zonerelay/s",
             "Postfix/s",
             "ratio",
+            "wanted",
             "Zonerelay accepts/s",
             "CPU s/1,000",
             "Postfix's",

@@ -99,7 +99,8 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     """Take this delivery on that connection: reuse it where it fits, else connect anew.
 
     `body` is the whole body when it is small; otherwise it is None and is fetched by More.
-    `local_address`/`local_name` are what to bind to and say in EHLO.
+    `local_address`/`local_name` are what to bind to and say in EHLO to hosts that are reached
+    over IPv4, `local_address6`/`local_name6` over IPv6; no host is where the address is "".
     """
 
     connection: int
@@ -111,6 +112,8 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     domain: str
     local_address: str
     local_name: str
+    local_address6: str
+    local_name6: str
     origin: Origin
     created: int
     headers: bytes

@@ -114,7 +114,7 @@ class Session:
         call = self._call
         if call is None or self._offer is not None:
             return False
-        if offer.local_address != call.local_address or offer.local_name != call.name:
+        if _local(offer, call.host) != (call.local_address, call.name):
             return False
         if offer.domain == self._domain:
             return True
@@ -199,9 +199,10 @@ class Session:
             _log.failure("Finding hosts failed", queue_id=offer.id, domain=offer.domain)
             ending = Ending(Result.DEFERRED, "connect", "Finding hosts failed here", category="ours")
         else:
-            self._left = [host for host in hosts if _reachable(host.address, offer.local_address)]
+            self._left = [host for host in hosts if _local(offer, host)[0]]
             # What is left to say when there is none to call.
-            text = f"No host of {offer.domain} has an address of the kind of {offer.local_address}"
+            ours = offer.local_address or offer.local_address6
+            text = f"No host of {offer.domain} has an address of the kind of {ours}"
             ending = Ending(Result.DEFERRED, "connect", text, category="ours")
         self._looking = None
         if self._left:
@@ -212,26 +213,23 @@ class Session:
     def _try_next(self) -> None:
         offer = self._offer
         assert offer is not None
-        call = Call(
-            self,
-            self._left.pop(0),
-            offer.local_name,
-            offer.local_address,
-            self._reactor,
-            self._timeouts,
-            self._now,
-        )
+        host = self._left.pop(0)
+        address, name = _local(offer, host)
+        call = Call(self, host, name, address, self._reactor, self._timeouts, self._now)
         self._call = call
         call.dial(self._port)
 
     def _away(self, ending: Ending) -> None:
         """This host doesn't let us get as far as MAIL: the next, or the end. Of several
         failures the last one counts, but what a host has said counts for more."""
+        call = self._call
+        assert call is not None
         if self._failure is None or ending.code or not self._failure[0].code:
-            assert self._call is not None
-            self._failure = ending, self._call
-        # Another host would make no difference to a fault of ours.
-        if ending.category == "ours" or not self._left or self._now() - self._started > PATIENCE:
+            self._failure = ending, call
+        if ending.category == "ours":
+            # Our address is of no use: another host makes a difference only if it is reached from another.
+            self._left = [host for host in self._left if (":" in host.address) != (":" in call.host.address)]
+        if not self._left or self._now() - self._started > PATIENCE:
             self._finish(*self._failure)
         else:
             self._hang_up(politely=ending.category == "reply")
@@ -335,9 +333,11 @@ class Session:
             looking.cancel()
 
 
-def _reachable(address: str, local_address: str) -> bool:
-    """Whether a connection from `local_address` can go there: `::` stands for any kind."""
-    return local_address == "::" or (":" in address) == (":" in local_address)
+def _local(offer: Offer, host: Host) -> tuple[str, str]:
+    """The address and the name with which to call a host; the address is "" when it can't be."""
+    if ":" in host.address:
+        return offer.local_address6, offer.local_name6
+    return offer.local_address, offer.local_name
 
 
 def _unless_cancelled(failure: Failure) -> None:

@@ -24,7 +24,7 @@ from relay.message.values import Outcome, Result
 from relay.queue.leases import Lease, Leases
 from relay.queue.schedule import Schedule, Work
 from relay.queue.store import Store, StoreError, Unreadable
-from relay.zone.pool import choose
+from relay.zone.pool import Local
 from relay.zone.zones import Zone, Zones
 
 _log = Logger()
@@ -108,12 +108,12 @@ class Dispatcher:
     def _place(self, zone: Zone, work: Work) -> Limit | None:
         """Give a delivery to a child; or say which limit is in the way."""
         domain = work.delivery.domain
-        local = choose(zone.pool, work.delivery.name)
+        local = zone.pool.choose(work.delivery.name)
         permit = self._ledger.permit(
             zone.name,
             domain,
             zone.next_hop or domain,
-            local.address,
+            local,
             self._zones.max_connections(domain),
             self._clock.seconds(),
         )
@@ -126,10 +126,10 @@ class Dispatcher:
         if connection.state is State.SENDING:
             self._counts.reused()
         lease = self._leases.grant(work, child.id, connection.number, self._clock.seconds())
-        self._offer(child, connection, lease, local.name)
+        self._offer(child, connection, lease, local)
         return None
 
-    def _offer(self, child: Child, connection: Connection, lease: Lease, local_name: str) -> None:
+    def _offer(self, child: Child, connection: Connection, lease: Lease, local: Local) -> None:
         work = lease.work
         message, delivery, body = work.held.message, work.delivery, work.held.body
         try:
@@ -151,8 +151,10 @@ class Dispatcher:
                 message.sender,
                 delivery.recipient,
                 delivery.domain,
-                connection.local,
-                local_name,
+                local.address,
+                local.name,
+                local.address6,
+                local.name6,
                 message.origin,
                 message.created,
                 message.headers,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter, OrderedDict
+from collections.abc import Hashable
 from typing import NamedTuple
 
 #: Sessions at a time, per child, to targets that have not answered lately.
@@ -68,11 +69,11 @@ class Capacity:
 
 
 class Connection:
-    """One line of the ledger."""
+    """One line of the ledger; `local` is what it leaves by, and only compared."""
 
     __slots__ = ("before_quiet", "child", "domain", "local", "number", "state", "target")
 
-    def __init__(self, number: int, child: Capacity, domain: str, target: str, local: str) -> None:
+    def __init__(self, number: int, child: Capacity, domain: str, target: str, local: Hashable) -> None:
         self.number = number
         self.child = child
         self.domain = domain
@@ -98,7 +99,7 @@ class Ledger:
         self._children: dict[str, list[Capacity]] = {}
         self._domain: Counter[tuple[str, str]] = Counter()
         self._silent: Counter[tuple[str, str]] = Counter()
-        self._idle: dict[tuple[str, str, str], list[Connection]] = {}
+        self._idle: dict[tuple[str, str, Hashable], list[Connection]] = {}
         self._proven: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     # -- children
@@ -140,7 +141,7 @@ class Ledger:
         return self._domain[zone, domain]
 
     def permit(
-        self, zone: str, domain: str, target: str, local: str, limit: int, now: float
+        self, zone: str, domain: str, target: str, local: Hashable, limit: int, now: float
     ) -> Permit | Limit:
         """Leave for one delivery, or what stands in its way. A permit is entered at once."""
         children = self._children.get(zone)
@@ -177,7 +178,7 @@ class Ledger:
             self.remove(connection)
         return Permit(self._enter(child, domain, target, local, proven), close)
 
-    def _kept(self, zone: str, domain: str, target: str, local: str, limit: int) -> Connection | None:
+    def _kept(self, zone: str, domain: str, target: str, local: Hashable, limit: int) -> Connection | None:
         """An idle connection that fits and whose child has room."""
         for connection in reversed(self._idle.get((zone, target, local), ())):
             if connection.child.busy >= connection.child.connections:
@@ -194,7 +195,7 @@ class Ledger:
                     return connection
         return None
 
-    def _enter(self, child: Capacity, domain: str, target: str, local: str, proven: bool) -> Connection:
+    def _enter(self, child: Capacity, domain: str, target: str, local: Hashable, proven: bool) -> Connection:
         self._number += 1
         connection = Connection(self._number, child, domain, target, local)
         connection.state = State.OPENING if proven else State.TRYING

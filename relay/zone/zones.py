@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from relay.config.schema import Config, Domain, PoolAddress
 from relay.config.schema import Zone as ZoneSection
+from relay.zone.pool import Pool
 
 DEFAULT = "default"
 
@@ -16,7 +17,7 @@ class Zone(NamedTuple):
 
     name: str
     options: ZoneSection
-    pool: tuple[PoolAddress, ...]
+    pool: Pool
 
     @property
     def next_hop(self) -> str:
@@ -54,9 +55,11 @@ class Zones:
 def from_config(config: Config) -> Zones:
     """The zones of a checked configuration; an address without a name says the host name."""
     pools = {
-        name: tuple(
-            address if address.name else PoolAddress(address=address.address, name=config.hostname)
-            for address in addresses
+        name: Pool(
+            [
+                address if address.name else PoolAddress(address=address.address, name=config.hostname)
+                for address in addresses
+            ]
         )
         for name, addresses in config.pools.items()
     }
