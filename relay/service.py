@@ -5,19 +5,20 @@ line. Mail is accepted at once; nothing is offered before the journals of an ear
 have been read and whoever still writes them is gone.
 
 Stop: listeners (open dots are answered), API, dispatch, children (final dots are waited
-for), channel, queue.
+for), channel, queue. `shutdown_timeout` is for all of it; the queue is closed in any case.
 """
 
 from __future__ import annotations
 
 import gc
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
@@ -26,12 +27,12 @@ from twisted.python.failure import Failure
 from relay.channel.briefing import Briefing
 from relay.channel.frames import Welcome
 from relay.channel.gate import Gate
-from relay.channel.journal import Acceptance, left_behind
-from relay.children.fence import fence
-from relay.children.roster import Roster, read_journals, remove
+from relay.channel.journal import left_behind
+from relay.children.roster import Roster
 from relay.config.schema import Config
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.ledger import Ledger
+from relay.dispatch.legacy import Legacy
 from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
 from relay.dkim.keys import KeyIndex
@@ -49,6 +50,9 @@ from relay.zone.routing import Router
 from relay.zone.zones import from_config
 
 _log = Logger()
+
+#: How long the end of children is waited for that were killed (seconds).
+_KILLED = 3.0
 
 
 class StartupError(Exception):
@@ -83,6 +87,7 @@ class RelayService(Service):
         self.dispatcher = Dispatcher(
             self.store, self.schedule, leases, self.ledger, zones, self._results, self.metrics, reactor
         )
+        self._legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
         self.operator = Operator(self.store, self.schedule, leases, log, reactor, now)
         self.intake = Intake(
             store=self.store,
@@ -105,12 +110,10 @@ class RelayService(Service):
         """Opens the queue and all ports. Raises StartupError; nothing is left half-started."""
         try:
             self._open()
-        except QueueUnusable as error:
-            raise StartupError(str(error)) from None
-        except OSError as error:
+        except (QueueUnusable, OSError) as error:
             self._abort_start()
-            raise StartupError(f"the mail log can't be written: {error}") from None
-        except StartupError:
+            raise StartupError(str(error)) from None
+        except BaseException:
             self._abort_start()
             raise
         super().startService()
@@ -121,7 +124,8 @@ class RelayService(Service):
         self.schedule.start()
         self.roster.start([(zone.name, zone.options.processes) for zone in self._zones.active()])
         self._starting = Deferred.fromCoroutine(self._begin_to_send())
-        self._starting.addErrback(lambda failure: _log.failure("deliveries can't start", failure))
+        # A stop during the start.
+        self._starting.addErrback(lambda failure: failure.trap(CancelledError))
         ports = ", ".join(f"{what} on {_where(port)}" for what, port in self._ports)
         _log.info("ready: {ports}", ports=ports)
 
@@ -129,7 +133,10 @@ class RelayService(Service):
         config = self._config
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
-        self._log.open(config.logs.mail, Path(config.queue.path))
+        try:
+            self._log.open(config.logs.mail, Path(config.queue.path))
+        except OSError as error:
+            raise StartupError(f"the mail log can't be written: {error}") from None
         self.store.on_writable(self.dispatcher.resume)
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
@@ -201,21 +208,17 @@ class RelayService(Service):
         )
 
     async def _begin_to_send(self) -> None:
-        """Settle what an earlier start's children had delivered, then offer."""
+        """Settle what an earlier start's children had delivered, then offer: in any case, for
+        a doubt about some deliveries must not hold up all others."""
         epoch = f"{self.roster.epoch:08x}-"
-        files = [path for path in left_behind(self._journals) if not path.name.startswith(epoch)]
-        await fence(files, self._reactor)
-        await self._settle(read_journals(files))
-        remove(files)
+        try:
+            journals = [path for path in left_behind(self._journals) if not path.name.startswith(epoch)]
+            await self._legacy.settle(journals)
+        except CancelledError:
+            raise
+        except Exception:
+            _log.failure("journals of earlier starts are kept: some mail may be delivered twice")
         self.dispatcher.start()
-
-    async def _settle(self, entries: list[Acceptance]) -> None:
-        for entry in entries:
-            message = self.store.message(entry.id)
-            row = self.store.delivery(entry.id, entry.seq) if message else None
-            work = self.schedule.claim(message, row) if message and row else None
-            if work is not None:
-                await self.dispatcher.settle_from_journal(work, entry)
 
     def _queue_size(self) -> QueueSize:
         counts = [self.store.count(zone, self._now()) for zone in self.store.zones()]
@@ -224,32 +227,54 @@ class RelayService(Service):
     # -- stop
 
     def stopService(self) -> Deferred[None]:
-        """Drains and stops. Takes at most `shutdown_timeout` for each part that is waited for."""
+        """Drains and stops: within `shutdown_timeout`, and a few seconds more where children
+        have to be killed."""
         super().stopService()
         return Deferred.fromCoroutine(self._drain())
 
     async def _drain(self) -> None:
-        limit = self._config.shutdown_timeout
-        for _, port in self._ports[1:]:
-            await _waited(port.stopListening())
-        for factory in self._listeners.values():
-            await self._within(limit, factory.stop())
-        self._site.close_connections()
-        self.dispatcher.stop()
-        if self._starting is not None:
-            self._starting.cancel()
-        if not await self._within(limit, self.roster.stop()):
-            self.roster.kill()
-            await self._within(limit, self.roster.stop())
-        self._gate.stop()
-        await _waited(self._ports[0][1].stopListening())
+        begun, limit = self._reactor.seconds(), self._config.shutdown_timeout
+        for step in (
+            # A client that is cut off sends again; of a child that is, hosts may get second
+            # copies. So the children have at least half of the time.
+            lambda: self._stop_taking(begun + limit / 2),
+            lambda: self._stop_sending(begun + limit),
+            self._stop_listening,
+        ):
+            try:
+                await step()
+            except Exception:
+                _log.failure("trouble while stopping; the stop goes on")
         self.schedule.stop()
         await _waited(self.store.close())
         self._log.flush()
 
-    async def _within(self, seconds: float, done: Deferred[Any]) -> bool:
+    async def _stop_taking(self, until: float) -> None:
+        ports = _all(port.stopListening() for _, port in self._ports[1:])
+        sessions = _all(factory.stop() for factory in self._listeners.values())
+        if not await self._within(until, _all([ports, sessions])):
+            _log.warn("clients that did not leave in time are cut off")
+        self._site.close_connections()
+
+    async def _stop_sending(self, until: float) -> None:
+        self.dispatcher.stop()
+        if self._starting is not None:
+            self._starting.cancel()
+        if await self._within(until, self.roster.stop()):
+            return
+        _log.warn("children that did not leave in time are killed")
+        self.roster.kill()
+        if not await self._within(self._reactor.seconds() + _KILLED, self.roster.stop()):
+            _log.error("killed children have not ended: the next start waits for them")
+
+    async def _stop_listening(self) -> None:
+        self._gate.stop()
+        await _waited(self._ports[0][1].stopListening())
+
+    async def _within(self, until: float, done: Deferred[Any]) -> bool:
+        """Whether it came before the reactor's clock says `until`; else it is cancelled."""
         try:
-            await done.addTimeout(seconds, self._reactor)
+            await done.addTimeout(max(0.0, until - self._reactor.seconds()), self._reactor)
         except TimeoutError:
             return False
         return True
@@ -263,3 +288,8 @@ def _where(port: IListeningPort) -> str:
 async def _waited(result: Any) -> None:
     if isinstance(result, Deferred):
         await result
+
+
+def _all(results: Iterable[Any]) -> Deferred[Any]:
+    """Fires once all of them have; cancelling it cancels them."""
+    return DeferredList([maybeDeferred(lambda result=result: result) for result in results], consumeErrors=True)

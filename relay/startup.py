@@ -52,6 +52,7 @@ class LoudStart(Service):
 
     def stopService(self) -> Deferred[object]:
         super().stopService()
+        _hear_no_more_signals()
         return maybeDeferred(self._service.stopService)  # a coroutine must not get lost
 
     def _loudly(self, step: Callable[[], object]) -> None:

@@ -25,14 +25,22 @@ PATIENCE = 5.0
 
 
 async def fence(journals: Sequence[Path], clock: IReactorTime) -> None:
-    """Return when no process holds any of the journals; kill those that stay."""
+    """Return when no process holds any of the journals; kill those that stay. A journal that
+    does not tell who holds it is passed over in the end: it must not keep all mail waiting."""
     started = clock.seconds()
     done: set[int] = set()
-    while orphans := {pid for pid in map(_holder, journals) if pid is not None}:
+    watched = list(journals)
+    while watched:
+        orphans, silent = _holders(watched)
+        if not orphans and not silent:
+            return
         if clock.seconds() - started > PATIENCE:
             for pid in orphans - done:
                 _end(pid)
             done |= orphans
+            for journal, error in silent.items():
+                _log.error("journal {file} does not tell who holds it: {error}", file=str(journal), error=error)
+                watched.remove(journal)
         await deferLater(clock, _LOOK_EVERY)
 
 
@@ -49,8 +57,18 @@ def _end(pid: int) -> None:
         _log.error("orphan {pid} can't be killed: no delivery before it ends", pid=pid)
 
 
-def _holder(journal: Path) -> int | None:
-    try:
-        return holder(journal)
-    except FileNotFoundError:
-        return None
+def _holders(journals: Sequence[Path]) -> tuple[set[int], dict[Path, str]]:
+    """Who holds them, and which can't be asked and why."""
+    orphans: set[int] = set()
+    silent: dict[Path, str] = {}
+    for journal in journals:
+        try:
+            pid = holder(journal)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            silent[journal] = str(error)
+            continue
+        if pid is not None:
+            orphans.add(pid)
+    return orphans, silent

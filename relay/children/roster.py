@@ -170,9 +170,10 @@ class Roster:
             post.pause = min(post.pause * 2, _LONGEST_PAUSE)
 
     def _ended(self, post: _Post, child: Child, crashed: bool) -> None:
-        files = left_behind(self._journals, child.id)
-        maybeDeferred(self._work.gone, child, read_journals(files), crashed).addCallbacks(
-            lambda _: remove(files),
+        journals = read_journals(left_behind(self._journals, child.id))
+        accepted = [entry for entries in journals.values() for entry in entries]
+        maybeDeferred(self._work.gone, child, accepted, crashed).addCallbacks(
+            lambda _: remove(list(journals)),
             lambda failure: _log.failure("journal of {child} is kept", failure, child=child.id),
         )
         post.child = None
@@ -206,19 +207,19 @@ class Roster:
         self._beat = self._reactor.callLater(self._welcome.heartbeat, self._heartbeat)
 
 
-def read_journals(files: Sequence[Path]) -> list[Acceptance]:
-    """All entries of the given journals; what can't be read is logged."""
-    entries: list[Acceptance] = []
+def read_journals(files: Sequence[Path]) -> dict[Path, list[Acceptance]]:
+    """The entries of the given journals. One that can't be read is logged, missing here, and
+    to be kept."""
+    journals: dict[Path, list[Acceptance]] = {}
     for file in files:
         try:
-            found, damaged = decode(file.read_bytes())
+            journals[file], damaged = decode(file.read_bytes())
         except OSError as error:
-            _log.error("journal {file} can't be read: {error}", file=str(file), error=str(error))
+            _log.error("journal {file} can't be read and is kept: {error}", file=str(file), error=str(error))
             continue
         if damaged:
             _log.warn("journal {file}: {n} damaged lines passed over", file=str(file), n=damaged)
-        entries += found
-    return entries
+    return journals
 
 
 def remove(files: Sequence[Path]) -> None:

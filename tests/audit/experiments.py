@@ -323,5 +323,11 @@ def judge(experiment: Experiment, report: Mapping[str, Any]) -> Finding:
             else f"showed nothing: {counts}"
         )
     else:
-        good = report["verdict"] == "PASS"
+        rounds = int(experiment.arguments[list(experiment.arguments).index("--rounds") + 1])
+        aimless = rounds - report["kills"]
+        # A fault that found no process is none; orphans are what "--leave-orphans" is about.
+        orphans = 0 if "--leave-orphans" in experiment.arguments else report["orphans_left"]
+        good = report["verdict"] == "PASS" and aimless <= rounds // 20 and not orphans
+        if aimless:
+            counts = f"{aimless} faults found no target; {counts}"
     return Finding(experiment.rows, experiment.title, "PASS" if good else "FAIL", counts, figures)
