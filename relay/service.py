@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import gc
 import secrets
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
+from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
@@ -243,16 +243,16 @@ class RelayService(Service):
         ):
             try:
                 await step()
-            except Exception:
+            except Exception:  # a CancelledError too: the queue is closed in any case
                 _log.failure("trouble while stopping; the stop goes on")
         self.schedule.stop()
         await _waited(self.store.close())
         self._log.flush()
 
     async def _stop_taking(self, until: float) -> None:
-        ports = _all(port.stopListening() for _, port in self._ports[1:])
-        sessions = _all(factory.stop() for factory in self._listeners.values())
-        if not await self._within(until, _all([ports, sessions])):
+        ends = [_waited(port.stopListening()) for _, port in self._ports[1:]]
+        ends += [_waited(factory.stop()) for factory in self._listeners.values()]
+        if not all([await self._within(until, Deferred.fromCoroutine(end)) for end in ends]):
             _log.warn("clients that did not leave in time are cut off")
         self._site.close_connections()
 
@@ -275,7 +275,7 @@ class RelayService(Service):
         """Whether it came before the reactor's clock says `until`; else it is cancelled."""
         try:
             await done.addTimeout(max(0.0, until - self._reactor.seconds()), self._reactor)
-        except TimeoutError:
+        except defer.TimeoutError:  # not Python's own
             return False
         return True
 
@@ -288,8 +288,3 @@ def _where(port: IListeningPort) -> str:
 async def _waited(result: Any) -> None:
     if isinstance(result, Deferred):
         await result
-
-
-def _all(results: Iterable[Any]) -> Deferred[Any]:
-    """Fires once all of them have; cancelling it cancels them."""
-    return DeferredList([maybeDeferred(lambda result=result: result) for result in results], consumeErrors=True)

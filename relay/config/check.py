@@ -101,6 +101,9 @@ def _endpoints(config: Config) -> Iterator[Problem]:
             expected = 'expected an endpoint such as "tcp:2525:interface=127.0.0.1"'
             yield Problem(path, f"{expected}, got {shown(text)}: {error}")
             continue
+        if path[0] == "channel" and endpoint.kind not in ("tcp", "tcp6"):
+            expected = 'expected a TCP endpoint such as "tcp:8081:interface=127.0.0.1"'
+            yield Problem(path, f"{expected} (children connect to its host and port), got {shown(text)}")
         if endpoint.port and (endpoint.port, endpoint.interface) in taken:
             other = ".".join(taken[endpoint.port, endpoint.interface])
             yield Problem(path, f"expected a port of its own, got {shown(text)}, which {other} has")

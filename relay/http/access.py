@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address
 
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IAddress
+
 from relay.http.answer import Problem, refusal
 
 
@@ -38,6 +41,11 @@ def check(
         raise _forbidden("Requests of other sites' pages are not taken")
     if any(not hosts or origin.lower() != b"http://" + hosts[0].lower() for origin in origins):
         raise _forbidden("Requests of other sites' pages are not taken")
+
+
+def address_of(client: IAddress | None) -> str:
+    """The IP address of a client. One that comes over a UNIX socket is on this machine."""
+    return "127.0.0.1" if isinstance(client, UNIXAddress) else str(getattr(client, "host", ""))
 
 
 def is_loopback(address: str) -> bool:

@@ -18,7 +18,7 @@ from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from relay.config.schema import Api
-from relay.http.access import check
+from relay.http.access import address_of, check
 from relay.http.answer import RETRY_AFTER, Problem, answer_problem, failure, refusal
 from relay.http.message import MessageApi
 from relay.http.metrics import MetricsApi
@@ -135,7 +135,7 @@ class ApiSite(Site):
             raise refusal(403, "Forbidden", "The API is closed")
         headers = request.requestHeaders
         check(
-            getattr(request.client, "host", ""),
+            address_of(request.client),
             headers.getRawHeaders(b"host", []),
             headers.getRawHeaders(b"origin", []),
             headers.getRawHeaders(b"sec-fetch-site", []),

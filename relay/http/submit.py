@@ -11,6 +11,7 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 
 from relay.config.schema import Api
+from relay.http.access import address_of
 from relay.http.answer import answer, failure, from_reply, shielded
 from relay.intake.door import Intake, Refused, Submission
 from relay.message.address import parse
@@ -149,7 +150,7 @@ def _origin(request: ApiRequest) -> Origin:
         raise failure(400, "X-Authenticated-User is too long")
     stated = request.getHeader(b"x-originating-ip")
     if stated is None:
-        return Origin(LISTENER, request.client.host, transport="HTTP", user=user)
+        return Origin(LISTENER, address_of(request.client), transport="HTTP", user=user)
     try:
         address = str(ip_address(stated.decode("ascii").strip("[] ")))
     except ValueError:

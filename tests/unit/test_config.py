@@ -85,6 +85,11 @@ BROKEN = {
         ":4: channel.endpoint: expected an endpoint",
     ],
     "[api]\nendpoint = 'tcp:2525:interface=127.0.0.1'\n": [":2: api.endpoint: expected a port of its own"],
+    "[channel]\nendpoint = 'unix:/run/x'\n": [
+        ':2: channel.endpoint: expected a TCP endpoint such as "tcp:8081:interface=127.0.0.1" (children connect '
+        'to its host and port), got "unix:/run/x"'
+    ],
+    "[channel]\nendpoint = 'systemd:domain=INET:index=0'\n": [":2: channel.endpoint: expected a TCP endpoint"],
     "[listeners.feeder]\nallow_networks = ['10.0.0.1/8', 'home']\n": [
         ":2: listeners.feeder.allow_networks[0]: expected a network, got an address in one; did you mean",
         ":2: listeners.feeder.allow_networks[1]: expected a network",
