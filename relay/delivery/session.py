@@ -220,14 +220,16 @@ class Session:
         call.dial(self._port)
 
     def _away(self, ending: Ending) -> None:
-        """This host doesn't let us get as far as MAIL: the next, or the end. Of several
-        failures the last one counts, but what a host has said counts for more."""
+        """This host doesn't let us get as far as MAIL: the next, or the end. Of several failures
+        the last one counts, but one of ours for more, and what a host has said for most."""
         call = self._call
         assert call is not None
-        if self._failure is None or ending.code or not self._failure[0].code:
+        before = None if self._failure is None else self._failure[0]
+        if before is None or ending.code or not (before.code or before.category == "ours"):
             self._failure = ending, call
+        assert self._failure is not None
         if ending.category == "ours":
-            # Our address is of no use: another host makes a difference only if it is reached from another.
+            # The local address is of no use: only hosts that are called from the other one are left.
             self._left = [host for host in self._left if (":" in host.address) != (":" in call.host.address)]
         if not self._left or self._now() - self._started > PATIENCE:
             self._finish(*self._failure)

@@ -30,8 +30,8 @@ class Pool:
     __slots__ = ("_only", "ipv4", "ipv6")
 
     def __init__(self, addresses: Sequence[PoolAddress]) -> None:
-        self.ipv4 = [(one.address, one.name) for one in addresses if ":" not in one.address]
-        self.ipv6 = [(one.address, one.name) for one in addresses if ":" in one.address]
+        self.ipv4 = tuple((one.address, one.name) for one in addresses if ":" not in one.address)
+        self.ipv6 = tuple((one.address, one.name) for one in addresses if ":" in one.address)
         single = len(self.ipv4) < 2 and len(self.ipv6) < 2
         self._only = self._at(0) if single else None
 

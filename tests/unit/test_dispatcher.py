@@ -9,12 +9,15 @@ from twisted.logger import capturedLogs
 from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Offer
-from relay.config.schema import Zone
+from relay.config.schema import Config, PoolAddress, Zone
 from relay.dispatch import dispatcher as module
 from relay.dispatch import turns
 from relay.dispatch.dispatcher import POISON
 from relay.dispatch.ledger import UNPROVEN, State
 from relay.message.values import Result
+from relay.zone.pool import Local
+from relay.zone.zones import from_config
+from tests.unit import dispatch_rig
 from tests.unit.dispatch_rig import BOUNCED, DEFERRED, DELIVERED, DispatchRig, FakeChild
 
 
@@ -25,6 +28,7 @@ class Life(DispatchRig):
         [offer] = self.offers(child)
         self.assertEqual((offer.id, offer.seq, offer.recipient), (message.id, 1, "to1@d.test"))
         self.assertEqual((offer.body, offer.local_address, offer.local_name), (b"hello\r\n", "0.0.0.0", "relay.test"))
+        self.assertEqual(offer.local_address6, "")
         self.assertEqual(offer.lease >> 32, 5)
         self.begin(child, offer)
         self.done(child, offer)
@@ -574,6 +578,31 @@ class Holding(DispatchRig):
         self.dispatcher.resume()
         self.turn()
         self.assertEqual(len(self.offers(child)), 1)
+
+
+class MixedPool(DispatchRig):
+    def setUp(self) -> None:
+        names = ("2001:db8::1", "192.0.2.1", "2001:db8::2", "2001:db8::3")
+        pool = tuple(PoolAddress(address=name) for name in names)
+        self.config = from_config(Config(hostname="relay.test", pools={"default": pool}))
+        self.patch(dispatch_rig, "zones_of", lambda **zones: self.config)
+        super().setUp()
+
+    def test_an_address_of_each_kind_and_connections_for_that_pair(self) -> None:
+        child = self.join()
+        pairs: dict[int, Local] = {}
+        for _ in range(30):
+            self.accept("d.test")
+            [offer] = self.offers(child)
+            pair = (offer.local_address, offer.local_name, offer.local_address6, offer.local_name6)
+            self.assertEqual(pair, self.config["default"].pool.choose(f"{offer.id}.{offer.seq:03x}"))
+            if offer.connection not in pairs:
+                self.begin(child, offer)
+            self.assertEqual(pairs.setdefault(offer.connection, Local(*pair)), pair)
+            self.done(child, offer, kept=True)
+        self.assertEqual({pair.address for pair in pairs.values()}, {"192.0.2.1"})
+        self.assertEqual(len({pair.address6 for pair in pairs.values()}), 3)
+        self.assertEqual(self.tally.reuses, 27)
 
 
 class Chaos(DispatchRig):

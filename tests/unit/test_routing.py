@@ -72,9 +72,11 @@ class ZoneTests(SynchronousTestCase):
         self.assertEqual(zones.names(), ["default", "off"])
 
     def test_every_address_has_a_name(self) -> None:
-        pool = (PoolAddress(address="192.0.2.1"), PoolAddress(address="192.0.2.2", name="two.test"))
-        zones = from_config(Config(hostname="relay.test", pools={"default": pool}))
-        self.assertEqual([address.name for address in zones["default"].pool], ["relay.test", "two.test"])
+        given = (("192.0.2.1", ""), ("192.0.2.2", "two.test"), ("2001:db8::1", ""))
+        addresses = tuple(PoolAddress(address=address, name=name) for address, name in given)
+        pool = from_config(Config(hostname="relay.test", pools={"default": addresses}))["default"].pool
+        self.assertEqual(pool.ipv4, (("192.0.2.1", "relay.test"), ("192.0.2.2", "two.test")))
+        self.assertEqual(pool.ipv6, (("2001:db8::1", "relay.test"),))
 
     def test_limits_of_domains(self) -> None:
         zones = from_config(

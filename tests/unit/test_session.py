@@ -18,6 +18,7 @@ from relay.message.values import Origin, Outcome, Result
 
 EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 0\r\n"
 BODY = b"hello\r\n.dot\r\n"
+BOTH = {"local_address": "192.0.2.9", "local_address6": "2001:db8::9", "local_name6": "six.test"}
 STAGES = Timeouts(connect=10, banner=20, ehlo=30, mail=40, rcpt=50, data=60, body=70, dot=80, quit=5)
 
 
@@ -32,6 +33,8 @@ def offer(**changes: Any) -> Offer:
         "domain": "to.test",
         "local_address": "0.0.0.0",
         "local_name": "relay.test",
+        "local_address6": "",
+        "local_name6": "",
         "origin": Origin("feeder", "192.0.2.1"),
         "created": 1_700_000_000_000,
         "headers": b"Subject: x\r\n",
@@ -363,12 +366,48 @@ class Hosts(Case):
         self.session.deliver(offer())
         self.assertEqual(self.peer().address, "192.0.2.1")
         self.session = self.make()
-        self.session.deliver(offer(local_address="2001:db8::9"))
-        self.assertEqual(self.peer().address, "2001:db8::1")
-        self.hosts = self.hosts[:1]
+        self.session.deliver(offer(local_address="", local_address6="2001:db8::9"))
+        self.assertEqual((self.peer().address, self.peer().bind), ("2001:db8::1", ("2001:db8::9", 0)))
         self.session = self.make()
-        self.session.deliver(offer())
+        self.session.deliver(offer(local_address="", local_address6="::"))
+        self.assertEqual((self.peer().address, self.peer().bind), ("2001:db8::1", None))
+        self.assertEqual(self.book.outcomes, [])
+
+    def test_no_host_of_our_kind(self) -> None:
+        for host, changes, ours in (
+            ("2001:db8::1", {}, "0.0.0.0"),
+            ("192.0.2.1", {"local_address": "", "local_address6": "::"}, "::"),
+        ):
+            self.setUp()
+            self.hosts = (Host("mx", host),)
+            self.session.deliver(offer(**changes))
+            self.check(Result.DEFERRED, "connect", "ours")
+            self.assertTrue(self.outcome.response.endswith(f" of the kind of {ours}"), self.outcome)
+            self.assertEqual(self.reactor.tcpClients, [])
+
+    def test_both_families(self) -> None:
+        """Each host is called from the address of its kind, by the name that belongs to it."""
+        self.hosts = (Host("mx", "2001:db8::1"), Host("mx", "192.0.2.1"))
+        self.session.deliver(offer(**BOTH))
+        six = self.peer()
+        self.assertEqual((six.address, six.bind), ("2001:db8::1", ("2001:db8::9", 0)))
+        six.connect()
+        self.assertEqual(six.say(b"220 hi\r\n"), b"EHLO six.test\r\n")
+        six.close()
+        four = self.peer()
+        self.assertEqual((four.address, four.bind), ("192.0.2.1", ("192.0.2.9", 0)))
+        four.connect()
+        self.assertEqual(four.say(b"220 hi\r\n"), b"EHLO relay.test\r\n")
+
+    def test_d42_one_of_two_local_addresses_gone(self) -> None:
+        """Hosts of that kind are passed over; when none is left, that is what is told."""
+        self.hosts = (Host("a", "2001:db8::1"), Host("b", "2001:db8::2"), Host("c", "192.0.2.1"))
+        self.session.deliver(offer(**BOTH))
+        self.peer().fail(error.ConnectBindError())
+        self.assertEqual([client[0] for client in self.reactor.tcpClients], ["2001:db8::1", "192.0.2.1"])
+        self.peer().fail(error.ConnectionRefusedError())
         self.check(Result.DEFERRED, "connect", "ours")
+        self.assertIn("2001:db8::9", self.outcome.response)
 
     def test_lost_while_waiting_for_go(self) -> None:
         peer = self.open()
@@ -507,6 +546,20 @@ class Reuse(Case):
             {"local_name": "other.test"},
         ):
             self.assertFalse(self.session.fits(offer(**changes)), changes)
+
+    def test_what_fits_the_family(self) -> None:
+        """The addresses of the other kind don't matter to a connection that stands."""
+        for address, other, same in (
+            ("192.0.2.10", {"local_address6": "::2", "local_name6": "x"}, "local_address"),
+            ("2001:db8::1", {"local_address": "192.0.2.2", "local_name": "x"}, "local_address6"),
+        ):
+            self.setUp()
+            self.hosts = (Host("mx", address),)
+            names = {"local_name6": "relay.test"}
+            self.to_dot(**BOTH | names).say(b"250 ok\r\n")
+            self.assertTrue(self.session.fits(offer(**BOTH | names | other)))
+            self.assertFalse(self.session.fits(offer(**BOTH | names | {same: "::7"})))
+            self.assertFalse(self.session.fits(offer(**BOTH | names | {same: ""})))
 
     def test_serves_other_domains(self) -> None:
         asked = []
