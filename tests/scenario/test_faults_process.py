@@ -187,13 +187,16 @@ class Shutdown(Scenario):
             if relay.alive:
                 os.kill(relay.master(), number)
         await self.until(lambda: not relay.alive, 30, "the exit", relay)
-        assert relay.process is not None
-        # twistd ends itself by the signal it was sent, once everything is down.
-        self.assertIn(relay.process.returncode, (0, -signals[0]), relay.said()[-800:])
+        self._assert_clean(relay)
         self.assertTrue(await deferToThread(wait_gone, relay.tree, 5.0), "children left behind")
         await self.up(relay)
         await self.stop(load)
         self.assert_safe(await self.drained(relay, load), relay)
+
+    def _assert_clean(self, relay: Relay) -> None:
+        assert relay.process is not None
+        self.assertEqual(relay.process.returncode, 0, relay.said()[-800:])
+        self.assertNotIn("Traceback", relay.said())
 
     async def test_N17_term_under_load(self) -> None:
         """N17: SIGTERM: exit 0 within 30 s, nothing lost, nothing twice."""
@@ -215,6 +218,7 @@ class Shutdown(Scenario):
         await self.remains(lambda: not self.mx.accepted(), 1.0, "the dots wait")
         os.kill(relay.master(), signal.SIGTERM)
         await self.until(lambda: not relay.alive, 30, "the exit", relay)
+        self._assert_clean(relay)
         await self.up(relay)
         self.assert_safe(await self.drained(relay, load, settle=5.0), relay)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.http.access import host_name, is_loopback
@@ -16,6 +17,14 @@ class AccessTests(SynchronousTestCase):
             answer = Rig(peer="192.0.2.1").request(method, path)
             self.assertEqual((answer.status, answer.json["code"]), (403, "Forbidden"))
             self.assertEqual(Rig(open_loopback=False).request(method, path).status, 403)
+
+    def test_a_unix_socket_is_of_this_machine(self) -> None:
+        rig = Rig()
+        rig.peer = UNIXAddress(None)  # type: ignore[assignment]
+        self.assertEqual(rig.get("/zones").status, 200)
+        self.assertEqual(rig.request("GET", "/zones", Host="evil.example").status, 403)
+        self.assertEqual(rig.request("POST", "/send-raw?from=a@b.test&to=c@d.test", b"x").status, 200)
+        self.assertEqual(rig.intake.opened[0][0].address, "127.0.0.1")
 
     def test_h24_host(self) -> None:
         rig = Rig()

@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -218,7 +219,16 @@ class Journals(RosterRig):
     def test_what_cannot_be_read_does_not_hide_the_rest(self) -> None:
         missing = self.directory / "none.0"
         self.files[1].write_bytes(b"garbage\n")
-        self.assertEqual(read_journals([missing, *self.files]), [self.entry])
+        self.assertEqual(
+            read_journals([missing, *self.files]), {self.files[0]: [self.entry], self.files[1]: []}
+        )
+
+    def test_N26_one_that_cannot_be_read_is_kept(self) -> None:
+        self.files[1].unlink()
+        self.files[1].mkdir()  # reading it fails, whoever we are
+        self.end(self.process, 0)
+        self.assertEqual([file.exists() for file in self.files], [False, True])
+        self.assertEqual(self.work.ends, [("00000005-1", [self.entry], False)])
 
 
 class Heartbeats(RosterRig):
@@ -308,6 +318,7 @@ class Fence(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.holders: dict[str, int] = {}
+        self.silent: set[str] = set()
         self.killed: list[int] = []
         self.patch(fences, "holder", self.holder)
         self.patch(os, "kill", self.kill)
@@ -316,6 +327,8 @@ class Fence(SynchronousTestCase):
     def holder(self, path: Path) -> int | None:
         if path.name == "missing.0":
             raise FileNotFoundError(path)
+        if path.name in self.silent:
+            raise OSError(5, "Input/output error")
         return self.holders.get(path.name)
 
     def kill(self, pid: int, number: int) -> None:
@@ -342,6 +355,26 @@ class Fence(SynchronousTestCase):
         self.wait(0.2)
         self.assertIsNone(self.successResultOf(done))
         self.assertEqual(self.killed, [])
+
+    def test_one_that_does_not_tell_who_holds_it_is_passed_over(self) -> None:
+        self.silent, self.holders = {"a.0"}, {"a.1": 99}
+        done = self.fence()
+        self.wait(fences.PATIENCE - 0.5)
+        self.assertNoResult(done)
+        with capturedLogs() as events:
+            self.wait(1.0)
+        self.assertIsNone(self.successResultOf(done))
+        self.assertEqual(self.killed, [99])
+        self.assertEqual([event["file"] for event in events if "file" in event], ["a.0"])
+
+    def test_one_that_tells_after_all(self) -> None:
+        self.silent = {"a.0"}
+        done = self.fence()
+        self.wait(1.0)
+        self.assertNoResult(done)
+        self.silent.clear()
+        self.wait(0.2)
+        self.assertIsNone(self.successResultOf(done))
 
     def test_N12_one_that_stays_is_killed(self) -> None:
         self.holders = {"a.0": 99, "a.1": 99}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -100,6 +102,8 @@ class MakeService(TestCase):
 
 class Loud(TestCase):
     def setUp(self) -> None:
+        self.signals: list[tuple[int, object]] = []
+        self.patch(signal, "signal", lambda number, action: self.signals.append((number, action)))
         self.patch(sys, "excepthook", sys.excepthook)
 
     def start(self, reason: Exception | None, quiet: bool = True) -> tuple[LoudStart, str]:
@@ -151,3 +155,20 @@ class Loud(TestCase):
         self.assertNoResult(stopped)
         dummy.stopped.callback(None)
         self.successResultOf(stopped)
+
+    def test_N17_one_signal_is_enough(self) -> None:
+        service = LoudStart(Dummy(), No, quiet=True)
+        service.startService()
+        self.assertEqual([], self.signals)
+        service.stopService()
+        ignored = [(signal.SIGINT, signal.SIG_IGN), (signal.SIGTERM, signal.SIG_IGN)]
+        self.assertEqual(ignored, self.signals)
+
+    def test_signals_are_the_main_threads(self) -> None:
+        """Python lets no other thread change them."""
+        service = LoudStart(Dummy(), No, quiet=True)
+        service.startService()
+        thread = threading.Thread(target=service.stopService)
+        thread.start()
+        thread.join()
+        self.assertEqual([], self.signals)
