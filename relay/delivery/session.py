@@ -301,7 +301,9 @@ class Session:
         if kept and call is not None:
             call.rest(self._idle)
         else:
-            self._hang_up(politely=ending.reusable or (ending.category == "reply" and ending.code != 421))
+            # In the midst of the text QUIT would be text.
+            refused = ending.category == "reply" and ending.code != 421 and ending.stage != "body"
+            self._hang_up(politely=ending.reusable or refused)
         self._watcher.done(self, offer, outcome, kept)
 
     def _outcome(self, ending: Ending, call: Call | None) -> Outcome:

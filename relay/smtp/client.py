@@ -66,7 +66,7 @@ class Conversation:
     """
 
     __slots__ = (
-        "_awaited", "_eight_bit", "_ending", "_in_text", "_max_size", "_name", "_output", "_pipelining",
+        "_awaited", "_eight_bit", "_ending", "_in_text", "_interrupted", "_max_size", "_name", "_output", "_pipelining",
         "_reader", "_soiled", "_stuffing", "_unsent", "extensions", "transactions",
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ class Conversation:
         self._unsent: deque[tuple[Step, bytes]] = deque()
         self._output = b""
         self._ending: Ending | None = None
-        self._in_text = False
+        self._in_text = self._interrupted = False
         self._soiled = False
         self._pipelining = self._eight_bit = False
         self._max_size = 0
@@ -151,6 +151,7 @@ class Conversation:
         """The last piece of the text with the final dot, to be sent in one write. Only after
         BODY; from here on the host may have taken the message."""
         self._in_text = False
+        self._interrupted = self._reader.pending
         self._awaited.append(steps.DOT)
         return self._stuffing.end(data)
 
@@ -196,7 +197,7 @@ class Conversation:
             return self._closing(reply)
         step = self._awaited.popleft()
         move = step.moves[reply.code // 100]
-        early = not self._awaited and self._reader.pending
+        early = not self._awaited and (self._reader.pending or self._interrupted)
         if move is Move.TAKEN:
             self._soiled = False
             return Ending(Result.DELIVERED, "dot", str(reply), reply.code, reusable=not early)
@@ -246,9 +247,17 @@ class Conversation:
         """421: the host closes the connection, whatever was said (RFC 5321 3.8)."""
         return self._cut(str(reply), "reply", stale=self._unheard, code=reply.code)
 
-    def _unasked(self, reply: Reply | None) -> Ending:
-        if reply is not None and reply.code == _CLOSING:
+    def _unasked(self, reply: Reply | None) -> Ending | None:
+        """What comes while nothing is awaited. In the midst of the text it may be a refusal: that
+        holds, but what the host takes for text and what for commands is open from then on."""
+        if reply is None:
+            if self._in_text and self._reader.refusing:
+                return None
+        elif reply.code == _CLOSING:
             return self._closing(reply)
+        elif self._in_text and reply.code >= 400:
+            result = Result.BOUNCED if reply.permanent else Result.DEFERRED
+            return Ending(result, "body", str(reply), reply.code, "reply")
         return self._broken("Host talks before it is asked")
 
     def _broken(self, reason: str) -> Ending:

@@ -36,6 +36,12 @@ class ReplyReader:
         """Whether bytes lie here that no finished reply has used up."""
         return self._at < len(self._buffer) or bool(self._lines)
 
+    @property
+    def refusing(self) -> bool:
+        """Whether the beginning of a reply lies here that can only become a 4xx or 5xx."""
+        code = self._code if self._lines else self._buffer[self._at :]
+        return code[:1] in (b"4", b"5")
+
     def feed(self, data: bytes) -> None:
         """Add what the peer sent."""
         if self._at < len(self._buffer):

@@ -700,6 +700,15 @@ class Dot(Case):
         self.session.resume()
         self.assertEqual(peer.line.read(), b"")
 
+    def test_refused_while_held(self) -> None:
+        self.book.allow = False
+        peer = self.to_dot()
+        peer.say(b"552 5.3.4 too big\r\n")
+        self.check(Result.BOUNCED, "body", "reply")
+        self.book.allow = True
+        self.session.resume()
+        self.assertEqual((peer.line.read(), peer.line.aborted), (b"", True))
+
     def test_lost_while_held(self) -> None:
         self.book.allow = False
         self.to_dot().close()
@@ -833,9 +842,30 @@ class Streaming(Case):
         self.assertEqual(len(self.book.outcomes), 1)
 
     def test_refused_mid_body(self) -> None:
+        """The refusal counts; nothing more is sent, not even QUIT, which would be text."""
+        for reply, result in ((b"452 4.3.1 full", Result.DEFERRED), (b"552 5.3.4 too big", Result.BOUNCED)):
+            for cut in (1, 7, len(reply)):
+                self.setUp()
+                peer, producer = self.begin()
+                producer.resumeProducing()
+                self.book.asked[0][1].callback(b"abc")
+                producer.resumeProducing()
+                self.assertEqual(peer.say(reply[:cut]), b"abc")
+                self.assertEqual(peer.say(reply[cut:] + b"\r\n"), b"")
+                self.check(result, "body", "reply")
+                self.assertEqual(self.outcome.response, reply.decode())
+                self.assertEqual(self.book.kept, [False])
+                self.assertTrue(peer.line.aborted)
+                producer.resumeProducing()
+                peer.close()
+                self.assertEqual((peer.line.read(), len(self.book.asked)), (b"", 2))
+                self.assertTrue(self.book.asked[1][1].called)
+                self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_talks_mid_body(self) -> None:
         peer, producer = self.begin()
         producer.resumeProducing()
-        peer.say(b"452 4.3.1 full\r\n")
+        peer.say(b"250 ok\r\n")
         self.check(Result.DEFERRED, "body", "protocol")
         self.assertTrue(peer.line.aborted)
 

@@ -27,6 +27,11 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
+def ending_lines(answer: bytes) -> tuple[str, ...]:
+    """The texts of a reply's lines."""
+    return tuple(line[4:].decode() for line in answer.splitlines())
+
+
 def pieces() -> st.SearchStrategy[list[int]]:
     return st.lists(st.integers(0, 10_000), max_size=8)
 
@@ -359,6 +364,50 @@ class Breaks(TestCase):
         ending = peer.ending(b"421 out of space\r\n")
         self.assertEqual((ending.result, ending.stage, ending.code), (Result.DEFERRED, "body", 421))
         self.assertFalse(ending.doubtful)
+
+    @given(
+        st.sampled_from((b"552 5.3.4 too big\r\n", b"451-a\r\n451 4.3.0 b\r\n", b"599\n")), pieces(), st.booleans()
+    )
+    def test_refused_in_the_text(self, answer: bytes, cuts: list[int], new: bool) -> None:
+        """It counts as it was said; what the host makes of the rest of the text nobody knows."""
+        peer = Peer()
+        if not new:
+            peer.to_dot()
+            peer.ending(b"250 ok\r\n")
+        peer.begin()
+        peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        peer.talk.text(b"a")
+        *first, last = (piece for piece in split(answer, cuts) if piece)
+        for piece in first:
+            self.assertIsNone(peer.say(piece))
+            peer.talk.text(b"a")
+        ending = peer.ending(last)
+        result = Result.DEFERRED if answer.startswith(b"4") else Result.BOUNCED
+        self.assertEqual((ending.result, ending.code, ending.stage), (result, int(answer[:3]), "body"))
+        self.assertEqual((ending.category, ending.text), ("reply", str(Reply(ending.code, ending_lines(answer)))))
+        self.assertEqual((ending.reusable, ending.stale, ending.doubtful), (False, False, False))
+
+    def test_refused_in_the_text_and_said_to_the_end_after_the_dot(self) -> None:
+        """That the dot will have a reply of its own is no reason to wait for it."""
+        for begun in (b"5", b"552-too\r\n"):
+            peer = Peer()
+            peer.begin()
+            peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+            self.assertIsNone(peer.say(begun))
+            peer.end()
+            ending = peer.ending(b"52 big\r\n" if begun == b"5" else b"552 big\r\n")
+            self.assertEqual((ending.result, ending.code), (Result.BOUNCED, 552))
+            self.assertFalse(ending.reusable)
+
+    def test_anything_else_in_the_text(self) -> None:
+        """D07: no refusal, whole or not, and no leave to believe what comes after the dot."""
+        for early in (b"250 ok\r\n", b"354 go\r\n", b"2", b"250-ok\r\n", b"3", b"hm", b"5x0 no\r\n", b"\r\n"):
+            peer = Peer()
+            peer.begin()
+            peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+            peer.talk.text(b"a")
+            ending = peer.ending(early)
+            self.assertEqual((ending.result, ending.stage, ending.category), (Result.DEFERRED, "body", "protocol"))
 
     def test_d03_d04_lost_after_the_dot(self) -> None:
         peer = Peer()
