@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.logger import Logger
 
 _CHECK_SECONDS = 1.0
+#: Of what was changed less long ago the time may not tell a further change (seconds): the times
+#: of file systems come in steps, of up to two seconds.
+_COARSE = 2.0
 
 
 class Clock(Protocol):
@@ -18,15 +23,18 @@ class Clock(Protocol):
 class KeyIndex:
     """The domains of the files `{domain}.{selector}.pem` in a directory, as they come and go.
 
-    The directory is looked at once a second at most, and read when it was changed. One
-    that is missing holds no keys; one that can't be read is logged and keeps what was known.
+    The directory is looked at once a second at most, and read when it was changed, or had been
+    so just before it was read last. One that is missing holds no keys; one that can't be read
+    is logged and keeps what was known.
     """
 
     log = Logger()
 
-    def __init__(self, directory: str, clock: Clock) -> None:
+    def __init__(self, directory: str, clock: Clock, now: Callable[[], float] = time.time) -> None:
+        """`now` gives the time as the file system knows it, in seconds since 1970."""
         self._directory = directory
         self._clock = clock
+        self._now = now
         self._domains: frozenset[str] = frozenset()
         self._changed: int | None = None
         self._next_check = float("-inf")
@@ -34,19 +42,28 @@ class KeyIndex:
 
     def may_sign(self, domain: str) -> bool:
         """Whether there is a key file for `domain` (lower case, A-labels)."""
+        self._look()
+        return domain in self._domains
+
+    def any(self) -> bool:
+        """Whether there is a key file for any domain."""
+        self._look()
+        return bool(self._domains)
+
+    def _look(self) -> None:
         now = self._clock.seconds()
         if now >= self._next_check:
             self._next_check = now + _CHECK_SECONDS
             self._refresh()
-        return domain in self._domains
 
     def _refresh(self) -> None:
         try:
             # The time is taken first: a change while the names are read is seen next time.
             changed = os.stat(self._directory).st_mtime_ns
             if changed != self._changed:
+                settled = self._now() - changed / 1e9 >= _COARSE
                 self._domains = frozenset(_domains(os.listdir(self._directory)))
-                self._changed = changed
+                self._changed = changed if settled else None
         except FileNotFoundError:
             self._domains, self._changed = frozenset(), None
         except OSError as error:

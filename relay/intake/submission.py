@@ -139,8 +139,9 @@ class Submission:
         self._collector = None
         self._block = block
         self._eight_bit = not block.raw.isascii()
-        domain = _domain_of(block.get("From") or "")
-        if self._intake.keys.may_sign(domain):
+        domain, keys = _domain_of(block.get("From") or ""), self._intake.keys
+        # Without a domain to go by here it is the sender's that signs, and who that is is told at the end.
+        if keys.may_sign(domain) or (not _is_plain(domain) and keys.any()):
             self._hash = RelaxedBody()
         if body:
             self._add(body)
@@ -306,8 +307,14 @@ class Submission:
 
 def _domain_of(field: str) -> str:
     """The domain of the last address in a From field, as far as a glance tells: it picks
-    a zone or a key, it is never mailed to."""
-    return field.rpartition("@")[2].partition(">")[0].strip().lower()
+    a zone or a key, it is never mailed to. "" when there is no address."""
+    _, at, rest = field.rpartition("@")
+    return rest.partition(">")[0].strip().lower() if at else ""
+
+
+def _is_plain(domain: str) -> bool:
+    """Whether a glance has found a domain and nothing else."""
+    return domain.replace("-", "").replace(".", "").isalnum()
 
 
 def _once(recipients: Sequence[str]) -> list[str]:

@@ -120,6 +120,31 @@ class KeyIndexTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertFalse(self.index.may_sign("example.com"))
 
+    def test_a_key_added_in_the_same_tick_is_seen(self) -> None:
+        """The time of the directory stays the same: it is read again until that can't be."""
+        now = [0.0]
+        self.index = KeyIndex(self.directory, self.clock, lambda: now[0])
+        os.mkdir(self.directory)
+        for number, time in enumerate((999_000.0, 1_000_001.9, 1_000_002.1)):
+            now[0] = time
+            self.add(f"d{number}.test.s1.pem", 1_000_000)
+            self.clock.advance(1)
+            self.assertTrue(self.index.may_sign(f"d{number}.test"), time)
+        self.patch(os, "listdir", lambda directory: self.fail("read once more"))
+        self.clock.advance(1)
+        self.assertTrue(self.index.may_sign("d2.test"))
+
+    def test_any(self) -> None:
+        self.assertFalse(self.index.any())
+        os.mkdir(self.directory)
+        self.add("nothing.txt", 1)
+        self.clock.advance(1)
+        self.assertFalse(self.index.any())
+        self.add("example.com.s1.pem", 2)
+        self.assertFalse(self.index.any())
+        self.clock.advance(1)
+        self.assertTrue(self.index.any())
+
     def test_unreadable_is_told_once_and_forgets_nothing(self) -> None:
         os.mkdir(self.directory)
         self.add("example.com.s1.pem", 1)

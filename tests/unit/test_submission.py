@@ -34,6 +34,11 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 class FakeKeys:
+    some = True
+
+    def any(self) -> bool:
+        return self.some
+
     def may_sign(self, domain: str) -> bool:
         return domain == "signed.test"
 
@@ -165,6 +170,23 @@ class SubmissionTests(SynchronousTestCase):
         self.assertEqual(self.submit(HEADER + b"\r\n" + BODY).body_hash, expected.digest())
         other = HEADER.replace(b"signed.test", b"other.test")
         self.assertEqual(self.submit(other + b"\r\n" + BODY).body_hash, b"")
+
+    def test_without_a_domain_in_from_any_key_is_reason_enough(self) -> None:
+        """The sender's domain signs then; it may be known only when the body is through."""
+        for line, hashed in (
+            (b"", True),
+            (b"From:\r\n", True),
+            (b"From: nobody\r\n", True),
+            (b"From: signed.test\r\n", True),
+            (b"From: <@>\r\n", True),
+            (b"From: a@b.test (A. B.)\r\n", True),
+            (b"From: A <a@b-c.test>\r\n", False),
+            (b"From: a@b.test\r\n", False),
+        ):
+            for some in (True, False):
+                self.patch(FakeKeys, "some", some)
+                message = self.submit(b"Subject: x\r\n" + line + b"\r\n" + BODY)
+                self.assertEqual(bool(message.body_hash), hashed and some, line)
 
     def test_eight_bit(self) -> None:
         self.assertTrue(self.submit(HEADER + b"\r\n\xe4\r\n").eight_bit)
