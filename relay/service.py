@@ -18,7 +18,7 @@ from typing import Any, cast
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
@@ -123,9 +123,7 @@ class RelayService(Service):
         gc.set_threshold(20_000, 20, 50)
         self.schedule.start()
         self.roster.start([(zone.name, zone.options.processes) for zone in self._zones.active()])
-        self._starting = Deferred.fromCoroutine(self._begin_to_send())
-        # A stop during the start.
-        self._starting.addErrback(lambda failure: failure.trap(CancelledError))
+        self._start_sending()
         ports = ", ".join(f"{what} on {_where(port)}" for what, port in self._ports)
         _log.info("ready: {ports}", ports=ports)
 
@@ -207,6 +205,11 @@ class RelayService(Service):
             and host.host not in ("0.0.0.0", "::")
         )
 
+    def _start_sending(self) -> None:
+        self._starting = Deferred.fromCoroutine(self._begin_to_send())
+        # A stop during the start.
+        self._starting.addErrback(lambda failure: failure.trap(CancelledError))
+
     async def _begin_to_send(self) -> None:
         """Settle what an earlier start's children had delivered, then offer: in any case, for
         a doubt about some deliveries must not hold up all others."""
@@ -238,6 +241,7 @@ class RelayService(Service):
             # A client that is cut off sends again; of a child that is, hosts may get second
             # copies. So the children have at least half of the time.
             lambda: self._stop_taking(begun + limit / 2),
+            self._stop_answering,
             lambda: self._stop_sending(begun + limit),
             self._stop_listening,
         ):
@@ -250,10 +254,12 @@ class RelayService(Service):
         self._log.flush()
 
     async def _stop_taking(self, until: float) -> None:
-        ends = [_waited(port.stopListening()) for _, port in self._ports[1:]]
-        ends += [_waited(factory.stop()) for factory in self._listeners.values()]
-        if not all([await self._within(until, Deferred.fromCoroutine(end)) for end in ends]):
+        ends = [maybeDeferred(port.stopListening) for _, port in self._ports[1:]]
+        ends += [maybeDeferred(factory.stop) for factory in self._listeners.values()]
+        if not all([await self._within(until, end) for end in ends]):
             _log.warn("clients that did not leave in time are cut off")
+
+    async def _stop_answering(self) -> None:
         self._site.close_connections()
 
     async def _stop_sending(self, until: float) -> None:

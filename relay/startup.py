@@ -12,12 +12,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from types import TracebackType
+from functools import partial
+from types import FrameType, TracebackType
 from typing import IO
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Refused(Exception):
@@ -35,8 +38,16 @@ class LoudStart(Service):
 
     _log = Logger()
 
-    def __init__(self, service: IService, refusal: type[Exception], quiet: bool) -> None:
+    def __init__(
+        self,
+        service: IService,
+        refusal: type[Exception],
+        quiet: bool,
+        when_running: Callable[[Callable[[], None]], object] = lambda call: None,
+    ) -> None:
+        """`when_running` is the reactor's callWhenRunning."""
         self._service = service
+        self._when_running = when_running
         self._refusal = refusal
         self._quiet = quiet
         self._stderr = _second_stderr()
@@ -49,6 +60,7 @@ class LoudStart(Service):
         self._loudly(self._service.startService)
         # From here on a daemon holds nothing of the terminal it was started from.
         self._close()
+        self._when_running(_hear_one_signal)
 
     def stopService(self) -> Deferred[object]:
         super().stopService()
@@ -74,11 +86,24 @@ class LoudStart(Service):
             self._stderr = None
 
 
+def _hear_one_signal() -> None:
+    """Of two signals that come together the reactor would hear both, and log an error: the
+    second is to be ignored before the reactor has its turn."""
+    for number in _STOPS:
+        heard = signal.getsignal(number)
+        if callable(heard):
+            signal.signal(number, partial(_heard_first, heard))
+
+
+def _heard_first(heard: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None) -> None:
+    _hear_no_more_signals()
+    heard(number, frame)
+
+
 def _hear_no_more_signals() -> None:
-    """One signal is enough: a second one while the relay drains changes nothing, where
-    Twisted would log it as an error."""
+    """One signal is enough: a second one while the relay drains changes nothing."""
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _STOPS:
             signal.signal(number, signal.SIG_IGN)
 
 

@@ -56,7 +56,8 @@ def makeService(options: Options) -> IService:
     from relay.service import RelayService, StartupError
 
     prepare(reactor)
-    return LoudStart(RelayService(config, reactor), StartupError, quiet=_logs_to_terminal(options.parent))
+    quiet = _logs_to_terminal(options.parent)
+    return LoudStart(RelayService(config, reactor), StartupError, quiet, reactor.callWhenRunning)
 
 
 def _logs_to_terminal(twistd: Mapping[str, object] | None) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from klein import Klein
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
@@ -141,7 +142,9 @@ class ApiSite(Site):
             headers.getRawHeaders(b"sec-fetch-site", []),
             names=self._names,
         )
-        if request.clientproto == b"HTTP/1.1" and not headers.hasHeader(b"host"):
+        # Without a Host the name is that of our own address, which a UNIX socket has not.
+        needed = request.clientproto == b"HTTP/1.1" or isinstance(request.client, UNIXAddress)
+        if needed and not headers.hasHeader(b"host"):
             raise refusal(400, "BadRequest", "No Host header")
         if not request.path.startswith(b"/"):
             raise refusal(400, "BadRequest", "A path is needed, no URI and no authority")

@@ -25,6 +25,9 @@ class AccessTests(SynchronousTestCase):
         self.assertEqual(rig.request("GET", "/zones", Host="evil.example").status, 403)
         self.assertEqual(rig.request("POST", "/send-raw?from=a@b.test&to=c@d.test", b"x").status, 200)
         self.assertEqual(rig.intake.opened[0][0].address, "127.0.0.1")
+        client = rig.connect()
+        client.send(b"GET /zones HTTP/1.0\r\n\r\n")
+        self.assertEqual(client.answer().status, 400)
 
     def test_h24_host(self) -> None:
         rig = Rig()

@@ -1,15 +1,22 @@
-"""What the relay tells its children at birth; the service itself is never started here."""
+"""What the relay tells its children at birth, and how it stops; nothing is really started here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.config.schema import Config, Zone
-from relay.service import RelayService
+from relay import service as module
+from relay.children import fence as fences
+from relay.config.schema import Config, Logs, Queue, Zone
+from relay.queue.store import QueueUnusable
+from relay.service import RelayService, StartupError
 
 
 class FakePort:
@@ -42,3 +49,200 @@ class Briefings(SynchronousTestCase):
         service._ports = ports
         self.assertEqual(service._briefing("default", "x").own, ("192.0.2.1", "2001:db8::1"))
         self.assertEqual(service._briefing("high", "x").own, ("192.0.2.2",))
+
+
+class Part:
+    """A part of the relay that notes what it is told, and ends when and as it is told to."""
+
+    def __init__(self, name: str, told: list[str]) -> None:
+        self._name = name
+        self._told = told
+        self.ends: Callable[[], Any] = lambda: succeed(None)
+
+    def _is_told(self, what: str) -> Any:
+        self._told.append(f"{self._name} {what}")
+        return self.ends()
+
+    def stop(self) -> Any:
+        return self._is_told("stop")
+
+    def stopListening(self) -> Any:
+        return self._is_told("stop")
+
+    def close(self) -> Any:
+        return self._is_told("close")
+
+    def close_connections(self) -> None:
+        self._told.append(f"{self._name} close")
+
+    def kill(self) -> None:
+        self._told.append(f"{self._name} kill")
+
+
+class Draining(SynchronousTestCase):
+    """N17: the order of a stop, and its time."""
+
+    limit = 10.0
+
+    def setUp(self) -> None:
+        self.told: list[str] = []
+        self.reactor = MemoryReactorClock()
+        self.service = RelayService(Config(hostname="relay.test", shutdown_timeout=self.limit), self.reactor)
+        names = ("channel", "port", "listener", "second", "api", "dispatch", "roster", "gate", "schedule", "store")
+        self.parts = {name: Part(name, self.told) for name in names}
+        service: Any = self.service
+        service._ports = [("data channel", self.parts["channel"]), ("listener a", self.parts["port"])]
+        service._listeners = {"a": self.parts["listener"], "b": self.parts["second"]}
+        service._site = self.parts["api"]
+        service.dispatcher = self.parts["dispatch"]
+        service.roster = self.parts["roster"]
+        service._gate = self.parts["gate"]
+        service.schedule = self.parts["schedule"]
+        service.store = self.parts["store"]
+
+    def never(self, name: str) -> None:
+        """This part does not end, whatever it is told."""
+        self.parts[name].ends = Deferred
+
+    def pass_time(self, seconds: float) -> None:
+        self.reactor.pump([0.1] * round(seconds * 10))
+
+    def test_the_order(self) -> None:
+        self.assertIsNone(self.successResultOf(self.service.stopService()))
+        self.assertEqual(
+            self.told,
+            [
+                "port stop", "listener stop", "second stop", "api close", "dispatch stop", "roster stop",
+                "gate stop", "channel stop", "schedule stop", "store close",
+            ],
+        )  # fmt: skip
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_listeners_that_never_stop(self) -> None:
+        """All are told at once, and cost half of the time together."""
+        self.never("listener")
+        self.never("second")
+        done = self.service.stopService()
+        self.assertEqual(self.told, ["port stop", "listener stop", "second stop"])
+        self.pass_time(self.limit / 2 - 0.2)
+        self.assertNoResult(done)
+        self.pass_time(0.4)
+        self.assertIsNone(self.successResultOf(done))
+        self.assertIn("roster stop", self.told)
+        self.assertNotIn("roster kill", self.told)
+        self.assertEqual(self.told[-1], "store close")
+
+    def test_children_have_what_is_left_of_the_time(self) -> None:
+        for name in ("listener", "second", "roster"):
+            self.never(name)
+        done = self.service.stopService()
+        self.pass_time(self.limit - 0.2)
+        self.assertNotIn("roster kill", self.told)
+        self.pass_time(0.4)
+        self.assertEqual(self.told[-3:], ["roster stop", "roster kill", "roster stop"])
+        self.assertNoResult(done)
+
+    def test_the_queue_is_closed_after_killed_children_are_gone(self) -> None:
+        self.never("roster")
+        ended: Deferred[None] = Deferred()
+        done = self.service.stopService()
+        self.parts["roster"].ends = lambda: ended
+        self.pass_time(self.limit + 0.2)
+        self.assertNotIn("store close", self.told)
+        ended.callback(None)
+        self.assertIsNone(self.successResultOf(done))
+        self.assertEqual(self.told[-1], "store close")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_child_that_never_goes(self) -> None:
+        self.never("roster")
+        done = self.service.stopService()
+        self.pass_time(self.limit + module._KILLED - 0.2)
+        self.assertNotIn("store close", self.told)
+        self.pass_time(0.4)
+        self.assertIsNone(self.successResultOf(done))
+        self.assertEqual(self.told[-1], "store close")
+
+    def test_trouble_in_one_part_stops_no_other(self) -> None:
+        def breaks() -> Any:
+            raise KeyError("bug")
+
+        for name in ("port", "dispatch", "gate"):
+            self.parts[name].ends = breaks
+        self.assertIsNone(self.successResultOf(self.service.stopService()))
+        for told in ("listener stop", "second stop", "api close", "schedule stop", "store close"):
+            self.assertIn(told, self.told)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 3)
+
+
+class Beginning(SynchronousTestCase):
+    """What comes before the first offer."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.journals = Path(self.mktemp()) / "journal"
+        self.journals.mkdir(parents=True)
+        (self.journals / "00000001-1.0").touch()
+        config = Config(hostname="relay.test", queue=Queue(path=str(self.journals.parent)))
+        self.service = RelayService(config, self.reactor)
+        self.told: list[str] = []
+        service: Any = self.service
+        service.dispatcher = self.dispatch = Part("dispatch", self.told)
+        self.dispatch.start = lambda: self.told.append("dispatch start")  # type: ignore[attr-defined]
+        service._ports = [("data channel", Part("channel", []))]
+        service._site = Part("api", [])
+        self.holder: int | None = 0
+        self.patch(fences, "holder", lambda path: self.holder)
+
+    def test_it_waits_for_orphans(self) -> None:
+        self.service._start_sending()
+        self.reactor.pump([0.1] * 20)
+        self.assertEqual(self.told, [])
+
+    def test_N17_a_stop_meanwhile_is_no_error(self) -> None:
+        self.service._start_sending()
+        with capturedLogs() as events:
+            self.assertIsNone(self.successResultOf(self.service.stopService()))
+            self.holder = None
+            self.reactor.pump([0.1] * 20)
+        self.assertEqual(self.told, ["dispatch stop"])
+        self.assertEqual([event for event in events if "log_failure" in event], [])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_no_trouble_keeps_mail_for_ever(self) -> None:
+        def breaks(path: Path) -> int | None:
+            raise KeyError("bug")
+
+        self.patch(fences, "holder", breaks)
+        self.service._start_sending()
+        self.assertEqual(self.told, ["dispatch start"])
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class Refusing(SynchronousTestCase):
+    """A start that fails says what it was, and leaves nothing open."""
+
+    def refused(self, error: Exception | None, log: str = "") -> str:
+        config = Config(hostname="relay.test", logs=Logs(mail=log))
+        service: Any = RelayService(config, MemoryReactorClock())
+        told: list[str] = []
+
+        def opens() -> None:
+            if error is not None:
+                raise error
+
+        service.store = Part("store", told)
+        service.store.open, service.store.newest = opens, ""
+        said = str(self.assertRaises(StartupError, service.startService))
+        self.assertEqual((told, service.running), (["store close"], 0))
+        return said
+
+    def test_the_mail_log(self) -> None:
+        said = self.refused(None, log="/nowhere/at/all.log")
+        self.assertIn("the mail log can't be written", said)
+        self.assertIn("/nowhere/at/all.log", said)
+
+    def test_anything_else(self) -> None:
+        said = self.refused(OSError(24, "Too many open files", "/var/queue"))
+        self.assertEqual(said, "[Errno 24] Too many open files: '/var/queue'")
+        self.assertEqual(self.refused(QueueUnusable("another has it")), "another has it")

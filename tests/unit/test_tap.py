@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from twisted.application.service import IService, IServiceMaker, Service
 from twisted.internet.defer import Deferred
@@ -70,14 +72,20 @@ class Words(TestCase):
 
 class MakeService(TestCase):
     def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        self.patch(reactor, "callWhenRunning", lambda call: None)
         service = ModuleType("relay.service")
         service.RelayService = lambda config, reactor: self.built.append(config) or Dummy()  # type: ignore[attr-defined]
         service.StartupError = No  # type: ignore[attr-defined]
         self.built: list[object] = []
         self.patch(sys, "stderr", io.StringIO())
-        modules = dict(sys.modules)
-        modules["relay.service"] = service
-        self.patch(sys, "modules", modules)
+        before = sys.modules.pop("relay.service", None)
+        sys.modules["relay.service"] = service
+        if before is None:
+            self.addCleanup(sys.modules.pop, "relay.service")
+        else:
+            self.addCleanup(sys.modules.__setitem__, "relay.service", before)
 
     def options(self, text: str) -> Options:
         path = self.mktemp()
@@ -161,6 +169,21 @@ class Loud(TestCase):
         service.startService()
         self.assertEqual([], self.signals)
         service.stopService()
+        ignored = [(signal.SIGINT, signal.SIG_IGN), (signal.SIGTERM, signal.SIG_IGN)]
+        self.assertEqual(ignored, self.signals)
+
+    def test_N17_of_two_signals_that_come_together_one_is_heard(self) -> None:
+        heard: list[int] = []
+        self.patch(signal, "getsignal", lambda number: lambda *told: heard.append(told[0]))
+        running: list[Callable[[], None]] = []
+        LoudStart(Dummy(), No, True, running.append).startService()
+        self.assertEqual([], self.signals)
+        running[0]()  # the reactor has put its own in place by now
+        actions: dict[int, Any] = dict(self.signals)
+        self.assertEqual({signal.SIGINT, signal.SIGTERM}, set(actions))
+        self.signals.clear()
+        actions[signal.SIGTERM](signal.SIGTERM, None)
+        self.assertEqual([signal.SIGTERM], heard)
         ignored = [(signal.SIGINT, signal.SIG_IGN), (signal.SIGTERM, signal.SIG_IGN)]
         self.assertEqual(ignored, self.signals)
 
