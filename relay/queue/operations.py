@@ -8,6 +8,7 @@ database. The others fail then, and `undo` says how what they may have left is t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -22,7 +23,7 @@ from relay.queue.records import encode, encode_chunk, read_names
 from relay.queue.store import Place, Unreadable
 
 
-class Operation:
+class Operation(ABC):
     """One request to the store; `deferred` tells its end."""
 
     __slots__ = ("deferred",)
@@ -31,9 +32,9 @@ class Operation:
     def __init__(self) -> None:
         self.deferred: Deferred[None] = Deferred()
 
+    @abstractmethod
     def plan(self, book: Book) -> None:
         """Write what is to be changed into the group being filled."""
-        raise NotImplementedError
 
     def undo(self) -> Operation | None:
         """What takes this back, when it isn't known whether it was written."""
