@@ -36,8 +36,9 @@ from relay.dispatch.legacy import Legacy
 from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
 from relay.dkim.keys import KeyIndex
-from relay.intake.listener import ListenerFactory
+from relay.intake.frontdoor import FrontDoor
 from relay.intake.submission import Intake
+from relay.listener.listener import ListenerFactory
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
@@ -139,7 +140,9 @@ class RelayService(Service):
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
         for name, section in config.listeners.items():
-            factory = ListenerFactory(section, name, config.hostname, self.intake, self._reactor)
+            factory = ListenerFactory(
+                section, name, config.hostname, FrontDoor(section, self.intake), self._reactor
+            )
             self._listeners[name] = factory
             self._listen(f"listener {name}", section.endpoint, factory)
         from relay.http.operator import Standing

@@ -79,11 +79,12 @@ def _listener(path: Path, listener: Listener) -> Iterator[Problem]:
             continue
         if network.network_address != ipaddress.ip_interface(text).ip:
             yield Problem(place, f'expected a network, got an address in one; did you mean "{network}"?')
-        if not local and not listener.auth and network.prefixlen < _WIDEST[network.version]:
+        wide = network.prefixlen < _WIDEST[network.version]
+        if wide and not (local or listener.auth or listener.open_relay):
             yield Problem(
                 place,
                 f"{network} on {shown(listener.endpoint)} without auth is an open relay; "
-                "expected the networks of your own clients",
+                "expected the networks of your own clients, or open_relay = true beside it",
             )
 
 

@@ -34,21 +34,71 @@ class Queue(Section, frozen=True):
     max_age: Interval = 5 * 86400.0
     memory: Size = 64 * 1024 * 1024
     min_free: Size = 64 * 1024 * 1024
+    idempotency: Seconds = 86400.0
+
+
+#: What EHLO may offer and a listener may leave out.
+Extension = Literal[
+    "8BITMIME", "AUTH", "CHUNKING", "DSN", "ENHANCEDSTATUSCODES", "FUTURERELEASE",
+    "LIMITS", "PIPELINING", "REQUIRETLS", "SIZE", "SMTPUTF8", "STARTTLS",
+]  # fmt: skip
+Mechanism = Literal["PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL"]
 
 
 class Listener(Section, frozen=True):
     endpoint: str = "tcp:2525:interface=127.0.0.1"
-    processes: Annotated[int, msgspec.Meta(ge=0, le=0)] = 0
-    auth: Literal[False] = False
+    processes: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    # Who may come in.
     allow_networks: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    open_relay: bool = False
+    auth: bool = False
+    mechanisms: tuple[Mechanism, ...] = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL")
+    insecure_auth: bool = False
+    proxy_networks: tuple[str, ...] = ()
+    xclient_networks: tuple[str, ...] = ()
+    # TLS.
+    tls: Literal["off", "starttls", "implicit"] = "off"
+    require_tls: bool = False
+    certificate: str = ""
+    key: str = ""
+    certificates: str = ""
+    client_ca: str = ""
+    # What is offered, and what is done to mail.
+    without: tuple[Extension, ...] = ()
     allow_routing_headers: bool = False
+    add_missing: tuple[Literal["message-id", "date", "from", "to", "mime-version"], ...] = ("message-id", "date")
+    x_originating_ip: bool = True
+    future_date: bool = False
+    max_future: Interval = 365 * 86400.0
+    null_sender: Literal["accept", "one-recipient", "reject"] = "accept"
+    bare_newlines: Literal["reject", "normalize"] = "reject"
+    # Limits.
     max_size: Size = 30 * 1024 * 1024
     max_recipients: Count = 1000
-    max_connections: Count = 1000
     max_header: Size = 1024 * 1024
-    bare_newlines: Literal["reject", "normalize"] = "reject"
+    max_hops: Count = 35
+    max_connections: Count = 1000
+    max_connections_per_address: Count = 250
+    max_messages: Count = 10000
+    max_commands: Count = 1000
+    max_errors: Count = 20
+    max_bad_recipients: Count = 50
+    max_memory: Size = 256 * 1024 * 1024
+    min_rate: Size = 512
+    greeting_delay: Seconds = 0.0
     timeout: Interval = 600.0
     data_timeout: Interval = 3600.0
+    tls_timeout: Interval = 30.0
+
+
+class Access(Section, frozen=True):
+    users: str = ""
+    url: str = ""
+    timeout: Interval = 10.0
+    cache: Seconds = 300.0
+    attempts: Count = 5
+    lock_out: Interval = 900.0
+    demo: bool = False
 
 
 class Api(Section, frozen=True):
@@ -127,6 +177,7 @@ class Config(Section, frozen=True):
     shutdown_timeout: Seconds = 10.0
     queue: Queue = Queue()
     listeners: dict[str, Listener] = msgspec.field(default_factory=lambda: {"feeder": Listener()})
+    access: Access = Access()
     api: Api = Api()
     channel: Channel = Channel()
     dns: Dns = Dns()

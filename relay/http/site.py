@@ -27,7 +27,7 @@ from relay.http.operator import Operator, Standing
 from relay.http.queue import QueueApi
 from relay.http.request import ApiChannel, ApiRequest
 from relay.http.submit import MessageUpload, SubmitApi
-from relay.intake.door import Intake
+from relay.listener.door import Intake
 from relay.metrics.definitions import Metrics
 from relay.queue.store import Store, StoreError
 

@@ -13,9 +13,10 @@ from twisted.internet.defer import Deferred
 from relay.config.schema import Api
 from relay.http.access import address_of
 from relay.http.answer import answer, failure, from_reply, shielded
-from relay.intake.door import Intake, Refused, Submission
+from relay.listener.door import Intake, Refused, Submission, Terms
 from relay.message.address import parse
 from relay.message.addresslist import parse_list
+from relay.message.envelope import Envelope, Recipient
 from relay.message.lines import CrlfLines
 from relay.message.values import Message, Origin
 from relay.queue.store import Store
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 LISTENER = "api"
 _PATH = b"/send-raw"
-_MAX_HEADER = 1024 * 1024
+_TERMS = Terms(routing_headers=True, future_date=True)
 _MAX_USER = 1024
 
 
@@ -67,7 +68,8 @@ class MessageUpload:
         rest = self._lines.end()
         if rest:
             submission.write(rest)
-        return submission.finish(self._sender, self.recipients, self._most)
+        named = None if self.recipients is None else tuple(map(Recipient, self.recipients))
+        return submission.finish(Envelope(self._sender, named, most=self._most))
 
     def abandon(self) -> None:
         """Forget it, unless it was finished."""
@@ -97,7 +99,7 @@ class SubmitApi:
             return None
         sender, recipients = self._envelope(request.uri.partition(b"?")[2])
         try:
-            submission = self._intake.open(_origin(request), routing_headers=True, max_header=_MAX_HEADER)
+            submission = self._intake.open(_origin(request), _TERMS)
         except Refused as refused:
             raise from_reply(refused.reply) from None
         return MessageUpload(submission, self._options, sender, recipients)

@@ -7,22 +7,24 @@ client is held back while the disk is behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.channel.frames import CHUNK, MAX_HEADER
-from relay.dkim.canon import RelaxedBody
+from relay.channel.frames import MAX_HEADER
 from relay.dkim.keys import KeyIndex
-from relay.intake.destination import LOCAL_DESTINATION, is_local
-from relay.intake.door import MOST_RECIPIENTS, Refused
+from relay.listener.destination import LOCAL_DESTINATION, is_local
+from relay.listener.door import Refused, Terms
+from relay.listener.draft import Draft, HeaderTooLong, Text
 from relay.logs.maillog import MailLog
 from relay.message.addresslist import recipients_of, sender_of
-from relay.message.headers import HeaderBlock, HeaderCollector, HeaderTooLong, completed
+from relay.message.envelope import Envelope, Recipient
+from relay.message.headers import HeaderBlock, completed
 from relay.message.queueid import QueueIds
+from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
 from relay.queue.schedule import Schedule
 from relay.queue.store import Store, StoreError
@@ -73,47 +75,45 @@ class Intake:
         #: Chunks of all submissions that are given to the store and not yet on disk.
         self.flying = 0
 
-    def open(self, origin: Origin, *, routing_headers: bool, max_header: int) -> Submission:
+    def open(self, origin: Origin, terms: Terms, user: User | None = None) -> Submission:
         """Begin a submission. Raises Refused when nothing can be taken now."""
         if not self.store.accepting():
             raise Refused(NO_SPACE)
-        return Submission(self, self.ids.next(), origin, routing_headers, min(max_header, MAX_HEADER))
+        return Submission(self, self.ids.next(), origin, terms, user)
+
+    def hashes(self, block: HeaderBlock) -> bool:
+        """Whether a key may sign a message with this header."""
+        domain, keys = _domain_of(block.get("From") or ""), self.keys
+        # Without a domain to go by here it is the sender's that signs, and who that is is told at the end.
+        return keys.may_sign(domain) or (not _is_plain(domain) and keys.any())
 
 
 class Submission:
     """One message until it is on disk or refused."""
 
     __slots__ = (
-        "_block",
-        "_body",
-        "_body_size",
         "_chunks",
-        "_collector",
-        "_eight_bit",
+        "_draft",
         "_flying",
-        "_hash",
         "_intake",
         "_origin",
         "_problem",
-        "_routing_headers",
+        "_terms",
+        "_user",
         "_waiter",
         "id",
     )
 
     def __init__(
-        self, intake: Intake, queue_id: str, origin: Origin, routing_headers: bool, max_header: int
+        self, intake: Intake, queue_id: str, origin: Origin, terms: Terms, user: User | None
     ) -> None:
         self.id = queue_id
         self._intake = intake
         self._origin = origin
-        self._routing_headers = routing_headers
-        self._collector: HeaderCollector | None = HeaderCollector(max_header)
-        self._block = HeaderBlock(b"")
-        self._body: list[bytes] = []
-        self._body_size = 0
+        self._terms = terms
+        self._user = user
+        self._draft = Draft(min(terms.max_header, MAX_HEADER), intake.hashes, self._give)
         self._chunks = 0
-        self._hash: RelaxedBody | None = None
-        self._eight_bit = False
         self._flying = 0
         self._waiter: Deferred[None] | None = None
         self._problem: Reply | None = None
@@ -124,50 +124,17 @@ class Submission:
         """Message text with CRLF line ends, in any split."""
         if self._problem is not None:
             return
-        if self._collector is None:
-            self._add(data)
-            return
         try:
-            found = self._collector.feed(data)
+            self._draft.write(data)
         except HeaderTooLong:
             self._problem = TOO_LONG_HEADER
-            return
-        if found is not None:
-            self._header(*found)
 
-    def _header(self, block: HeaderBlock, body: bytes) -> None:
-        self._collector = None
-        self._block = block
-        self._eight_bit = not block.raw.isascii()
-        domain, keys = _domain_of(block.get("From") or ""), self._intake.keys
-        # Without a domain to go by here it is the sender's that signs, and who that is is told at the end.
-        if keys.may_sign(domain) or (not _is_plain(domain) and keys.any()):
-            self._hash = RelaxedBody()
-        if body:
-            self._add(body)
-
-    def _add(self, data: bytes) -> None:
-        if self._hash is not None:
-            self._hash.update(data)
-        if not self._eight_bit:
-            self._eight_bit = not data.isascii()
-        self._body.append(data)
-        self._body_size += len(data)
-        if self._body_size - self._chunks * CHUNK > CHUNK:
-            self._store_chunks()
-
-    def _store_chunks(self) -> None:
-        """Give whole chunks to the store; at least one byte stays for the last batch."""
-        text = b"".join(self._body)
-        start = 0
-        while len(text) - start > CHUNK:
-            written = self._intake.store.add_chunk(self.id, self._chunks, text[start : start + CHUNK])
-            self._chunks += 1
-            self._flying += 1
-            self._intake.flying += 1
-            start += CHUNK
-            written.addCallbacks(self._landed, self._lost)
-        self._body = [text[start:]]
+    def _give(self, number: int, chunk: bytes) -> None:
+        written = self._intake.store.add_chunk(self.id, number, chunk)
+        self._chunks += 1
+        self._flying += 1
+        self._intake.flying += 1
+        written.addCallbacks(self._landed, self._lost)
 
     def _landed(self, _: object) -> None:
         self._flying -= 1
@@ -192,16 +159,16 @@ class Submission:
 
     # -- the end
 
-    def finish(
-        self, sender: str | None, recipients: Sequence[str] | None, most: int = MOST_RECIPIENTS
-    ) -> Deferred[Message]:
+    def finish(self, envelope: Envelope) -> Deferred[Message]:
         """End of text: fires when the message is on disk, or fails with Refused."""
         try:
-            message, deliveries, body = self._compose(sender, recipients, most)
+            if self._problem is not None:
+                raise Refused(self._problem)
+            message, deliveries, body = self._compose(envelope, *self._draft.end())
+        except HeaderTooLong:
+            return self._refused(Refused(TOO_LONG_HEADER))
         except Refused as refused:
-            self.abandon()
-            self._intake.counts.pushed(False)
-            return fail(refused)
+            return self._refused(refused)
         # The chunks are the message's from now on: what is abandoned takes none away.
         chunks, self._chunks = self._chunks, 0
         written = self._intake.store.append(message, deliveries, body)
@@ -212,56 +179,54 @@ class Submission:
             errbackArgs=(chunks,),
         )
 
+    def _refused(self, refused: Refused) -> Deferred[Message]:
+        self.abandon()
+        self._intake.counts.pushed(False)
+        return fail(refused)
+
     def _compose(
-        self, sender: str | None, recipients: Sequence[str] | None, most: int
+        self, envelope: Envelope, block: HeaderBlock, text: Text
     ) -> tuple[Message, list[Delivery], bytes]:
-        if self._collector is not None and self._problem is None:
-            try:
-                self._header(*self._collector.end())
-            except HeaderTooLong:
-                self._problem = TOO_LONG_HEADER
-        if self._problem is not None:
-            raise Refused(self._problem)
-        intake, block, now = self._intake, self._block, self._intake.now()
+        intake, now = self._intake, self._intake.now()
+        sender, recipients = envelope.sender, envelope.recipients
         try:
             if sender is None:
                 sender = sender_of(block).text
             if recipients is None:
-                recipients = _once([address.text for address in recipients_of(block, most)])
+                recipients = _once(address.text for address in recipients_of(block, envelope.most))
         except ValueError as error:
             raise Refused(reply(550, f"5.5.2 Error: {error}")) from None
         if not recipients:
             raise Refused(reply(550, "5.5.1 Error: Empty recipients list"))
         sender_domain = sender.rpartition("@")[2]
-        asked = block.get("X-Sending-Zone") if self._routing_headers else None
+        asked = block.get("X-Sending-Zone") if self._terms.routing_headers else None
         zone = intake.router.for_message(
             asked or "", block.all, _domain_of(block.get("From") or ""), sender_domain
         )
         headers, message_id = completed(block, sender_domain or intake.hostname, now)
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         message = Message(
             self.id,
             sender,
             self._origin,
             now,
             headers.raw,
-            self._body_size,
-            self._chunks + bool(body),
+            text.body_size,
+            text.chunks + bool(text.rest),
             len(recipients),
-            self._eight_bit,
+            text.eight_bit,
             message_id,
-            self._hash.digest() if self._hash is not None else b"",
+            text.body_hash,
         )
         for_recipient = intake.router.for_recipient
         deliveries = []
         for seq, recipient in enumerate(recipients, 1):
-            domain = recipient.rpartition("@")[2]
+            domain = recipient.address.rpartition("@")[2]
             if is_local(domain):
                 raise Refused(LOCAL_DESTINATION)
             deliveries.append(
-                Delivery(self.id, seq, for_recipient(zone, domain), domain, recipient, now)
+                Delivery(self.id, seq, for_recipient(zone, domain), domain, recipient.address, now)
             )
-        return message, deliveries, body
+        return message, deliveries, text.rest
 
     def _stored(self, _: None, message: Message, deliveries: list[Delivery], body: bytes) -> Message:
         intake = self._intake
@@ -293,7 +258,6 @@ class Submission:
         """The client is gone or the message was refused: forget what was written."""
         if self._problem is None:
             self._problem = NO_SPACE
-        self._body.clear()
         self._forget_chunks()
 
     def _forget_chunks(self) -> None:
@@ -317,6 +281,6 @@ def _is_plain(domain: str) -> bool:
     return domain.replace("-", "").replace(".", "").isalnum()
 
 
-def _once(recipients: Sequence[str]) -> list[str]:
+def _once(recipients: Iterable[str]) -> tuple[Recipient, ...]:
     """Each address once, whatever its case; a later spelling replaces the earlier."""
-    return list({recipient.lower(): recipient for recipient in recipients}.values())
+    return tuple(Recipient(one) for one in {recipient.lower(): recipient for recipient in recipients}.values())

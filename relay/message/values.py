@@ -33,7 +33,9 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `headers` are the stored header lines, each with its CRLF, without the empty line
     that ends them. The body lies in `chunks` numbered pieces of together `body_size` bytes.
     `created` is in milliseconds since the epoch. `body_hash` is the SHA-256 of the
-    relaxed body (RFC 6376 3.4.4), empty when no key may sign the message.
+    relaxed body (RFC 6376 3.4.4), empty when no key may sign the message. `smtputf8`,
+    `require_tls`, `ret` and `envid` are the envelope's (see relay.message.envelope), `fbl` is the
+    value of X-FBL.
     """
 
     id: str
@@ -47,6 +49,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     eight_bit: bool = False
     message_id: str = ""
     body_hash: bytes = b""
+    smtputf8: bool = False
+    require_tls: bool = False
+    ret: str = ""
+    envid: str = ""
+    fbl: str = ""
 
     @property
     def size(self) -> int:
@@ -58,7 +65,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One recipient of one message: the unit of scheduling and of result.
 
     `due` and the times are milliseconds since the epoch. `attempts` counts the failed
-    attempts that used up a retry step. `held` names why it is put aside, else "".
+    attempts that used up a retry step. `held` names why it is put aside, else "". `notify` and
+    `orcpt` are the recipient's (see relay.message.envelope).
     """
 
     id: str
@@ -73,6 +81,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     response: str = ""
     category: str = ""
     held: str = ""
+    notify: str = ""
+    orcpt: str = ""
 
     @property
     def name(self) -> str:

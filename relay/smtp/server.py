@@ -40,6 +40,7 @@ MAX_REPLY_TEXT = 500
 MAX_UNKNOWN = 10
 
 _COMPLETE = DataEnded(None)
+_NOBODY = MailGiven(None, None, False)
 _RESET = Reset()
 _CLOSING = Closing()
 
@@ -61,11 +62,11 @@ class Server:
         "_hostname",
         "_input",
         "_limits",
+        "_mail_given",
         "_next",
         "_output",
         "_question",
         "_recipients",
-        "_sender",
         "_unknown",
         "extended",
         "helo",
@@ -87,8 +88,8 @@ class Server:
         self._events: deque[Event] = deque()
         self._question: Question = _COMPLETE
         self._next = State.NEW
-        self._sender: Address | None = None
-        self._recipients: dict[str, Address] = {}
+        self._mail_given = _NOBODY
+        self._recipients: dict[str, RcptGiven] = {}
         self._body = Body()
         self._unknown = 0
 
@@ -130,9 +131,9 @@ class Server:
             self.state = self._next
             if isinstance(question, RcptGiven):
                 # Given twice, in whatever case: one delivery, and the later spelling counts.
-                self._recipients[_key(question.address)] = question.address
+                self._recipients[_key(question.address)] = question
             elif isinstance(question, MailGiven):
-                self._sender = question.sender
+                self._mail_given = question
             else:
                 self._body = Body(self._limits.max_size, self._limits.bare_newlines)
 
@@ -267,7 +268,7 @@ class Server:
     def _data(self, argument: str) -> None:
         if argument:
             return self._refuse(words.NO_ARGUMENT, True)
-        self._ask(DataBegun(self._sender, tuple(self._recipients.values())), Verb.DATA)
+        self._ask(DataBegun(self._mail_given, tuple(self._recipients.values())), Verb.DATA)
 
     def _reset(self, argument: str) -> None:
         if argument:
@@ -290,7 +291,7 @@ class Server:
     def _forget(self) -> None:
         """No transaction is open any more (RFC 5321 4.1.1.5)."""
         self.state = State.READY
-        self._sender = None
+        self._mail_given = _NOBODY
         self._recipients = {}
 
     def _say(self, reply: Reply) -> None:

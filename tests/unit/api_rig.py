@@ -17,7 +17,9 @@ from relay.config.schema import Api
 from relay.dispatch.operator import LeaseInfo
 from relay.http.operator import Standing
 from relay.http.site import make_site
-from relay.intake.door import Refused
+from relay.listener.door import Refused, Terms
+from relay.message.envelope import Envelope
+from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
 from relay.metrics.definitions import Metrics
 from relay.queue.store import Page, Place, Unreadable, ZoneCount
@@ -110,9 +112,9 @@ class FakeSubmission:
     def wait(self) -> Deferred[None] | None:
         return self.waiting
 
-    def finish(
-        self, sender: str | None, recipients: Sequence[str] | None, most: int = 1000
-    ) -> Deferred[Message]:
+    def finish(self, envelope: Envelope) -> Deferred[Message]:
+        sender, named = envelope.sender, envelope.recipients
+        recipients = None if named is None else [recipient.address for recipient in named]
         self.finished = (sender, recipients)
         if self._intake.refusal is not None:
             return fail(self._intake.refusal)
@@ -136,10 +138,10 @@ class FakeIntake:
         self.refusal: Refused | None = None
         self.pending: Deferred[Message] | None = None
 
-    def open(self, origin: Origin, *, routing_headers: bool, max_header: int) -> FakeSubmission:
+    def open(self, origin: Origin, terms: Terms, user: User | None = None) -> FakeSubmission:
         if self.full:
             raise Refused(reply(452, "4.3.1 The queue can't take mail now"))
-        self.opened.append((origin, routing_headers))
+        self.opened.append((origin, terms.routing_headers))
         self.submissions.append(FakeSubmission(self))
         return self.submissions[-1]
 

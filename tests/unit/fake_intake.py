@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 
-from relay.intake.door import Refused
+from relay.listener.door import Client, Exchange, Refused, Terms
+from relay.message.envelope import Envelope
+from relay.message.user import User
 from relay.message.values import Message, Origin
-from relay.smtp.reply import Reply
+from relay.smtp.reply import Reply, reply
 
 
 class FakeSubmission:
@@ -17,6 +19,7 @@ class FakeSubmission:
         self.id = f"{number:018x}"
         self.origin = origin
         self.text = b""
+        self.envelope: Envelope | None = None
         self.sender: str | None = None
         self.recipients: Sequence[str] | None = None
         self.finished: Deferred[Message] | None = None
@@ -29,11 +32,11 @@ class FakeSubmission:
     def wait(self) -> Deferred[None] | None:
         return self.intake.behind
 
-    def finish(
-        self, sender: str | None, recipients: Sequence[str] | None, most: int = 1000
-    ) -> Deferred[Message]:
+    def finish(self, envelope: Envelope) -> Deferred[Message]:
         assert not self.abandoned and self.finished is None
-        self.sender, self.recipients = sender, recipients
+        self.envelope = envelope
+        self.sender, named = envelope.sender, envelope.recipients
+        self.recipients = None if named is None else [recipient.address for recipient in named]
         self.finished = Deferred()
         if self.intake.at_once:
             self.commit()
@@ -62,7 +65,7 @@ class FakeIntake:
         self.refusal: Reply | Exception | None = None
         self.submissions: list[FakeSubmission] = []
 
-    def open(self, origin: Origin, *, routing_headers: bool, max_header: int) -> FakeSubmission:
+    def open(self, origin: Origin, terms: Terms, user: User | None = None) -> FakeSubmission:
         if isinstance(self.refusal, Exception):
             raise self.refusal
         if self.refusal is not None:
@@ -71,7 +74,34 @@ class FakeIntake:
         self.submissions.append(submission)
         return submission
 
+    def door(self) -> FakeDoor:
+        """What a listener that leads here is given."""
+        return FakeDoor(self)
+
     @property
     def taken(self) -> list[FakeSubmission]:
         """Those that were finished, in order."""
         return [submission for submission in self.submissions if submission.finished is not None]
+
+
+class FakeDoor:
+    """A listener's door to a fake intake. `later`: submissions come when `admit` is called."""
+
+    def __init__(self, intake: FakeIntake) -> None:
+        self.intake = intake
+        self.inside: list[str] = []
+
+    def enter(self, address: str) -> Deferred[None] | None:
+        self.inside.append(address)
+        return None
+
+    def leave(self, address: str) -> None:
+        self.inside.remove(address)
+
+    def authenticate(self, mechanism: str, client: Client) -> Exchange:
+        raise Refused(reply(504, "5.5.4 Unrecognized authentication type"))
+
+    def open(
+        self, origin: Origin, user: User | None, recipients: int
+    ) -> FakeSubmission | Deferred[FakeSubmission]:
+        return self.intake.open(origin, Terms(), user)

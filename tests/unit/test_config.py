@@ -55,7 +55,7 @@ BROKEN = {
     ],
     "[listeners.feeder]\nbare_newlines = 'normalise'\nauth = 0\n": [
         ':2: listeners.feeder.bare_newlines: expected one of "normalize", "reject", got "normalise"; did you',
-        ":3: listeners.feeder.auth: expected false, got 0",
+        ":3: listeners.feeder.auth: expected true or false, got 0",
     ],
     "[pools]\ndefault = [{ name = 'a' }, 5]\n": [
         ":2: pools.default[0].address: missing",

@@ -28,7 +28,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
 from relay.config.schema import Listener
-from relay.intake.listener import ListenerFactory
+from relay.listener.listener import ListenerFactory
 from tests.unit.fake_intake import FakeIntake
 
 DIALOGS = Path(__file__).parent.parent / "dialogs"
@@ -100,7 +100,7 @@ class DialogTests(TestCase):
     def play(self, script: Script, byte_by_byte: bool) -> None:
         intake = FakeIntake()
         config = msgspec.convert(script.options, Listener)
-        factory = ListenerFactory(config, "feeder", "relay.example.com", intake, Clock())
+        factory = ListenerFactory(config, "feeder", "relay.example.com", intake.door(), Clock())
         protocol = factory.buildProtocol(None)
         transport = StringTransport(peerAddress=IPv4Address("TCP", script.client, 40000))
         protocol.makeConnection(transport)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.intake.door import Refused
+from relay.listener.door import Refused
 from relay.message.values import Origin
 from relay.smtp.reply import reply
 from tests.unit.api_rig import ID, Rig, stored

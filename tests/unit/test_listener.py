@@ -13,10 +13,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from relay.config.schema import Listener
-from relay.intake.destination import is_local
-from relay.intake.door import Refused
-from relay.intake.listener import SWEEP, ListenerFactory
-from relay.intake.session import LINGER, ListenerProtocol
+from relay.listener.destination import is_local
+from relay.listener.door import Refused
+from relay.listener.listener import SWEEP, ListenerFactory
+from relay.listener.session import LINGER, ListenerProtocol
 from relay.message.values import Origin
 from relay.smtp.reply import reply
 from relay.smtp.server import MAX_INPUT
@@ -52,7 +52,7 @@ class ListenerCase(TestCase):
             Listener(**config),  # type: ignore[arg-type]
             "feeder",
             "relay.example.com",
-            self.intake,
+            self.intake.door(),
             self.clock,
             self.seen.append,
         )
@@ -371,7 +371,7 @@ class SocketTests(TestCase):
         from twisted.internet import reactor
 
         self.intake = FakeIntake()
-        self.factory = ListenerFactory(Listener(), "feeder", "relay.example.com", self.intake, reactor)
+        self.factory = ListenerFactory(Listener(), "feeder", "relay.example.com", self.intake.door(), reactor)
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(self.factory)
         self.addCleanup(self.factory.stop)
         self.addCleanup(port.stopListening)

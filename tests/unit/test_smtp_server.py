@@ -114,7 +114,7 @@ class ConversationTests(TestCase):
             [
                 MailGiven(sender, 5, True),
                 RcptGiven(recipient),
-                DataBegun(sender, (recipient,)),
+                DataBegun(MailGiven(sender, 5, True), (RcptGiven(recipient),)),
                 Text(b".x\r\n"),
                 DataEnded(None),
                 Closing(),
@@ -161,7 +161,7 @@ class ConversationTests(TestCase):
             made, b"HELO x\r\n" + message % (b"one", b"bare\n") + message % (b"two", b"fine")
         )
         begun = [event for event in events if isinstance(event, DataBegun)]
-        self.assertEqual([str(one.recipients[0].local) for one in begun], ["one", "two"])
+        self.assertEqual([str(one.recipients[0].address.local) for one in begun], ["one", "two"])
         self.assertEqual([len(one.recipients) for one in begun], [1, 1])
 
     def test_text_behind_refused_data_S05(self) -> None:

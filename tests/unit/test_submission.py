@@ -13,9 +13,10 @@ from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.config.schema import Zone
 from relay.dkim.canon import RelaxedBody
 from relay.intake import submission as module
-from relay.intake.door import Refused
 from relay.intake.submission import Intake, Submission
+from relay.listener.door import Refused, Terms
 from relay.logs.maillog import MailLog
+from relay.message.envelope import Envelope, Recipient
 from relay.message.values import Delivery, Message
 from relay.queue.schedule import Schedule
 from relay.zone.routing import Router
@@ -31,6 +32,10 @@ BODY = b"hello\r\n\r\nworld \r\n"
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({cut % (len(data) + 1) for cut in cuts})
     return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+def envelope(sender: str | None, to: list[str] | None) -> Envelope:
+    return Envelope(sender, None if to is None else tuple(map(Recipient, to)))
 
 
 class FakeKeys:
@@ -66,7 +71,7 @@ class Rig:
         )
 
     def open(self, routing: bool = False, max_header: int = 10_000) -> Submission:
-        return self.intake.open(ORIGIN, routing_headers=routing, max_header=max_header)
+        return self.intake.open(ORIGIN, Terms(routing_headers=routing, max_header=max_header))
 
     def body(self, message: Message) -> bytes:
         return b"".join(self.store.chunk(message.id, number) for number in range(message.chunks))
@@ -87,7 +92,7 @@ class SubmissionTests(SynchronousTestCase):
         submission = (rig or self.rig).open(**options)
         for piece in pieces:
             submission.write(piece)
-        done = submission.finish(sender, ["b@to.test"] if to is None else to)
+        done = submission.finish(envelope(sender, ["b@to.test"] if to is None else to))
         (rig or self.rig).store.tell()
         return self.successResultOf(done)
 
@@ -95,7 +100,7 @@ class SubmissionTests(SynchronousTestCase):
         submission = self.rig.open()
         for piece in pieces:
             submission.write(piece)
-        failure = self.failureResultOf(submission.finish(sender, to), Refused)
+        failure = self.failureResultOf(submission.finish(envelope(sender, to)), Refused)
         self.assertEqual((self.rig.store.rows, self.rig.store.chunks), ({}, {}))
         return failure.value.reply.code
 
@@ -207,7 +212,7 @@ class SubmissionTests(SynchronousTestCase):
         self.rig.open()
         submission = self.rig.open()
         submission.write(HEADER + b"\r\n" + BODY)
-        message = self.successResultOf(submission.finish(None, None))
+        message = self.successResultOf(submission.finish(Envelope()))
         self.assertEqual(message.sender, "a@signed.test")
         self.assertEqual(self.rig.store.recipients(message.id), ["b@to.test", "C@to.test"])
 
@@ -243,14 +248,15 @@ class SubmissionTests(SynchronousTestCase):
         for recipient in ("u@localhost", "u@[127.0.0.1]", "u@[IPv6:::1]", "u@10.0.0.1"):
             self.submission = self.rig.open()
             self.submission.write(HEADER)
-            failure = self.failureResultOf(self.submission.finish("s@a.test", ["ok@b.test", recipient]), Refused)
+            done = self.submission.finish(envelope("s@a.test", ["ok@b.test", recipient]))
+            failure = self.failureResultOf(done, Refused)
             self.assertEqual(failure.value.reply.code, 550)
         self.assertEqual(self.rig.store.rows, {})
 
     def test_a_way_in_limits_the_recipients_of_a_header(self) -> None:
         self.submission = self.rig.open()
         self.submission.write(b"From: s@a.test\r\nTo: a@b.test, b@b.test, c@b.test\r\n\r\n")
-        failure = self.failureResultOf(self.submission.finish(None, None, 2), Refused)
+        failure = self.failureResultOf(self.submission.finish(Envelope(most=2)), Refused)
         self.assertIn("too many", failure.value.reply.text)
 
     def test_ids_grow(self) -> None:
@@ -268,7 +274,7 @@ class SubmissionTests(SynchronousTestCase):
         submission = self.rig.open()
         submission.write(HEADER + b"\r\n" + BODY)
         self.rig.store.broken = True
-        failure = self.failureResultOf(submission.finish("s@from.test", ["b@to.test"]), Refused)
+        failure = self.failureResultOf(submission.finish(envelope("s@from.test", ["b@to.test"])), Refused)
         self.assertEqual((failure.value.reply.code, self.rig.tally.pushes), (452, [False]))
         self.assertEqual(self.rig.schedule.lanes(), [])
 
@@ -280,7 +286,7 @@ class SubmissionTests(SynchronousTestCase):
         submission = self.rig.open(max_header=1 << 30)
         for _ in range(MAX_HEADER // 65_536 + 1):
             submission.write(b"X: " + b"y" * 65_531 + b"\r\n")
-        failure = self.failureResultOf(submission.finish("", ["b@to.test"]), Refused)
+        failure = self.failureResultOf(submission.finish(envelope("", ["b@to.test"])), Refused)
         self.assertEqual(failure.value.reply.code, 552)
 
 
@@ -297,7 +303,7 @@ class Chunks(SynchronousTestCase):
             self.submission.write(b"x" * CHUNK)
 
     def finish(self) -> Any:
-        return self.submission.finish("s@from.test", ["b@to.test"])
+        return self.submission.finish(envelope("s@from.test", ["b@to.test"]))
 
     def test_the_client_is_held_back_and_let_go(self) -> None:
         self.fill(module._AHEAD)
@@ -326,7 +332,7 @@ class Chunks(SynchronousTestCase):
         for _ in range(50):
             self.fill(1)
             self.rig.store.tell()
-            self.assertLessEqual(sum(map(len, self.submission._body)), CHUNK)
+            self.assertLessEqual(sum(map(len, self.submission._draft._body)), CHUNK)
 
     def test_Q03_a_chunk_that_cannot_be_kept_refuses_the_message_and_takes_the_others_back(self) -> None:
         self.fill(3)

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.intake.destination import LOCAL_DESTINATION, is_local
-from relay.intake.door import Refused, Submission
+from relay.listener.destination import LOCAL_DESTINATION, is_local
+from relay.listener.door import Refused, Submission
+from relay.message.envelope import Envelope, Recipient
 from relay.message.values import Message, Origin
 from relay.net.outlet import Outlet
 from relay.smtp import words
@@ -26,7 +28,7 @@ from relay.smtp.server import Server
 from relay.smtp.states import State
 
 if TYPE_CHECKING:
-    from relay.intake.listener import ListenerFactory
+    from relay.listener.listener import ListenerFactory
 
 #: How long a session that is over may take to read its last reply (seconds).
 LINGER = 10.0
@@ -217,26 +219,39 @@ class ListenerProtocol(Protocol):
 
     def _data(self, event: DataBegun) -> None:
         factory, server = self.factory, self.server
-        config = factory.config
         origin = Origin(factory.name, self._client, server.helo, "ESMTP" if server.extended else "SMTP")
-        try:
-            self._submission = factory.intake.open(
-                origin, routing_headers=config.allow_routing_headers, max_header=config.max_header
-            )
-        except Refused as refused:
-            factory.observe("refused")
-            server.answer(refused.reply)
-            return
-        except Exception:
-            self._log.failure(
-                "{listener}: no submission for {client}", listener=factory.name, client=self._client
-            )
-            factory.observe("failed")
-            server.answer(LOCAL_ERROR)
-            return
         self._begun = event
-        self._text_since = factory.now
-        server.answer(words.GO_AHEAD)
+        try:
+            opened = factory.door.open(origin, None, len(event.recipients))
+        except Exception:
+            self._not_opened(Failure())
+            return
+        if isinstance(opened, Deferred):
+            opened.addCallbacks(self._opened, self._not_opened)
+        else:
+            self._opened(opened)
+
+    def _opened(self, submission: Submission) -> None:
+        if self._over:
+            submission.abandon()
+            return
+        self._submission = submission
+        self._text_since = self.factory.now
+        self.server.answer(words.GO_AHEAD)
+        self._run()
+
+    def _not_opened(self, failure: Failure) -> None:
+        refused = failure.value
+        if isinstance(refused, Refused):
+            self.factory.observe("refused")
+            self.server.answer(refused.reply)
+        else:
+            self._log.failure(
+                "{listener}: no submission for {client}", failure, listener=self.factory.name, client=self._client
+            )
+            self.factory.observe("failed")
+            self.server.answer(LOCAL_ERROR)
+        self._run()
 
     def _text(self, event: Text) -> None:
         submission = self._submission
@@ -261,9 +276,9 @@ class ListenerProtocol(Protocol):
             self.factory.observe("refused")
             self._verdict(event.problem)
             return
-        sender = "" if begun.sender is None else begun.sender.text
-        recipients = [address.text for address in begun.recipients]
-        submission.finish(sender, recipients).addCallbacks(self._queued, self._refused)
+        sender = "" if begun.mail.sender is None else begun.mail.sender.text
+        recipients = tuple([Recipient(rcpt.address.text) for rcpt in begun.recipients])
+        submission.finish(Envelope(sender, recipients)).addCallbacks(self._queued, self._refused)
 
     def _queued(self, message: Message) -> None:
         self.factory.observe("accepted")

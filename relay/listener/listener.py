@@ -11,8 +11,8 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import LoopingCall
 
 from relay.config.schema import Listener
-from relay.intake.door import Intake
-from relay.intake.session import SHUTDOWN, ListenerProtocol
+from relay.listener.door import Door
+from relay.listener.session import SHUTDOWN, ListenerProtocol
 from relay.smtp.reply import Reply, reply
 
 #: Client addresses remembered with what they may do.
@@ -54,7 +54,7 @@ class ListenerFactory(ServerFactory):
         config: Listener,
         name: str,
         hostname: str,
-        intake: Intake,
+        door: Door,
         clock: IReactorTime,
         observe: Observe = lambda happening: None,
     ) -> None:
@@ -66,7 +66,7 @@ class ListenerFactory(ServerFactory):
         self.config = config
         self.name = name
         self.hostname = hostname
-        self.intake = intake
+        self.door = door
         self.observe = observe
         self.stopping = False
         self.now = clock.seconds()

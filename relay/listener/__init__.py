@@ -1,0 +1,1 @@
+"""SMTP listeners: the same in the master and in receiver children, who differ in the door they lead to."""

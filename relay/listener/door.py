@@ -1,0 +1,108 @@
+"""What listeners and the API know of the way into the queue: who may enter, log in, hand over.
+
+The master's side is in relay.intake. A receiver child has a door too, which asks the master
+over the data channel: that is why some answers may come later.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+from relay.message.envelope import Envelope
+from relay.message.user import User
+from relay.message.values import Message, Origin
+from relay.smtp.reply import Reply
+
+#: Recipients taken from a header, unless the way in has a limit of its own.
+MOST_RECIPIENTS = 1000
+
+
+class Refused(Exception):
+    """Not now, or not at all; `reply` says to the client why, in SMTP's words."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a way in does to the header of a message, and what it believes of it.
+
+    The fields are those of the same names in the configuration of listeners; `max_header` in bytes.
+    """
+
+    max_header: int = 1024 * 1024
+    routing_headers: bool = False
+    add_missing: tuple[str, ...] = ("message-id", "date")
+    x_originating_ip: bool = True
+    future_date: bool = False
+    max_hops: int = 35
+
+
+class Submission(Protocol):
+    """One message on its way in."""
+
+    id: str
+
+    def write(self, data: bytes) -> None:
+        """Message text (header, empty line, body) with CRLF line ends, in any split.
+        Never raises: what is wrong with the text is told by `finish`."""
+
+    def wait(self) -> Deferred[None] | None:
+        """None: give more. Else pause the client until it fires (the spool is behind)."""
+
+    def finish(self, envelope: Envelope) -> Deferred[Message]:
+        """End of text. Fires when the message is on disk. Fails with Refused.
+        A recipient within our own network is refused.
+        Addresses are given normalised (see relay.message.address)."""
+
+    def abandon(self) -> None:
+        """The client is gone or the message was refused: forget what was written."""
+
+
+class Intake(Protocol):
+    """The master's own door, without listeners' questions."""
+
+    def open(self, origin: Origin, terms: Terms, user: User | None = None) -> Submission:
+        """Begin a submission. Raises Refused when nothing can be taken now (452 4.3.1)."""
+
+
+class Exchange(Protocol):
+    """One AUTH command on its way (RFC 4954 4): challenges out, responses in."""
+
+    def step(self, response: bytes | None) -> Deferred[bytes | User]:
+        """The client's response, decoded; None: the command had no initial one. Fires with
+        the next challenge (not yet base64), or with the user, which ends the exchange.
+        Fails with Refused (535, 454 or 421), which ends it too."""
+
+    def cancel(self) -> None:
+        """The client gave up, or is gone."""
+
+
+class Client(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Who logs in: the address, what it called itself, and the subject names (e-mail addresses
+    and host names) of the certificate that it has shown and that was checked, if any."""
+
+    address: str
+    helo: str = ""
+    certificate: tuple[str, ...] = ()
+
+
+class Door(Protocol):
+    """What one listener asks, in whichever process it runs."""
+
+    def enter(self, address: str) -> Deferred[None] | None:
+        """A client has connected. None, or a Deferred that fires: it may stay, and `leave` is to be
+        told. Raises Refused, or fails with it: it is to be turned away, and no `leave` follows."""
+
+    def leave(self, address: str) -> None:
+        """A client that had entered is gone."""
+
+    def authenticate(self, mechanism: str, client: Client) -> Exchange:
+        """Begin a login by one of the listener's mechanisms."""
+
+    def open(self, origin: Origin, user: User | None, recipients: int) -> Submission | Deferred[Submission]:
+        """Begin a submission for so many recipients. Raises Refused, or fails with it."""
