@@ -1,16 +1,18 @@
 """The relay as one Twisted service: started bottom-up, drained and stopped in a written order.
 
-Start: queue, data channel, listeners, API, then the children; every failure is one clear
-line. Mail is accepted at once; nothing is offered before the journals of an earlier start
-have been read and whoever still writes them is gone.
+Start: queue, data channel, listeners, API, then the children: senders, and receivers where a
+listener has processes of its own. Every failure is one clear line. Mail is accepted at once;
+nothing is offered before the journals of an earlier start have been read and whoever still
+writes them is gone.
 
-Stop: listeners (open dots are answered), API, dispatch, children (final dots are waited
-for), channel, queue. `shutdown_timeout` is for all of it; the queue is closed in any case.
+Stop: listeners and receivers (open dots are answered), API, dispatch, senders (final dots are
+waited for), channel, queue. `shutdown_timeout` is for all of it; the queue is closed in any case.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import secrets
 from pathlib import Path
 from typing import Any, cast
@@ -21,15 +23,19 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.channel.briefing import Briefing
-from relay.channel.frames import Welcome
+from relay.channel.briefing import ReceiverBriefing, SenderBriefing
+from relay.channel.frames import Hello, Welcome
 from relay.channel.gate import Gate
 from relay.channel.journal import left_behind
+from relay.channel.link import Link
+from relay.children.child import Child
 from relay.children.roster import Roster
-from relay.config.schema import Config
+from relay.children.senders import Senders
+from relay.config.schema import Config, Listener
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
@@ -37,11 +43,13 @@ from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
 from relay.dkim.keys import KeyIndex
 from relay.intake.frontdoor import FrontDoor
+from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
 from relay.listener.listener import ListenerFactory
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
+from relay.net.shared import hold
 from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
@@ -102,8 +110,11 @@ class RelayService(Service):
         )
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
         self._journals = Path(config.queue.path) / "journal"
-        self.roster = Roster(reactor, self._briefing, welcome, self._journals, self.dispatcher)
-        self._gate = Gate(self._secret, self.roster.admit, reactor)
+        senders = Senders(self._brief_sender, self._journals, self.dispatcher)
+        self.roster = Roster(reactor, senders, welcome)
+        self._reception = Receivers(self._brief_receiver)
+        self.receivers = Roster(reactor, self._reception, welcome)
+        self._gate = Gate(self._secret, self._admit, reactor)
 
     # -- start
 
@@ -124,6 +135,7 @@ class RelayService(Service):
         gc.set_threshold(20_000, 20, 50)
         self.schedule.start()
         self.roster.start([(zone.name, zone.options.processes) for zone in self._zones.active()])
+        self.receivers.start(self._reception.places())
         self._start_sending()
         ports = ", ".join(f"{what} on {_where(port)}" for what, port in self._ports)
         _log.info("ready: {ports}", ports=ports)
@@ -140,9 +152,13 @@ class RelayService(Service):
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
         for name, section in config.listeners.items():
-            factory = ListenerFactory(
-                section, name, config.hostname, FrontDoor(section, self.intake), self._reactor
-            )
+            door = FrontDoor(section, self.intake)
+            if section.processes:
+                port = self._listen(f"listener {name}", section.endpoint, Factory())
+                hold(port)
+                self._reception.serve(name, section, door, port)
+                continue
+            factory = ListenerFactory(section, name, config.hostname, door, self._reactor)
             self._listeners[name] = factory
             self._listen(f"listener {name}", section.endpoint, factory)
         from relay.http.operator import Standing
@@ -166,7 +182,7 @@ class RelayService(Service):
         )
         self._listen("API", config.api.endpoint, self._site)
 
-    def _listen(self, what: str, endpoint: str, factory: IProtocolFactory) -> None:
+    def _listen(self, what: str, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
         """A server endpoint listens at once or fails at once."""
         came: list[Any] = []
         serverFromString(self._reactor, endpoint).listen(factory).addBoth(came.append)
@@ -174,21 +190,39 @@ class RelayService(Service):
         if isinstance(port, Failure):
             raise StartupError(f"{what}: can't listen on {endpoint}: {port.getErrorMessage()}")
         self._ports.append((what, port))
+        return cast(IListeningPort, port)
 
     def _abort_start(self) -> None:
         for _, port in self._ports:
             port.stopListening()
         self.store.close()
 
-    def _briefing(self, zone: str, child: str) -> Briefing:
+    def _admit(self, hello: Hello, link: Link) -> Child | None:
+        return self.roster.admit(hello, link) or self.receivers.admit(hello, link)
+
+    def _brief_receiver(self, listener: str, child: str, section: Listener) -> ReceiverBriefing:
         config, address = self._config, cast(IPv4Address, self._ports[0][1].getHost())
-        return Briefing(
+        return ReceiverBriefing(
             host=address.host,
             port=address.port,
             secret=self._secret,
             child=child,
+            place=listener,
+            hostname=config.hostname,
+            master=os.getpid(),
+            section=section,
+            keys=str(Path(config.dkim.keys).absolute()),
+        )
+
+    def _brief_sender(self, zone: str, child: str) -> SenderBriefing:
+        config, address = self._config, cast(IPv4Address, self._ports[0][1].getHost())
+        return SenderBriefing(
+            host=address.host,
+            port=address.port,
+            secret=self._secret,
+            child=child,
+            place=zone,
             journal=str((self._journals / child).absolute()),
-            zone=zone,
             options=self._zones[zone].options,
             own=self._own(self._zones[zone].options.port),
             timeouts=config.timeouts,
@@ -257,10 +291,13 @@ class RelayService(Service):
         self._log.flush()
 
     async def _stop_taking(self, until: float) -> None:
-        ends = [maybeDeferred(port.stopListening) for _, port in self._ports[1:]]
+        ends: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for _, port in self._ports[1:]]
         ends += [maybeDeferred(factory.stop) for factory in self._listeners.values()]
+        ends.append(self.receivers.stop())
         if not all([await self._within(until, end) for end in ends]):
             _log.warn("clients that did not leave in time are cut off")
+        if self.receivers.children():
+            await self._kill(self.receivers)
 
     async def _stop_answering(self) -> None:
         self._site.close_connections()
@@ -272,9 +309,13 @@ class RelayService(Service):
         if await self._within(until, self.roster.stop()):
             return
         _log.warn("children that did not leave in time are killed")
-        self.roster.kill()
-        if not await self._within(self._reactor.seconds() + _KILLED, self.roster.stop()):
+        if not await self._kill(self.roster):
             _log.error("killed children have not ended: the next start waits for them")
+
+    async def _kill(self, roster: Roster) -> bool:
+        """Whether all of its children have ended a little later."""
+        roster.kill()
+        return await self._within(self._reactor.seconds() + _KILLED, roster.stop())
 
     async def _stop_listening(self) -> None:
         self._gate.stop()

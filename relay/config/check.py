@@ -14,6 +14,8 @@ from relay.config.shape import Problem
 
 # Names go into URLs, metrics, log fields and queue keys.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: Endpoints whose socket receivers can be given; what others wrap round it would be lost.
+_SHARED = ("tcp", "tcp6", "unix", "systemd")
 #: A network that takes in more addresses than this is the Internet, not a list of clients.
 _WIDEST = {4: 8, 6: 16}
 
@@ -70,6 +72,10 @@ def _listener(path: Path, listener: Listener) -> Iterator[Problem]:
         local = endpoints.read(listener.endpoint).local
     except ValueError:
         local = True  # said where all endpoints are looked at
+    else:
+        if listener.processes and endpoints.read(listener.endpoint).kind not in _SHARED:
+            expected = f"expected 0 with the endpoint {shown(listener.endpoint)}: receivers can share"
+            yield Problem((*path, "processes"), f"{expected} {', '.join(_SHARED[:-1])} and {_SHARED[-1]} endpoints")
     for index, text in enumerate(listener.allow_networks):
         place = (*path, "allow_networks", f"[{index}]")
         try:

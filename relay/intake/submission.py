@@ -2,7 +2,8 @@
 
 Every way in (SMTP, HTTP, later the relay's own bounces) ends here. The text comes in any
 split; small messages stay in one piece, large ones go to the store chunk by chunk and the
-client is held back while the disk is behind.
+client is held back while the disk is behind. A receiver child makes the chunks itself; what
+is done with them and with the header is the same.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from twisted.python.failure import Failure
 
 from relay.channel.frames import MAX_HEADER
 from relay.dkim.keys import KeyIndex
+from relay.dkim.need import domain_at_a_glance, is_hashed
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Terms
-from relay.listener.draft import Draft, HeaderTooLong, Text
+from relay.listener.draft import TOO_LONG_HEADER, Draft, HeaderTooLong, Text
 from relay.logs.maillog import MailLog
 from relay.message.addresslist import recipients_of, sender_of
 from relay.message.envelope import Envelope, Recipient
@@ -39,7 +41,6 @@ _AHEAD = 4
 _AHEAD_IN_ALL = 48
 
 NO_SPACE = reply(452, "4.3.1 The queue can't take mail now, try again later")
-TOO_LONG_HEADER = reply(552, "5.3.4 Error: the header is too long")
 
 
 class Counts(Protocol):
@@ -83,9 +84,7 @@ class Intake:
 
     def hashes(self, block: HeaderBlock) -> bool:
         """Whether a key may sign a message with this header."""
-        domain, keys = _domain_of(block.get("From") or ""), self.keys
-        # Without a domain to go by here it is the sender's that signs, and who that is is told at the end.
-        return keys.may_sign(domain) or (not _is_plain(domain) and keys.any())
+        return is_hashed(self.keys, block)
 
 
 class Submission:
@@ -112,7 +111,7 @@ class Submission:
         self._origin = origin
         self._terms = terms
         self._user = user
-        self._draft = Draft(min(terms.max_header, MAX_HEADER), intake.hashes, self._give)
+        self._draft = Draft(min(terms.max_header, MAX_HEADER), intake.hashes, self.give)
         self._chunks = 0
         self._flying = 0
         self._waiter: Deferred[None] | None = None
@@ -129,7 +128,8 @@ class Submission:
         except HeaderTooLong:
             self._problem = TOO_LONG_HEADER
 
-    def _give(self, number: int, chunk: bytes) -> None:
+    def give(self, number: int, chunk: bytes) -> None:
+        """The next whole chunk of body, of CHUNK bytes, from a receiver; see `wait`, `complete`."""
         written = self._intake.store.add_chunk(self.id, number, chunk)
         self._chunks += 1
         self._flying += 1
@@ -161,12 +161,20 @@ class Submission:
 
     def finish(self, envelope: Envelope) -> Deferred[Message]:
         """End of text: fires when the message is on disk, or fails with Refused."""
+        if self._problem is None:
+            try:
+                block, text = self._draft.end()
+                return self.complete(envelope, block, text)
+            except HeaderTooLong:
+                self._problem = TOO_LONG_HEADER
+        return self._refused(Refused(self._problem))
+
+    def complete(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Deferred[Message]:
+        """`finish` for a text whose chunks were given and whose header is known."""
         try:
             if self._problem is not None:
                 raise Refused(self._problem)
-            message, deliveries, body = self._compose(envelope, *self._draft.end())
-        except HeaderTooLong:
-            return self._refused(Refused(TOO_LONG_HEADER))
+            message, deliveries, body = self._compose(envelope, block, text)
         except Refused as refused:
             return self._refused(refused)
         # The chunks are the message's from now on: what is abandoned takes none away.
@@ -201,7 +209,7 @@ class Submission:
         sender_domain = sender.rpartition("@")[2]
         asked = block.get("X-Sending-Zone") if self._terms.routing_headers else None
         zone = intake.router.for_message(
-            asked or "", block.all, _domain_of(block.get("From") or ""), sender_domain
+            asked or "", block.all, domain_at_a_glance(block.get("From") or ""), sender_domain
         )
         headers, message_id = completed(block, sender_domain or intake.hostname, now)
         message = Message(
@@ -267,18 +275,6 @@ class Submission:
             self._intake.store.discard(self.id, chunks).addErrback(
                 lambda failure: _log.info("chunks of {id} stay for the sweep", id=self.id)
             )
-
-
-def _domain_of(field: str) -> str:
-    """The domain of the last address in a From field, as far as a glance tells: it picks
-    a zone or a key, it is never mailed to. "" when there is no address."""
-    _, at, rest = field.rpartition("@")
-    return rest.partition(">")[0].strip().lower() if at else ""
-
-
-def _is_plain(domain: str) -> bool:
-    """Whether a glance has found a domain and nothing else."""
-    return domain.replace("-", "").replace(".", "").isalnum()
 
 
 def _once(recipients: Iterable[str]) -> tuple[Recipient, ...]:

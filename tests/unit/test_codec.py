@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel import frames
-from relay.channel.codec import BadFrame, FrameReader, pack, reader_for_child, reader_for_master
+from relay.channel.codec import FROM_SENDER, TO_SENDER, BadFrame, FrameReader, pack
 from relay.channel.frames import MAX_TO_CHILD, MAX_TO_MASTER, Frame
 from relay.message.values import Outcome, Result
 from tests.unit.test_session import offer
@@ -68,48 +68,48 @@ class Codec(SynchronousTestCase):
     @given(st.lists(st.sampled_from(TO_MASTER), max_size=8), cuts)
     def test_any_split_to_master(self, sent: list[Frame], cuts: list[int]) -> None:
         data = b"".join(map(pack, sent))
-        self.assertEqual(read(reader_for_master(), split(data, cuts)), (sent, False))
+        self.assertEqual(read(FrameReader(FROM_SENDER), split(data, cuts)), (sent, False))
 
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.sampled_from(TO_CHILD), max_size=8), cuts)
     def test_any_split_to_child(self, sent: list[Frame], cuts: list[int]) -> None:
         data = b"".join(map(pack, sent))
-        self.assertEqual(read(reader_for_child(), split(data, cuts)), (sent, False))
+        self.assertEqual(read(FrameReader(TO_SENDER), split(data, cuts)), (sent, False))
 
     def test_byte_by_byte(self) -> None:
         data = b"".join(map(pack, TO_CHILD))
-        self.assertEqual(read(reader_for_child(), [bytes([byte]) for byte in data]), (TO_CHILD, False))
+        self.assertEqual(read(FrameReader(TO_SENDER), [bytes([byte]) for byte in data]), (TO_CHILD, False))
 
     def test_full_chunks(self) -> None:
         data = b"".join(map(pack, LONG))
         pieces = [data[at : at + 65_536] for at in range(0, len(data), 65_536)]
-        self.assertEqual(read(reader_for_child(), pieces), (LONG, False))
+        self.assertEqual(read(FrameReader(TO_SENDER), pieces), (LONG, False))
 
     @settings(max_examples=80, deadline=None)
     @given(st.lists(st.sampled_from(TO_MASTER), max_size=4), st.binary(max_size=80), cuts)
     def test_frames_before_garbage_count_in_any_split(self, sent: list[Frame], garbage: bytes, cuts: list[int]) -> None:
         data = b"".join(map(pack, sent)) + b"\xff\xff\xff\xff" + garbage
-        self.assertEqual(read(reader_for_master(), split(data, cuts)), (sent, True))
+        self.assertEqual(read(FrameReader(FROM_SENDER), split(data, cuts)), (sent, True))
 
     @settings(max_examples=150, deadline=None)
     @given(st.binary(max_size=200), cuts)
     def test_no_bytes_raise_anything_else(self, data: bytes, cuts: list[int]) -> None:
-        whole = read(reader_for_master(), [data])
-        self.assertEqual(read(reader_for_master(), split(data, cuts)), whole)
+        whole = read(FrameReader(FROM_SENDER), [data])
+        self.assertEqual(read(FrameReader(FROM_SENDER), split(data, cuts)), whole)
         framed = len(data).to_bytes(4, "big") + data
-        self.assertEqual(read(reader_for_master(), split(framed, cuts)), read(reader_for_master(), [framed]))
+        self.assertEqual(read(FrameReader(FROM_SENDER), split(framed, cuts)), read(FrameReader(FROM_SENDER), [framed]))
 
     def test_N04_a_length_over_the_limit_is_refused_before_the_frame_comes(self) -> None:
         for length in (0xFFFFFFFF, 0x80000000, 0x7FFFFFFF, 64 << 20, MAX_TO_MASTER + 1, 0):
-            self.assertEqual(read(reader_for_master(), [length.to_bytes(4, "big")]), ([], True), length)
-        self.assertEqual(read(reader_for_child(), [(MAX_TO_CHILD + 1).to_bytes(4, "big")]), ([], True))
+            self.assertEqual(read(FrameReader(FROM_SENDER), [length.to_bytes(4, "big")]), ([], True), length)
+        self.assertEqual(read(FrameReader(TO_SENDER), [(MAX_TO_CHILD + 1).to_bytes(4, "big")]), ([], True))
 
     def test_N04_the_longest_offer_fits(self) -> None:
         longest = offer(headers=b"x" * frames.MAX_HEADER, body=b"x" * frames.CHUNK, sender="s" * 400)
-        self.assertEqual(read(reader_for_child(), [pack(longest)]), ([longest], False))
+        self.assertEqual(read(FrameReader(TO_SENDER), [pack(longest)]), ([longest], False))
 
     def test_N04_a_drip_holds_no_more_than_one_frame(self) -> None:
-        reader = reader_for_master()
+        reader = FrameReader(FROM_SENDER)
         self.assertEqual(read(reader, [MAX_TO_MASTER.to_bytes(4, "big")] + [b"x" * 1000] * 65), ([], False))
         self.assertEqual(read(reader, [b"x" * 1000]), ([], True))
 
@@ -124,14 +124,14 @@ class Codec(SynchronousTestCase):
             b"\xc1",
         ):
             framed = len(payload).to_bytes(4, "big") + payload
-            self.assertEqual(read(reader_for_master(), [framed]), ([], True), payload[:20])
+            self.assertEqual(read(FrameReader(FROM_SENDER), [framed]), ([], True), payload[:20])
 
     def test_each_side_reads_only_what_is_said_to_it(self) -> None:
         for frame in TO_CHILD:
             if len(pack(frame)) < MAX_TO_MASTER:
-                self.assertEqual(read(reader_for_master(), [pack(frame)]), ([], True), frame)
+                self.assertEqual(read(FrameReader(FROM_SENDER), [pack(frame)]), ([], True), frame)
         for frame in TO_MASTER:
-            self.assertEqual(read(reader_for_child(), [pack(frame)]), ([], True), frame)
+            self.assertEqual(read(FrameReader(TO_SENDER), [pack(frame)]), ([], True), frame)
 
     def test_tags_are_unique(self) -> None:
         tags = [frame.__struct_config__.tag for frame in {type(frame) for frame in TO_MASTER + TO_CHILD}]

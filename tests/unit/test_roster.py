@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel import frames
-from relay.channel.codec import pack, reader_for_master
+from relay.channel.codec import STRANGER, FrameReader, pack
 from relay.channel.frames import VERSION, Hello
 from relay.channel.journal import Acceptance, encode
 from relay.channel.link import Link
@@ -23,7 +23,8 @@ from relay.children import fence as fences
 from relay.children import roster as module
 from relay.children.child import GRACE, Child
 from relay.children.fence import fence
-from relay.children.roster import Roster, read_journals
+from relay.children.roster import Roster
+from relay.children.senders import Senders, read_journals
 from tests.unit.test_child import WELCOME, FakeProcess, a_briefing, linked, said
 from tests.unit.test_gate import Wire
 
@@ -71,7 +72,7 @@ class RosterRig(SynchronousTestCase):
         self.work = FakeWork()
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
-        self.roster = Roster(self.clock, self.brief, WELCOME, self.directory, self.work)
+        self.roster = Roster(self.clock, Senders(self.brief, self.directory, self.work), WELCOME)
         self.links: dict[FakeProcess, tuple[Link, Wire]] = {}
 
     def brief(self, zone: str, name: str) -> Any:
@@ -95,7 +96,7 @@ class RosterRig(SynchronousTestCase):
 class Spawning(RosterRig):
     def test_one_child_for_each_process_of_each_zone(self) -> None:
         self.roster.start([("a", 2), ("b", 1)])
-        self.assertEqual([child.zone for child in self.roster.children()], ["a", "a", "b"])
+        self.assertEqual([child.place for child in self.roster.children()], ["a", "a", "b"])
         names = [child.id for child in self.roster.children()]
         self.assertEqual(names, ["00000005-1", "00000005-2", "00000005-3"])
 
@@ -107,7 +108,7 @@ class Spawning(RosterRig):
 
     def test_admit(self) -> None:
         self.roster.start([("a", 1)])
-        child, link = self.roster.children()[0], Link(self.work, reader_for_master())  # type: ignore[arg-type]
+        child, link = self.roster.children()[0], Link(self.work, FrameReader(STRANGER))  # type: ignore[arg-type]
         self.assertIs(self.roster.admit(Hello(VERSION, "", child.id, "a", 1), link), child)
         self.assertIsNone(self.roster.admit(Hello(VERSION, "", child.id, "b", 1), link))
         self.assertIsNone(self.roster.admit(Hello(VERSION, "", "00000004-1", "a", 1), link))
@@ -128,15 +129,15 @@ class Spawning(RosterRig):
         self.join(self.clock.spawned[1])
         for _ in range(600):
             for process in self.clock.spawned:
-                if not process.over and process.protocol.zone == "a":
+                if not process.over and process.protocol.place == "a":
                     self.join(process)
                     self.end(process, 1)
             self.speak(self.clock.spawned[1])
             self.clock.advance(0.1)
-        spawned = [process.protocol.zone for process in self.clock.spawned]
+        spawned = [process.protocol.place for process in self.clock.spawned]
         self.assertEqual(spawned.count("b"), 1)
         self.assertTrue(10 <= spawned.count("a") <= 20, spawned.count("a"))
-        self.assertEqual(len(self.roster.children()), 2 if self.roster.children()[0].zone == "a" else 1)
+        self.assertEqual(len(self.roster.children()), 2 if self.roster.children()[0].place == "a" else 1)
 
     def test_a_child_that_lived_for_long_is_replaced_soon_again(self) -> None:
         self.roster.start([("a", 1)])
@@ -144,7 +145,7 @@ class Spawning(RosterRig):
             self.end(self.clock.spawned[-1], 1)
             self.clock.advance(module._LONGEST_PAUSE)
         self.join(self.clock.spawned[-1])
-        self.clock.advance(module._SOON + 0.1)
+        self.clock.advance(Senders.soon + 0.1)
         count = len(self.clock.spawned)
         self.end(self.clock.spawned[-1], 1)
         self.clock.advance(module._FIRST_PAUSE)
