@@ -7,6 +7,8 @@ upwards. Limits of single fields stand here; what is legal when is the desk's to
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -43,6 +45,17 @@ def most_at_once(max_connections: int) -> int:
     """How many clients, logins and submissions each a receiver may have begun and not ended. It
     is more than the connections, as some go on for a moment when their client is gone."""
     return 2 * max_connections
+
+
+#: Longest text of a client's that is kept with a message (characters): no command line is longer.
+_LONGEST = 4096
+_unfit = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]").search
+
+
+def fit(values: Iterable[object]) -> bool:
+    """Whether the texts among these may go into headers, commands and logs. The receiver asks
+    before it says them, and the master once more."""
+    return not any(isinstance(value, str) and (len(value) > _LONGEST or _unfit(value)) for value in values)
 
 
 # -- receiver to master

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -17,11 +16,6 @@ from relay.listener.draft import Text
 from relay.message.envelope import Recipient
 from relay.message.headers import HeaderBlock
 from relay.message.values import Message
-
-_has_control = re.compile(r"[\x00-\x1f\x7f]").search
-#: Longest address, and longest word of a client's that is kept with a message (characters): a
-#: command line is not longer.
-_LONGEST = 4096
 
 
 class Arrival:
@@ -135,7 +129,5 @@ def _check_header(header: bytes, longest: int) -> None:
 
 
 def _check_words(words: Iterable[object]) -> None:
-    """Texts of a client's that go into headers, commands and logs."""
-    for word in words:
-        if isinstance(word, str) and (len(word) > _LONGEST or _has_control(word)):
-            raise BadFrame("an envelope with control characters, or over-long")
+    if not frames.fit(words):
+        raise BadFrame("an envelope with control characters, or over-long")

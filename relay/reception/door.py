@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, ClassVar
 
+import msgspec
 from twisted.internet.defer import Deferred, fail
 
 from relay.channel import reception as frames
@@ -18,7 +19,7 @@ from relay.message.headers import HeaderBlock
 from relay.message.user import User
 from relay.message.values import Origin
 from relay.reception.login import Login
-from relay.reception.submission import Submission
+from relay.reception.submission import UNFIT, Submission
 from relay.reception.window import Window
 from relay.smtp.reply import reply
 
@@ -97,6 +98,8 @@ class AskingDoor:
         """Begin a submission. Fails with Refused."""
         if len(self._opening) + len(self._submissions) >= self._most:
             return fail(Refused(TOO_MUCH))
+        if not frames.fit(msgspec.structs.astuple(origin)):
+            return fail(Refused(UNFIT))
         number = next(self._numbers)
         opened: Deferred[door.Submission] = Deferred()
         self._opening[number] = (opened, origin)

@@ -47,14 +47,14 @@ class Login:
             self.cancel()
             return fail(Refused(TOO_LONG))
         number, client = self._number, self._client
+        step = self._step = Deferred()
         if self._begun:
             self._say(frames.Response(number, response or b""))
         else:
             self._begun = True
             names = client.certificate[:_NAMES]
             self._say(frames.Login(number, self._mechanism, client.address, client.helo, names, response))
-        self._step = Deferred()
-        return self._step
+        return step
 
     def cancel(self) -> None:
         """The client gave up, or is gone."""

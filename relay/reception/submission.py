@@ -7,7 +7,7 @@ the client is held back meanwhile, so that neither this process nor the channel 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from twisted.internet.defer import Deferred, fail
@@ -16,10 +16,13 @@ from relay.channel import reception as frames
 from relay.channel.frames import Frame
 from relay.listener.door import Refused
 from relay.listener.draft import TOO_LONG_HEADER, Draft, HeaderTooLong, Text
-from relay.message.envelope import Envelope
+from relay.message.envelope import Envelope, Recipient
 from relay.message.headers import HeaderBlock
 from relay.message.values import Message, Origin
 from relay.reception.window import Window
+from relay.smtp.reply import reply
+
+UNFIT = reply(554, "5.6.0 Error: control characters in the envelope")
 
 
 class Submission:
@@ -129,6 +132,9 @@ class Submission:
             self.abandon()
             return fail(Refused(TOO_LONG_HEADER))
         recipients = envelope.recipients or ()
+        if not _fit(envelope, recipients):
+            self.abandon()
+            return fail(Refused(UNFIT))
         self._message = Message(
             self.id,
             envelope.sender or "",
@@ -180,3 +186,8 @@ class Submission:
         """Pieces on their way are still counted."""
         if self._over and not self._flying:
             self._ended(self._number)
+
+
+def _fit(envelope: Envelope, recipients: Sequence[Recipient]) -> bool:
+    words = (envelope.sender, envelope.ret, envelope.envid)
+    return frames.fit(words) and all(frames.fit(msgspec.structs.astuple(one)) for one in recipients)
