@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -13,6 +13,8 @@ from twisted.internet.task import LoopingCall
 from relay.config.schema import Listener
 from relay.listener.door import Door
 from relay.listener.session import SHUTDOWN, ListenerProtocol
+from relay.message.clock import WallClock
+from relay.net.tls import ServerTls
 from relay.smtp.reply import Reply, reply
 
 #: Client addresses remembered with what they may do.
@@ -45,6 +47,9 @@ class ListenerFactory(ServerFactory):
     Attributes:
         now: the time of the last sweep, in the clock's seconds.
         stopping: `stop` was called.
+        tls: None when no TLS can be offered.
+        wall: milliseconds since the epoch.
+        later: calls a function after so many seconds.
     """
 
     noisy = False
@@ -57,8 +62,11 @@ class ListenerFactory(ServerFactory):
         door: Door,
         clock: IReactorTime,
         observe: Observe = lambda happening: None,
+        tls: ServerTls | None = None,
+        now: Callable[[], int] | None = None,
     ) -> None:
-        """`name` is the listener's in the configuration.
+        """`name` is the listener's in the configuration, `tls` what it can offer, `now` the wall
+        clock in milliseconds since the epoch.
 
         Raises:
             ValueError: `allow_networks` has something that is no network.
@@ -68,10 +76,14 @@ class ListenerFactory(ServerFactory):
         self.hostname = hostname
         self.door = door
         self.observe = observe
+        self.tls = tls
+        self.wall = WallClock() if now is None else now
+        self.later = clock.callLater
         self.stopping = False
         self.now = clock.seconds()
         self._clients: dict[str, tuple[str, bool]] = {}
         self._networks = [ip_network(text, strict=False) for text in config.allow_networks]
+        self._trusted = [ip_network(text, strict=False) for text in config.xclient_networks]
         self._sessions: set[ListenerProtocol] = set()
         self._clock = clock
         self._sweeper = LoopingCall(self._sweep)
@@ -104,12 +116,14 @@ class ListenerFactory(ServerFactory):
         if known is None:
             if len(self._clients) >= _CLIENTS:
                 self._clients.clear()
-            address = ip_address(host)
-            mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-            address = address if mapped is None else mapped
+            address = _plain(host)
             allowed = any(address in network for network in self._networks)
             known = self._clients[host] = (str(address), allowed)
         return known
+
+    def trusts(self, host: str) -> bool:
+        """Whether a client at this address may say by XCLIENT for whom it speaks."""
+        return bool(self._trusted) and any(_plain(host) in network for network in self._trusted)
 
     def joined(self, session: ListenerProtocol) -> None:
         """A session has begun."""
@@ -144,3 +158,10 @@ class ListenerFactory(ServerFactory):
             for stopped in waiting:
                 if not stopped.called:  # it may have been cancelled
                     stopped.callback(None)
+
+
+def _plain(host: str) -> IPv4Address | IPv6Address:
+    """An IPv4 address that came by IPv6 is an IPv4 address."""
+    address = ip_address(host)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped

@@ -10,19 +10,43 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IPushProducer,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.listener.arrival import Arrival
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Submission
+from relay.listener.login import Login
+from relay.listener.visitor import Visitor
 from relay.message.envelope import Envelope, Recipient
-from relay.message.values import Message, Origin
+from relay.message.user import User, may_send_as
+from relay.message.values import Message
+from relay.net import tls
 from relay.net.outlet import Outlet
 from relay.smtp import words
-from relay.smtp.events import Closing, DataBegun, DataEnded, Event, MailGiven, RcptGiven, Reset, Text
+from relay.smtp.events import (
+    AuthBegun,
+    AuthCancelled,
+    AuthContinued,
+    Closing,
+    DataBegun,
+    DataEnded,
+    Event,
+    MailGiven,
+    RcptGiven,
+    Reset,
+    Text,
+    TlsWanted,
+    XclientGiven,
+)
 from relay.smtp.reply import Reply, reply
 from relay.smtp.server import Server
 from relay.smtp.states import State
@@ -36,10 +60,11 @@ LINGER = 10.0
 SHUTDOWN = reply(421, "4.3.2 Server shutdown in progress")
 TIMEOUT = reply(421, "4.4.2 Timeout - closing connection")
 RELAYING_DENIED = reply(550, "5.7.1 Relaying denied")
+NOT_OWNED = reply(553, "5.7.1 Error: sender address is not owned by user")
 LOCAL_ERROR = reply(451, "4.3.0 Local error in processing")
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol)
+@implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
 class ListenerProtocol(Protocol):
     """One client."""
 
@@ -50,14 +75,17 @@ class ListenerProtocol(Protocol):
     def __init__(self, factory: ListenerFactory) -> None:
         self.factory = factory
         self.server: Server
-        self._client = ""
-        self._allowed = False
+        self._visitor: Visitor
+        self._arrival: Arrival
+        self._login: Login | None = None
         self._submission: Submission | None = None
         self._begun: DataBegun | None = None
         self._since = self._text_since = 0.0
         self._running = False
         self._lost = False
         self._over = False  # Closing was seen, or we hung up
+        self._greeted = False
+        self._shaking = False  # STARTTLS was answered, and there is no TLS yet
         self._half_closed = False
         # Reasons not to read, and whether we do.
         self._clogged = False
@@ -72,20 +100,41 @@ class ListenerProtocol(Protocol):
             transport.setTcpNoDelay(True)
         # Not with TLS: writeSomeData would go round it.
         self._outlet = Outlet(transport)
+        factory, config = self.factory, self.factory.config
         # One that comes over a UNIX socket is on this machine.
         host = getattr(transport.getPeer(), "host", "127.0.0.1")
-        self._client, self._allowed = self.factory.client(host)
-        self.server = Server(self.factory.hostname, self._client, self.factory.config)
+        self._visitor = visitor = Visitor(*factory.client(host))
+        self.server = Server(
+            factory.hostname,
+            visitor.address,
+            config,
+            starttls=config.tls == "starttls" and factory.tls is not None,
+            mechanisms=self._mechanisms(),
+            xclient=factory.trusts(host),
+            now=factory.wall,
+        )
+        if config.tls == "implicit":
+            self._secured()
         transport.registerProducer(self, True)
-        self.factory.joined(self)
+        factory.joined(self)
+        self._since = factory.now
+        self._arrival = Arrival(factory.door, visitor.address, self._greet, self._hang_up)
+        self._arrival.begin(config.greeting_delay, factory.later)
+
+    def handshakeCompleted(self) -> None:
+        """STARTTLS has led to TLS."""
+        self._shaking = False
         self._since = self.factory.now
-        self.server.greeting()
+        self._secured()
         self._run()
 
     def dataReceived(self, data: bytes) -> None:
         server = self.server
-        if server.state is State.TEXT:
+        if server.state is State.TEXT or server.state is State.CHUNK:
             self._since = self.factory.now
+        if self._arrival.patient and not self._over:
+            self._hang_up(words.too_soon(self.factory.hostname))
+            return
         server.receive(data)
         self._run()
 
@@ -100,6 +149,7 @@ class ListenerProtocol(Protocol):
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._lost = self._over = True
         self._abandon()
+        self._arrival.gone()
         self.factory.left(self)
 
     def pauseProducing(self) -> None:
@@ -121,10 +171,15 @@ class ListenerProtocol(Protocol):
             if now - self._since > LINGER:
                 self.transport.abortConnection()
             return
-        if self.server.waiting or self._behind:
+        if self.server.waiting or self._behind or self._arrival.at_door:
             self._since = now
             return
         config = self.factory.config
+        if self._shaking:
+            if now - self._since > config.tls_timeout:
+                self.factory.observe("timeout")
+                self.transport.abortConnection()
+            return
         late = now - self._since > config.timeout
         if self._submission is not None and now - self._text_since > config.data_timeout:
             late = True
@@ -134,7 +189,9 @@ class ListenerProtocol(Protocol):
 
     def shut_down(self) -> None:
         """End the session, after the verdict if a message is on its way."""
-        if not self._over and self._submission is None and not self.server.waiting:
+        if self._shaking:
+            self.transport.abortConnection()
+        elif not self._over and self._submission is None and not self.server.waiting:
             self._hang_up(SHUTDOWN)
 
     def abort(self) -> None:
@@ -143,13 +200,36 @@ class ListenerProtocol(Protocol):
 
     # -- the conversation
 
+    def _greet(self) -> None:
+        if self._over:
+            return
+        self._greeted = True
+        self._since = self.factory.now
+        self.server.greeting()
+        self._run()
+
+    def _mechanisms(self) -> tuple[str, ...]:
+        """The ways to log in; EXTERNAL takes a certificate that was checked."""
+        config = self.factory.config
+        if not config.auth or "EXTERNAL" not in config.mechanisms or self._visitor.certificate:
+            return config.mechanisms if config.auth else ()
+        return tuple(mechanism for mechanism in config.mechanisms if mechanism != "EXTERNAL")
+
+    def _secured(self) -> None:
+        """There is TLS: whoever the client said it was, it may say again."""
+        visitor = self._visitor
+        visitor.user = None
+        visitor.tls = tls.description(self.transport)
+        visitor.certificate = tls.certificate_names(self.transport)
+        self.server.secured(self._mechanisms())
+
     def _run(self) -> None:
         """Obey all events there are, then send the replies to them in one write."""
         if self._running or self._over:
             return
         self._running = True
         server = self.server
-        while not (self._clogged or self._behind or self._over):
+        while self._greeted and not (self._clogged or self._behind or self._over):
             event = server.next_event()
             if event is not None:
                 _OBEY[event.__class__](self, event)
@@ -161,7 +241,7 @@ class ListenerProtocol(Protocol):
         self._running = False
         if self._over:
             return
-        if self._half_closed and not (server.waiting or self._behind or self._clogged):
+        if self._half_closed and self._greeted and not (server.waiting or self._behind or self._clogged):
             self._close()
             return
         deaf = self._clogged or self._behind or server.full
@@ -195,22 +275,78 @@ class ListenerProtocol(Protocol):
         self._over = True
         self._since = self.factory.now
         self._abandon()
+        self._arrival.stop()
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def _abandon(self) -> None:
+        """Forget the message and the login that are under way."""
         submission, self._submission = self._submission, None
         if submission is not None:
             submission.abandon()
             self.factory.observe("abandoned")
+        if self._login is not None:
+            self._login_ended(AuthCancelled())
 
-    # -- events
+    # -- who it is
+
+    def _begin_tls(self, event: TlsWanted) -> None:
+        self._send()
+        server_tls = self.factory.tls
+        assert server_tls is not None, "STARTTLS is offered only with it"
+        self._shaking = True
+        self.transport.startTLS(server_tls.options)
+        self._outlet = Outlet(self.transport)  # It must not write past TLS.
+
+    def _begin_login(self, event: AuthBegun) -> None:
+        self._login = login = Login(self._logged_in)
+        login.begin(self.factory.door, event.mechanism, self._visitor.client(self.server.helo), event.initial)
+
+    def _go_on_with_login(self, event: AuthContinued) -> None:
+        assert self._login is not None
+        self._login.respond(event.response)
+
+    def _login_ended(self, event: AuthCancelled) -> None:
+        login, self._login = self._login, None
+        if login is not None:
+            login.cancel()
+
+    def _logged_in(self, result: bytes | User | Reply) -> None:
+        """What the door says to a login, or to a step of it."""
+        server = self.server
+        if isinstance(result, bytes):
+            server.challenge(result)
+        else:
+            self._login = None
+            if isinstance(result, User):
+                self._visitor.user = result
+            server.answer(words.AUTHENTICATED if isinstance(result, User) else result)
+        self._run()
+
+    def _xclient(self, event: XclientGiven) -> None:
+        given, visitor = event.attributes, self._visitor
+        if "ADDR" in given:
+            known = self.factory.client(given["ADDR"]) if given["ADDR"] else (visitor.address, False)
+            visitor.address, visitor.allowed = known
+        visitor.host = given.get("NAME", "")
+        if "LOGIN" in given:
+            visitor.user = User(given["LOGIN"]) if given["LOGIN"] else None
+        self.server.answer(words.greeting(self.factory.hostname))
+
+    # -- what it sends
 
     def _mail(self, event: MailGiven) -> None:
-        self.server.answer(SHUTDOWN if self.factory.stopping else words.ACCEPTED)
+        user = self._visitor.user
+        if self.factory.stopping:
+            self.server.answer(SHUTDOWN)
+        elif user is not None and not may_send_as(user, event.sender):
+            self.server.answer(NOT_OWNED)
+        else:
+            self.server.answer(words.ACCEPTED)
 
     def _rcpt(self, event: RcptGiven) -> None:
-        if not self._allowed:
+        visitor = self._visitor
+        if not visitor.allowed and visitor.user is None:
             self.server.answer(RELAYING_DENIED)
         elif is_local(event.address.domain):
             self.server.answer(LOCAL_DESTINATION)
@@ -219,10 +355,11 @@ class ListenerProtocol(Protocol):
 
     def _data(self, event: DataBegun) -> None:
         factory, server = self.factory, self.server
-        origin = Origin(factory.name, self._client, server.helo, "ESMTP" if server.extended else "SMTP")
+        visitor = self._visitor
+        origin = visitor.origin(factory.name, server.helo, server.extended, event.mail.smtputf8)
         self._begun = event
         try:
-            opened = factory.door.open(origin, None, len(event.recipients))
+            opened = factory.door.open(origin, visitor.user, len(event.recipients))
         except Exception:
             self._not_opened(Failure())
             return
@@ -247,7 +384,10 @@ class ListenerProtocol(Protocol):
             self.server.answer(refused.reply)
         else:
             self._log.failure(
-                "{listener}: no submission for {client}", failure, listener=self.factory.name, client=self._client
+                "{listener}: no submission for {client}",
+                failure,
+                listener=self.factory.name,
+                client=self._visitor.address,
             )
             self.factory.observe("failed")
             self.server.answer(LOCAL_ERROR)
@@ -276,9 +416,23 @@ class ListenerProtocol(Protocol):
             self.factory.observe("refused")
             self._verdict(event.problem)
             return
-        sender = "" if begun.mail.sender is None else begun.mail.sender.text
-        recipients = tuple([Recipient(rcpt.address.text) for rcpt in begun.recipients])
-        submission.finish(Envelope(sender, recipients)).addCallbacks(self._queued, self._refused)
+        mail = begun.mail
+        envelope = Envelope(
+            "" if mail.sender is None else mail.sender.text,
+            tuple([Recipient(rcpt.address.text, rcpt.notify, rcpt.orcpt) for rcpt in begun.recipients]),
+            mail.smtputf8,
+            mail.require_tls,
+            mail.ret,
+            mail.envid,
+            self._due(mail) if mail.hold or mail.hold_until else 0,
+        )
+        submission.finish(envelope).addCallbacks(self._queued, self._refused)
+
+    def _due(self, mail: MailGiven) -> int:
+        """When it may leave at the earliest, in ms since the epoch; 0 for at once."""
+        now = self.factory.wall()
+        due = now + mail.hold * 1000 if mail.hold else mail.hold_until * 1000
+        return due if due > now else 0
 
     def _queued(self, message: Message) -> None:
         self.factory.observe("accepted")
@@ -290,7 +444,10 @@ class ListenerProtocol(Protocol):
             self._verdict(failure.value.reply)
             return
         self._log.failure(
-            "{listener}: message of {client} failed", failure, listener=self.factory.name, client=self._client
+            "{listener}: message of {client} failed",
+            failure,
+            listener=self.factory.name,
+            client=self._visitor.address,
         )
         self.factory.observe("failed")
         self._verdict(LOCAL_ERROR)
@@ -305,7 +462,9 @@ class ListenerProtocol(Protocol):
         self._run()
 
     def _reset(self, event: Reset) -> None:
-        """Nothing is begun before DATA, so there is nothing to forget."""
+        """Nothing is begun before DATA; but between two chunks a message is."""
+        self._begun = None
+        self._abandon()
 
 
 _OBEY: dict[type, Callable[[ListenerProtocol, Any], None]] = {
@@ -315,5 +474,10 @@ _OBEY: dict[type, Callable[[ListenerProtocol, Any], None]] = {
     Text: ListenerProtocol._text,
     DataEnded: ListenerProtocol._data_ended,
     Reset: ListenerProtocol._reset,
+    AuthBegun: ListenerProtocol._begin_login,
+    AuthContinued: ListenerProtocol._go_on_with_login,
+    AuthCancelled: ListenerProtocol._login_ended,
+    TlsWanted: ListenerProtocol._begin_tls,
+    XclientGiven: ListenerProtocol._xclient,
     Closing: ListenerProtocol._closing,
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from relay.message.address import Address
+
 
 class User(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A user of the relay.
@@ -17,3 +19,11 @@ class User(msgspec.Struct, frozen=True, array_like=True, gc=False):
     senders: tuple[str, ...] = ()
     from_domains: tuple[str, ...] = ()
     zone: str = ""
+
+
+def may_send_as(user: User, sender: Address | None) -> bool:
+    """Whether MAIL may name `sender`; None is the null sender, who is nobody else's."""
+    if sender is None or not user.senders:
+        return True
+    whole, domain = sender.key, f"@{sender.domain}"
+    return any(allowed.lower() in (whole, domain) for allowed in user.senders)
