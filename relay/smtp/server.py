@@ -36,6 +36,9 @@ MAX_INPUT = 64 * 1024
 MAX_OUTPUT = 16 * 1024
 #: Longest text of a reply line (RFC 5321 4.5.3.1.5: 512 with code and CRLF).
 MAX_REPLY_TEXT = 500
+#: What a recipient takes in memory, more or less (bytes), and how many are not worth counting.
+RECIPIENT = 1024
+FEW_RECIPIENTS = 16
 #: The session ends at this many lines that are no command.
 MAX_UNKNOWN = 10
 
@@ -143,6 +146,9 @@ class Server:
             self._say(reply)
             self.state = State.CLOSED
             self.waiting = False
+            # Nobody asks for them any more, and the client may take its time to leave.
+            self._input.take()
+            self._recipients = {}
             self._events.append(_CLOSING)
 
     def output(self) -> bytes:
@@ -154,6 +160,13 @@ class Server:
     def full(self) -> bool:
         """More input waits than should: read no more until some events have been answered."""
         return len(self._input) >= MAX_INPUT
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory, more or less: input, output, recipients."""
+        recipients = len(self._recipients)
+        held = len(self._input) + len(self._output)
+        return held if recipients <= FEW_RECIPIENTS else held + recipients * RECIPIENT
 
     # -- reading
 

@@ -255,7 +255,7 @@ class TimeTests(ListenerCase):
         self.assertTrue(transport.value().startswith(b"421 4.4.2"))
 
     def test_a_text_may_come_slowly_but_not_for_ever_S40(self) -> None:
-        self.make(timeout=60.0, data_timeout=300.0)
+        self.make(timeout=60.0, data_timeout=300.0, min_rate=0)
         protocol, transport = self.in_text()
         for _ in range(9):
             self.advance(30)
