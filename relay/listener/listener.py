@@ -135,7 +135,9 @@ class ListenerFactory(ServerFactory):
         self.watch.begin(session, self.now)
 
     def left(self, session: ListenerProtocol) -> None:
-        """Its connection is gone."""
+        """Its connection is gone; nothing for one that hasn't joined."""
+        if session not in self._sessions:
+            return
         self._sessions.discard(session)
         self.watch.end(session)
         self.room.forget(session)

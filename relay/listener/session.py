@@ -47,6 +47,34 @@ LOCAL_ERROR = reply(451, "4.3.0 Local error in processing")
 class ListenerProtocol(Protocol):
     """One client."""
 
+    # Ten thousand of them may be idle.
+    __slots__ = (
+        "_allowed",
+        "_at_dot",
+        "_begun",
+        "_behind",
+        "_came",
+        "_came_since",
+        "_client",
+        "_clogged",
+        "_deaf",
+        "_half_closed",
+        "_held_back",
+        "_lost",
+        "_outlet",
+        "_over",
+        "_running",
+        "_since",
+        "_submission",
+        "_text_since",
+        "connected",
+        "factory",
+        "held",
+        "second",
+        "server",
+        "transport",
+    )
+
     _log = Logger()
     factory: ListenerFactory
     transport: Any

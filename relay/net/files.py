@@ -107,7 +107,7 @@ class ListeningSocket(socket.socket):
         now = self._reactor.seconds()
         if now - self._told >= LOG_EVERY:
             self._told = now
-            _log.warn("{where}: {what}", where=self._port.getHost(), what=what)
+            _log.warn("{where}: {what}", where=self.getsockname(), what=what)
 
 
 def spare_files(port: Any, reactor: Any, reserve: int = RESERVE, farewell: bytes = b"") -> None:
