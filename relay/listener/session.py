@@ -1,30 +1,24 @@
-"""One SMTP client: the thin edge between its connection, the sans-io server and the intake.
+"""One SMTP client: the thin edge between the sans-io server and the door.
 
-All waiting is bounded: by back-pressure (the spool is behind, the input waits for an answer,
-or the client doesn't read its replies), and by the listener's sweep, which looks at the time.
+How bytes come and go, and how long that may take, is told by `connection`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IHalfCloseableProtocol,
-    IHandshakeListener,
-    IPushProducer,
-    ITCPTransport,
-)
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.listener.arrival import Arrival
+from relay.listener.connection import SHUTDOWN, Connection
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Submission
 from relay.listener.login import Login
+from relay.listener.room import NO_ROOM
 from relay.listener.visitor import Visitor
 from relay.message.envelope import Envelope, Recipient
 from relay.message.user import User, may_send_as
@@ -39,7 +33,6 @@ from relay.smtp.events import (
     Closing,
     DataBegun,
     DataEnded,
-    Event,
     MailGiven,
     RcptGiven,
     Reset,
@@ -49,48 +42,29 @@ from relay.smtp.events import (
 )
 from relay.smtp.reply import Reply, reply
 from relay.smtp.server import Server
-from relay.smtp.states import State
 
 if TYPE_CHECKING:
     from relay.listener.listener import ListenerFactory
 
-#: How long a session that is over may take to read its last reply (seconds).
-LINGER = 10.0
-
-SHUTDOWN = reply(421, "4.3.2 Server shutdown in progress")
-TIMEOUT = reply(421, "4.4.2 Timeout - closing connection")
 RELAYING_DENIED = reply(550, "5.7.1 Relaying denied")
 NOT_OWNED = reply(553, "5.7.1 Error: sender address is not owned by user")
 LOCAL_ERROR = reply(451, "4.3.0 Local error in processing")
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
-class ListenerProtocol(Protocol):
+@implementer(IHandshakeListener)
+class ListenerProtocol(Connection):
     """One client."""
 
+    __slots__ = ("_at_dot", "_begun", "_login", "_visitor")
+
     _log = Logger()
-    factory: ListenerFactory
-    transport: Any
 
     def __init__(self, factory: ListenerFactory) -> None:
-        self.factory = factory
-        self.server: Server
+        super().__init__(factory)
         self._visitor: Visitor
-        self._arrival: Arrival
         self._login: Login | None = None
-        self._submission: Submission | None = None
         self._begun: DataBegun | None = None
-        self._since = self._text_since = 0.0
-        self._running = False
-        self._lost = False
-        self._over = False  # Closing was seen, or we hung up
-        self._greeted = False
-        self._shaking = False  # STARTTLS was answered, and there is no TLS yet
-        self._half_closed = False
-        # Reasons not to read, and whether we do.
-        self._clogged = False
-        self._behind = False
-        self._deaf = False
+        self._at_dot = 0  # Bytes of a message that is on its way to the disk.
 
     # -- Twisted calls
 
@@ -128,76 +102,6 @@ class ListenerProtocol(Protocol):
         self._secured()
         self._run()
 
-    def dataReceived(self, data: bytes) -> None:
-        server = self.server
-        if server.state is State.TEXT or server.state is State.CHUNK:
-            self._since = self.factory.now
-        if self._arrival.patient and not self._over:
-            self._hang_up(words.too_soon(self.factory.hostname))
-            return
-        server.receive(data)
-        self._run()
-
-    def readConnectionLost(self) -> None:
-        """The client sends no more; it may still want to hear what its last message came to."""
-        self._half_closed = True
-        self._run()
-
-    def writeConnectionLost(self) -> None:
-        """We never half-close ourselves."""
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        self._lost = self._over = True
-        self._abandon()
-        self._arrival.gone()
-        self.factory.left(self)
-
-    def pauseProducing(self) -> None:
-        """The client doesn't read its replies: hear no more of it until it does."""
-        self._clogged = True
-
-    def resumeProducing(self) -> None:
-        self._clogged = False
-        self._run()
-
-    def stopProducing(self) -> None:
-        """The transport is gone; connectionLost follows."""
-
-    # -- what the factory calls
-
-    def look_at(self, now: float) -> None:
-        """End the session when the client takes too long. Time that we take doesn't count."""
-        if self._over:
-            if now - self._since > LINGER:
-                self.transport.abortConnection()
-            return
-        if self.server.waiting or self._behind or self._arrival.at_door:
-            self._since = now
-            return
-        config = self.factory.config
-        if self._shaking:
-            if now - self._since > config.tls_timeout:
-                self.factory.observe("timeout")
-                self.transport.abortConnection()
-            return
-        late = now - self._since > config.timeout
-        if self._submission is not None and now - self._text_since > config.data_timeout:
-            late = True
-        if late:
-            self.factory.observe("timeout")
-            self._hang_up(TIMEOUT)
-
-    def shut_down(self) -> None:
-        """End the session, after the verdict if a message is on its way."""
-        if self._shaking:
-            self.transport.abortConnection()
-        elif not self._over and self._submission is None and not self.server.waiting:
-            self._hang_up(SHUTDOWN)
-
-    def abort(self) -> None:
-        """End it at once."""
-        self.transport.abortConnection()
-
     # -- the conversation
 
     def _greet(self) -> None:
@@ -223,64 +127,9 @@ class ListenerProtocol(Protocol):
         visitor.certificate = tls.certificate_names(self.transport)
         self.server.secured(self._mechanisms())
 
-    def _run(self) -> None:
-        """Obey all events there are, then send the replies to them in one write."""
-        if self._running or self._over:
-            return
-        self._running = True
-        server = self.server
-        while self._greeted and not (self._clogged or self._behind or self._over):
-            event = server.next_event()
-            if event is not None:
-                _OBEY[event.__class__](self, event)
-            elif not self._send():
-                break
-        else:
-            if not self._clogged:
-                self._send()
-        self._running = False
-        if self._over:
-            return
-        if self._half_closed and self._greeted and not (server.waiting or self._behind or self._clogged):
-            self._close()
-            return
-        deaf = self._clogged or self._behind or server.full
-        if deaf is not self._deaf:
-            self._deaf = deaf
-            if deaf:
-                self.transport.pauseProducing()
-            else:
-                self.transport.resumeProducing()
-
-    def _send(self) -> bool:
-        output = self.server.output()
-        if not output:
-            return False
-        # Only what gets a reply shows that the client gets on, a byte now and then doesn't.
-        self._since = self.factory.now
-        self._outlet.write(output)
-        return True
-
-    def _hang_up(self, reason: Reply) -> None:
-        self.server.close(reason)
-        self._closing()
-
-    def _closing(self, event: Event | None = None) -> None:
-        output = self.server.output()
-        if output:
-            self._outlet.write(output)
-        self._close()
-
-    def _close(self) -> None:
-        self._over = True
-        self._since = self.factory.now
-        self._abandon()
-        self._arrival.stop()
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
-
     def _abandon(self) -> None:
         """Forget the message and the login that are under way."""
+        self._begun = None
         submission, self._submission = self._submission, None
         if submission is not None:
             submission.abandon()
@@ -295,6 +144,8 @@ class ListenerProtocol(Protocol):
         server_tls = self.factory.tls
         assert server_tls is not None, "STARTTLS is offered only with it"
         self._shaking = True
+        self._since = self.factory.now
+        self.factory.watch.expect(self, self._since + self.factory.config.tls_timeout)
         self.transport.startTLS(server_tls.options)
         self._outlet = Outlet(self.transport)  # It must not write past TLS.
 
@@ -339,6 +190,8 @@ class ListenerProtocol(Protocol):
         user = self._visitor.user
         if self.factory.stopping:
             self.server.answer(SHUTDOWN)
+        elif self.factory.room.tight:
+            self.server.answer(NO_ROOM)
         elif user is not None and not may_send_as(user, event.sender):
             self.server.answer(NOT_OWNED)
         else:
@@ -355,6 +208,9 @@ class ListenerProtocol(Protocol):
 
     def _data(self, event: DataBegun) -> None:
         factory, server = self.factory, self.server
+        if factory.room.tight:
+            server.answer(NO_ROOM)
+            return
         visitor = self._visitor
         origin = visitor.origin(factory.name, server.helo, server.extended, event.mail.smtputf8)
         self._begun = event
@@ -373,7 +229,8 @@ class ListenerProtocol(Protocol):
             submission.abandon()
             return
         self._submission = submission
-        self._text_since = self.factory.now
+        self._text_since = self._came_since = self.factory.now
+        self._came = 0
         self.server.answer(words.GO_AHEAD)
         self._run()
 
@@ -405,6 +262,7 @@ class ListenerProtocol(Protocol):
     def _caught_up(self, result: object) -> None:
         # Why it wasn't spooled, if it wasn't, is told by finish().
         self._behind = False
+        self._now_it_counts(self.factory.now)
         self._run()
 
     def _data_ended(self, event: DataEnded) -> None:
@@ -416,6 +274,9 @@ class ListenerProtocol(Protocol):
             self.factory.observe("refused")
             self._verdict(event.problem)
             return
+        if self.held:  # Else it is so small that it came as one piece.
+            self._at_dot = self.held
+            self.factory.room.change(self._at_dot)
         mail = begun.mail
         envelope = Envelope(
             "" if mail.sender is None else mail.sender.text,
@@ -454,6 +315,9 @@ class ListenerProtocol(Protocol):
 
     def _verdict(self, answer: Reply) -> None:
         """Say what the message came to, if there is still somebody to hear it."""
+        if self._at_dot:
+            self.factory.room.change(-self._at_dot)
+            self._at_dot = 0
         if self._lost:
             return
         self.server.answer(answer)
@@ -463,11 +327,10 @@ class ListenerProtocol(Protocol):
 
     def _reset(self, event: Reset) -> None:
         """Nothing is begun before DATA; but between two chunks a message is."""
-        self._begun = None
         self._abandon()
 
 
-_OBEY: dict[type, Callable[[ListenerProtocol, Any], None]] = {
+ListenerProtocol.obeyed = {
     MailGiven: ListenerProtocol._mail,
     RcptGiven: ListenerProtocol._rcpt,
     DataBegun: ListenerProtocol._data,

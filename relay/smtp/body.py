@@ -19,7 +19,7 @@ from relay.smtp.reply import Reply, reply
 MAX_LINE = 64 * 1024
 
 _END = b"\r\n.\r\n"
-_stray_cr = re.compile(rb"\r[^\n]").search
+_stray_cr = re.compile(rb"\r(?!\n)").search
 
 HAS_NUL = reply(554, "5.6.0 Error: NUL in message text")
 BARE_NEWLINE = reply(554, "5.6.0 Error: bare CR or LF in message text, lines end with CRLF")
@@ -59,7 +59,8 @@ class Checked:
 
     def _text(self, data: bytes, stuffed: bool) -> bytes:
         """Check and decode `data`, which never begins or ends within a CRLF."""
-        # As many CR as LF, and none that something else follows: all of them are CRLF.
+        # As many CR as LF, and none that something else follows or nothing (what might follow it
+        # was kept back, and is a CR too): all of them are CRLF.
         if data.count(b"\r") != data.count(b"\n") or _stray_cr(data):
             if self._normalize:
                 # Stuffed dots first: a line that a bare CR or LF makes has none.

@@ -27,6 +27,10 @@ from relay.smtp.offers import Offers
 from relay.smtp.reply import Reply
 from relay.smtp.states import OPEN, State, Verb
 
+#: What a recipient takes in memory, more or less (bytes), and how many are not worth counting.
+RECIPIENT = 1024
+FEW_RECIPIENTS = 16
+
 _COMPLETE = DataEnded(None)
 _NOBODY = MailGiven(None, None, False)
 _RESET = Reset()
@@ -48,6 +52,18 @@ class Transactions(Dialogue):
         self._body: Body | Chunks = _NO_BODY
         self._chunk = _NO_CHUNK
         self._skip = 0  # Octets of a refused chunk, which are no commands.
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory, more or less: input, output, recipients."""
+        recipients = len(self._recipients)
+        held = len(self._input) + len(self._output)
+        return held if recipients <= FEW_RECIPIENTS else held + recipients * RECIPIENT
+
+    def close(self, reply: Reply) -> None:
+        """End the session with `reply`, whatever its state; `Closing` follows."""
+        super().close(reply)
+        self._recipients = {}
 
     # -- commands
 
