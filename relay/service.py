@@ -19,17 +19,15 @@ from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from relay.channel.briefing import Briefing
 from relay.channel.frames import Welcome
 from relay.channel.gate import Gate
 from relay.channel.journal import left_behind
 from relay.children.roster import Roster
-from relay.config.schema import Config
+from relay.config.schema import Config, Listener
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
@@ -38,10 +36,13 @@ from relay.dispatch.results import Results
 from relay.dkim.keys import KeyIndex
 from relay.intake.frontdoor import FrontDoor
 from relay.intake.submission import Intake
+from relay.listener.entrance import entrance
 from relay.listener.listener import ListenerFactory
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
+from relay.net.listening import CannotListen, listen
+from relay.net.tls import ServerTls, TlsUnusable, server_tls
 from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
@@ -140,11 +141,12 @@ class RelayService(Service):
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
         for name, section in config.listeners.items():
+            door = FrontDoor(section, self.intake)
             factory = ListenerFactory(
-                section, name, config.hostname, FrontDoor(section, self.intake), self._reactor
+                section, name, config.hostname, door, self._reactor, tls=self._tls(name, section)
             )
             self._listeners[name] = factory
-            self._listen(f"listener {name}", section.endpoint, factory)
+            self._listen(f"listener {name}", section.endpoint, entrance(factory, self._reactor))
         from relay.http.operator import Standing
         from relay.http.site import make_site  # Klein installs a reactor when imported.
 
@@ -166,14 +168,17 @@ class RelayService(Service):
         )
         self._listen("API", config.api.endpoint, self._site)
 
+    def _tls(self, name: str, section: Listener) -> ServerTls | None:
+        try:
+            return server_tls(section, self._reactor.seconds)
+        except TlsUnusable as error:
+            raise StartupError(f"listener {name}: {error}") from None
+
     def _listen(self, what: str, endpoint: str, factory: IProtocolFactory) -> None:
-        """A server endpoint listens at once or fails at once."""
-        came: list[Any] = []
-        serverFromString(self._reactor, endpoint).listen(factory).addBoth(came.append)
-        port = came[0] if came else Failure(OSError("the endpoint did not listen at once"))
-        if isinstance(port, Failure):
-            raise StartupError(f"{what}: can't listen on {endpoint}: {port.getErrorMessage()}")
-        self._ports.append((what, port))
+        try:
+            self._ports.append((what, listen(self._reactor, endpoint, factory)))
+        except CannotListen as error:
+            raise StartupError(f"{what}: {error}") from None
 
     def _abort_start(self) -> None:
         for _, port in self._ports:

@@ -13,6 +13,7 @@ from twisted.internet.task import LoopingCall
 from relay.config.schema import Listener
 from relay.listener.door import Door
 from relay.listener.session import SHUTDOWN, ListenerProtocol
+from relay.net.tls import ServerTls
 from relay.smtp.reply import Reply, reply
 
 #: Client addresses remembered with what they may do.
@@ -45,6 +46,7 @@ class ListenerFactory(ServerFactory):
     Attributes:
         now: the time of the last sweep, in the clock's seconds.
         stopping: `stop` was called.
+        tls: None when no TLS can be offered.
     """
 
     noisy = False
@@ -57,8 +59,9 @@ class ListenerFactory(ServerFactory):
         door: Door,
         clock: IReactorTime,
         observe: Observe = lambda happening: None,
+        tls: ServerTls | None = None,
     ) -> None:
-        """`name` is the listener's in the configuration.
+        """`name` is the listener's in the configuration, `tls` what it can offer.
 
         Raises:
             ValueError: `allow_networks` has something that is no network.
@@ -68,6 +71,7 @@ class ListenerFactory(ServerFactory):
         self.hostname = hostname
         self.door = door
         self.observe = observe
+        self.tls = tls
         self.stopping = False
         self.now = clock.seconds()
         self._clients: dict[str, tuple[str, bool]] = {}
