@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import os
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -45,10 +46,10 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def greets(port: int, host: str = "127.0.0.1", timeout: float = 3.0) -> bool:
-    """Whether an SMTP server says 220 there now; it is left politely."""
+def greets(port: int, host: str = "127.0.0.1", timeout: float = 3.0, tls: bool = False) -> bool:
+    """Whether an SMTP server says 220 there now, behind implicit TLS or without; it is left politely."""
     try:
-        with socket.create_connection((host, port), timeout) as s:
+        with _connection(host, port, timeout, tls) as s:
             s.settimeout(timeout)
             if not s.recv(200).startswith(b"220"):
                 return False
@@ -57,6 +58,19 @@ def greets(port: int, host: str = "127.0.0.1", timeout: float = 3.0) -> bool:
             return True
     except OSError:
         return False
+
+
+def _connection(host: str, port: int, timeout: float, tls: bool) -> socket.socket:
+    plain = socket.create_connection((host, port), timeout)
+    if not tls:
+        return plain
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        return context.wrap_socket(plain)
+    except OSError:
+        plain.close()
+        raise
 
 
 def wait_greeting(port: int, seconds: float) -> float | None:

@@ -19,17 +19,15 @@ from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from relay.channel.briefing import Briefing
 from relay.channel.frames import Welcome
 from relay.channel.gate import Gate
 from relay.channel.journal import left_behind
 from relay.children.roster import Roster
-from relay.config.schema import Config
+from relay.config.schema import Config, Listener
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
@@ -38,12 +36,15 @@ from relay.dispatch.results import Results
 from relay.dkim.keys import KeyIndex
 from relay.intake.frontdoor import FrontDoor
 from relay.intake.submission import Intake
+from relay.listener.entrance import entrance
 from relay.listener.listener import ListenerFactory
 from relay.listener.room import TOO_BUSY
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
 from relay.net.files import RESERVE, allow_many_files, shortage, spare_files
+from relay.net.listening import CannotListen, listen
+from relay.net.tls import ServerTls, TlsUnusable, server_tls
 from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
@@ -143,13 +144,21 @@ class RelayService(Service):
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
         for name, section in config.listeners.items():
+            door = FrontDoor(section, self.intake)
             factory = ListenerFactory(
-                section, name, config.hostname, FrontDoor(section, self.intake), self._reactor
+                section,
+                name,
+                config.hostname,
+                door,
+                self._reactor,
+                tls=self._tls(name, section),
+                now=self._now,
             )
             self._listeners[name] = factory
             # In plain words they would be noise to who expects TLS.
             farewell = b"" if section.tls == "implicit" else TOO_BUSY.encode()
-            self._listen(f"listener {name}", section.endpoint, factory, RESERVE, farewell)
+            way_in = entrance(factory, self._reactor)
+            self._listen(f"listener {name}", section.endpoint, way_in, RESERVE, farewell)
         from relay.http.operator import Standing
         from relay.http.site import make_site  # Klein installs a reactor when imported.
 
@@ -181,15 +190,20 @@ class RelayService(Service):
         if line:
             _log.warn("{line}", line=line)
 
+    def _tls(self, name: str, section: Listener) -> ServerTls | None:
+        try:
+            return server_tls(section, self._reactor.seconds)
+        except TlsUnusable as error:
+            raise StartupError(f"listener {name}: {error}") from None
+
     def _listen(
         self, what: str, endpoint: str, factory: IProtocolFactory, reserve: int = 0, farewell: bytes = b""
     ) -> None:
-        """A server endpoint listens at once or fails at once. `reserve`, `farewell`: see `spare_files`."""
-        came: list[Any] = []
-        serverFromString(self._reactor, endpoint).listen(factory).addBoth(came.append)
-        port = came[0] if came else Failure(OSError("the endpoint did not listen at once"))
-        if isinstance(port, Failure):
-            raise StartupError(f"{what}: can't listen on {endpoint}: {port.getErrorMessage()}")
+        """`reserve`, `farewell`: see `spare_files`."""
+        try:
+            port = listen(self._reactor, endpoint, factory)
+        except CannotListen as error:
+            raise StartupError(f"{what}: {error}") from None
         spare_files(port, self._reactor, reserve, farewell)
         self._ports.append((what, port))
 

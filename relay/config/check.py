@@ -29,6 +29,8 @@ def problems(config: Config) -> Iterator[Problem]:
         yield Problem(("queue", "retry"), "expected at least one step, got an empty list")
     for name, listener in config.listeners.items():
         yield from _listener(("listeners", name), listener)
+        yield from _tls(("listeners", name), listener)
+        yield from _proxies(("listeners", name), listener)
     yield from _endpoints(config)
     if config.channel.lease <= config.channel.heartbeat:
         yield Problem(("channel", "lease"), "expected a longer time than channel.heartbeat")
@@ -55,6 +57,7 @@ def warnings(config: Config) -> Iterator[Problem]:
     for name, listener in config.listeners.items():
         if not listener.allow_networks:
             yield Problem(("listeners", name, "allow_networks"), "empty: nobody can submit mail here")
+        yield from _tls_for_nothing(("listeners", name), listener)
     for name, zone in config.zones.items():
         if zone.disabled and name.lower() == "default":
             yield Problem(("zones", name, "disabled"), "mail that no other zone claims waits for ever")
@@ -92,13 +95,37 @@ def _listener(path: Path, listener: Listener) -> Iterator[Problem]:
             )
 
 
+def _tls(path: Path, listener: Listener) -> Iterator[Problem]:
+    if listener.tls != "off" and not listener.certificate:
+        yield Problem((*path, "certificate"), f'expected the file of a certificate, for tls is "{listener.tls}"')
+    if listener.require_tls and listener.tls == "off":
+        yield Problem((*path, "require_tls"), 'on, but tls is "off": nobody could submit mail')
+    if listener.require_tls and listener.tls == "starttls" and "STARTTLS" in listener.without:
+        yield Problem((*path, "require_tls"), 'on, but STARTTLS is in "without": nobody could submit mail')
+
+
+def _tls_for_nothing(path: Path, listener: Listener) -> Iterator[Problem]:
+    for key in ("certificate", "key", "certificates", "client_ca"):
+        if listener.tls == "off" and getattr(listener, key):
+            yield Problem((*path, key), 'not used, for tls is "off"')
+
+
+def _proxies(path: Path, listener: Listener) -> Iterator[Problem]:
+    for index, text in enumerate(listener.proxy_networks):
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            expected = 'expected the address or network of a balancer, such as "10.0.0.5"'
+            yield Problem((*path, "proxy_networks", f"[{index}]"), f"{expected}, got {shown(text)}")
+
+
 def _endpoints(config: Config) -> Iterator[Problem]:
     """Each endpoint can be read, and no two are the same port."""
     stated: list[tuple[Path, str]] = [
         (("listeners", name, "endpoint"), listener.endpoint) for name, listener in config.listeners.items()
     ]
     stated += [(("api", "endpoint"), config.api.endpoint), (("channel", "endpoint"), config.channel.endpoint)]
-    taken: dict[tuple[int, str], Path] = {}
+    taken: dict[tuple[object, str], Path] = {}
     for path, text in stated:
         try:
             endpoint = endpoints.read(text)
@@ -109,10 +136,12 @@ def _endpoints(config: Config) -> Iterator[Problem]:
         if path[0] == "channel" and endpoint.kind not in ("tcp", "tcp6"):
             expected = 'expected a TCP endpoint such as "tcp:8081:interface=127.0.0.1"'
             yield Problem(path, f"{expected} (children connect to its host and port), got {shown(text)}")
-        if endpoint.port and (endpoint.port, endpoint.interface) in taken:
-            other = ".".join(taken[endpoint.port, endpoint.interface])
-            yield Problem(path, f"expected a port of its own, got {shown(text)}, which {other} has")
-        taken.setdefault((endpoint.port, endpoint.interface), path)
+        place = (endpoint.port or endpoint.path, endpoint.interface)
+        if place[0] and place in taken:
+            other = ".".join(taken[place])
+            what = "port" if endpoint.port else "path"
+            yield Problem(path, f"expected a {what} of its own, got {shown(text)}, which {other} has")
+        taken.setdefault(place, path)
 
 
 def _pools(config: Config) -> Iterator[Problem]:
