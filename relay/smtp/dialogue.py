@@ -14,7 +14,7 @@ from relay.config.schema import Listener
 from relay.smtp import words
 from relay.smtp.events import Closing, DataEnded, Event, Question
 from relay.smtp.input import Input
-from relay.smtp.reply import Reply, fit, without_status
+from relay.smtp.reply import MAX_TEXT, Reply, fit, without_status
 from relay.smtp.states import TABLE, State, Verb
 from relay.smtp.tally import Tally
 
@@ -23,6 +23,8 @@ MAX_INPUT = 64 * 1024
 #: Output that may wait before further commands do (bytes).
 MAX_OUTPUT = 16 * 1024
 
+#: In place of a question that holds a secret and was answered.
+NOTHING = DataEnded(None)
 _CLOSING = Closing()
 
 
@@ -49,7 +51,7 @@ class Dialogue:
         # Seldom more than two; an empty deque has 760 bytes, and most sessions are idle.
         self._events: list[Event] = []
         # What waits for its answer, the command that asked it, and where a yes leads.
-        self._question: Question = DataEnded(None)
+        self._question: Question = NOTHING
         self._verb = Verb.NOOP
         self._next = State.NEW
         self._status = "ENHANCEDSTATUSCODES" not in limits.without
@@ -146,5 +148,9 @@ class Dialogue:
             self._say(refusal)
 
     def _say(self, reply: Reply) -> None:
+        text = reply.lines[0]
+        if self._status and len(reply.lines) == 1 and len(text) <= MAX_TEXT and text.isascii() and text.isprintable():
+            self._output += f"{reply.code} {text}\r\n".encode()
+            return
         reply = fit(reply)
         self._output += (reply if self._status else without_status(reply)).encode()

@@ -63,13 +63,15 @@ class Input:
         end = buffer.find(b"\n", at)
         if at < end <= at + limit + 1 and buffer[end - 1] == 13:
             self._at = end + 1
+            if end + 1 == len(buffer):
+                self._buffer = b""  # It isn't kept, as it may have been a password.
+                self._at = 0
             return buffer[at : end - 1]
         length = (len(buffer) if end < 0 else end) - at
         if length > limit and buffer[at : at + 5].upper() == b"AUTH ":
             limit = MAX_AUTH_LINE
             if at < end <= at + limit + 1 and buffer[end - 1] == 13:
-                self._at = end + 1
-                return buffer[at : end - 1]
+                return self.line(limit)
         if buffer.find(b"\0", at, at + min(length, limit + 1)) >= 0:
             refusal = words.CONTROL
         elif length > limit + 1:

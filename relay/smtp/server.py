@@ -13,7 +13,7 @@ from collections.abc import Callable
 from relay.config.schema import Listener
 from relay.message.clock import WallClock
 from relay.smtp import commands, grammar, words
-from relay.smtp.dialogue import MAX_INPUT, MAX_OUTPUT
+from relay.smtp.dialogue import MAX_INPUT, MAX_OUTPUT, NOTHING
 from relay.smtp.events import AuthCancelled, AuthContinued, Question, TlsWanted, XclientGiven
 from relay.smtp.grammar import Malformed
 from relay.smtp.input import MAX_AUTH_LINE, Input
@@ -74,6 +74,7 @@ class Server(Transactions):
         """Instead of an answer to AuthBegun or AuthContinued: ask back (RFC 4954 4)."""
         if self.waiting:
             self.waiting = False
+            self._question = NOTHING
             self.state = self._next
             self._output += b"334 " + b2a_base64(data, newline=False) + b"\r\n"
 
@@ -230,6 +231,7 @@ class Server(Transactions):
             self._speaks_for(question.attributes)
         else:
             self.state = State.READY
+            self._question = NOTHING
             self._identified(True)
 
     def _begin_anew(self) -> None:

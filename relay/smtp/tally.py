@@ -24,10 +24,14 @@ class Tally:
         anonymous: a login is wanted and has not come.
     """
 
-    __slots__ = ("_bad_recipients", "_commands", "_errors", "_limits", "_nameless", "_unknown", "anonymous", "messages")
+    __slots__ = (
+        "_bad_recipients", "_commands", "_errors", "_limits", "_most", "_nameless", "_unknown",
+        "anonymous", "messages",
+    )  # fmt: skip
 
     def __init__(self, limits: Listener) -> None:
         self._limits = limits
+        self._most = limits.max_commands
         self._commands = self._errors = self._bad_recipients = self._unknown = self._nameless = 0
         self.messages = 0
         self.anonymous = limits.auth
@@ -36,7 +40,7 @@ class Tally:
         """A command has come. Recipients don't count: their number has limits of its own."""
         if verb is not Verb.RCPT:
             self._commands += 1
-            if self._commands > self._limits.max_commands:
+            if self._commands > self._most:
                 return words.TOO_MANY_COMMANDS
         if self.anonymous and verb not in _POLITE:
             self._nameless += 1

@@ -10,7 +10,7 @@ from relay.smtp import commands, words
 from relay.smtp.body import Body
 from relay.smtp.chunks import MAX_SKIPPED, Chunks
 from relay.smtp.commands import Chunk
-from relay.smtp.dialogue import Dialogue
+from relay.smtp.dialogue import NOTHING, Dialogue
 from relay.smtp.events import (
     AuthBegun,
     AuthContinued,
@@ -170,6 +170,7 @@ class Transactions(Dialogue):
                 self.state = State.SPOILED
         elif isinstance(question, AuthBegun | AuthContinued):
             self.state = State.READY  # The login is over.
+            self._question = NOTHING
         elif verb is Verb.BDAT:
             self._forget()
             if not self._chunk.last:

@@ -238,8 +238,9 @@ class SocketCase(TestCase):
         self.seen: list[str] = []
         self.began: list[tuple[str, str, tuple[str, ...]]] = []
         tls = self.tls = server_tls(section, reactor.seconds)
+        self.door = self.intake.door()
         sessions = ListenerFactory(
-            section, "smtps", "relay.example.com", self.intake.door(), reactor, self.seen.append, tls
+            section, "smtps", "relay.example.com", self.door, reactor, self.seen.append, tls
         )
         made = ListenerProtocol.connectionMade
         began = self.began
