@@ -224,6 +224,7 @@ class Refusing(SynchronousTestCase):
 
     def refused(self, error: Exception | None, log: str = "", **keys: Any) -> str:
         config = Config(hostname="relay.test", logs=Logs(mail=log), **keys)
+        self.patch(module, "spare_files", lambda *port: None)  # Ports in memory have no sockets.
         service: Any = RelayService(config, MemoryReactorClock())
         told: list[str] = []
 
