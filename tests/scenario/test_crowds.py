@@ -207,7 +207,7 @@ class Slow(Crowded):
 
 
 class Memory(Crowded):
-    async def test_S_large_headers(self) -> None:
+    async def test_large_headers(self) -> None:
         """Headers that never end, from 60 clients: one step after the other, and recovery."""
         relay = self.relay(listener='max_memory = "16MB"\nmin_rate = 0')
         await self.up(relay)
@@ -241,13 +241,15 @@ class Memory(Crowded):
 
 
 class Sessions(Crowded):
+    #: Messages until the caches of the queue are as full as they get, or nearly; then what is measured.
+    settled = 500
     sessions = 1000
 
     async def test_S52_session_after_session(self) -> None:
         """S52: many sessions, each with one message: memory and descriptors stay as they were."""
         relay = self.relay()
         await self.up(relay)
-        await self.deliver(relay, 500)
+        await self.deliver(relay, self.settled)
         master = relay.master()
         size, files = rss(master), _files(master)
         await self.deliver(relay, self.sessions)
