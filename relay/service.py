@@ -39,9 +39,11 @@ from relay.dkim.keys import KeyIndex
 from relay.intake.frontdoor import FrontDoor
 from relay.intake.submission import Intake
 from relay.listener.listener import ListenerFactory
+from relay.listener.room import TOO_BUSY
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
+from relay.net.files import RESERVE, allow_many_files, shortage, spare_files
 from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
@@ -130,6 +132,7 @@ class RelayService(Service):
 
     def _open(self) -> None:
         config = self._config
+        self._look_at_files(allow_many_files())
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
         try:
@@ -144,7 +147,9 @@ class RelayService(Service):
                 section, name, config.hostname, FrontDoor(section, self.intake), self._reactor
             )
             self._listeners[name] = factory
-            self._listen(f"listener {name}", section.endpoint, factory)
+            # In plain words they would be noise to who expects TLS.
+            farewell = b"" if section.tls == "implicit" else TOO_BUSY.encode()
+            self._listen(f"listener {name}", section.endpoint, factory, RESERVE, farewell)
         from relay.http.operator import Standing
         from relay.http.site import make_site  # Klein installs a reactor when imported.
 
@@ -164,15 +169,28 @@ class RelayService(Service):
             reactor=self._reactor,
             now=self._now,
         )
-        self._listen("API", config.api.endpoint, self._site)
+        # A flood of mail leaves room for who wants to look at it, and for children.
+        self._listen("API", config.api.endpoint, self._site, RESERVE // 2)
 
-    def _listen(self, what: str, endpoint: str, factory: IProtocolFactory) -> None:
-        """A server endpoint listens at once or fails at once."""
+    def _look_at_files(self, limit: int) -> None:
+        config = self._config
+        connections = config.api.max_connections + sum(
+            section.max_connections for section in config.listeners.values() if not section.processes
+        )
+        line = shortage(connections, limit)
+        if line:
+            _log.warn("{line}", line=line)
+
+    def _listen(
+        self, what: str, endpoint: str, factory: IProtocolFactory, reserve: int = 0, farewell: bytes = b""
+    ) -> None:
+        """A server endpoint listens at once or fails at once. `reserve`, `farewell`: see `spare_files`."""
         came: list[Any] = []
         serverFromString(self._reactor, endpoint).listen(factory).addBoth(came.append)
         port = came[0] if came else Failure(OSError("the endpoint did not listen at once"))
         if isinstance(port, Failure):
             raise StartupError(f"{what}: can't listen on {endpoint}: {port.getErrorMessage()}")
+        spare_files(port, self._reactor, reserve, farewell)
         self._ports.append((what, port))
 
     def _abort_start(self) -> None:

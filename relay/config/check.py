@@ -16,6 +16,8 @@ from relay.config.shape import Problem
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: A network that takes in more addresses than this is the Internet, not a list of clients.
 _WIDEST = {4: 8, 6: 16}
+#: One message may hold a header of 2 MiB and five pieces of body, and it is not to be the only one.
+_LEAST_MEMORY = 8 * 1024 * 1024
 
 
 def problems(config: Config) -> Iterator[Problem]:
@@ -70,6 +72,8 @@ def _listener(path: Path, listener: Listener) -> Iterator[Problem]:
         local = endpoints.read(listener.endpoint).local
     except ValueError:
         local = True  # said where all endpoints are looked at
+    if 0 < listener.max_memory < _LEAST_MEMORY:
+        yield Problem((*path, "max_memory"), "expected 8MB or more, or 0 for no bound")
     for index, text in enumerate(listener.allow_networks):
         place = (*path, "allow_networks", f"[{index}]")
         try:

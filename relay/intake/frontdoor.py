@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from relay.config.schema import Listener
+from relay.intake.crowd import Crowd
 from relay.intake.submission import Intake, Submission
 from relay.listener.door import Client, Exchange, Refused, Terms
 from relay.message.user import User
@@ -19,6 +20,7 @@ class FrontDoor:
 
     def __init__(self, section: Listener, intake: Intake) -> None:
         self._intake = intake
+        self._crowd = Crowd(section.max_connections, section.max_connections_per_address)
         self._terms = Terms(
             max_header=section.max_header,
             routing_headers=section.allow_routing_headers,
@@ -29,11 +31,13 @@ class FrontDoor:
         )
 
     def enter(self, address: str) -> Deferred[None] | None:
-        """A client has connected."""
+        """A client has connected. Raises Refused (421) when it is one too many."""
+        self._crowd.enter(address)
         return None
 
     def leave(self, address: str) -> None:
         """It is gone."""
+        self._crowd.leave(address)
 
     def authenticate(self, mechanism: str, client: Client) -> Exchange:
         """Begin a login."""

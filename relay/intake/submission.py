@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.channel.frames import MAX_HEADER
+from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.dkim.keys import KeyIndex
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Terms
@@ -117,6 +117,11 @@ class Submission:
         self._flying = 0
         self._waiter: Deferred[None] | None = None
         self._problem: Reply | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes of it in memory: what is collected, and chunks on their way to the disk."""
+        return self._draft.held + self._flying * CHUNK
 
     # -- text in
 

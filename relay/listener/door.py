@@ -47,6 +47,10 @@ class Submission(Protocol):
 
     id: str
 
+    @property
+    def held(self) -> int:
+        """Bytes of it in memory, more or less."""
+
     def write(self, data: bytes) -> None:
         """Message text (header, empty line, body) with CRLF line ends, in any split.
         Never raises: what is wrong with the text is told by `finish`."""

@@ -12,18 +12,20 @@ from twisted.internet.task import LoopingCall
 
 from relay.config.schema import Listener
 from relay.listener.door import Door
+from relay.listener.room import SESSION, TOO_BUSY, Room
 from relay.listener.session import SHUTDOWN, ListenerProtocol
+from relay.listener.watch import LONGEST, Watch
 from relay.smtp.reply import Reply, reply
 
 #: Client addresses remembered with what they may do.
 _CLIENTS = 10_000
-#: How often the sessions' times are looked at (seconds): the precision of all time-outs.
+#: How often it is seen whose time has come (seconds): the precision of all time-outs.
 SWEEP = 1.0
 
 TOO_MANY_CONNECTIONS = reply(421, "4.7.0 Too many connections, try again later")
 
 #: Told one word per happening: connected, turned_away, disconnected, accepted, refused,
-#: failed, abandoned, timeout.
+#: failed, abandoned, timeout, shed.
 Observe = Callable[[str], None]
 
 
@@ -44,7 +46,9 @@ class ListenerFactory(ServerFactory):
 
     Attributes:
         now: the time of the last sweep, in the clock's seconds.
+        room: what the sessions hold in memory.
         stopping: `stop` was called.
+        watch: when the sessions are looked at.
     """
 
     noisy = False
@@ -73,16 +77,25 @@ class ListenerFactory(ServerFactory):
         self._clients: dict[str, tuple[str, bool]] = {}
         self._networks = [ip_network(text, strict=False) for text in config.allow_networks]
         self._sessions: set[ListenerProtocol] = set()
+        self.room = Room(config.max_memory, name, self._sessions, clock)
+        self.watch = Watch(min(LONGEST, config.timeout, config.data_timeout), self.now)
         self._clock = clock
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = clock
         self._stopped: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        if self.stopping or len(self._sessions) >= self.config.max_connections:
-            self.observe("turned_away")
-            return TurnedAway(SHUTDOWN if self.stopping else TOO_MANY_CONNECTIONS)
-        return ListenerProtocol(self)
+        if self.stopping:
+            reason = SHUTDOWN
+        elif len(self._sessions) >= self.config.max_connections:
+            # The door would say so too. But those many whom it need not be asked about are cheap.
+            reason = TOO_MANY_CONNECTIONS
+        elif self.room.crowded:
+            reason = TOO_BUSY
+        else:
+            return ListenerProtocol(self)
+        self.observe("turned_away")
+        return TurnedAway(reason)
 
     def stop(self) -> Deferred[None]:
         """Take no further message, tell every client, and fire once the last one is gone.
@@ -114,21 +127,28 @@ class ListenerFactory(ServerFactory):
     def joined(self, session: ListenerProtocol) -> None:
         """A session has begun."""
         self._sessions.add(session)
+        self.room.change(SESSION)
         self.observe("connected")
         if not self._sweeper.running:
             self.now = self._clock.seconds()
             self._sweeper.start(SWEEP, now=False)
+        self.watch.begin(session, self.now)
 
     def left(self, session: ListenerProtocol) -> None:
-        """Its connection is gone."""
+        """Its connection is gone; nothing for one that hasn't joined."""
+        if session not in self._sessions:
+            return
         self._sessions.discard(session)
+        self.watch.end(session)
+        self.room.forget(session)
+        self.room.change(-SESSION)
         self.observe("disconnected")
         self._settle()
 
     def _sweep(self) -> None:
         self.now = self._clock.seconds()
-        for session in list(self._sessions):
-            session.look_at(self.now)
+        self.watch.look(self.now)
+        self.room.look()
         if not self._sessions and self._sweeper.running:
             self._sweeper.stop()
 

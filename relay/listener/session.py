@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Submission
+from relay.listener.room import NO_ROOM, TOO_BUSY
 from relay.message.envelope import Envelope, Recipient
 from relay.message.values import Message, Origin
 from relay.net.outlet import Outlet
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
 
 #: How long a session that is over may take to read its last reply (seconds).
 LINGER = 10.0
+#: Over how long `min_rate` is measured (seconds).
+RATE_OVER = 30.0
 
 SHUTDOWN = reply(421, "4.3.2 Server shutdown in progress")
 TIMEOUT = reply(421, "4.4.2 Timeout - closing connection")
+TOO_SLOW = reply(421, "4.4.2 Error: the message comes too slowly")
 RELAYING_DENIED = reply(550, "5.7.1 Relaying denied")
 LOCAL_ERROR = reply(451, "4.3.0 Local error in processing")
 
@@ -42,6 +46,34 @@ LOCAL_ERROR = reply(451, "4.3.0 Local error in processing")
 @implementer(IPushProducer, IHalfCloseableProtocol)
 class ListenerProtocol(Protocol):
     """One client."""
+
+    # Ten thousand of them may be idle.
+    __slots__ = (
+        "_allowed",
+        "_at_dot",
+        "_begun",
+        "_behind",
+        "_came",
+        "_came_since",
+        "_client",
+        "_clogged",
+        "_deaf",
+        "_half_closed",
+        "_held_back",
+        "_lost",
+        "_outlet",
+        "_over",
+        "_running",
+        "_since",
+        "_submission",
+        "_text_since",
+        "connected",
+        "factory",
+        "held",
+        "second",
+        "server",
+        "transport",
+    )
 
     _log = Logger()
     factory: ListenerFactory
@@ -55,6 +87,9 @@ class ListenerProtocol(Protocol):
         self._submission: Submission | None = None
         self._begun: DataBegun | None = None
         self._since = self._text_since = 0.0
+        # What has come of a message since when, for its rate.
+        self._came = 0
+        self._came_since = 0.0
         self._running = False
         self._lost = False
         self._over = False  # Closing was seen, or we hung up
@@ -62,7 +97,12 @@ class ListenerProtocol(Protocol):
         # Reasons not to read, and whether we do.
         self._clogged = False
         self._behind = False
+        self._held_back = False
         self._deaf = False
+        # Bytes in memory: ours, and of a message that is on its way to the disk.
+        self.held = 0
+        self._at_dot = 0
+        self.second = 0
 
     # -- Twisted calls
 
@@ -86,6 +126,7 @@ class ListenerProtocol(Protocol):
         server = self.server
         if server.state is State.TEXT:
             self._since = self.factory.now
+            self._came += len(data)
         server.receive(data)
         self._run()
 
@@ -100,6 +141,8 @@ class ListenerProtocol(Protocol):
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._lost = self._over = True
         self._abandon()
+        self.factory.room.change(-self.held)
+        self.held = 0
         self.factory.left(self)
 
     def pauseProducing(self) -> None:
@@ -115,22 +158,63 @@ class ListenerProtocol(Protocol):
 
     # -- what the factory calls
 
-    def look_at(self, now: float) -> None:
-        """End the session when the client takes too long. Time that we take doesn't count."""
+    def look_at(self, now: float) -> float:
+        """End the session when the client takes too long. Time that we take doesn't count.
+        Else: in how many seconds that could be."""
         if self._over:
             if now - self._since > LINGER:
                 self.transport.abortConnection()
-            return
-        if self.server.waiting or self._behind:
-            self._since = now
-            return
+            return LINGER
+        if self.server.waiting or self._behind or self._held_back:
+            self._now_it_counts(now)
         config = self.factory.config
-        late = now - self._since > config.timeout
-        if self._submission is not None and now - self._text_since > config.data_timeout:
-            late = True
-        if late:
+        end = self._since + config.timeout
+        late = TIMEOUT if now > end else None
+        if self._submission is not None:
+            end = min(end, self._text_since + config.data_timeout)
+            if now > end:
+                late = TIMEOUT
+            elif now - self._came_since >= RATE_OVER:
+                if self._came < config.min_rate * (now - self._came_since):
+                    late = TOO_SLOW
+                self._came, self._came_since = 0, now
+            end = min(end, self._came_since + RATE_OVER)
+        if late is not None:
             self.factory.observe("timeout")
-            self._hang_up(TIMEOUT)
+            self._hang_up(late)
+        return end - now
+
+    def _now_it_counts(self, now: float) -> None:
+        """Until now we kept the client waiting."""
+        self._since = self._came_since = now
+        self._came = 0
+
+    def read_on(self) -> None:
+        """There is room in memory again."""
+        self._held_back = False
+        self._now_it_counts(self.factory.now)
+        self._run()
+
+    def weigh(self) -> None:
+        """Tell what we hold in memory when that has changed."""
+        held = self.server.held + self._outlet.waiting
+        submission = self._submission
+        if submission is not None:
+            held += submission.held
+        if held != self.held:
+            self.factory.room.change(held - self.held)
+            self.held = held
+
+    def make_room(self) -> None:
+        """Others need the memory more. What waits for our own answer gets it: that is soon."""
+        if self._over:
+            self.transport.abortConnection()
+        if self._over or self.server.waiting:
+            return
+        self.factory.observe("shed")
+        self._hang_up(TOO_BUSY)
+        if self.held:  # Replies that nobody reads.
+            self.transport.abortConnection()
 
     def shut_down(self) -> None:
         """End the session, after the verdict if a message is on its way."""
@@ -161,10 +245,14 @@ class ListenerProtocol(Protocol):
         self._running = False
         if self._over:
             return
+        self.weigh()
+        if self.held and self.factory.room.full:
+            self._held_back = True
+            self.factory.room.hold_back(self)
         if self._half_closed and not (server.waiting or self._behind or self._clogged):
             self._close()
             return
-        deaf = self._clogged or self._behind or server.full
+        deaf = self._clogged or self._behind or self._held_back or (self.held > 0 and server.full)
         if deaf is not self._deaf:
             self._deaf = deaf
             if deaf:
@@ -194,7 +282,10 @@ class ListenerProtocol(Protocol):
     def _close(self) -> None:
         self._over = True
         self._since = self.factory.now
+        self.factory.watch.expect(self, self._since + LINGER)
         self._abandon()
+        self._begun = None
+        self.weigh()
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -207,7 +298,10 @@ class ListenerProtocol(Protocol):
     # -- events
 
     def _mail(self, event: MailGiven) -> None:
-        self.server.answer(SHUTDOWN if self.factory.stopping else words.ACCEPTED)
+        if self.factory.stopping:
+            self.server.answer(SHUTDOWN)
+        else:
+            self.server.answer(NO_ROOM if self.factory.room.tight else words.ACCEPTED)
 
     def _rcpt(self, event: RcptGiven) -> None:
         if not self._allowed:
@@ -219,6 +313,9 @@ class ListenerProtocol(Protocol):
 
     def _data(self, event: DataBegun) -> None:
         factory, server = self.factory, self.server
+        if factory.room.tight:
+            server.answer(NO_ROOM)
+            return
         origin = Origin(factory.name, self._client, server.helo, "ESMTP" if server.extended else "SMTP")
         self._begun = event
         try:
@@ -236,7 +333,8 @@ class ListenerProtocol(Protocol):
             submission.abandon()
             return
         self._submission = submission
-        self._text_since = self.factory.now
+        self._text_since = self._came_since = self.factory.now
+        self._came = 0
         self.server.answer(words.GO_AHEAD)
         self._run()
 
@@ -265,6 +363,7 @@ class ListenerProtocol(Protocol):
     def _caught_up(self, result: object) -> None:
         # Why it wasn't spooled, if it wasn't, is told by finish().
         self._behind = False
+        self._now_it_counts(self.factory.now)
         self._run()
 
     def _data_ended(self, event: DataEnded) -> None:
@@ -277,6 +376,9 @@ class ListenerProtocol(Protocol):
             self._verdict(event.problem)
             return
         sender = "" if begun.mail.sender is None else begun.mail.sender.text
+        if self.held:  # Else it is so small that it came as one piece.
+            self._at_dot = self.held
+            self.factory.room.change(self._at_dot)
         recipients = tuple([Recipient(rcpt.address.text) for rcpt in begun.recipients])
         submission.finish(Envelope(sender, recipients)).addCallbacks(self._queued, self._refused)
 
@@ -297,6 +399,9 @@ class ListenerProtocol(Protocol):
 
     def _verdict(self, answer: Reply) -> None:
         """Say what the message came to, if there is still somebody to hear it."""
+        if self._at_dot:
+            self.factory.room.change(-self._at_dot)
+            self._at_dot = 0
         if self._lost:
             return
         self.server.answer(answer)

@@ -8,8 +8,6 @@ client has sent meanwhile waits in a buffer, and `full` says when to stop readin
 
 from __future__ import annotations
 
-from collections import deque
-
 from relay.config.schema import Listener
 from relay.message.address import Address
 from relay.smtp import commands, grammar, words
@@ -36,6 +34,9 @@ MAX_INPUT = 64 * 1024
 MAX_OUTPUT = 16 * 1024
 #: Longest text of a reply line (RFC 5321 4.5.3.1.5: 512 with code and CRLF).
 MAX_REPLY_TEXT = 500
+#: What a recipient takes in memory, more or less (bytes), and how many are not worth counting.
+RECIPIENT = 1024
+FEW_RECIPIENTS = 16
 #: The session ends at this many lines that are no command.
 MAX_UNKNOWN = 10
 
@@ -85,7 +86,8 @@ class Server:
         self._limits = limits
         self._input = Input()
         self._output = b""
-        self._events: deque[Event] = deque()
+        # Seldom more than two; an empty deque has 760 bytes, and most sessions are idle.
+        self._events: list[Event] = []
         self._question: Question = _COMPLETE
         self._next = State.NEW
         self._mail_given = _NOBODY
@@ -108,7 +110,7 @@ class Server:
         while not self._events:
             if self.waiting or len(self._output) >= MAX_OUTPUT or not self._step():
                 return None
-        return self._events.popleft()
+        return self._events.pop(0)
 
     def answer(self, reply: Reply) -> None:
         """Reply to the event that waits. 421 ends the session (RFC 5321 3.8).
@@ -143,6 +145,9 @@ class Server:
             self._say(reply)
             self.state = State.CLOSED
             self.waiting = False
+            # Nobody asks for them any more, and the client may take its time to leave.
+            self._input.take()
+            self._recipients = {}
             self._events.append(_CLOSING)
 
     def output(self) -> bytes:
@@ -154,6 +159,13 @@ class Server:
     def full(self) -> bool:
         """More input waits than should: read no more until some events have been answered."""
         return len(self._input) >= MAX_INPUT
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory, more or less: input, output, recipients."""
+        recipients = len(self._recipients)
+        held = len(self._input) + len(self._output)
+        return held if recipients <= FEW_RECIPIENTS else held + recipients * RECIPIENT
 
     # -- reading
 

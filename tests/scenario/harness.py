@@ -47,6 +47,7 @@ min_free = {min_free}
 [listeners.feeder]
 endpoint = "tcp:{smtp}:interface=127.0.0.1"
 max_size = "100MB"
+{listener}
 [api]
 endpoint = "tcp:{api}:interface=127.0.0.1"
 [channel]
@@ -152,6 +153,7 @@ class Relay:
             "connections": 20,
             "shutdown_timeout": "10s",
             "extra": "",
+            "listener": "",
             "smtp": self.smtp,
             "api": self.api,
             "channel": self.channel,

@@ -25,6 +25,10 @@ class FakeSubmission:
         self.finished: Deferred[Message] | None = None
         self.abandoned = False
 
+    @property
+    def held(self) -> int:
+        return len(self.text)
+
     def write(self, data: bytes) -> None:
         assert not self.abandoned and self.finished is None
         self.text += data

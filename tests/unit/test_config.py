@@ -94,6 +94,9 @@ BROKEN = {
         ":2: listeners.feeder.allow_networks[0]: expected a network, got an address in one; did you mean",
         ":2: listeners.feeder.allow_networks[1]: expected a network",
     ],
+    "[listeners.feeder]\nmax_memory = '1MB'\n": [
+        ":2: listeners.feeder.max_memory: expected 8MB or more, or 0 for no bound"
+    ],
     "[channel]\nlease = '1s'\n": [":2: channel.lease: expected a longer time than channel.heartbeat"],
     "[dns]\nnameservers = ['ns.example', '::1:53x', '127.0.0.1:0']\n": [
         ":2: dns.nameservers[0]: expected an address",
