@@ -30,6 +30,7 @@ SCENARIOS = (
     "tests.scenario.test_faults_process",
     "tests.scenario.test_faults_disk",
     "tests.scenario.test_crowds",
+    "tests.scenario.test_descriptors",
 )
 SLOW = ("tests.audit.slow", "tests.audit.crowds")
 PARTS = ("experiments", "scenarios", "slow")

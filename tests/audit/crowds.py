@@ -160,4 +160,5 @@ class Sessions(crowds.Sessions):
     """S52 in full."""
 
     timeout = 900
+    settled = 8000
     sessions = 10_000

@@ -32,6 +32,9 @@ from bench.peers import REPOSITORY, environment, zonerelay_command
 from bench.proctree import ProcessTree, command
 
 EVIL_MX = os.path.join(REPOSITORY, "tests", "peers", "evil_mx.py")
+# A job in the background of a shell ignores SIGINT, and whatever it starts would too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 _SUBREAPER = 36  # prctl: orphans of a killed master become ours, so that they can be seen
 
 CONFIG = """hostname = "relay.test"

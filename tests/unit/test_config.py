@@ -107,6 +107,9 @@ BROKEN = {
     "[listeners.feeder]\nproxy_networks = ['10.0.0.5', '10.0.0.7/24', 'haproxy']\n": [
         ":2: listeners.feeder.proxy_networks[2]: expected the address or network of a balancer"
     ],
+    "[listeners.feeder]\nmax_memory = '1MB'\n": [
+        ":2: listeners.feeder.max_memory: expected 8MB or more, or 0 for no bound"
+    ],
     "[channel]\nlease = '1s'\n": [":2: channel.lease: expected a longer time than channel.heartbeat"],
     "[dns]\nnameservers = ['ns.example', '::1:53x', '127.0.0.1:0']\n": [
         ":2: dns.nameservers[0]: expected an address",
