@@ -84,11 +84,11 @@ def accept(a: argparse.Namespace, keep: list[dict[str, Any]], out: Any) -> str:
                 result = {"error": peers.available(peer)}
                 if not result["error"]:
                     result = child("bench.rig", peer, "1k", str(counts[mode]), mode, *words)
-                result = {"peer": name, "size": "1k", "mode": mode, **result, "round": number + 1}
+                result = {**result, "peer": name, "size": "1k", "mode": mode, "round": number + 1}
                 keep.append(result)
                 out.write(json.dumps(result) + "\n")
                 out.flush()
-                figure = result.get("error") or f"{result['accept_rate']:8.1f} accepted/s"
+                figure = result.get("error") or result.get("source_said") or f"{result['accept_rate']:8.1f} accepted/s"
                 print(f"accept, round {number + 1} {mode} {name:28}", figure, flush=True)
     names = [name for name, _, _ in ACCEPT]
     shown = table.accept(keep, names, a.modes.split(","))

@@ -50,6 +50,12 @@ def sink_count(path: str, field: str = "mesg") -> int:
     return int(found[0]) if found and field + "=" in complete else 0
 
 
+def last_line(path: str, word: str) -> str:
+    """The last line of a log that has this word in it."""
+    with open(path, errors="replace") as file:
+        return next((line.strip() for line in reversed(file.readlines()) if word in line), f"the {word} failed")
+
+
 class Run:
     """What is running: relay, sink, source; `close` ends them whatever happened."""
 
@@ -146,6 +152,7 @@ def measure(run: Run, size: int, count: int, keep: bool, sessions: int, timeout:
             accepted = now
             if source.returncode:
                 result["source_failed"] = source.returncode
+                result["source_said"] = last_line(run.log.name, "source")
                 deadline = min(deadline, now + 10)
         seen = run.delivered() - base if through else (count if accepted else 0)
         if seen != done:

@@ -198,6 +198,8 @@ class _Shaking(Protocol):
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._leave()
         if reason is not None and isinstance(reason.value, SSL.Error):
+            # Else its frames would hold on to the connection until the garbage is collected.
+            reason.cleanFailure()
             self._failed(f"{reason.value!r}"[:200])
 
     def _late(self) -> None:

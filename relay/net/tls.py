@@ -37,7 +37,9 @@ MOST_NAMES = 1000
 
 #: Forward secrecy and authenticated encryption, or nothing. TLS 1.3 has no others.
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-_OPTIONS = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION
+#: An end without TLS's own farewell is no error: SMTP knows by itself where a message ends. As an
+#: error it would keep all that belonged to the connection until the garbage is collected, 60 kB.
+_OPTIONS = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_IGNORE_UNEXPECTED_EOF
 _NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 
 _log = Logger()

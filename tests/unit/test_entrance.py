@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from relay.listener.entrance import HEADER_TIMEOUT, Entrance, entrance
 from relay.listener.listener import ListenerFactory
 from relay.listener.session import ListenerProtocol
 from relay.net.proxy_protocol import Client, encode_1, encode_2
-from relay.net.tls import certificate_names, description, server_tls
+from relay.net.tls import ServerTls, certificate_names, description, server_tls
 from tests.unit.certificates import Authority, Pair
 from tests.unit.fake_intake import FakeIntake
 
@@ -343,6 +345,35 @@ class Implicit(SocketCase):
         transport._flushSendBIO()  # Twisted's client doesn't expect to have to say hello again.
         await client.closed
         self.assertNotIn(b"Nice to meet you", client.received)
+
+    async def test_nothing_is_left_behind_S52(self) -> None:
+        """60 kB of OpenSSL's for each connection, without waiting for the garbage to be collected."""
+        handles: list[weakref.ref[SSL.Connection]] = []
+        make = ServerTls.serverConnectionForTLS
+
+        def kept(tls: ServerTls, protocol: Any) -> SSL.Connection:
+            connection = make(tls, protocol)
+            handles.append(weakref.ref(connection))
+            return connection
+
+        self.patch(ServerTls, "serverConnectionForTLS", kept)
+        port = await self.start()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        polite = await self.connect(port, Talk(b"QUIT\r\n"), Trust())
+        await polite.closed
+        plain = await self.connect(port, Talk(b"EHLO x\r\n"))
+        await plain.closed
+        rude = await self.connect(port, Talk(), Trust())
+        while not rude.received:
+            await _turn()
+        transport: Any = rude.transport
+        transport.transport.loseConnection()  # without TLS's farewell
+        while self.seen.count("disconnected") < 2:
+            await _turn()
+        await _turn()
+        self.assertEqual(len(handles), 3)
+        self.assertEqual([handle() for handle in handles], [None] * 3)
 
     async def test_header_then_tls(self) -> None:
         port = await self.start(proxy_networks=("127.0.0.1",), allow_networks=("192.0.2.0/24",))

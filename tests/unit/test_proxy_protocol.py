@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,6 +41,7 @@ def second(command: int, family: int, block: bytes) -> bytes:
 
 
 class Properties(SynchronousTestCase):
+    @settings(deadline=None)
     @given(CLIENTS, CLIENTS, st.binary(max_size=40), st.integers(0, 20), st.sampled_from([encode_1, encode_2]))
     def test_what_is_written_is_read(
         self, client: Client, other: Client, rest: bytes, pieces: int, encode: object
@@ -49,11 +50,13 @@ class Properties(SynchronousTestCase):
         assert callable(encode)
         self.assertEqual(verdict(encode(client, server) + rest, pieces), (client, rest))
 
+    @settings(deadline=None)
     @given(st.binary(max_size=40), st.integers(0, 20), st.binary(max_size=300))
     def test_unknown(self, rest: bytes, pieces: int, extra: bytes) -> None:
         self.assertEqual(verdict(encode_1(None) + rest, pieces), (None, rest))
         self.assertEqual(verdict(encode_2(None, extra=extra) + rest, pieces), (None, rest))
 
+    @settings(deadline=None)
     @given(
         st.one_of(
             st.binary(max_size=200),
@@ -73,6 +76,7 @@ class Properties(SynchronousTestCase):
     def test_any_split_of_anything_comes_to_the_same(self, data: bytes, pieces: int) -> None:
         self.assertEqual(verdict(data, pieces), verdict(data))
 
+    @settings(deadline=None)
     @given(st.sampled_from([b"PROXY ", SIGNATURE]), st.binary(max_size=3000))
     def test_bounded(self, begin: bytes, data: bytes) -> None:
         """Whatever it is, there is a verdict when the bounds are reached."""
