@@ -15,6 +15,7 @@ import secrets
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec.structs
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -24,6 +25,8 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from relay.access.access import Access
+from relay.access.users import BadUsers
 from relay.channel.briefing import Briefing
 from relay.channel.frames import Welcome
 from relay.channel.gate import Gate
@@ -75,6 +78,7 @@ class RelayService(Service):
         self._listeners: dict[str, ListenerFactory] = {}
         self._ports: list[tuple[str, IListeningPort]] = []
         self._starting: Deferred[None] | None = None
+        self._access: Access | None = None
         zones = self._zones = from_config(config)
         now = self._now = WallClock()
         log = self._log = MailLog(reactor, now)
@@ -135,6 +139,7 @@ class RelayService(Service):
         self._look_at_files(allow_many_files())
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
+        access = self._access = self._make_access()
         try:
             self._log.open(config.logs.mail, Path(config.queue.path))
         except OSError as error:
@@ -143,9 +148,9 @@ class RelayService(Service):
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
         for name, section in config.listeners.items():
-            factory = ListenerFactory(
-                section, name, config.hostname, FrontDoor(section, self.intake), self._reactor
-            )
+            section = msgspec.structs.replace(section, mechanisms=access.usable(section.mechanisms))
+            door = FrontDoor(section, self.intake, access)
+            factory = ListenerFactory(section, name, config.hostname, door, self._reactor)
             self._listeners[name] = factory
             # In plain words they would be noise to who expects TLS.
             farewell = b"" if section.tls == "implicit" else TOO_BUSY.encode()
@@ -157,6 +162,7 @@ class RelayService(Service):
         self._site = make_site(
             config.api,
             hostname=config.hostname,
+            demo_login=config.access.demo,
             intake=self.intake,
             store=self.store,
             operator=self.operator,
@@ -181,6 +187,15 @@ class RelayService(Service):
         if line:
             _log.warn("{line}", line=line)
 
+    def _make_access(self) -> Access:
+        config = self._config
+        try:
+            access = Access(config.access, self._reactor, self._now)
+        except BadUsers as error:
+            raise StartupError(str(error)) from None
+        access.start(Path(config.queue.path) / "quota.json")
+        return access
+
     def _listen(
         self, what: str, endpoint: str, factory: IProtocolFactory, reserve: int = 0, farewell: bytes = b""
     ) -> None:
@@ -196,6 +211,8 @@ class RelayService(Service):
     def _abort_start(self) -> None:
         for _, port in self._ports:
             port.stopListening()
+        if self._access is not None:
+            self._access.stop()
         self.store.close()
 
     def _briefing(self, zone: str, child: str) -> Briefing:
@@ -271,6 +288,8 @@ class RelayService(Service):
             except Exception:  # a CancelledError too: the queue is closed in any case
                 _log.failure("trouble while stopping; the stop goes on")
         self.schedule.stop()
+        if self._access is not None:
+            self._access.stop()
         await _waited(self.store.close())
         self._log.flush()
 
