@@ -15,6 +15,7 @@ import secrets
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec.structs
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -22,6 +23,8 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
+from relay.access.access import Access
+from relay.access.users import BadUsers
 from relay.channel.briefing import Briefing
 from relay.channel.frames import Welcome
 from relay.channel.gate import Gate
@@ -76,6 +79,7 @@ class RelayService(Service):
         self._listeners: dict[str, ListenerFactory] = {}
         self._ports: list[tuple[str, IListeningPort]] = []
         self._starting: Deferred[None] | None = None
+        self._access: Access | None = None
         zones = self._zones = from_config(config)
         now = self._now = WallClock()
         log = self._log = MailLog(reactor, now)
@@ -136,6 +140,7 @@ class RelayService(Service):
         self._look_at_files(allow_many_files())
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
+        access = self._access = self._make_access()
         try:
             self._log.open(config.logs.mail, Path(config.queue.path))
         except OSError as error:
@@ -144,7 +149,8 @@ class RelayService(Service):
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
         for name, section in config.listeners.items():
-            door = FrontDoor(section, self.intake)
+            section = msgspec.structs.replace(section, mechanisms=access.usable(section.mechanisms))
+            door = FrontDoor(section, self.intake, access)
             factory = ListenerFactory(
                 section,
                 name,
@@ -166,6 +172,7 @@ class RelayService(Service):
         self._site = make_site(
             config.api,
             hostname=config.hostname,
+            demo_login=config.access.demo,
             intake=self.intake,
             store=self.store,
             operator=self.operator,
@@ -196,6 +203,15 @@ class RelayService(Service):
         except TlsUnusable as error:
             raise StartupError(f"listener {name}: {error}") from None
 
+    def _make_access(self) -> Access:
+        config = self._config
+        try:
+            access = Access(config.access, self._reactor, self._now)
+        except BadUsers as error:
+            raise StartupError(str(error)) from None
+        access.start(Path(config.queue.path) / "quota.json")
+        return access
+
     def _listen(
         self, what: str, endpoint: str, factory: IProtocolFactory, reserve: int = 0, farewell: bytes = b""
     ) -> None:
@@ -210,6 +226,8 @@ class RelayService(Service):
     def _abort_start(self) -> None:
         for _, port in self._ports:
             port.stopListening()
+        if self._access is not None:
+            self._access.stop()
         self.store.close()
 
     def _briefing(self, zone: str, child: str) -> Briefing:
@@ -285,6 +303,8 @@ class RelayService(Service):
             except Exception:  # a CancelledError too: the queue is closed in any case
                 _log.failure("trouble while stopping; the stop goes on")
         self.schedule.stop()
+        if self._access is not None:
+            self._access.stop()
         await _waited(self.store.close())
         self._log.flush()
 

@@ -7,6 +7,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
+from relay.access.users import BadUsers, read
 from relay.cli.command import Command, Start, config_argument
 from relay.config.load import ConfigError, load_with_warnings
 from relay.config.schema import Config
@@ -19,7 +20,9 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
     """Prints every error and returns 1, or prints warnings and `FILE: ok` and returns 0."""
     try:
         config, warnings = load_with_warnings(arguments.config)
-    except ConfigError as error:
+        if config.access.users:
+            read(config.access.users)
+    except (ConfigError, BadUsers) as error:
         print(error, file=sys.stderr)
         return 1
     errors, doubts = _certificates(config)

@@ -31,6 +31,7 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from _listener(("listeners", name), listener)
         yield from _tls(("listeners", name), listener)
         yield from _proxies(("listeners", name), listener)
+    yield from _access(config)
     yield from _endpoints(config)
     if config.channel.lease <= config.channel.heartbeat:
         yield Problem(("channel", "lease"), "expected a longer time than channel.heartbeat")
@@ -55,9 +56,18 @@ def warnings(config: Config) -> Iterator[Problem]:
     if not endpoints.read(config.channel.endpoint).local:
         yield Problem(("channel", "endpoint"), "reachable from outside this machine; only children use it")
     for name, listener in config.listeners.items():
-        if not listener.allow_networks:
+        if not listener.allow_networks and not listener.auth:
             yield Problem(("listeners", name, "allow_networks"), "empty: nobody can submit mail here")
         yield from _tls_for_nothing(("listeners", name), listener)
+        if listener.open_relay:
+            yield Problem(("listeners", name, "open_relay"), "strangers in these networks can send mail to anywhere")
+        if listener.auth and listener.insecure_auth and not endpoints.read(listener.endpoint).local:
+            yield Problem(("listeners", name, "insecure_auth"), "passwords can be read on the way")
+        if not listener.auth:
+            for text in listener.allow_networks:
+                if not ipaddress.ip_network(text, strict=False).is_private:
+                    place = ("listeners", name, "allow_networks")
+                    yield Problem(place, f"{text} is not private: whoever is there sends without a login")
     for name, zone in config.zones.items():
         if zone.disabled and name.lower() == "default":
             yield Problem(("zones", name, "disabled"), "mail that no other zone claims waits for ever")
@@ -117,6 +127,27 @@ def _proxies(path: Path, listener: Listener) -> Iterator[Problem]:
         except ValueError:
             expected = 'expected the address or network of a balancer, such as "10.0.0.5"'
             yield Problem((*path, "proxy_networks", f"[{index}]"), f"{expected}, got {shown(text)}")
+
+
+def _access(config: Config) -> Iterator[Problem]:
+    access = config.access
+    for kind in ("messages", "recipients"):
+        for index, text in enumerate(getattr(access, kind)):
+            if not re.fullmatch(r"[0-9]*[1-9][0-9]*/[mhd]", text):
+                place = ("access", kind, f"[{index}]")
+                yield Problem(place, f'expected a limit such as "60/m", "1000/h" or "10000/d", got {shown(text)}')
+    if access.url and not re.fullmatch(r"https?://[!-~]+", access.url):
+        yield Problem(("access", "url"), f"expected a URL with http or https, got {shown(access.url)}")
+    for name, listener in config.listeners.items():
+        path = ("listeners", name)
+        if not listener.auth:
+            continue
+        if not (access.users or access.url):
+            yield Problem((*path, "auth"), "nobody could log in: expected access.users or access.url beside it")
+        if listener.tls == "off" and not listener.insecure_auth:
+            yield Problem((*path, "auth"), "nobody could log in without TLS: expected tls, or insecure_auth = true")
+        if "AUTH" in listener.without:
+            yield Problem((*path, "without"), '"AUTH" is needed where auth is on')
 
 
 def _endpoints(config: Config) -> Iterator[Problem]:
