@@ -289,7 +289,7 @@ class Load:
             thread.join(120)
 
     def accepted(self) -> list[str]:
-        return [name for name, state in list(self.state.items()) if state == "accepted"]
+        return [name for name, state in self.state.copy().items() if state == "accepted"]
 
     def _connect(self) -> smtplib.SMTP | None:
         try:
@@ -366,8 +366,8 @@ def recount(mx: Mx, *loads: Load) -> Verdict:
     arrived: dict[str, list[str]] = defaultdict(list)
     for line in mx.accepted():
         arrived[line["id"]].append(line["sha256"])
-    state = {name: value for load in loads for name, value in list(load.state.items())}
-    hashes = {name: value for load in loads for name, value in list(load.hash.items())}
+    state = {name: value for load in loads for name, value in load.state.copy().items()}
+    hashes = {name: value for load in loads for name, value in load.hash.copy().items()}
     return Verdict(
         accepted=sum(value == "accepted" for value in state.values()),
         refused=sum(value == "refused" for value in state.values()),
