@@ -17,16 +17,16 @@ import secrets
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec.structs
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
+from relay.access.access import Access
+from relay.access.users import BadUsers
 from relay.channel.briefing import ReceiverBriefing, SenderBriefing
 from relay.channel.frames import Hello, Welcome
 from relay.channel.gate import Gate
@@ -45,11 +45,16 @@ from relay.dkim.keys import KeyIndex
 from relay.intake.frontdoor import FrontDoor
 from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
+from relay.listener.entrance import entrance
 from relay.listener.listener import ListenerFactory
+from relay.listener.room import TOO_BUSY
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
+from relay.net.files import RESERVE, allow_many_files, shortage, spare_files
+from relay.net.listening import CannotListen, listen
 from relay.net.shared import hold
+from relay.net.tls import ServerTls, TlsUnusable, server_tls
 from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
@@ -81,6 +86,7 @@ class RelayService(Service):
         self._listeners: dict[str, ListenerFactory] = {}
         self._ports: list[tuple[str, IListeningPort]] = []
         self._starting: Deferred[None] | None = None
+        self._access: Access | None = None
         zones = self._zones = from_config(config)
         now = self._now = WallClock()
         log = self._log = MailLog(reactor, now)
@@ -142,8 +148,10 @@ class RelayService(Service):
 
     def _open(self) -> None:
         config = self._config
+        self._look_at_files(allow_many_files())
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
+        access = self._access = self._make_access()
         try:
             self._log.open(config.logs.mail, Path(config.queue.path))
         except OSError as error:
@@ -152,15 +160,25 @@ class RelayService(Service):
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
         for name, section in config.listeners.items():
-            door = FrontDoor(section, self.intake)
+            section = msgspec.structs.replace(section, mechanisms=access.usable(section.mechanisms))
+            door = FrontDoor(section, self.intake, access)
+            factory = ListenerFactory(
+                section,
+                name,
+                config.hostname,
+                door,
+                self._reactor,
+                tls=self._tls(name, section),
+                now=self._now,
+            )
+            self._listeners[name] = factory
+            # In plain words they would be noise to who expects TLS.
+            farewell = b"" if section.tls == "implicit" else TOO_BUSY.encode()
+            way_in = entrance(factory, self._reactor)
+            port = self._listen(f"listener {name}", section.endpoint, way_in, RESERVE, farewell)
             if section.processes:
-                port = self._listen(f"listener {name}", section.endpoint, Factory())
                 hold(port)
                 self._reception.serve(name, section, door, port)
-                continue
-            factory = ListenerFactory(section, name, config.hostname, door, self._reactor)
-            self._listeners[name] = factory
-            self._listen(f"listener {name}", section.endpoint, factory)
         from relay.http.operator import Standing
         from relay.http.site import make_site  # Klein installs a reactor when imported.
 
@@ -168,6 +186,7 @@ class RelayService(Service):
         self._site = make_site(
             config.api,
             hostname=config.hostname,
+            demo_login=config.access.demo,
             intake=self.intake,
             store=self.store,
             operator=self.operator,
@@ -180,21 +199,50 @@ class RelayService(Service):
             reactor=self._reactor,
             now=self._now,
         )
-        self._listen("API", config.api.endpoint, self._site)
+        # A flood of mail leaves room for who wants to look at it, and for children.
+        self._listen("API", config.api.endpoint, self._site, RESERVE // 2)
 
-    def _listen(self, what: str, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
-        """A server endpoint listens at once or fails at once."""
-        came: list[Any] = []
-        serverFromString(self._reactor, endpoint).listen(factory).addBoth(came.append)
-        port = came[0] if came else Failure(OSError("the endpoint did not listen at once"))
-        if isinstance(port, Failure):
-            raise StartupError(f"{what}: can't listen on {endpoint}: {port.getErrorMessage()}")
+    def _look_at_files(self, limit: int) -> None:
+        config = self._config
+        connections = config.api.max_connections + sum(
+            section.max_connections for section in config.listeners.values() if not section.processes
+        )
+        line = shortage(connections, limit)
+        if line:
+            _log.warn("{line}", line=line)
+
+    def _tls(self, name: str, section: Listener) -> ServerTls | None:
+        try:
+            return server_tls(section, self._reactor.seconds)
+        except TlsUnusable as error:
+            raise StartupError(f"listener {name}: {error}") from None
+
+    def _make_access(self) -> Access:
+        config = self._config
+        try:
+            access = Access(config.access, self._reactor, self._now)
+        except BadUsers as error:
+            raise StartupError(str(error)) from None
+        access.start(Path(config.queue.path) / "quota.json")
+        return access
+
+    def _listen(
+        self, what: str, endpoint: str, factory: IProtocolFactory, reserve: int = 0, farewell: bytes = b""
+    ) -> IListeningPort:
+        """`reserve`, `farewell`: see `spare_files`."""
+        try:
+            port = listen(self._reactor, endpoint, factory)
+        except CannotListen as error:
+            raise StartupError(f"{what}: {error}") from None
+        spare_files(port, self._reactor, reserve, farewell)
         self._ports.append((what, port))
-        return cast(IListeningPort, port)
+        return port
 
     def _abort_start(self) -> None:
         for _, port in self._ports:
             port.stopListening()
+        if self._access is not None:
+            self._access.stop()
         self.store.close()
 
     def _admit(self, hello: Hello, link: Link) -> Child | None:
@@ -287,6 +335,8 @@ class RelayService(Service):
             except Exception:  # a CancelledError too: the queue is closed in any case
                 _log.failure("trouble while stopping; the stop goes on")
         self.schedule.stop()
+        if self._access is not None:
+            self._access.stop()
         await _waited(self.store.close())
         self._log.flush()
 

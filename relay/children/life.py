@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import resource
 import signal
 import sys
 from typing import Any, TypeVar
@@ -39,6 +38,7 @@ def settle(reactor: Any) -> None:
         textFileLogObserver,
     )
 
+    from relay.net.files import allow_many_files
     from relay.net.reactor import prepare
 
     prepare(reactor)
@@ -50,7 +50,7 @@ def settle(reactor: Any) -> None:
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the master.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # So is the end of a whole process group.
-    _allow_many_files()
+    allow_many_files()  # Clients, and peers that hang, hold sockets.
     gc.freeze()  # What the start has made stays.
     gc.set_threshold(20_000, 20, 50)
 
@@ -72,10 +72,3 @@ def die_with(master: int) -> None:
         raise OSError(code, os.strerror(code))
     if os.getppid() != master:
         sys.exit("the master has ended")
-
-
-def _allow_many_files() -> None:
-    """Clients, and peers that hang, hold sockets: take what the system gives."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -19,8 +19,8 @@ from relay.channel import reception as frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Frame
 from relay.config.schema import Listener
-from relay.intake.arrival import Arrival
 from relay.intake.frontdoor import FrontDoor
+from relay.intake.handover import Handover
 from relay.intake.numbered import Numbered
 from relay.intake.submission import Submission
 from relay.listener.door import Client, Exchange, Refused
@@ -60,7 +60,7 @@ class Desk:
         most = frames.most_at_once(section.max_connections)
         self._visits: Numbered[str] = Numbered("client", most)
         self._logins: Numbered[_Login] = Numbered("login", most)
-        self._arrivals: Numbered[Arrival] = Numbered("message", most)
+        self._handovers: Numbered[Handover] = Numbered("message", most)
         self._inside: Counter[str] = Counter()
         self._ahead = frames.pieces_ahead(section.processes)
         self._flying = 0
@@ -73,8 +73,8 @@ class Desk:
         """The receiver is gone. What it handed over to the end is stored all the same."""
         for login in self._logins.end_all():
             login.cancel()
-        for arrival in self._arrivals.end_all():
-            arrival.abandon()
+        for handover in self._handovers.end_all():
+            handover.abandon()
         self._visits.end_all()
         for address in self._inside.elements():
             self._door.leave(address)
@@ -171,8 +171,8 @@ class Desk:
     def _open(self, frame: frames.Open) -> None:
         if frame.origin.listener != self._listener:
             raise BadFrame("a message of another listener")
-        arrival = Arrival(self._section, frame)
-        self._arrivals.begin(frame.number, arrival)
+        handover = Handover(self._section, frame)
+        self._handovers.begin(frame.number, handover)
         try:
             opened: Any = self._door.open(frame.origin, frame.user, frame.recipients)
         except Exception:
@@ -182,53 +182,53 @@ class Desk:
             opened.addCallbacks(
                 self._opened,
                 self._not_opened,
-                callbackArgs=(frame.number, arrival),
+                callbackArgs=(frame.number, handover),
                 errbackArgs=(frame.number,),
             )
         else:
-            self._opened(opened, frame.number, arrival)
+            self._opened(opened, frame.number, handover)
 
-    def _opened(self, submission: Submission, number: int, arrival: Arrival) -> None:
-        if self._arrivals.find(number) is None:
+    def _opened(self, submission: Submission, number: int, handover: Handover) -> None:
+        if self._handovers.find(number) is None:
             submission.abandon()
             return
-        arrival.submission = submission
+        handover.submission = submission
         self._say(frames.Opened(number, submission.id))
 
     def _not_opened(self, failure: Failure, number: int) -> None:
-        if self._arrivals.end(number):
+        if self._handovers.end(number):
             self._say(frames.Opened(number, "", self._refusal(failure)))
 
     def _piece(self, frame: frames.Piece) -> None:
-        arrival = self._arrivals.find(frame.number)
-        if arrival is None:
+        handover = self._handovers.find(frame.number)
+        if handover is None:
             return
         if self._flying >= self._ahead:
             raise BadFrame(f"more than {self._ahead} pieces ahead")
         self._flying += 1
-        wait = arrival.piece(frame)
+        wait = handover.piece(frame)
         if wait is None:
-            self._taken(None, frame.number, arrival)
+            self._taken(None, frame.number, handover)
         else:
-            wait.addBoth(self._taken, frame.number, arrival)
+            wait.addBoth(self._taken, frame.number, handover)
 
-    def _taken(self, _: object, number: int, arrival: Arrival) -> None:
+    def _taken(self, _: object, number: int, handover: Handover) -> None:
         """Said of messages that ended meanwhile too: the receiver counts what is on its way."""
         self._flying -= 1
-        arrival.taken += 1
-        self._say(frames.Taken(number, arrival.taken))
+        handover.taken += 1
+        self._say(frames.Taken(number, handover.taken))
 
     def _to(self, frame: frames.To) -> None:
-        arrival = self._arrivals.find(frame.number)
-        if arrival is not None:
-            arrival.to(frame.recipients)
+        handover = self._handovers.find(frame.number)
+        if handover is not None:
+            handover.to(frame.recipients)
 
     def _finish(self, frame: frames.Finish) -> None:
-        arrival = self._arrivals.find(frame.number)
-        if arrival is None:
+        handover = self._handovers.find(frame.number)
+        if handover is None:
             return
         try:
-            done = arrival.finish(frame)
+            done = handover.finish(frame)
         except BadFrame:
             raise
         except Exception:
@@ -238,20 +238,20 @@ class Desk:
         )
 
     def _stored(self, message: Message, number: int) -> None:
-        self._arrivals.end(number)
+        self._handovers.end(number)
         self._say(frames.Verdict(number, message.id, message.created))
 
     def _not_stored(self, failure: Failure, number: int) -> None:
-        self._arrivals.end(number)
+        self._handovers.end(number)
         self._say(frames.Verdict(number, "", refusal=self._refusal(failure)))
 
     def _abandon(self, frame: frames.Abandon) -> None:
-        arrival = self._arrivals.find(frame.number)
-        if arrival is not None:
-            if arrival.ended:
+        handover = self._handovers.find(frame.number)
+        if handover is not None:
+            if handover.ended:
                 raise BadFrame("a message was abandoned behind its end")
-            self._arrivals.end(frame.number)
-            arrival.abandon()
+            self._handovers.end(frame.number)
+            handover.abandon()
 
     def _refusal(self, failure: Failure) -> Reply:
         if isinstance(failure.value, Refused):

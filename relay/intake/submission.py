@@ -15,9 +15,11 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.channel.frames import MAX_HEADER
+from relay.access.quota import Charge
+from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.dkim.keys import KeyIndex
 from relay.dkim.need import domain_at_a_glance, is_hashed
+from relay.intake.author import check_author
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Terms
 from relay.listener.draft import TOO_LONG_HEADER, Draft, HeaderTooLong, Text
@@ -76,11 +78,14 @@ class Intake:
         #: Chunks of all submissions that are given to the store and not yet on disk.
         self.flying = 0
 
-    def open(self, origin: Origin, terms: Terms, user: User | None = None) -> Submission:
-        """Begin a submission. Raises Refused when nothing can be taken now."""
+    def open(
+        self, origin: Origin, terms: Terms, user: User | None = None, charge: Charge | None = None
+    ) -> Submission:
+        """Begin a submission; `charge` is given back when it comes to nothing. Raises Refused
+        when nothing can be taken now."""
         if not self.store.accepting():
             raise Refused(NO_SPACE)
-        return Submission(self, self.ids.next(), origin, terms, user)
+        return Submission(self, self.ids.next(), origin, terms, user, charge)
 
     def hashes(self, block: HeaderBlock) -> bool:
         """Whether a key may sign a message with this header."""
@@ -91,6 +96,7 @@ class Submission:
     """One message until it is on disk or refused."""
 
     __slots__ = (
+        "_charge",
         "_chunks",
         "_draft",
         "_flying",
@@ -104,18 +110,30 @@ class Submission:
     )
 
     def __init__(
-        self, intake: Intake, queue_id: str, origin: Origin, terms: Terms, user: User | None
+        self,
+        intake: Intake,
+        queue_id: str,
+        origin: Origin,
+        terms: Terms,
+        user: User | None,
+        charge: Charge | None,
     ) -> None:
         self.id = queue_id
         self._intake = intake
         self._origin = origin
         self._terms = terms
         self._user = user
+        self._charge = charge
         self._draft = Draft(min(terms.max_header, MAX_HEADER), intake.hashes, self.give)
         self._chunks = 0
         self._flying = 0
         self._waiter: Deferred[None] | None = None
         self._problem: Reply | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes of it in memory: what is collected, and chunks on their way to the disk."""
+        return self._draft.held + self._flying * CHUNK
 
     # -- text in
 
@@ -206,10 +224,15 @@ class Submission:
             raise Refused(reply(550, f"5.5.2 Error: {error}")) from None
         if not recipients:
             raise Refused(reply(550, "5.5.1 Error: Empty recipients list"))
+        if self._user is not None:
+            check_author(self._user, block)
         sender_domain = sender.rpartition("@")[2]
         asked = block.get("X-Sending-Zone") if self._terms.routing_headers else None
         zone = intake.router.for_message(
-            asked or "", block.all, domain_at_a_glance(block.get("From") or ""), sender_domain
+            (self._user.zone if self._user is not None else "") or asked or "",
+            block.all,
+            domain_at_a_glance(block.get("From") or ""),
+            sender_domain,
         )
         headers, message_id = completed(block, sender_domain or intake.hostname, now)
         message = Message(
@@ -257,6 +280,7 @@ class Submission:
         self._intake.counts.pushed(False)
         self._chunks = chunks
         self._forget_chunks()
+        self._give_back()
         if failure.check(StoreError):
             _log.warn("{id} not stored: {why}", id=self.id, why=failure.getErrorMessage())
             raise Refused(NO_SPACE)
@@ -267,6 +291,12 @@ class Submission:
         if self._problem is None:
             self._problem = NO_SPACE
         self._forget_chunks()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        charge, self._charge = self._charge, None
+        if charge is not None:
+            charge.give_back()
 
     def _forget_chunks(self) -> None:
         if self._chunks:

@@ -21,8 +21,8 @@ def hold(port: Any) -> None:
 
 
 def adopt(reactor: Any, descriptor: int, factory: IProtocolFactory) -> Any:
-    """Accept clients on a listening socket that was inherited; the port. The descriptor is closed,
-    the port has one of its own."""
+    """Accept clients on a listening socket that was inherited; gives the port. The descriptor is
+    closed, the port has one of its own."""
     with socket.socket(fileno=descriptor) as inherited:
         if inherited.family is not socket.AF_UNIX:
             return reactor.adoptStreamPort(descriptor, inherited.family, factory)

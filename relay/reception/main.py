@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 from relay.channel.briefing import ReceiverBriefing
 from relay.children.life import briefed, connect, die_with, settle
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocolFactory
 
 #: Where the master has put the listening socket of our listener.
 LISTENING = 3
@@ -25,11 +29,22 @@ def run(briefing: ReceiverBriefing) -> int:
 
     from relay.channel.codec import TO_RECEIVER, FrameReader
     from relay.channel.link import Link
+    from relay.listener.room import TOO_BUSY
+    from relay.net.files import RESERVE, spare_files
     from relay.net.shared import adopt
+    from relay.net.tls import TlsUnusable
     from relay.reception.receiver import Receiver
 
+    def accept(factory: IProtocolFactory) -> Any:
+        port = adopt(reactor, LISTENING, factory)
+        spare_files(port, reactor, RESERVE, b"" if briefing.section.tls == "implicit" else TOO_BUSY.encode())
+        return port
+
     settle(reactor)
-    receiver = Receiver(briefing, reactor, lambda factory: adopt(reactor, LISTENING, factory))
+    try:
+        receiver = Receiver(briefing, reactor, accept)
+    except TlsUnusable as error:
+        sys.exit(str(error))
     connecting = connect(reactor, briefing, Link(receiver, FrameReader(TO_RECEIVER)))
     connecting.addErrback(lambda failure: receiver.leave(1, failure.getErrorMessage()))
     reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]

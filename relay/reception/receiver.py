@@ -20,7 +20,9 @@ from relay.channel.frames import Frame
 from relay.channel.link import Link
 from relay.dkim.keys import KeyIndex
 from relay.dkim.need import is_hashed
+from relay.listener.entrance import entrance
 from relay.listener.listener import ListenerFactory
+from relay.net.tls import server_tls
 from relay.reception.door import AskingDoor
 
 _log = Logger()
@@ -35,7 +37,7 @@ class Receiver:
     def __init__(
         self, briefing: ReceiverBriefing, reactor: Any, adopt: Callable[[IProtocolFactory], Any]
     ) -> None:
-        """`adopt` accepts clients on the listener's socket, and gives the port."""
+        """`adopt` accepts clients on the listener's socket, and gives the port. Raises TlsUnusable."""
         self._briefing = briefing
         self._reactor = reactor
         self._adopt = adopt
@@ -45,7 +47,10 @@ class Receiver:
         self._ended = False
         keys = KeyIndex(briefing.keys, reactor)
         self._door = AskingDoor(briefing.section, self._say, lambda block: is_hashed(keys, block))
-        self._factory = ListenerFactory(briefing.section, briefing.place, briefing.hostname, self._door, reactor)
+        tls = server_tls(briefing.section, reactor.seconds)
+        self._factory = ListenerFactory(
+            briefing.section, briefing.place, briefing.hostname, self._door, reactor, tls=tls
+        )
         self.exit_code = 0
 
     # -- the link
@@ -60,7 +65,7 @@ class Receiver:
         if kind is frames.Ping:
             link.send(frames.Pong(frame.number))
         elif kind is frames.Welcome:
-            self._port = self._adopt(self._factory)
+            self._port = self._adopt(entrance(self._factory, self._reactor))
         elif kind is frames.Quit:
             self._quit()
         else:

@@ -13,7 +13,7 @@ import msgspec
 from twisted.internet.defer import Deferred, fail
 
 from relay.channel import reception as frames
-from relay.channel.frames import Frame
+from relay.channel.frames import CHUNK, Frame
 from relay.listener.door import Refused
 from relay.listener.draft import TOO_LONG_HEADER, Draft, HeaderTooLong, Text
 from relay.message.envelope import Envelope, Recipient
@@ -74,6 +74,11 @@ class Submission:
         self._done: Deferred[Message] | None = None
         self._message: Message | None = None
         self._over = False
+
+    @property
+    def held(self) -> int:
+        """Bytes of it in memory: what is collected, and pieces that the master has not taken."""
+        return self._draft.held + (len(self._unsent) + self._flying) * CHUNK
 
     # -- text in
 

@@ -31,17 +31,28 @@ from tests.unit.test_submission import BODY, HEADER, Rig, envelope, split
 NO = reply(550, "5.7.1 no")
 
 
+class Through:
+    """A receiver's door to the intake's own, whose users are to be had here too."""
+
+    def __init__(self, section: Listener, door: Any) -> None:
+        self.__dict__["_door"] = door
+        self.__dict__["_asking"] = Pair(section, door, at_once=True).door
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._asking, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._door, name, value)
+
+
 class Played(TestCase):
     """Every dialog, with a receiver between the listener and the intake."""
 
     def play(self, path: Any, byte_by_byte: bool) -> None:
         section = Listener(processes=1, max_recipients=10_000, max_size=0, max_header=1 << 20)
 
-        def door(intake: FakeIntake) -> Any:
-            return Pair(section, _door(intake), at_once=True).door
-
-        _door = FakeIntake.door
-        self.patch(FakeIntake, "door", door)
+        made = FakeIntake.door
+        self.patch(FakeIntake, "door", lambda intake: Through(section, made(intake)))
         dialogs.DialogTests.play(self, dialogs.read(path), byte_by_byte)  # type: ignore[arg-type]
 
 
@@ -64,7 +75,8 @@ class ReceptionRig:
     def __init__(self, at_once: bool = False, **options: Any) -> None:
         self.rig = Rig(late=True)
         self.section = Listener(**{"processes": 4, "max_header": 10_000} | options)
-        door = FrontDoor(self.section, self.rig.intake)
+        access: Any = None  # Nobody logs in.
+        door = FrontDoor(self.section, self.rig.intake, access)
         self.pair = Pair(self.section, door, self.rig.intake.hashes, at_once)
         self.store = self.rig.store
 

@@ -141,6 +141,16 @@ class BodyTests(TestCase):
             self.assertEqual(tolerant.feed(raw + b"\r\n.\r\n"), text + b"\r\n")
             self.assertIsNone(tolerant.problem)
 
+    def test_a_bare_newline_before_a_cut_S01(self) -> None:
+        """As many CR as LF in the piece, and its last CR is followed by what comes later."""
+        for data, at in ((b"a\n\r\r\nb\r\n.\r\n", 4), (b"a\n\r\r\n.\r\n", 7), (b"\n\r\r\n\r\n.\r\n", 3)):
+            body = Body()
+            decode(body, [data[:at], data[at:]])
+            self.assertIs(body.problem, BARE_NEWLINE, (data, at))
+            body = Body(0, "normalize")
+            text, _ = decode(body, [data[:at], data[at:]])
+            self.assertEqual(text.replace(b"\r\n", b"").count(b"\r") + text.replace(b"\r\n", b"").count(b"\n"), 0)
+
     def test_nul_S31(self) -> None:
         for policy in ("reject", "normalize"):
             body = Body(0, policy)

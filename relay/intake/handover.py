@@ -18,14 +18,16 @@ from relay.message.headers import HeaderBlock
 from relay.message.values import Message
 
 
-class Arrival:
+class Handover:
     """It is opening while there is no submission, open, and then ended.
 
     Attributes:
         taken: pieces that the receiver was told of.
     """
 
-    __slots__ = ("_ascii", "_behind_cr", "_given", "_most", "_section", "_to", "ended", "submission", "taken")
+    __slots__ = (
+        "_ascii", "_behind_cr", "_given", "_longest", "_longest_header", "_most", "_to", "ended", "submission", "taken",
+    )  # fmt: skip
 
     def __init__(self, section: Listener, frame: frames.Open) -> None:
         """Raises BadFrame."""
@@ -35,7 +37,9 @@ class Arrival:
         self.submission: Submission | None = None
         self.ended = False
         self.taken = 0
-        self._section = section
+        # A little may have been added: where a line was broken, or the header had no line end.
+        self._longest = section.max_size and section.max_size + section.max_size // 64 + 2
+        self._longest_header = min(section.max_header, MAX_HEADER)
         self._most = frame.recipients
         self._to: list[Recipient] = []
         self._given = 0
@@ -48,7 +52,7 @@ class Arrival:
         if frame.chunk != self._given:
             raise BadFrame(f"piece {frame.chunk} where {self._given} was to come")
         self._given += 1
-        if 0 < self._section.max_size < self._given * CHUNK:
+        if 0 < self._longest < self._given * CHUNK:
             raise BadFrame("a message longer than the listener takes")
         self._check_body(frame.data)
         submission.give(frame.chunk, frame.data)
@@ -74,10 +78,9 @@ class Arrival:
             raise BadFrame("a message whose pieces are not its body")
         if self._given and not rest:
             raise BadFrame("a message that ends with a whole piece")
-        # Two bytes more: a header that nothing follows got its line end here.
-        if 0 < self._section.max_size < len(header) + frame.body_size - 2:
+        if 0 < self._longest < len(header) + frame.body_size:
             raise BadFrame("a message longer than the listener takes")
-        _check_header(header, min(self._section.max_header, MAX_HEADER))
+        _check_header(header, self._longest_header)
         self._check_body(rest)
         if self._behind_cr:
             raise BadFrame("a body that ends within a line end")
