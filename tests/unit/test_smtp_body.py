@@ -64,13 +64,13 @@ def slow(data: bytes, normalize: bool) -> tuple[bytes, bytes] | None:
 
 def stray_in_header(data: bytes) -> bool:
     """Whether a CR or LF stands alone before the first empty line."""
-    text = b"\r\n" + data.partition(b"\r\n.\r\n")[0] + b"\r\n"
+    text = (b"\r\n" + data).partition(b"\r\n.\r\n")[0] + b"\r\n"
     header = text.partition(b"\r\n\r\n")[0]
-    return re.search(rb"\r(?!\n)|(?<!\r)\n", header.removesuffix(b"\r")) is not None
+    return re.search(rb"\r(?!\n)|(?<!\r)\n", header) is not None
 
 
 class BodyTests(TestCase):
-    @settings(max_examples=400)
+    @settings(max_examples=5000)
     @given(TEXTS, CUTS, st.booleans())
     @example(b"\r\n.\r", [1, 2, 3], False)
     @example(b".", [], True)
