@@ -1,6 +1,6 @@
 """`make bench`: the relay and Postfix in turn on the same work, then latency and scale; writes a table.
 
-    python -m bench [--only throughput,steady,scale] [--rounds 3] [--sizes 1k,10k,100k] [--modes a,b]
+    python -m bench [--only throughput,accept,steady,scale] [--rounds 3] [--sizes 1k,10k,100k] [--modes a,b]
                         [--n 1k=8000,10k=6000,100k=1500] [--out bench/results/latest]
 
 Machines are noisy: peers alternate, medians are taken, and the ratio is what can be compared. Look at
@@ -21,6 +21,15 @@ from typing import Any
 from bench import machine, peers, rig, table
 
 COUNTS = "1k=8000,10k=6000,100k=1500"
+#: What is compared where mail comes in: name, peer, options.
+ACCEPT = (
+    ("Zonerelay", "zonerelay", {}),
+    ("Zonerelay, 2 receivers", "zonerelay", {"processes": "2"}),
+    ("Postfix", "postfix", {}),
+    ("Zonerelay, TLS", "zonerelay", {"tls": "starttls"}),
+    ("Zonerelay, TLS, 2 receivers", "zonerelay", {"tls": "starttls", "processes": "2"}),
+    ("Postfix, TLS", "postfix", {"tls": "starttls"}),
+)
 
 
 def child(*arguments: str) -> dict[str, Any]:
@@ -65,6 +74,30 @@ def throughput(a: argparse.Namespace, keep: list[dict[str, Any]], out: Any) -> s
     return f"## Throughput\n\n20 sessions; {counts}; medians of {a.rounds} alternating rounds.\n\n{shown}"
 
 
+def accept(a: argparse.Namespace, keep: list[dict[str, Any]], out: Any) -> str:
+    """How fast mail is taken, in plain and by STARTTLS; one source for all. What can't run is left out."""
+    counts = {"a": a.accept // 2, "b": a.accept}
+    for number in range(a.rounds):
+        for mode in a.modes.split(","):
+            for name, peer, options in ACCEPT if number % 2 == 0 else ACCEPT[::-1]:
+                words = [word for item in {"source": "own", **options}.items() for word in ("--set", "=".join(item))]
+                result = {"error": peers.available(peer)}
+                if not result["error"]:
+                    result = child("bench.rig", peer, "1k", str(counts[mode]), mode, *words)
+                result = {**result, "peer": name, "size": "1k", "mode": mode, "round": number + 1}
+                keep.append(result)
+                out.write(json.dumps(result) + "\n")
+                out.flush()
+                figure = result.get("error") or result.get("source_said") or f"{result['accept_rate']:8.1f} accepted/s"
+                print(f"accept, round {number + 1} {mode} {name:28}", figure, flush=True)
+    names = [name for name, _, _ in ACCEPT]
+    shown = table.accept(keep, names, a.modes.split(","))
+    return (
+        "## Accept rate\n\n1 KiB, 20 sessions, delivery going on meanwhile; TLS by STARTTLS with an RSA key of "
+        f"2,048 bits, a whole handshake for each connection; medians of {a.rounds} rounds.\n\n{shown}"
+    )
+
+
 def checks(title: str, results: list[dict[str, Any]]) -> str:
     rows = []
     for r in results:
@@ -76,12 +109,13 @@ def checks(title: str, results: list[dict[str, Any]]) -> str:
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--only", default="throughput,steady,scale")
+    p.add_argument("--only", default="throughput,accept,steady,scale")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--sizes", default="1k,10k,100k")
     p.add_argument("--modes", default="a,b")
     p.add_argument("--peers", default="zonerelay,postfix")
     p.add_argument("--n", default=COUNTS, help="messages per size")
+    p.add_argument("--accept", type=int, default=6000, help="messages of the part accept, with many per connection")
     p.add_argument("--out", default=os.path.join(peers.REPOSITORY, "bench", "results", "latest"))
     a = p.parse_args()
     os.makedirs(os.path.dirname(a.out), exist_ok=True)
@@ -100,6 +134,9 @@ def main() -> int:
             if missed := table.missed(runs, a.sizes.split(","), a.modes.split(",")):
                 failed = True
                 text.append("Not reached:\n\n" + "".join(f"- {line}\n" for line in missed))
+        if "accept" in parts:
+            runs = []
+            text.append(accept(a, runs, out))
         for part, cases in (
             ("steady", [()]),
             ("scale", [("queue",), ("hanging",), ("large",), ("recipients",)]),

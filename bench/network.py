@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import random
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -32,23 +34,32 @@ def own_network() -> bool:
     return True
 
 
+#: Below what systems give to outgoing connections, which would take a port before it is listened to.
+_PORTS = range(5_000, 10_000)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens to just now, on all of loopback; all different."""
-    held = []
-    for _ in range(count):
-        s = socket.socket()
-        s.bind(("0.0.0.0", 0))
-        held.append(s)
-    ports = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return ports
+    ports: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as s:
+            # As a server would: a closed connection that lingers on the port is in nobody's way.
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("0.0.0.0", port))
+                s.listen()
+            except OSError:
+                continue
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise OSError(f"no {count} free ports between {_PORTS.start} and {_PORTS.stop}")
 
 
-def greets(port: int, host: str = "127.0.0.1", timeout: float = 3.0) -> bool:
-    """Whether an SMTP server says 220 there now; it is left politely."""
+def greets(port: int, host: str = "127.0.0.1", timeout: float = 3.0, tls: bool = False) -> bool:
+    """Whether an SMTP server says 220 there now, behind implicit TLS or without; it is left politely."""
     try:
-        with socket.create_connection((host, port), timeout) as s:
+        with _connection(host, port, timeout, tls) as s:
             s.settimeout(timeout)
             if not s.recv(200).startswith(b"220"):
                 return False
@@ -57,6 +68,19 @@ def greets(port: int, host: str = "127.0.0.1", timeout: float = 3.0) -> bool:
             return True
     except OSError:
         return False
+
+
+def _connection(host: str, port: int, timeout: float, tls: bool) -> socket.socket:
+    plain = socket.create_connection((host, port), timeout)
+    if not tls:
+        return plain
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        return context.wrap_socket(plain)
+    except OSError:
+        plain.close()
+        raise
 
 
 def wait_greeting(port: int, seconds: float) -> float | None:

@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import IO
 
+from bench.certificate import self_signed
+
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -23,6 +25,11 @@ class Place:
     api: int = 0
     channel: int = 0
     options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tls(self) -> str:
+        """off, starttls or implicit."""
+        return self.options.get("tls", "off")
 
 
 def write(path: str, text: str) -> None:
@@ -46,8 +53,13 @@ def environment(**more: str) -> dict[str, str]:
 
 def zonerelay_config(place: Place) -> str:
     """The relay's configuration for a measurement: a fixed next hop, 20 connections, synced.
-    `options` may change sync, processes, connections, max_size, max_recipients, host, dns, and add text."""
+    `options` may change sync, processes (receivers), senders, connections, domain_connections, max_size,
+    max_recipients, tls and nameserver, and add text to sections (queue, listener) and at the end (extra)."""
     o = place.options
+    tls = ""
+    if place.tls != "off":
+        certificate, key = self_signed(place.state)
+        tls = f'tls = "{place.tls}"\ncertificate = "{certificate}"\nkey = "{key}"'
     hop = "" if "nameserver" in o else 'host = "127.0.0.1"'
     return f"""hostname = "relay.test"
 [queue]
@@ -58,6 +70,9 @@ sync = {o.get("sync", "true")}
 endpoint = "tcp:{place.port}:interface=127.0.0.1"
 max_size = "{o.get("max_size", "1GB")}"
 max_recipients = {o.get("max_recipients", "1000")}
+processes = {o.get("processes", "0")}
+{tls}
+{o.get("listener", "")}
 [api]
 endpoint = "tcp:{place.api}:interface=127.0.0.1"
 [channel]
@@ -71,7 +86,7 @@ pool = "default"
 {hop}
 port = {place.sink}
 block_local_addresses = false
-processes = {o.get("processes", "1")}
+processes = {o.get("senders", "1")}
 connections = {o.get("connections", "20")}
 [domains.default]
 max_connections = {o.get("domain_connections", "1000")}
@@ -98,6 +113,14 @@ def postfix(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
     etc = f"{state}/etc"
     daemons = subprocess.run(["postconf", "-h", "daemon_directory"], capture_output=True, text=True)
     directory = daemons.stdout.strip() or "/usr/lib/postfix/sbin"
+    tls = "smtpd_tls_security_level = none"
+    if place.tls != "off":
+        certificate, key = self_signed(state)
+        wrapped = "yes" if place.tls == "implicit" else "no"
+        tls = (
+            f"smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {certificate}\n"
+            f"smtpd_tls_key_file = {key}\nsmtpd_tls_wrappermode = {wrapped}"
+        )
     write(
         f"{etc}/main.cf",
         f"""compatibility_level = 3.6
@@ -120,7 +143,7 @@ smtpd_peername_lookup = no
 disable_dns_lookups = yes
 relayhost = [127.0.0.1]:{place.sink}
 smtp_tls_security_level = none
-smtpd_tls_security_level = none
+{tls}
 default_process_limit = 100
 default_destination_concurrency_limit = 50
 initial_destination_concurrency = 20
@@ -190,9 +213,13 @@ def start_sink(port: int, out: IO[bytes], log: IO[bytes]) -> subprocess.Popen[by
 
 
 def source_command(place: Place, sessions: int, count: int, size: int, keep: bool) -> list[str]:
-    """Postfix's smtp-source, or ours where there is none. `keep`: many messages per connection."""
-    theirs = shutil.which("smtp-source")
-    command = ["smtp-source"] if theirs else [sys.executable, "-m", "bench.source"]
+    """Postfix's smtp-source, or ours where there is none, or where TLS or a login is to be spoken, or
+    where `options` ask for it by source=own. `keep`: many messages per connection."""
+    o = place.options
+    own = not shutil.which("smtp-source") or place.tls != "off" or "user" in o or o.get("source") == "own"
+    command = [sys.executable, "-m", "bench.source", "--wait", "--tls", place.tls] if own else ["smtp-source"]
+    if "user" in o:
+        command += ["--user", o["user"], "--password", o.get("password", "")]
     return [
         *command,
         "-s",

@@ -3,7 +3,9 @@
     python -m bench.rig PEER SIZE N MODE [--sessions 20] [--set connections=20]
 
 PEER zonerelay | postfix | sink (what loopback itself allows); SIZE in bytes, or 1k 10k 100k 10m;
-MODE a = one message per connection, b = many. As root it runs in a network namespace of its own.
+MODE a = one message per connection, b = many; KEY tls=starttls|implicit, processes=2 (receivers), user and
+password (a login), source=own (Python's for plain SMTP too), or what bench.peers names.
+As root it runs in a network namespace of its own.
 The state lives below BENCH_HOME (default /var/tmp/zonerelay-bench), in a folder of its own for each run;
 put it on the disk that is to be measured.
 """
@@ -48,6 +50,12 @@ def sink_count(path: str, field: str = "mesg") -> int:
     return int(found[0]) if found and field + "=" in complete else 0
 
 
+def last_line(path: str, word: str) -> str:
+    """The last line of a log that has this word in it."""
+    with open(path, errors="replace") as file:
+        return next((line.strip() for line in reversed(file.readlines()) if word in line), f"the {word} failed")
+
+
 class Run:
     """What is running: relay, sink, source; `close` ends them whatever happened."""
 
@@ -74,7 +82,7 @@ class Run:
         begun = time.monotonic()
         self.relay = peers.STARTERS[self.peer](self.place, self.log)
         self.tree = ProcessTree(self.relay.pid)
-        while not network.greets(self.place.port):
+        while not network.greets(self.place.port, tls=self.place.tls == "implicit"):
             if self.relay.poll() is not None or time.monotonic() - begun > seconds:
                 self.log.flush()
                 with open(self.log.name, errors="replace") as file:
@@ -99,6 +107,26 @@ class Run:
         shutil.rmtree(self.place.state, ignore_errors=True)
 
 
+def start_source(run: Run, command: list[str]) -> tuple[subprocess.Popen[bytes], float]:
+    """The source, and when it began. Ours is ready first: how long Python takes to start is not measured."""
+    waits = "--wait" in command
+    source = subprocess.Popen(
+        command,
+        env=peers.environment(),
+        stdin=subprocess.PIPE if waits else subprocess.DEVNULL,
+        stdout=subprocess.PIPE if waits else run.log,
+        stderr=run.log,
+    )
+    begun = time.monotonic()
+    if waits:
+        assert source.stdin is not None and source.stdout is not None
+        with source.stdin as line, source.stdout as said:
+            said.readline()
+            begun = time.monotonic()
+            line.write(b"go\n")
+    return source, begun
+
+
 def measure(run: Run, size: int, count: int, keep: bool, sessions: int, timeout: float) -> dict[str, Any]:
     """Send `count` messages and wait until the sink has them. Rates are per second of wall time,
     CPU is seconds of the relay's processes per 1,000 messages, memory is bytes."""
@@ -114,14 +142,7 @@ def measure(run: Run, size: int, count: int, keep: bool, sessions: int, timeout:
     before_written = sum(written(pid) for pid in run.tree.pids())
     watch.start()
     cpu, disk, whole = run.tree.cpu(), machine.disk_counts(state), machine.processor_time()
-    begun = time.monotonic()
-    source = subprocess.Popen(
-        peers.source_command(run.place, sessions, count, size, keep),
-        env=peers.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=run.log,
-        stderr=run.log,
-    )
+    source, begun = start_source(run, peers.source_command(run.place, sessions, count, size, keep))
     accepted = ended = None
     done, deadline, last = 0, begun + timeout, begun
     while ended is None:
@@ -131,6 +152,7 @@ def measure(run: Run, size: int, count: int, keep: bool, sessions: int, timeout:
             accepted = now
             if source.returncode:
                 result["source_failed"] = source.returncode
+                result["source_said"] = last_line(run.log.name, "source")
                 deadline = min(deadline, now + 10)
         seen = run.delivered() - base if through else (count if accepted else 0)
         if seen != done:

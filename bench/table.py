@@ -121,5 +121,19 @@ def throughput(rows: Sequence[Row], sizes: Sequence[str], modes: Sequence[str]) 
     )
 
 
+def accept(rows: Sequence[Row], peers: Sequence[str], modes: Sequence[str]) -> str:
+    """Messages taken per second and CPU per 1,000, a line for each peer."""
+    lines = []
+    for peer in peers:
+        line = [peer]
+        for mode in modes:
+            runs = good(rows, peer, "1k", mode)
+            line += [show(middle(runs, "accept_rate")), show(middle(runs, "cpu_s_per_1000"), "{:.2f}")]
+        lines.append(line)
+    words = {"a": "one message per connection", "b": "many"}
+    heads = [head for mode in modes for head in (f"{words[mode]}: accepts/s", "CPU s/1,000")]
+    return grid(["", *heads], lines)
+
+
 def machine(facts: dict[str, str]) -> str:
     return grid(["measured on", ""], facts.items())

@@ -15,21 +15,22 @@ import secrets
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec.structs
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
+from relay.access.access import Access
+from relay.access.users import BadUsers
 from relay.channel.briefing import Briefing
 from relay.channel.frames import Welcome
 from relay.channel.gate import Gate
 from relay.channel.journal import left_behind
 from relay.children.roster import Roster
-from relay.config.schema import Config
+from relay.config.schema import Config, Listener
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
@@ -38,10 +39,15 @@ from relay.dispatch.results import Results
 from relay.dkim.keys import KeyIndex
 from relay.intake.frontdoor import FrontDoor
 from relay.intake.submission import Intake
+from relay.listener.entrance import entrance
 from relay.listener.listener import ListenerFactory
+from relay.listener.room import TOO_BUSY
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
+from relay.net.files import RESERVE, allow_many_files, shortage, spare_files
+from relay.net.listening import CannotListen, listen
+from relay.net.tls import ServerTls, TlsUnusable, server_tls
 from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
@@ -73,6 +79,7 @@ class RelayService(Service):
         self._listeners: dict[str, ListenerFactory] = {}
         self._ports: list[tuple[str, IListeningPort]] = []
         self._starting: Deferred[None] | None = None
+        self._access: Access | None = None
         zones = self._zones = from_config(config)
         now = self._now = WallClock()
         log = self._log = MailLog(reactor, now)
@@ -132,8 +139,10 @@ class RelayService(Service):
 
     def _open(self) -> None:
         config = self._config
+        self._look_at_files(allow_many_files())
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
+        access = self._access = self._make_access()
         try:
             self._log.open(config.logs.mail, Path(config.queue.path))
         except OSError as error:
@@ -142,11 +151,22 @@ class RelayService(Service):
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
         for name, section in config.listeners.items():
+            section = msgspec.structs.replace(section, mechanisms=access.usable(section.mechanisms))
+            door = FrontDoor(section, self.intake, access)
             factory = ListenerFactory(
-                section, name, config.hostname, FrontDoor(section, self.intake), self._reactor
+                section,
+                name,
+                config.hostname,
+                door,
+                self._reactor,
+                tls=self._tls(name, section),
+                now=self._now,
             )
             self._listeners[name] = factory
-            self._listen(f"listener {name}", section.endpoint, factory)
+            # In plain words they would be noise to who expects TLS.
+            farewell = b"" if section.tls == "implicit" else TOO_BUSY.encode()
+            way_in = entrance(factory, self._reactor)
+            self._listen(f"listener {name}", section.endpoint, way_in, RESERVE, farewell)
         from relay.http.operator import Standing
         from relay.http.site import make_site  # Klein installs a reactor when imported.
 
@@ -154,6 +174,7 @@ class RelayService(Service):
         self._site = make_site(
             config.api,
             hostname=config.hostname,
+            demo_login=config.access.demo,
             intake=self.intake,
             store=self.store,
             operator=self.operator,
@@ -166,20 +187,49 @@ class RelayService(Service):
             reactor=self._reactor,
             now=self._now,
         )
-        self._listen("API", config.api.endpoint, self._site)
+        # A flood of mail leaves room for who wants to look at it, and for children.
+        self._listen("API", config.api.endpoint, self._site, RESERVE // 2)
 
-    def _listen(self, what: str, endpoint: str, factory: IProtocolFactory) -> None:
-        """A server endpoint listens at once or fails at once."""
-        came: list[Any] = []
-        serverFromString(self._reactor, endpoint).listen(factory).addBoth(came.append)
-        port = came[0] if came else Failure(OSError("the endpoint did not listen at once"))
-        if isinstance(port, Failure):
-            raise StartupError(f"{what}: can't listen on {endpoint}: {port.getErrorMessage()}")
+    def _look_at_files(self, limit: int) -> None:
+        config = self._config
+        connections = config.api.max_connections + sum(
+            section.max_connections for section in config.listeners.values() if not section.processes
+        )
+        line = shortage(connections, limit)
+        if line:
+            _log.warn("{line}", line=line)
+
+    def _tls(self, name: str, section: Listener) -> ServerTls | None:
+        try:
+            return server_tls(section, self._reactor.seconds)
+        except TlsUnusable as error:
+            raise StartupError(f"listener {name}: {error}") from None
+
+    def _make_access(self) -> Access:
+        config = self._config
+        try:
+            access = Access(config.access, self._reactor, self._now)
+        except BadUsers as error:
+            raise StartupError(str(error)) from None
+        access.start(Path(config.queue.path) / "quota.json")
+        return access
+
+    def _listen(
+        self, what: str, endpoint: str, factory: IProtocolFactory, reserve: int = 0, farewell: bytes = b""
+    ) -> None:
+        """`reserve`, `farewell`: see `spare_files`."""
+        try:
+            port = listen(self._reactor, endpoint, factory)
+        except CannotListen as error:
+            raise StartupError(f"{what}: {error}") from None
+        spare_files(port, self._reactor, reserve, farewell)
         self._ports.append((what, port))
 
     def _abort_start(self) -> None:
         for _, port in self._ports:
             port.stopListening()
+        if self._access is not None:
+            self._access.stop()
         self.store.close()
 
     def _briefing(self, zone: str, child: str) -> Briefing:
@@ -255,6 +305,8 @@ class RelayService(Service):
             except Exception:  # a CancelledError too: the queue is closed in any case
                 _log.failure("trouble while stopping; the stop goes on")
         self.schedule.stop()
+        if self._access is not None:
+            self._access.stop()
         await _waited(self.store.close())
         self._log.flush()
 

@@ -4,22 +4,52 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
+from datetime import UTC, datetime, timedelta
 
+from relay.access.users import BadUsers, read
 from relay.cli.command import Command, Start, config_argument
 from relay.config.load import ConfigError, load_with_warnings
+from relay.config.schema import Config
+
+#: How long before its end a certificate is spoken of.
+SOON = timedelta(days=7)
 
 
 def run(arguments: argparse.Namespace, start: Start) -> int:
     """Prints every error and returns 1, or prints warnings and `FILE: ok` and returns 0."""
     try:
-        _, warnings = load_with_warnings(arguments.config)
-    except ConfigError as error:
+        config, warnings = load_with_warnings(arguments.config)
+        if config.access.users:
+            read(config.access.users)
+    except (ConfigError, BadUsers) as error:
         print(error, file=sys.stderr)
         return 1
+    errors, doubts = _certificates(config)
+    if errors:
+        print("\n".join(f"{arguments.config}: {error}" for error in errors), file=sys.stderr)
+        return 1
+    warnings += [f"{arguments.config}: {doubt}" for doubt in doubts]
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{arguments.config}: ok")
     return 0
+
+
+def _certificates(config: Config) -> tuple[list[str], list[str]]:
+    """What a start would say of the listeners' certificates, and what their clients soon will."""
+    from relay.net.tls import TlsUnusable, server_tls
+
+    errors, doubts = [], []
+    for name, section in config.listeners.items():
+        try:
+            tls = server_tls(section, time.monotonic)
+        except TlsUnusable as error:
+            errors.append(f"listeners.{name}.{error}")
+            continue
+        if tls is not None and tls.expires < datetime.now(UTC) + SOON:
+            doubts.append(f"listeners.{name}.certificate: {section.certificate}: it expires on {tls.expires:%F %T} UTC")
+    return errors, doubts
 
 
 COMMAND = Command("check-config", "say what is wrong with a configuration file", config_argument, run)

@@ -16,6 +16,8 @@ from relay.config.shape import Problem
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: A network that takes in more addresses than this is the Internet, not a list of clients.
 _WIDEST = {4: 8, 6: 16}
+#: One message may hold a header of 2 MiB and five pieces of body, and it is not to be the only one.
+_LEAST_MEMORY = 8 * 1024 * 1024
 
 
 def problems(config: Config) -> Iterator[Problem]:
@@ -27,6 +29,9 @@ def problems(config: Config) -> Iterator[Problem]:
         yield Problem(("queue", "retry"), "expected at least one step, got an empty list")
     for name, listener in config.listeners.items():
         yield from _listener(("listeners", name), listener)
+        yield from _tls(("listeners", name), listener)
+        yield from _proxies(("listeners", name), listener)
+    yield from _access(config)
     yield from _endpoints(config)
     if config.channel.lease <= config.channel.heartbeat:
         yield Problem(("channel", "lease"), "expected a longer time than channel.heartbeat")
@@ -51,8 +56,18 @@ def warnings(config: Config) -> Iterator[Problem]:
     if not endpoints.read(config.channel.endpoint).local:
         yield Problem(("channel", "endpoint"), "reachable from outside this machine; only children use it")
     for name, listener in config.listeners.items():
-        if not listener.allow_networks:
+        if not listener.allow_networks and not listener.auth:
             yield Problem(("listeners", name, "allow_networks"), "empty: nobody can submit mail here")
+        yield from _tls_for_nothing(("listeners", name), listener)
+        if listener.open_relay:
+            yield Problem(("listeners", name, "open_relay"), "strangers in these networks can send mail to anywhere")
+        if listener.auth and listener.insecure_auth and not endpoints.read(listener.endpoint).local:
+            yield Problem(("listeners", name, "insecure_auth"), "passwords can be read on the way")
+        if not listener.auth:
+            for text in listener.allow_networks:
+                if not ipaddress.ip_network(text, strict=False).is_private:
+                    place = ("listeners", name, "allow_networks")
+                    yield Problem(place, f"{text} is not private: whoever is there sends without a login")
     for name, zone in config.zones.items():
         if zone.disabled and name.lower() == "default":
             yield Problem(("zones", name, "disabled"), "mail that no other zone claims waits for ever")
@@ -70,6 +85,8 @@ def _listener(path: Path, listener: Listener) -> Iterator[Problem]:
         local = endpoints.read(listener.endpoint).local
     except ValueError:
         local = True  # said where all endpoints are looked at
+    if 0 < listener.max_memory < _LEAST_MEMORY:
+        yield Problem((*path, "max_memory"), "expected 8MB or more, or 0 for no bound")
     for index, text in enumerate(listener.allow_networks):
         place = (*path, "allow_networks", f"[{index}]")
         try:
@@ -88,13 +105,58 @@ def _listener(path: Path, listener: Listener) -> Iterator[Problem]:
             )
 
 
+def _tls(path: Path, listener: Listener) -> Iterator[Problem]:
+    if listener.tls != "off" and not listener.certificate:
+        yield Problem((*path, "certificate"), f'expected the file of a certificate, for tls is "{listener.tls}"')
+    if listener.require_tls and listener.tls == "off":
+        yield Problem((*path, "require_tls"), 'on, but tls is "off": nobody could submit mail')
+    if listener.require_tls and listener.tls == "starttls" and "STARTTLS" in listener.without:
+        yield Problem((*path, "require_tls"), 'on, but STARTTLS is in "without": nobody could submit mail')
+
+
+def _tls_for_nothing(path: Path, listener: Listener) -> Iterator[Problem]:
+    for key in ("certificate", "key", "certificates", "client_ca"):
+        if listener.tls == "off" and getattr(listener, key):
+            yield Problem((*path, key), 'not used, for tls is "off"')
+
+
+def _proxies(path: Path, listener: Listener) -> Iterator[Problem]:
+    for index, text in enumerate(listener.proxy_networks):
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            expected = 'expected the address or network of a balancer, such as "10.0.0.5"'
+            yield Problem((*path, "proxy_networks", f"[{index}]"), f"{expected}, got {shown(text)}")
+
+
+def _access(config: Config) -> Iterator[Problem]:
+    access = config.access
+    for kind in ("messages", "recipients"):
+        for index, text in enumerate(getattr(access, kind)):
+            if not re.fullmatch(r"[0-9]*[1-9][0-9]*/[mhd]", text):
+                place = ("access", kind, f"[{index}]")
+                yield Problem(place, f'expected a limit such as "60/m", "1000/h" or "10000/d", got {shown(text)}')
+    if access.url and not re.fullmatch(r"https?://[!-~]+", access.url):
+        yield Problem(("access", "url"), f"expected a URL with http or https, got {shown(access.url)}")
+    for name, listener in config.listeners.items():
+        path = ("listeners", name)
+        if not listener.auth:
+            continue
+        if not (access.users or access.url):
+            yield Problem((*path, "auth"), "nobody could log in: expected access.users or access.url beside it")
+        if listener.tls == "off" and not listener.insecure_auth:
+            yield Problem((*path, "auth"), "nobody could log in without TLS: expected tls, or insecure_auth = true")
+        if "AUTH" in listener.without:
+            yield Problem((*path, "without"), '"AUTH" is needed where auth is on')
+
+
 def _endpoints(config: Config) -> Iterator[Problem]:
     """Each endpoint can be read, and no two are the same port."""
     stated: list[tuple[Path, str]] = [
         (("listeners", name, "endpoint"), listener.endpoint) for name, listener in config.listeners.items()
     ]
     stated += [(("api", "endpoint"), config.api.endpoint), (("channel", "endpoint"), config.channel.endpoint)]
-    taken: dict[tuple[int, str], Path] = {}
+    taken: dict[tuple[object, str], Path] = {}
     for path, text in stated:
         try:
             endpoint = endpoints.read(text)
@@ -105,10 +167,12 @@ def _endpoints(config: Config) -> Iterator[Problem]:
         if path[0] == "channel" and endpoint.kind not in ("tcp", "tcp6"):
             expected = 'expected a TCP endpoint such as "tcp:8081:interface=127.0.0.1"'
             yield Problem(path, f"{expected} (children connect to its host and port), got {shown(text)}")
-        if endpoint.port and (endpoint.port, endpoint.interface) in taken:
-            other = ".".join(taken[endpoint.port, endpoint.interface])
-            yield Problem(path, f"expected a port of its own, got {shown(text)}, which {other} has")
-        taken.setdefault((endpoint.port, endpoint.interface), path)
+        place = (endpoint.port or endpoint.path, endpoint.interface)
+        if place[0] and place in taken:
+            other = ".".join(taken[place])
+            what = "port" if endpoint.port else "path"
+            yield Problem(path, f"expected a {what} of its own, got {shown(text)}, which {other} has")
+        taken.setdefault(place, path)
 
 
 def _pools(config: Config) -> Iterator[Problem]:

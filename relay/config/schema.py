@@ -98,6 +98,8 @@ class Access(Section, frozen=True):
     cache: Seconds = 300.0
     attempts: Count = 5
     lock_out: Interval = 900.0
+    messages: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
     demo: bool = False
 
 

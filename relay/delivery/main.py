@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import resource
 import signal
 import sys
 from pathlib import Path
@@ -38,6 +37,7 @@ def run(briefing: Briefing) -> int:
     from relay.channel.journal import Journal
     from relay.channel.link import Link
     from relay.delivery.sender import Sender
+    from relay.net.files import allow_many_files
     from relay.net.reactor import prepare
 
     prepare(reactor)
@@ -49,7 +49,7 @@ def run(briefing: Briefing) -> int:
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the master.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # So is the end of a whole process group.
-    _allow_many_files()
+    allow_many_files()  # Hanging peers hold sockets.
     gc.freeze()  # What the start has made stays.
     gc.set_threshold(20_000, 20, 50)
     journal = Journal(Path(briefing.journal))
@@ -62,10 +62,3 @@ def run(briefing: Briefing) -> int:
     reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
     journal.close()
     return sender.exit_code
-
-
-def _allow_many_files() -> None:
-    """Hanging peers hold sockets: take what the system gives."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

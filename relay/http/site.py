@@ -27,6 +27,7 @@ from relay.http.operator import Operator, Standing
 from relay.http.queue import QueueApi
 from relay.http.request import ApiChannel, ApiRequest
 from relay.http.submit import MessageUpload, SubmitApi
+from relay.http.test_auth import TestAuthApi
 from relay.listener.door import Intake
 from relay.metrics.definitions import Metrics
 from relay.queue.store import Store, StoreError
@@ -44,6 +45,7 @@ def make_site(
     options: Api,
     *,
     hostname: str,
+    demo_login: bool = False,
     intake: Intake,
     store: Store,
     operator: Operator,
@@ -52,7 +54,8 @@ def make_site(
     reactor: IReactorTime,
     now: Callable[[], int],
 ) -> ApiSite:
-    """The factory to listen with. `now` gives milliseconds since the epoch."""
+    """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
+    /test-auth on."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
@@ -63,6 +66,7 @@ def make_site(
         QueueApi(store, standing, reactor, now),
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
+        TestAuthApi(demo_login, now),
     ):
         group.add_routes(app)
     # The first that fits answers.

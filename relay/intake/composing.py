@@ -102,7 +102,7 @@ class Composer:
             envelope.envid,
             fit.fbl,
         )
-        zone = zone or self._zone(block, sender, terms)
+        zone = self._zone(zone, block, sender, terms)
         due = _due(envelope, fit, terms, now)
         response = WAITS if due > now else ""
         for_recipient = self._router.for_recipient
@@ -134,8 +134,8 @@ class Composer:
         if passed and self._trail.loops(block, (recipient.address for recipient in recipients)):
             raise Refused(LOOP)
 
-    def _zone(self, block: HeaderBlock, sender: str, terms: Terms) -> str:
-        asked = block.get("X-Sending-Zone") if terms.routing_headers else None
+    def _zone(self, own: str, block: HeaderBlock, sender: str, terms: Terms) -> str:
+        asked = own or (block.get("X-Sending-Zone") if terms.routing_headers else None)
         from_domain = domain_of(block.get("From") or "")
         return self._router.for_message(asked or "", block.all, from_domain, sender.rpartition("@")[2])
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
+from relay.access.access import Access
 from relay.config.schema import Listener
+from relay.intake.crowd import Crowd
 from relay.intake.submission import Intake, Submission
 from relay.listener.door import Client, Exchange, Refused, Terms
 from relay.message.user import User
 from relay.message.values import Origin
-from relay.smtp.reply import reply
-
-NO_LOGIN = reply(503, "5.5.1 Error: authentication is not offered here")
 
 
 class FrontDoor:
     """Whoever listens asks here, in this process or from a receiver child."""
 
-    def __init__(self, section: Listener, intake: Intake) -> None:
+    def __init__(self, section: Listener, intake: Intake, access: Access) -> None:
+        self._access = access
         self._intake = intake
+        self._crowd = Crowd(section.max_connections, section.max_connections_per_address)
         self._terms = Terms(
             max_header=section.max_header,
             routing_headers=section.allow_routing_headers,
@@ -30,16 +31,24 @@ class FrontDoor:
         )
 
     def enter(self, address: str) -> Deferred[None] | None:
-        """A client has connected."""
+        """A client has connected. Raises Refused (421) when it is one too many."""
+        self._crowd.enter(address)
         return None
 
     def leave(self, address: str) -> None:
         """It is gone."""
+        self._crowd.leave(address)
 
     def authenticate(self, mechanism: str, client: Client) -> Exchange:
-        """Begin a login."""
-        raise Refused(NO_LOGIN)
+        """Begin a login. Raises Refused."""
+        return self._access.authenticate(mechanism, client)
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission:
-        """Begin a submission. Raises Refused."""
-        return self._intake.open(origin, self._terms, user)
+        """Begin a submission. Raises Refused, also when the user is over a limit."""
+        charge = self._access.charge(user, recipients) if user is not None else None
+        try:
+            return self._intake.open(origin, self._terms, user, charge)
+        except Refused:
+            if charge is not None:
+                charge.give_back()
+            raise

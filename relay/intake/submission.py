@@ -15,8 +15,10 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.channel.frames import MAX_HEADER
+from relay.access.quota import Charge
+from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.dkim.keys import KeyIndex
+from relay.intake.author import check_author
 from relay.intake.composing import Composed, Composer, domain_of
 from relay.intake.repeats import Repeats
 from relay.listener.door import Refused, Terms
@@ -81,11 +83,14 @@ class Intake:
         #: Chunks of all submissions that are given to the store and not yet on disk.
         self.flying = 0
 
-    def open(self, origin: Origin, terms: Terms, user: User | None = None) -> Submission:
-        """Begin a submission. Raises Refused when nothing can be taken now."""
+    def open(
+        self, origin: Origin, terms: Terms, user: User | None = None, charge: Charge | None = None
+    ) -> Submission:
+        """Begin a submission; `charge` is given back when it comes to nothing. Raises Refused
+        when nothing can be taken now."""
         if not self.store.accepting():
             raise Refused(NO_SPACE)
-        return Submission(self, self.ids.next(), origin, terms, user)
+        return Submission(self, self.ids.next(), origin, terms, user, charge)
 
     def hashes(self, block: HeaderBlock) -> bool:
         """Whether a key may sign a message with this header."""
@@ -98,6 +103,7 @@ class Submission:
     """One message until it is on disk or refused."""
 
     __slots__ = (
+        "_charge",
         "_chunks",
         "_composed",
         "_draft",
@@ -112,19 +118,31 @@ class Submission:
     )
 
     def __init__(
-        self, intake: Intake, queue_id: str, origin: Origin, terms: Terms, user: User | None
+        self,
+        intake: Intake,
+        queue_id: str,
+        origin: Origin,
+        terms: Terms,
+        user: User | None,
+        charge: Charge | None,
     ) -> None:
         self.id = queue_id
         self._intake = intake
         self._origin = origin
         self._terms = terms
         self._user = user
+        self._charge = charge
         self._draft = Draft(min(terms.max_header, MAX_HEADER), intake.hashes, self._give)
         self._composed: Composed | None = None
         self._chunks = 0
         self._flying = 0
         self._waiter: Deferred[None] | None = None
         self._problem: Reply | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes of it in memory: what is collected, and chunks on their way to the disk."""
+        return self._draft.held + self._flying * CHUNK
 
     # -- text in
 
@@ -187,6 +205,8 @@ class Submission:
 
     def _compose(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Composed:
         intake, user = self._intake, self._user
+        if user is not None:
+            check_author(user, block)
         return intake.composer.compose(
             self.id,
             envelope,
@@ -245,6 +265,7 @@ class Submission:
         self._intake.counts.pushed(False)
         self._chunks = chunks
         self._forget_chunks()
+        self._give_back()
         if failure.check(StoreError):
             _log.warn("{id} not stored: {why}", id=self.id, why=failure.getErrorMessage())
             raise Refused(NO_SPACE)
@@ -255,6 +276,12 @@ class Submission:
         if self._problem is None:
             self._problem = NO_SPACE
         self._forget_chunks()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        charge, self._charge = self._charge, None
+        if charge is not None:
+            charge.give_back()
 
     def _forget_chunks(self) -> None:
         if self._chunks:

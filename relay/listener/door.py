@@ -11,21 +11,16 @@ from typing import Protocol
 import msgspec
 from twisted.internet.defer import Deferred
 
+from relay.access.login import Client, Exchange
+from relay.access.refused import Refused
 from relay.message.envelope import Envelope
 from relay.message.user import User
 from relay.message.values import Message, Origin
-from relay.smtp.reply import Reply
+
+__all__ = ["Client", "Door", "Exchange", "Intake", "Refused", "Submission", "Terms"]
 
 #: Recipients taken from a header, unless the way in has a limit of its own.
 MOST_RECIPIENTS = 1000
-
-
-class Refused(Exception):
-    """Not now, or not at all; `reply` says to the client why, in SMTP's words."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(str(reply))
-        self.reply = reply
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -49,6 +44,10 @@ class Submission(Protocol):
 
     id: str
 
+    @property
+    def held(self) -> int:
+        """Bytes of it in memory, more or less."""
+
     def write(self, data: bytes) -> None:
         """Message text (header, empty line, body) with CRLF line ends, in any split.
         Never raises: what is wrong with the text is told by `finish`."""
@@ -70,27 +69,6 @@ class Intake(Protocol):
 
     def open(self, origin: Origin, terms: Terms, user: User | None = None) -> Submission:
         """Begin a submission. Raises Refused when nothing can be taken now (452 4.3.1)."""
-
-
-class Exchange(Protocol):
-    """One AUTH command on its way (RFC 4954 4): challenges out, responses in."""
-
-    def step(self, response: bytes | None) -> Deferred[bytes | User]:
-        """The client's response, decoded; None: the command had no initial one. Fires with
-        the next challenge (not yet base64), or with the user, which ends the exchange.
-        Fails with Refused (535, 454 or 421), which ends it too."""
-
-    def cancel(self) -> None:
-        """The client gave up, or is gone."""
-
-
-class Client(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Who logs in: the address, what it called itself, and the subject names (e-mail addresses
-    and host names) of the certificate that it has shown and that was checked, if any."""
-
-    address: str
-    helo: str = ""
-    certificate: tuple[str, ...] = ()
 
 
 class Door(Protocol):

@@ -64,6 +64,13 @@ class Draft:
         self._hash: RelaxedBody | None = None
         self._eight_bit = False
 
+    @property
+    def held(self) -> int:
+        """Bytes of it that are here and not given away."""
+        if self._collector is not None:
+            return self._collector.held
+        return len(self._block.raw) + self._size - self.chunks * CHUNK
+
     def write(self, data: bytes) -> None:
         """The next piece, with CRLF line ends. Raises HeaderTooLong: write no more."""
         if self._collector is None:

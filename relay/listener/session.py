@@ -1,68 +1,70 @@
-"""One SMTP client: the thin edge between its connection, the sans-io server and the intake.
+"""One SMTP client: the thin edge between the sans-io server and the door.
 
-All waiting is bounded: by back-pressure (the spool is behind, the input waits for an answer,
-or the client doesn't read its replies), and by the listener's sweep, which looks at the time.
+How bytes come and go, and how long that may take, is told by `connection`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.listener.arrival import Arrival
+from relay.listener.connection import SHUTDOWN, Connection
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Submission
+from relay.listener.login import Login
+from relay.listener.room import NO_ROOM
+from relay.listener.visitor import Visitor
 from relay.message.envelope import Envelope, Recipient
-from relay.message.values import Message, Origin
+from relay.message.user import User, may_send_as
+from relay.message.values import Message
+from relay.net import tls
 from relay.net.outlet import Outlet
 from relay.smtp import words
-from relay.smtp.events import Closing, DataBegun, DataEnded, Event, MailGiven, RcptGiven, Reset, Text
+from relay.smtp.events import (
+    AuthBegun,
+    AuthCancelled,
+    AuthContinued,
+    Closing,
+    DataBegun,
+    DataEnded,
+    MailGiven,
+    RcptGiven,
+    Reset,
+    Text,
+    TlsWanted,
+    XclientGiven,
+)
 from relay.smtp.reply import Reply, reply
 from relay.smtp.server import Server
-from relay.smtp.states import State
 
 if TYPE_CHECKING:
     from relay.listener.listener import ListenerFactory
 
-#: How long a session that is over may take to read its last reply (seconds).
-LINGER = 10.0
-
-SHUTDOWN = reply(421, "4.3.2 Server shutdown in progress")
-TIMEOUT = reply(421, "4.4.2 Timeout - closing connection")
 RELAYING_DENIED = reply(550, "5.7.1 Relaying denied")
+NOT_OWNED = reply(553, "5.7.1 Error: sender address is not owned by user")
 LOCAL_ERROR = reply(451, "4.3.0 Local error in processing")
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol)
-class ListenerProtocol(Protocol):
+@implementer(IHandshakeListener)
+class ListenerProtocol(Connection):
     """One client."""
 
+    __slots__ = ("_at_dot", "_begun", "_login", "_visitor")
+
     _log = Logger()
-    factory: ListenerFactory
-    transport: Any
 
     def __init__(self, factory: ListenerFactory) -> None:
-        self.factory = factory
-        self.server: Server
-        self._client = ""
-        self._allowed = False
-        self._submission: Submission | None = None
+        super().__init__(factory)
+        self._visitor: Visitor
+        self._login: Login | None = None
         self._begun: DataBegun | None = None
-        self._since = self._text_since = 0.0
-        self._running = False
-        self._lost = False
-        self._over = False  # Closing was seen, or we hung up
-        self._half_closed = False
-        # Reasons not to read, and whether we do.
-        self._clogged = False
-        self._behind = False
-        self._deaf = False
+        self._at_dot = 0  # Bytes of a message that is on its way to the disk.
 
     # -- Twisted calls
 
@@ -72,145 +74,132 @@ class ListenerProtocol(Protocol):
             transport.setTcpNoDelay(True)
         # Not with TLS: writeSomeData would go round it.
         self._outlet = Outlet(transport)
+        factory, config = self.factory, self.factory.config
         # One that comes over a UNIX socket is on this machine.
         host = getattr(transport.getPeer(), "host", "127.0.0.1")
-        self._client, self._allowed = self.factory.client(host)
-        self.server = Server(self.factory.hostname, self._client, self.factory.config)
+        self._visitor = visitor = Visitor(*factory.client(host))
+        self.server = Server(
+            factory.hostname,
+            visitor.address,
+            config,
+            starttls=config.tls == "starttls" and factory.tls is not None,
+            mechanisms=self._mechanisms(),
+            xclient=factory.trusts(host),
+            now=factory.wall,
+        )
+        if config.tls == "implicit":
+            self._secured()
         transport.registerProducer(self, True)
-        self.factory.joined(self)
+        factory.joined(self)
+        self._since = factory.now
+        self._arrival = Arrival(factory.door, visitor.address, self._greet, self._hang_up)
+        self._arrival.begin(config.greeting_delay, factory.later)
+
+    def handshakeCompleted(self) -> None:
+        """STARTTLS has led to TLS."""
+        self._shaking = False
+        self._since = self.factory.now
+        self._secured()
+        self._run()
+
+    # -- the conversation
+
+    def _greet(self) -> None:
+        if self._over:
+            return
+        self._greeted = True
         self._since = self.factory.now
         self.server.greeting()
         self._run()
 
-    def dataReceived(self, data: bytes) -> None:
-        server = self.server
-        if server.state is State.TEXT:
-            self._since = self.factory.now
-        server.receive(data)
-        self._run()
-
-    def readConnectionLost(self) -> None:
-        """The client sends no more; it may still want to hear what its last message came to."""
-        self._half_closed = True
-        self._run()
-
-    def writeConnectionLost(self) -> None:
-        """We never half-close ourselves."""
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        self._lost = self._over = True
-        self._abandon()
-        self.factory.left(self)
-
-    def pauseProducing(self) -> None:
-        """The client doesn't read its replies: hear no more of it until it does."""
-        self._clogged = True
-
-    def resumeProducing(self) -> None:
-        self._clogged = False
-        self._run()
-
-    def stopProducing(self) -> None:
-        """The transport is gone; connectionLost follows."""
-
-    # -- what the factory calls
-
-    def look_at(self, now: float) -> None:
-        """End the session when the client takes too long. Time that we take doesn't count."""
-        if self._over:
-            if now - self._since > LINGER:
-                self.transport.abortConnection()
-            return
-        if self.server.waiting or self._behind:
-            self._since = now
-            return
+    def _mechanisms(self) -> tuple[str, ...]:
+        """The ways to log in; EXTERNAL takes a certificate that was checked."""
         config = self.factory.config
-        late = now - self._since > config.timeout
-        if self._submission is not None and now - self._text_since > config.data_timeout:
-            late = True
-        if late:
-            self.factory.observe("timeout")
-            self._hang_up(TIMEOUT)
+        if not config.auth or "EXTERNAL" not in config.mechanisms or self._visitor.certificate:
+            return config.mechanisms if config.auth else ()
+        return tuple(mechanism for mechanism in config.mechanisms if mechanism != "EXTERNAL")
 
-    def shut_down(self) -> None:
-        """End the session, after the verdict if a message is on its way."""
-        if not self._over and self._submission is None and not self.server.waiting:
-            self._hang_up(SHUTDOWN)
-
-    def abort(self) -> None:
-        """End it at once."""
-        self.transport.abortConnection()
-
-    # -- the conversation
-
-    def _run(self) -> None:
-        """Obey all events there are, then send the replies to them in one write."""
-        if self._running or self._over:
-            return
-        self._running = True
-        server = self.server
-        while not (self._clogged or self._behind or self._over):
-            event = server.next_event()
-            if event is not None:
-                _OBEY[event.__class__](self, event)
-            elif not self._send():
-                break
-        else:
-            if not self._clogged:
-                self._send()
-        self._running = False
-        if self._over:
-            return
-        if self._half_closed and not (server.waiting or self._behind or self._clogged):
-            self._close()
-            return
-        deaf = self._clogged or self._behind or server.full
-        if deaf is not self._deaf:
-            self._deaf = deaf
-            if deaf:
-                self.transport.pauseProducing()
-            else:
-                self.transport.resumeProducing()
-
-    def _send(self) -> bool:
-        output = self.server.output()
-        if not output:
-            return False
-        # Only what gets a reply shows that the client gets on, a byte now and then doesn't.
-        self._since = self.factory.now
-        self._outlet.write(output)
-        return True
-
-    def _hang_up(self, reason: Reply) -> None:
-        self.server.close(reason)
-        self._closing()
-
-    def _closing(self, event: Event | None = None) -> None:
-        output = self.server.output()
-        if output:
-            self._outlet.write(output)
-        self._close()
-
-    def _close(self) -> None:
-        self._over = True
-        self._since = self.factory.now
-        self._abandon()
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
+    def _secured(self) -> None:
+        """There is TLS: whoever the client said it was, it may say again."""
+        visitor = self._visitor
+        visitor.user = None
+        visitor.tls = tls.description(self.transport)
+        visitor.certificate = tls.certificate_names(self.transport)
+        self.server.secured(self._mechanisms())
 
     def _abandon(self) -> None:
+        """Forget the message and the login that are under way."""
+        self._begun = None
         submission, self._submission = self._submission, None
         if submission is not None:
             submission.abandon()
             self.factory.observe("abandoned")
+        if self._login is not None:
+            self._login_ended(AuthCancelled())
 
-    # -- events
+    # -- who it is
+
+    def _begin_tls(self, event: TlsWanted) -> None:
+        self._send()
+        server_tls = self.factory.tls
+        assert server_tls is not None, "STARTTLS is offered only with it"
+        self._shaking = True
+        self._since = self.factory.now
+        self.factory.watch.expect(self, self._since + self.factory.config.tls_timeout)
+        self.transport.startTLS(server_tls.options)
+        self._outlet = Outlet(self.transport)  # It must not write past TLS.
+
+    def _begin_login(self, event: AuthBegun) -> None:
+        self._login = login = Login(self._logged_in)
+        login.begin(self.factory.door, event.mechanism, self._visitor.client(self.server.helo), event.initial)
+
+    def _go_on_with_login(self, event: AuthContinued) -> None:
+        assert self._login is not None
+        self._login.respond(event.response)
+
+    def _login_ended(self, event: AuthCancelled) -> None:
+        login, self._login = self._login, None
+        if login is not None:
+            login.cancel()
+
+    def _logged_in(self, result: bytes | User | Reply) -> None:
+        """What the door says to a login, or to a step of it."""
+        server = self.server
+        if isinstance(result, bytes):
+            server.challenge(result)
+        else:
+            self._login = None
+            if isinstance(result, User):
+                self._visitor.user = result
+            server.answer(words.AUTHENTICATED if isinstance(result, User) else result)
+        self._run()
+
+    def _xclient(self, event: XclientGiven) -> None:
+        given, visitor = event.attributes, self._visitor
+        if "ADDR" in given:
+            known = self.factory.client(given["ADDR"]) if given["ADDR"] else (visitor.address, False)
+            visitor.address, visitor.allowed = known
+        visitor.host = given.get("NAME", "")
+        if "LOGIN" in given:
+            visitor.user = User(given["LOGIN"]) if given["LOGIN"] else None
+        self.server.answer(words.greeting(self.factory.hostname))
+
+    # -- what it sends
 
     def _mail(self, event: MailGiven) -> None:
-        self.server.answer(SHUTDOWN if self.factory.stopping else words.ACCEPTED)
+        user = self._visitor.user
+        if self.factory.stopping:
+            self.server.answer(SHUTDOWN)
+        elif self.factory.room.tight:
+            self.server.answer(NO_ROOM)
+        elif user is not None and not may_send_as(user, event.sender):
+            self.server.answer(NOT_OWNED)
+        else:
+            self.server.answer(words.ACCEPTED)
 
     def _rcpt(self, event: RcptGiven) -> None:
-        if not self._allowed:
+        visitor = self._visitor
+        if not visitor.allowed and visitor.user is None:
             self.server.answer(RELAYING_DENIED)
         elif is_local(event.address.domain):
             self.server.answer(LOCAL_DESTINATION)
@@ -219,10 +208,14 @@ class ListenerProtocol(Protocol):
 
     def _data(self, event: DataBegun) -> None:
         factory, server = self.factory, self.server
-        origin = Origin(factory.name, self._client, server.helo, "ESMTP" if server.extended else "SMTP")
+        if factory.room.tight:
+            server.answer(NO_ROOM)
+            return
+        visitor = self._visitor
+        origin = visitor.origin(factory.name, server.helo, server.extended, event.mail.smtputf8)
         self._begun = event
         try:
-            opened = factory.door.open(origin, None, len(event.recipients))
+            opened = factory.door.open(origin, visitor.user, len(event.recipients))
         except Exception:
             self._not_opened(Failure())
             return
@@ -236,7 +229,8 @@ class ListenerProtocol(Protocol):
             submission.abandon()
             return
         self._submission = submission
-        self._text_since = self.factory.now
+        self._text_since = self._came_since = self.factory.now
+        self._came = 0
         self.server.answer(words.GO_AHEAD)
         self._run()
 
@@ -247,7 +241,10 @@ class ListenerProtocol(Protocol):
             self.server.answer(refused.reply)
         else:
             self._log.failure(
-                "{listener}: no submission for {client}", failure, listener=self.factory.name, client=self._client
+                "{listener}: no submission for {client}",
+                failure,
+                listener=self.factory.name,
+                client=self._visitor.address,
             )
             self.factory.observe("failed")
             self.server.answer(LOCAL_ERROR)
@@ -265,6 +262,7 @@ class ListenerProtocol(Protocol):
     def _caught_up(self, result: object) -> None:
         # Why it wasn't spooled, if it wasn't, is told by finish().
         self._behind = False
+        self._now_it_counts(self.factory.now)
         self._run()
 
     def _data_ended(self, event: DataEnded) -> None:
@@ -276,9 +274,26 @@ class ListenerProtocol(Protocol):
             self.factory.observe("refused")
             self._verdict(event.problem)
             return
-        sender = "" if begun.mail.sender is None else begun.mail.sender.text
-        recipients = tuple([Recipient(rcpt.address.text) for rcpt in begun.recipients])
-        submission.finish(Envelope(sender, recipients)).addCallbacks(self._queued, self._refused)
+        if self.held:  # Else it is so small that it came as one piece.
+            self._at_dot = self.held
+            self.factory.room.change(self._at_dot)
+        mail = begun.mail
+        envelope = Envelope(
+            "" if mail.sender is None else mail.sender.text,
+            tuple([Recipient(rcpt.address.text, rcpt.notify, rcpt.orcpt) for rcpt in begun.recipients]),
+            mail.smtputf8,
+            mail.require_tls,
+            mail.ret,
+            mail.envid,
+            self._due(mail) if mail.hold or mail.hold_until else 0,
+        )
+        submission.finish(envelope).addCallbacks(self._queued, self._refused)
+
+    def _due(self, mail: MailGiven) -> int:
+        """When it may leave at the earliest, in ms since the epoch; 0 for at once."""
+        now = self.factory.wall()
+        due = now + mail.hold * 1000 if mail.hold else mail.hold_until * 1000
+        return due if due > now else 0
 
     def _queued(self, message: Message) -> None:
         self.factory.observe("accepted")
@@ -290,13 +305,19 @@ class ListenerProtocol(Protocol):
             self._verdict(failure.value.reply)
             return
         self._log.failure(
-            "{listener}: message of {client} failed", failure, listener=self.factory.name, client=self._client
+            "{listener}: message of {client} failed",
+            failure,
+            listener=self.factory.name,
+            client=self._visitor.address,
         )
         self.factory.observe("failed")
         self._verdict(LOCAL_ERROR)
 
     def _verdict(self, answer: Reply) -> None:
         """Say what the message came to, if there is still somebody to hear it."""
+        if self._at_dot:
+            self.factory.room.change(-self._at_dot)
+            self._at_dot = 0
         if self._lost:
             return
         self.server.answer(answer)
@@ -305,15 +326,21 @@ class ListenerProtocol(Protocol):
         self._run()
 
     def _reset(self, event: Reset) -> None:
-        """Nothing is begun before DATA, so there is nothing to forget."""
+        """Nothing is begun before DATA; but between two chunks a message is."""
+        self._abandon()
 
 
-_OBEY: dict[type, Callable[[ListenerProtocol, Any], None]] = {
+ListenerProtocol.obeyed = {
     MailGiven: ListenerProtocol._mail,
     RcptGiven: ListenerProtocol._rcpt,
     DataBegun: ListenerProtocol._data,
     Text: ListenerProtocol._text,
     DataEnded: ListenerProtocol._data_ended,
     Reset: ListenerProtocol._reset,
+    AuthBegun: ListenerProtocol._begin_login,
+    AuthContinued: ListenerProtocol._go_on_with_login,
+    AuthCancelled: ListenerProtocol._login_ended,
+    TlsWanted: ListenerProtocol._begin_tls,
+    XclientGiven: ListenerProtocol._xclient,
     Closing: ListenerProtocol._closing,
 }

@@ -127,6 +127,11 @@ class HeaderCollector:
         self._text = bytearray()
         self._seen_first = False
 
+    @property
+    def held(self) -> int:
+        """Bytes collected so far."""
+        return len(self._text)
+
     def feed(self, data: bytes) -> tuple[HeaderBlock, bytes] | None:
         """The block and the beginning of the body once both are known, None before.
 

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import msgspec
 
+from relay.message.address import Address
+
 
 class User(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A user of the relay.
 
     `senders` are the addresses (`user@example.com`) and domains (`@example.com`) that MAIL may
     name, `from_domains` the domains that the header field From may name; empty: any. `zone`, when
-    it isn't "", is where all of their mail goes.
+    it isn't "", is where all of their mail goes. `messages` and `recipients` are limits, each a
+    number and a span in seconds; none: those of everybody.
     """
 
     name: str
     senders: tuple[str, ...] = ()
     from_domains: tuple[str, ...] = ()
     zone: str = ""
+    messages: tuple[tuple[int, float], ...] = ()
+    recipients: tuple[tuple[int, float], ...] = ()
+
+
+def may_send_as(user: User, sender: Address | None) -> bool:
+    """Whether MAIL may name `sender`; None is the null sender, who is nobody else's."""
+    if sender is None or not user.senders:
+        return True
+    whole, domain = sender.key, f"@{sender.domain}"
+    return any(allowed.lower() in (whole, domain) for allowed in user.senders)

@@ -15,7 +15,8 @@ import msgspec
 class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where a message came from.
 
-    `transport` is the word for the Received header: SMTP, ESMTP, ESMTPS, ESMTPSA or HTTP.
+    `transport` is the word for the Received header: SMTP, ESMTP or UTF8SMTP, the latter two with S
+    for TLS and A for a login, or HTTP.
     """
 
     listener: str

@@ -9,19 +9,31 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.tcp import Connection
 
 
 class Outlet:
     """The writing side of one transport."""
 
-    __slots__ = ("_direct", "_transport")
+    __slots__ = ("_buffer", "_direct", "_transport")
 
     def __init__(self, transport: Any) -> None:
         """A transport that is no plain TCP connection of Twisted's is always written to through
         its buffer."""
         self._transport = transport
+        # With TLS what waits is in the connection below.
+        below = getattr(transport, "transport", transport)
+        self._buffer = below if isinstance(below, FileDescriptor) else None
         self._direct = isinstance(transport, Connection) and not transport.TLS
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        buffer = self._buffer
+        if self._direct or buffer is None:
+            return 0
+        return len(buffer.dataBuffer) - buffer.offset + int(buffer._tempDataLen)
 
     def write(self, data: bytes) -> None:
         """Send `data` now if the socket takes all of it, else as soon as it does."""

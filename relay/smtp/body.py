@@ -1,4 +1,5 @@
-"""The text after DATA: where it ends, and what it says without the stuffed dots.
+"""The text of a message: what may not be in it, and after DATA where it ends and what it says
+without the stuffed dots. (What comes by BDAT is in `chunks`.)
 
 Only CRLF.CRLF ends it (RFC 5321 4.1.1.4). Whatever else might pass for an end of line
 somewhere else (a CR or LF alone, NUL) never does so here: that is what SMTP smuggling lives
@@ -18,35 +19,27 @@ from relay.smtp.reply import Reply, reply
 MAX_LINE = 64 * 1024
 
 _END = b"\r\n.\r\n"
-_stray_cr = re.compile(rb"\r[^\n]").search
+_stray_cr = re.compile(rb"\r(?!\n)").search
 
 HAS_NUL = reply(554, "5.6.0 Error: NUL in message text")
 BARE_NEWLINE = reply(554, "5.6.0 Error: bare CR or LF in message text, lines end with CRLF")
 LONG_LINE = reply(554, f"5.6.0 Error: line longer than {MAX_LINE} bytes in message text")
 
 
-class Body:
-    """Decodes one message text, given in any split.
+class Checked:
+    """A text as far as it has come, and what is wrong with it.
 
     Attributes:
-        over: the end has been seen.
-        rest: what came after the end; commands.
         size: bytes of text so far, without stuffed dots (RFC 1870 message size).
     """
 
-    __slots__ = ("_fresh", "_header", "_held", "_line", "_long", "_max_size", "_normalize", "_nul", "_skip",
-                 "_stray", "over", "rest", "size")  # fmt: skip
+    __slots__ = ("_fresh", "_header", "_line", "_long", "_max_size", "_normalize", "_nul", "_skip", "_stray", "size")
 
-    def __init__(self, max_size: int = 0, bare_newlines: Literal["reject", "normalize"] = "reject") -> None:
+    def __init__(self, max_size: int, bare_newlines: Literal["reject", "normalize"], skip: int) -> None:
         """`max_size` in bytes, 0 for no limit. With "normalize" a bare CR or LF becomes CRLF; in the
-        header it is refused all the same."""
-        self.over = False
-        self.rest = b""
+        header it is refused all the same. `skip`: so many bytes at the beginning are no text."""
         self.size = 0
-        # The CRLF of the DATA line counts as the first half of the end of an empty message.
-        # It is put in front of the text and skipped on the way out.
-        self._held = b"\r\n"
-        self._skip = 2
+        self._skip = skip
         self._line = 0
         self._max_size = max_size or sys.maxsize
         self._normalize = bare_newlines == "normalize"
@@ -66,36 +59,12 @@ class Body:
             return BARE_NEWLINE
         return LONG_LINE if self._long else None
 
-    def feed(self, data: bytes) -> bytes:
-        """The text within `data`. Nothing any more once there is a problem. Not after `over`."""
-        if self._held:
-            data = self._held + data
-            self._held = b""
-        # One search tells both whether dots are stuffed and, mostly, where the end is. Backwards
-        # it costs half in bytes without any, and the end of a message is near its end.
-        dot = data.rfind(b"\r\n.")
-        if dot > 0 and data.rfind(b"\r\n.", 0, dot + 2) >= 0:
-            dot = data.find(b"\r\n.")
-        end = -1
-        if dot >= 0:
-            end = dot if data.startswith(_END, dot) else data.find(_END, dot)
-        if end >= 0:
-            self.over = True
-            self.rest = data[end + 5 :]
-            data = data[: end + 2]
-        elif data[-1:] in (b"\r", b"\n", b"."):
-            keep = _begun(data)
-            self._held = data[len(data) - keep :]
-            data = data[: len(data) - keep]
-        if not data:
-            return b""
-        return self._text(data, stuffed=dot not in (-1, end))
-
     def _text(self, data: bytes, stuffed: bool) -> bytes:
         """Check and decode `data`, which never begins or ends within a CRLF."""
         if self._header:
             self._guard(data)
-        # As many CR as LF, and none that something else follows: all of them are CRLF.
+        # As many CR as LF, and none that something else follows or nothing (what might follow it
+        # was kept back, and is a CR too): all of them are CRLF.
         if data.count(b"\r") != data.count(b"\n") or _stray_cr(data):
             if self._normalize:
                 # Stuffed dots first: a line that a bare CR or LF makes has none.
@@ -141,6 +110,51 @@ class Body:
             start = newline + 1
         newline = data.rfind(b"\n", max(start, 0))
         self._line = length - (start if newline < 0 else newline + 1)
+
+
+class Body(Checked):
+    """Decodes one message text, given in any split.
+
+    Attributes:
+        over: the end has been seen.
+        rest: what came after the end; commands.
+    """
+
+    __slots__ = ("_held", "over", "rest")
+
+    def __init__(self, max_size: int = 0, bare_newlines: Literal["reject", "normalize"] = "reject") -> None:
+        """As for Checked."""
+        # The CRLF of the DATA line counts as the first half of the end of an empty message.
+        # It is put in front of the text and skipped on the way out.
+        super().__init__(max_size, bare_newlines, 2)
+        self.over = False
+        self.rest = b""
+        self._held = b"\r\n"
+
+    def feed(self, data: bytes) -> bytes:
+        """The text within `data`. Nothing any more once there is a problem. Not after `over`."""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        # One search tells both whether dots are stuffed and, mostly, where the end is. Backwards
+        # it costs half in bytes without any, and the end of a message is near its end.
+        dot = data.rfind(b"\r\n.")
+        if dot > 0 and data.rfind(b"\r\n.", 0, dot + 2) >= 0:
+            dot = data.find(b"\r\n.")
+        end = -1
+        if dot >= 0:
+            end = dot if data.startswith(_END, dot) else data.find(_END, dot)
+        if end >= 0:
+            self.over = True
+            self.rest = data[end + 5 :]
+            data = data[: end + 2]
+        elif data[-1:] in (b"\r", b"\n", b"."):
+            keep = _begun(data)
+            self._held = data[len(data) - keep :]
+            data = data[: len(data) - keep]
+        if not data:
+            return b""
+        return self._text(data, stuffed=dot not in (-1, end))
 
 
 def _begun(data: bytes) -> int:

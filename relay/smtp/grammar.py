@@ -124,17 +124,16 @@ def _without_route(mailbox: str) -> str:
     return mailbox
 
 
-def mailbox(argument: str, keyword: str) -> tuple[Address | None, str]:
-    """Like `path`, with the mailbox as an address; None for the empty one, `<>`.
+def mailbox(path: str, utf8: bool) -> Address | None:
+    """The address within a path; None for the empty one, `<>`. `utf8`: it may go beyond ASCII (RFC 6531 3.3).
 
     Raises:
-        Malformed: no such path, or no address in it.
+        Malformed: it is none.
     """
-    text, rest = path(argument, keyword)
-    if not text:
-        return None, rest
+    if not path:
+        return None
     try:
-        return parse(text), rest
+        return parse(path, utf8)
     except ValueError as error:
         raise Malformed(str(error)) from None
 
@@ -145,6 +144,8 @@ def parameters(text: str) -> dict[str, str]:
     Raises:
         Malformed: not in that form, or one given twice.
     """
+    if not text.isascii():
+        raise Malformed("bad parameter")
     found: dict[str, str] = {}
     for word in text.split():
         key, equals, value = word.partition("=")

@@ -7,6 +7,8 @@ from relay.smtp.reply import Reply
 
 #: Longest command line in bytes, without CRLF (RFC 5321 4.5.3.1.4 asks for 510).
 MAX_LINE = 4096
+#: The same for a line of a login, AUTH or a response to a challenge (RFC 4954 4).
+MAX_AUTH_LINE = 12288
 
 
 class Input:
@@ -36,8 +38,16 @@ class Input:
         self._at = 0
         return data
 
-    def line(self) -> bytes | Reply | None:
+    def take_at_most(self, count: int) -> bytes:
+        """The first `count` bytes of it, or all there are."""
+        data = self._buffer[self._at : self._at + count]
+        self._at += len(data)
+        return data
+
+    def line(self, limit: int = MAX_LINE) -> bytes | Reply | None:
         """The next command line without its CRLF, None when it isn't complete, or a refusal.
+
+        It has `limit` bytes at most, unless it is AUTH.
 
         A bare LF, a NUL or too many bytes: one refusal, and all up to the next CRLF is dropped,
         so that nothing another server might take for a second command is ever obeyed. How the
@@ -51,13 +61,20 @@ class Input:
                 return None
             at = self._at
         end = buffer.find(b"\n", at)
-        if at < end <= at + MAX_LINE + 1 and buffer[end - 1] == 13:
+        if at < end <= at + limit + 1 and buffer[end - 1] == 13:
             self._at = end + 1
+            if end + 1 == len(buffer):
+                self._buffer = b""  # It isn't kept, as it may have been a password.
+                self._at = 0
             return buffer[at : end - 1]
         length = (len(buffer) if end < 0 else end) - at
-        if buffer.find(b"\0", at, at + min(length, MAX_LINE + 1)) >= 0:
+        if length > limit and buffer[at : at + 5].upper() == b"AUTH ":
+            limit = MAX_AUTH_LINE
+            if at < end <= at + limit + 1 and buffer[end - 1] == 13:
+                return self.line(limit)
+        if buffer.find(b"\0", at, at + min(length, limit + 1)) >= 0:
             refusal = words.CONTROL
-        elif length > MAX_LINE + 1:
+        elif length > limit + 1:
             refusal = words.LINE_TOO_LONG
         elif end >= 0:
             refusal = words.CONTROL

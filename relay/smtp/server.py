@@ -1,169 +1,111 @@
-"""The server's side of an SMTP conversation, without a socket (RFC 5321).
+"""The server's side of an SMTP conversation, without a socket (RFC 5321): what each command does.
 
-Bytes go in by `receive`, events come out of `next_event`, and what is to be sent out of
-`output`. Some events ask a question: until it is answered nothing further is read, so the
-replies keep the order of the commands however long a check takes (RFC 2920 3.2). What the
-client has sent meanwhile waits in a buffer, and `full` says when to stop reading the socket.
+Which one is legal when is told by `states`, what is offered by `offers`, what a client may
+try before it is sent away by `tally`, how messages come by `transactions`, and how events and
+replies keep their order by `dialogue`.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from binascii import b2a_base64
+from collections.abc import Callable
 
 from relay.config.schema import Listener
-from relay.message.address import Address
+from relay.message.clock import WallClock
 from relay.smtp import commands, grammar, words
-from relay.smtp.body import Body
-from relay.smtp.events import (
-    Closing,
-    DataBegun,
-    DataEnded,
-    Event,
-    MailGiven,
-    Question,
-    RcptGiven,
-    Reset,
-    Text,
-)
+from relay.smtp.dialogue import MAX_INPUT, MAX_OUTPUT, NOTHING
+from relay.smtp.events import AuthCancelled, AuthContinued, Question, TlsWanted, XclientGiven
 from relay.smtp.grammar import Malformed
-from relay.smtp.input import Input
+from relay.smtp.input import MAX_AUTH_LINE, Input
+from relay.smtp.offers import Offers
 from relay.smtp.reply import Reply
-from relay.smtp.states import OPEN, TABLE, VERBS, State, Verb
+from relay.smtp.states import COMMANDS, TABLE, State, Verb
+from relay.smtp.transactions import Transactions
 
-#: Input that may wait in the buffer before `full` asks for a pause (bytes).
-MAX_INPUT = 64 * 1024
-#: Output that may wait before further commands do (bytes).
-MAX_OUTPUT = 16 * 1024
-#: Longest text of a reply line (RFC 5321 4.5.3.1.5: 512 with code and CRLF).
-MAX_REPLY_TEXT = 500
-#: The session ends at this many lines that are no command.
-MAX_UNKNOWN = 10
-
-_COMPLETE = DataEnded(None)
-_NOBODY = MailGiven(None, None, False)
-_RESET = Reset()
-_CLOSING = Closing()
+_CANCELLED = AuthCancelled()
+_TLS_WANTED = TlsWanted()
+_WALL = WallClock()
 
 
-class Server:
+class Server(Transactions):
     """One session.
 
     Attributes:
-        state: where it stands.
         helo: what the client calls itself, "" before HELO or EHLO.
         extended: it said EHLO.
-        waiting: an event waits for its answer.
+        authenticated: it has logged in, or a trusted client says so of it.
     """
 
-    __slots__ = (
-        "_body",
-        "_client",
-        "_events",
-        "_hostname",
-        "_input",
-        "_limits",
-        "_mail_given",
-        "_next",
-        "_output",
-        "_question",
-        "_recipients",
-        "_unknown",
-        "extended",
-        "helo",
-        "state",
-        "waiting",
-    )
+    __slots__ = ("_client", "_hostname", "authenticated", "extended", "helo")
 
-    def __init__(self, hostname: str, client: str, limits: Listener) -> None:
-        """`client` is the peer's address as the reply to EHLO shows it."""
-        self.state = State.NEW
+    def __init__(
+        self,
+        hostname: str,
+        client: str,
+        limits: Listener,
+        *,
+        starttls: bool = False,
+        mechanisms: tuple[str, ...] = (),
+        xclient: bool = False,
+        now: Callable[[], int] = _WALL,
+    ) -> None:
+        """`client` is the peer's address as the reply to EHLO shows it.
+
+        Args:
+            starttls: TLS can be had, by STARTTLS.
+            mechanisms: the ways to log in.
+            xclient: the client is trusted to say by XCLIENT for whom it speaks.
+            now: milliseconds since the epoch.
+        """
+        super().__init__(limits, Offers(limits, starttls, mechanisms, xclient), now)
         self.helo = ""
         self.extended = False
-        self.waiting = False
+        self.authenticated = False
         self._hostname = hostname
         self._client = client
-        self._limits = limits
-        self._input = Input()
-        self._output = b""
-        self._events: deque[Event] = deque()
-        self._question: Question = _COMPLETE
-        self._next = State.NEW
-        self._mail_given = _NOBODY
-        self._recipients: dict[str, RcptGiven] = {}
-        self._body = Body()
-        self._unknown = 0
 
-    # -- what the transport calls
+    # -- what the transport calls, beside what a dialogue has
 
     def greeting(self) -> None:
         """Say 220."""
         self._say(words.greeting(self._hostname))
 
-    def receive(self, data: bytes) -> None:
-        """Take bytes from the client; ask for `next_event` then, until there is none."""
-        self._input.add(data)
-
-    def next_event(self) -> Event | None:
-        """What the client wants; None when more input, an answer, or a call of `output` is needed."""
-        while not self._events:
-            if self.waiting or len(self._output) >= MAX_OUTPUT or not self._step():
-                return None
-        return self._events.popleft()
-
-    def answer(self, reply: Reply) -> None:
-        """Reply to the event that waits. 421 ends the session (RFC 5321 3.8).
-
-        An answer that comes after the end of the session is too late and says nothing.
-        """
-        if not self.waiting:
-            return
-        self.waiting = False
-        question = self._question
-        if reply.code == 421:
-            self.close(reply)
-        elif question.__class__ is DataEnded:
-            self._forget()
-            self._say(reply)
-        elif reply.code >= 400:
-            self._refuse(reply, question.__class__ is DataBegun)
-        else:
-            self._say(reply)
-            self.state = self._next
-            if isinstance(question, RcptGiven):
-                # Given twice, in whatever case: one delivery, and the later spelling counts.
-                self._recipients[_key(question.address)] = question
-            elif isinstance(question, MailGiven):
-                self._mail_given = question
-            else:
-                self._body = Body(self._limits.max_size, self._limits.bare_newlines)
-
-    def close(self, reply: Reply) -> None:
-        """End the session with `reply`, whatever its state; `Closing` follows."""
-        if self.state is not State.CLOSED:
-            self._say(reply)
-            self.state = State.CLOSED
+    def challenge(self, data: bytes) -> None:
+        """Instead of an answer to AuthBegun or AuthContinued: ask back (RFC 4954 4)."""
+        if self.waiting:
             self.waiting = False
-            self._events.append(_CLOSING)
+            self._question = NOTHING
+            self.state = self._next
+            self._output += b"334 " + b2a_base64(data, newline=False) + b"\r\n"
 
-    def output(self) -> bytes:
-        """What is to be sent to the client; it is sent once."""
-        output, self._output = self._output, b""
-        return output
-
-    @property
-    def full(self) -> bool:
-        """More input waits than should: read no more until some events have been answered."""
-        return len(self._input) >= MAX_INPUT
+    def secured(self, mechanisms: tuple[str, ...]) -> None:
+        """There is TLS now, after TlsWanted or from the first byte on: whatever was said before is
+        forgotten (RFC 3207 4.2). `mechanisms`: the ways to log in, which a certificate may add to."""
+        if self.state is not State.CLOSED:
+            self._offers = self._offers.secured(mechanisms)
+            self._input = Input()
+            self._begin_anew()
+            self._identified(False)
 
     # -- reading
 
     def _step(self) -> bool:
-        """Read one command or what there is of the text. False: it needs more input."""
-        if self.state is State.TEXT:
+        state = self.state
+        if state in COMMANDS:
+            return self._read_command()
+        if state is State.TEXT:
             return self._read_text()
-        if self.state is State.CLOSED:
+        if state is State.CHUNK:
+            return self._read_chunk()
+        if state is State.LOGIN:
+            return self._read_response()
+        if state is State.CLOSED:
             self._input.take()
-            return False
+        return False
+
+    def _read_command(self) -> bool:
+        if self._skip:
+            self._skip -= len(self._input.take_at_most(self._skip))
         line = self._input.line()
         if line is None:
             return False
@@ -173,20 +115,24 @@ class Server:
             self._obey(line)
         return True
 
-    def _read_text(self) -> bool:
-        body = self._body
-        if body.over:
-            problem = body.problem
-            self._ask(_COMPLETE if problem is None else DataEnded(problem), Verb.DOT)
-            return True
-        data = self._input.take()
-        if not data:
+    def _read_response(self) -> bool:
+        line = self._input.line(MAX_AUTH_LINE)
+        if line is None:
             return False
-        text = body.feed(data)
-        if text:
-            self._events.append(Text(text))
-        if body.over:
-            self._input.add(body.rest)
+        refusal = words.BAD_BASE64
+        if line is words.LINE_TOO_LONG:
+            refusal = words.AUTH_TOO_LONG
+        elif line == b"*":
+            refusal = words.AUTH_CANCELLED
+        elif not isinstance(line, Reply):
+            try:
+                self._ask(AuthContinued(commands.decoded(line)), Verb.RESPONSE)
+                return True
+            except ValueError:
+                pass  # BAD_BASE64 says so.
+        self.state = State.READY
+        self._events.append(_CANCELLED)
+        self._refuse(refusal, Verb.AUTH)
         return True
 
     # -- commands
@@ -196,25 +142,29 @@ class Server:
             command = grammar.split(line)
         except Malformed:
             return self._unrecognized(words.CONTROL)
-        verb = VERBS.get(command.verb)
+        verb = self._offers.verbs.get(command.verb)
         if verb is None:
-            if grammar.is_http(command):
-                return self.close(words.HTTP)
-            return self._unrecognized(words.UNKNOWN)
+            return self._not_offered(command)
+        enough = self._tally.command(verb)
+        if enough is not None:
+            return self.close(enough)
+        argument = command.argument
         cell = TABLE[self.state][verb]
-        if isinstance(cell, Reply):
-            return self._refuse(cell, verb is Verb.DATA)
+        if isinstance(cell, Reply) and verb is not Verb.BDAT:
+            return self._refuse(cell, verb)
         match verb:
             case Verb.MAIL:
-                self._mail(command.argument)
+                self._mail(argument)
             case Verb.RCPT:
-                self._rcpt(command.argument)
+                self._rcpt(argument)
             case Verb.DATA:
-                self._data(command.argument)
+                self._data(argument)
+            case Verb.BDAT:
+                self._bdat(argument, cell)
             case Verb.HELO | Verb.EHLO:
-                self._hello(command.argument, verb is Verb.EHLO)
+                self._hello(argument, verb)
             case Verb.RSET:
-                self._reset(command.argument)
+                self._reset(argument)
             case Verb.QUIT:
                 self.close(words.BYE)
             case Verb.NOOP:
@@ -223,91 +173,85 @@ class Server:
                 self._say(words.VRFY)
             case Verb.HELP:
                 self._say(words.HELP)
+            case Verb.AUTH:
+                self._auth(argument)
+            case Verb.STARTTLS:
+                self._begin_tls(argument)
+            case Verb.XCLIENT:
+                self._settle(commands.xclient(argument), verb)
 
-    def _unrecognized(self, refusal: Reply) -> None:
-        self._unknown += 1
-        if self._unknown >= MAX_UNKNOWN:
-            self.close(words.TOO_MANY_UNKNOWN)
+    def _not_offered(self, command: grammar.Line) -> None:
+        if command.verb == "BDAT":
+            # Octets of a message follow, and nothing in them may be obeyed.
+            self.close(words.BDAT_NOT_OFFERED)
+        elif command.verb == "XCLIENT":
+            self._refuse(words.XCLIENT_DENIED, Verb.XCLIENT)
+        elif grammar.is_http(command):
+            self.close(words.HTTP)
         else:
-            self._say(refusal)
+            self._unrecognized(words.UNKNOWN)
 
-    def _refuse(self, refusal: Reply, data: bool) -> None:
-        """Say no. Bytes behind a refused DATA are a text sent too early, never commands."""
-        self._say(refusal)
-        if data and self._input:
-            self.close(words.TEXT_TOO_EARLY)
-
-    def _hello(self, argument: str, extended: bool) -> None:
+    def _hello(self, argument: str, verb: Verb) -> None:
+        extended = verb is Verb.EHLO
         if not grammar.is_helo_name(argument):
-            return self._say(words.EHLO_SYNTAX if extended else words.HELO_SYNTAX)
-        if self.state in OPEN:
-            self._events.append(_RESET)
-        self._forget()
+            return self._refuse(words.EHLO_SYNTAX if extended else words.HELO_SYNTAX, verb)
+        self._drop()
         self.helo = argument
         self.extended = extended
         if extended:
-            self._say(words.extended_hello(self._hostname, self._client, self._limits.max_size))
+            lines = self._offers.lines(self.authenticated, self._now())
+            self._say(words.extended_hello(self._hostname, self._client, lines))
         else:
             self._say(words.hello(self._hostname, self._client))
 
-    def _mail(self, argument: str) -> None:
-        given = commands.mail(argument, self._limits.max_size)
-        if isinstance(given, Reply):
-            return self._say(given)
-        self._ask(given, Verb.MAIL)
+    def _auth(self, argument: str) -> None:
+        offers = self._offers
+        if self.authenticated:
+            return self._refuse(words.NO_IDENTITY_CHANGES, Verb.AUTH)
+        if not offers.mechanisms:
+            return self._refuse(words.STARTTLS_BEFORE_AUTH if offers.starttls else words.AUTH_NEEDS_TLS, Verb.AUTH)
+        self._settle(commands.auth(argument, offers.mechanisms), Verb.AUTH)
 
-    def _rcpt(self, argument: str) -> None:
-        given = commands.rcpt(argument)
-        if isinstance(given, Reply):
-            return self._say(given)
-        known = self._recipients
-        if len(known) >= self._limits.max_recipients and _key(given.address) not in known:
-            return self._say(words.TOO_MANY_RECIPIENTS)
-        self._ask(given, Verb.RCPT)
-
-    def _data(self, argument: str) -> None:
+    def _begin_tls(self, argument: str) -> None:
+        if self._offers.secure:
+            return self._refuse(words.TLS_ALREADY, Verb.STARTTLS)
         if argument:
-            return self._refuse(words.NO_ARGUMENT, True)
-        self._ask(DataBegun(self._mail_given, tuple(self._recipients.values())), Verb.DATA)
+            return self._refuse(words.NO_ARGUMENT, Verb.STARTTLS)
+        if self._input:
+            # Somebody on the way may have put it there, to be obeyed as if it had come by TLS.
+            return self.close(words.TEXT_BEHIND_STARTTLS)
+        self.state = State.HANDSHAKE
+        self._say(words.READY_FOR_TLS)
+        self._events.append(_TLS_WANTED)
 
-    def _reset(self, argument: str) -> None:
-        if argument:
-            return self._say(words.NO_ARGUMENT)
-        if self.state in OPEN:
-            self._events.append(_RESET)
-            self._forget()
-        self._say(words.FLUSHED)
+    # -- what is known of the client
 
-    # -- the ends of it all
+    def _introduced(self, question: Question) -> None:
+        if isinstance(question, XclientGiven):
+            self._speaks_for(question.attributes)
+        else:
+            self.state = State.READY
+            self._question = NOTHING
+            self._identified(True)
 
-    def _ask(self, question: Question, verb: Verb) -> None:
-        self.waiting = True
-        self._question = question
-        following = TABLE[self.state][verb]
-        assert isinstance(following, State)
-        self._next = following
-        self._events.append(question)
+    def _begin_anew(self) -> None:
+        """The client has said nothing yet."""
+        self._forget()
+        self.state = State.NEW
+        self.helo = ""
+        self.extended = False
 
-    def _forget(self) -> None:
-        """No transaction is open any more (RFC 5321 4.1.1.5)."""
-        self.state = State.READY
-        self._mail_given = _NOBODY
-        self._recipients = {}
+    def _identified(self, authenticated: bool) -> None:
+        self.authenticated = authenticated
+        self._tally.anonymous = self._limits.auth and not authenticated
 
-    def _say(self, reply: Reply) -> None:
-        for line in reply.lines:
-            if len(line) > MAX_REPLY_TEXT or not (line.isascii() and line.isprintable()):
-                reply = Reply(reply.code, tuple(map(_clean, reply.lines)))
-                break
-        self._output += reply.encode()
-
-
-def _key(address: Address) -> str:
-    """What tells recipients apart: case doesn't, not even in the local part."""
-    return address.text.lower()
+    def _speaks_for(self, attributes: dict[str, str]) -> None:
+        """Take a trusted client's word for who its client is; "" is what it doesn't know."""
+        self._begin_anew()
+        self.helo = attributes.get("HELO", "")
+        self._client = attributes.get("ADDR") or self._client
+        if "LOGIN" in attributes:
+            self._identified(attributes["LOGIN"] != "")
 
 
-def _clean(line: str) -> str:
-    """Reply text from somewhere else, fit to be sent: one line, bounded, printable ASCII."""
-    text = line[:MAX_REPLY_TEXT].encode("ascii", "replace").decode("ascii")
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+__all__ = ["MAX_INPUT", "MAX_OUTPUT", "Server"]

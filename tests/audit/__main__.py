@@ -29,8 +29,10 @@ SCENARIOS = (
     "tests.scenario.test_faults_channel",
     "tests.scenario.test_faults_process",
     "tests.scenario.test_faults_disk",
+    "tests.scenario.test_crowds",
+    "tests.scenario.test_descriptors",
 )
-SLOW = ("tests.audit.slow",)
+SLOW = ("tests.audit.slow", "tests.audit.crowds")
 PARTS = ("experiments", "scenarios", "slow")
 BEGIN, END = "<!-- last run -->", "<!-- end of last run -->"
 

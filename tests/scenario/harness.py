@@ -32,6 +32,9 @@ from bench.peers import REPOSITORY, environment, zonerelay_command
 from bench.proctree import ProcessTree, command
 
 EVIL_MX = os.path.join(REPOSITORY, "tests", "peers", "evil_mx.py")
+# A job in the background of a shell ignores SIGINT, and whatever it starts would too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 _SUBREAPER = 36  # prctl: orphans of a killed master become ours, so that they can be seen
 
 CONFIG = """hostname = "relay.test"
@@ -44,6 +47,7 @@ min_free = {min_free}
 [listeners.feeder]
 endpoint = "tcp:{smtp}:interface=127.0.0.1"
 max_size = "100MB"
+{listener}
 [api]
 endpoint = "tcp:{api}:interface=127.0.0.1"
 [channel]
@@ -149,6 +153,7 @@ class Relay:
             "connections": 20,
             "shutdown_timeout": "10s",
             "extra": "",
+            "listener": "",
             "smtp": self.smtp,
             "api": self.api,
             "channel": self.channel,
@@ -284,7 +289,7 @@ class Load:
             thread.join(120)
 
     def accepted(self) -> list[str]:
-        return [name for name, state in list(self.state.items()) if state == "accepted"]
+        return [name for name, state in self.state.copy().items() if state == "accepted"]
 
     def _connect(self) -> smtplib.SMTP | None:
         try:
@@ -361,8 +366,8 @@ def recount(mx: Mx, *loads: Load) -> Verdict:
     arrived: dict[str, list[str]] = defaultdict(list)
     for line in mx.accepted():
         arrived[line["id"]].append(line["sha256"])
-    state = {name: value for load in loads for name, value in list(load.state.items())}
-    hashes = {name: value for load in loads for name, value in list(load.hash.items())}
+    state = {name: value for load in loads for name, value in load.state.copy().items()}
+    hashes = {name: value for load in loads for name, value in load.hash.copy().items()}
     return Verdict(
         accepted=sum(value == "accepted" for value in state.values()),
         refused=sum(value == "refused" for value in state.values()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 
 from relay.listener.door import Client, Exchange, Refused, Terms
 from relay.message.envelope import Envelope
@@ -18,12 +18,17 @@ class FakeSubmission:
         self.intake = intake
         self.id = f"{number:018x}"
         self.origin = origin
+        self.user: User | None = None
         self.text = b""
         self.envelope: Envelope | None = None
         self.sender: str | None = None
         self.recipients: Sequence[str] | None = None
         self.finished: Deferred[Message] | None = None
         self.abandoned = False
+
+    @property
+    def held(self) -> int:
+        return len(self.text)
 
     def write(self, data: bytes) -> None:
         assert not self.abandoned and self.finished is None
@@ -71,6 +76,7 @@ class FakeIntake:
         if self.refusal is not None:
             raise Refused(self.refusal)
         submission = FakeSubmission(self, len(self.submissions) + 1, origin)
+        submission.user = user
         self.submissions.append(submission)
         return submission
 
@@ -84,22 +90,79 @@ class FakeIntake:
         return [submission for submission in self.submissions if submission.finished is not None]
 
 
+BAD_LOGIN = reply(535, "5.7.8 Error: authentication failed")
+
+
+class FakeExchange:
+    """PLAIN, LOGIN, and EXTERNAL by the first name in the certificate. `later`: steps wait until they are fired."""
+
+    def __init__(self, door: FakeDoor, mechanism: str, client: Client) -> None:
+        self.door = door
+        self.mechanism = mechanism
+        self.client = client
+        self.said: list[str] = []
+        self.waiting: Deferred[bytes | User] | None = None
+        self.cancelled = False
+
+    def step(self, response: bytes | None) -> Deferred[bytes | User]:
+        assert not self.cancelled
+        if self.door.later:
+            self.waiting = Deferred()
+            return self.waiting
+        try:
+            return succeed(self._step(response))
+        except Refused as refused:
+            return fail(refused)
+
+    def _step(self, response: bytes | None) -> bytes | User:
+        text = None if response is None else response.decode("utf-8", "replace")
+        if self.mechanism == "EXTERNAL":
+            return self._user(self.client.certificate[0], "-")
+        if text is None:
+            return b"Username:" if self.mechanism == "LOGIN" else b""
+        self.said.append(text)
+        if self.mechanism == "LOGIN":
+            return b"Password:" if len(self.said) == 1 else self._user(*self.said)
+        parts = text.split("\0")
+        if len(parts) != 3:
+            raise Refused(BAD_LOGIN)
+        return self._user(*parts[1:])
+
+    def _user(self, name: str, password: str) -> User:
+        known = self.door.users.get(name)
+        if known is None or known[0] != password:
+            raise Refused(BAD_LOGIN)
+        return known[1]
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 class FakeDoor:
-    """A listener's door to a fake intake. `later`: submissions come when `admit` is called."""
+    """A listener's door to a fake intake. `users`: password and user by name. `later`: logins take their
+    time. `entering`: what `enter` gives or raises."""
 
     def __init__(self, intake: FakeIntake) -> None:
         self.intake = intake
         self.inside: list[str] = []
+        self.users: dict[str, tuple[str, User]] = {}
+        self.exchanges: list[FakeExchange] = []
+        self.later = False
+        self.entering: Deferred[None] | Exception | None = None
 
     def enter(self, address: str) -> Deferred[None] | None:
+        if isinstance(self.entering, Exception):
+            raise self.entering
         self.inside.append(address)
-        return None
+        return self.entering
 
     def leave(self, address: str) -> None:
         self.inside.remove(address)
 
     def authenticate(self, mechanism: str, client: Client) -> Exchange:
-        raise Refused(reply(504, "5.5.4 Unrecognized authentication type"))
+        exchange = FakeExchange(self, mechanism, client)
+        self.exchanges.append(exchange)
+        return exchange
 
     def open(
         self, origin: Origin, user: User | None, recipients: int

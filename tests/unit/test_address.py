@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.message.address import Address, parse
+from relay.message.user import User, may_send_as
 
 
 class ParseTests(SynchronousTestCase):
@@ -67,3 +68,61 @@ class ParseTests(SynchronousTestCase):
     def test_ordinary_addresses_pass(self, text: str) -> None:
         local, _, domain = text.rpartition("@")
         self.assertEqual(parse(text), Address(local, domain.lower()))
+
+
+class InternationalTests(SynchronousTestCase):
+    def test_accepted(self) -> None:
+        for text, local, domain in (
+            ("дима@example.com", "дима", "example.com"),
+            ("user.дима+ü@BÜCHER.example", "user.дима+ü", "xn--bcher-kva.example"),
+            ('"é b"@[192.0.2.1]', '"é b"', "[192.0.2.1]"),
+            ("用户@例子.example", "用户", "xn--fsqu00a.example"),
+            ("д" * 32 + "@example.com", "д" * 32, "example.com"),
+        ):
+            self.assertEqual(parse(text, True), Address(local, domain))
+            self.assertRaises(ValueError, parse, text)
+
+    def test_refused_S17(self) -> None:
+        for text in (
+            "\ufffd@example.com", "a\u0085@example.com", "a\u202e@example.com", "a\u00a0b@example.com",
+            "e\u0301@example.com", "\udc80@example.com", "д" * 33 + "@example.com",
+            "é..a@example.com", ".é@example.com", 'é"a"@example.com',
+            "\u212a@example.com", "é@", "é", "é@a@example.com", "é a@example.com", "é@exa mple.com", "é@[é]",
+        ):  # fmt: skip
+            self.assertRaises(ValueError, parse, text, True)
+
+    @given(st.text(max_size=400) | st.text("ab.@\"\\[]:<>- \r\n\0éß\u0301\u200d\ufffd", max_size=40))
+    def test_whatever_comes_is_an_address_or_a_value_error(self, text: str) -> None:
+        try:
+            address = parse(text, True)
+        except ValueError:
+            return
+        self.assertTrue(address.domain.isascii())
+        self.assertTrue(address.text.isprintable())
+        self.assertLessEqual(len(address.local.encode()), 64)
+        self.assertEqual(parse(address.text, True), address)
+
+    @given(st.characters(min_codepoint=128))
+    def test_no_letter_becomes_an_ascii_one_S27(self, letter: str) -> None:
+        try:
+            address = parse(f"{letter}@example.com", True)
+        except ValueError:
+            return
+        self.assertFalse(address.key.isascii())
+
+
+class SenderTests(SynchronousTestCase):
+    def test_whom_a_user_may_be_S50(self) -> None:
+        user = User("a", ("a@example.com", "@Example.org"))
+        for text, allowed in (
+            ("a@example.com", True),
+            ("A@EXAMPLE.COM", True),
+            ("b@example.com", False),
+            ("b@example.org", True),
+            ("b@sub.example.org", False),
+            ("b@notexample.org", False),
+            ('"a@example.com"@example.net', False),
+        ):
+            self.assertIs(may_send_as(user, parse(text)), allowed, text)
+        self.assertTrue(may_send_as(user, None))
+        self.assertTrue(may_send_as(User("b"), parse("x@example.net")))

@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from relay import __version__
 from relay.cli.main import COMMANDS, main
+from tests.unit.certificates import Authority
 
 
 def never(config: str) -> IService:
@@ -55,6 +56,23 @@ class CommandLine(TestCase):
         self.assertEqual(1, self.check("[queue]\nsync = 1\nretry = []\n"))
         self.assertEqual("", self.out.getvalue())
         self.assertEqual(2, len(self.err.getvalue().splitlines()))
+
+    def test_certificates(self) -> None:
+        """K01 for listeners: what a start would refuse is said, for each listener; what soon ends too."""
+        authority = Authority()
+        good = authority.server("a.example", days=90).write(self.mktemp())
+        ends = authority.server("a.example", days=1).write(self.mktemp())
+        listener = "[listeners.{}]\nendpoint = 'tcp:{}'\ntls = 'starttls'\ncertificate = '{}'\n"
+        self.assertEqual(0, self.check("hostname = 'a.example'\n" + listener.format("a", 25, good)))
+        self.assertEqual("", self.err.getvalue())
+        text = listener.format("a", 25, ends) + listener.format("b", 26, "/none") + listener.format("c", 27, "/dev")
+        self.assertEqual(1, self.check(text))
+        one, other = self.err.getvalue().splitlines()
+        for line, expected in ((one, "b.certificate: /none"), (other, "c.certificate: /dev")):
+            self.assertTrue(line.startswith(f"{self.path}: listeners.{expected}: it can't be read: "), line)
+        self.err.truncate(0)
+        self.assertEqual(0, self.check("hostname = 'a.example'\n" + listener.format("a", 25, ends)))
+        self.assertIn(f"warning: {self.path}: listeners.a.certificate: {ends}: it expires on 2", self.err.getvalue())
 
     def test_no_config(self) -> None:
         self.assertEqual(1, main(["check-config", "--config", self.mktemp()], never))

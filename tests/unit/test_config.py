@@ -94,6 +94,22 @@ BROKEN = {
         ":2: listeners.feeder.allow_networks[0]: expected a network, got an address in one; did you mean",
         ":2: listeners.feeder.allow_networks[1]: expected a network",
     ],
+    "[listeners.a]\nendpoint = 'unix:/run/x'\n[listeners.b]\nendpoint = 'unix:/run/x:mode=660'\n": [
+        ":4: listeners.b.endpoint: expected a path of its own"
+    ],
+    "[listeners.feeder]\ntls = 'implicit'\n": [
+        ':1: listeners.feeder.certificate: expected the file of a certificate, for tls is "implicit"'
+    ],
+    "[listeners.feeder]\nrequire_tls = true\n": [':2: listeners.feeder.require_tls: on, but tls is "off"'],
+    "[listeners.feeder]\ntls = 'starttls'\ncertificate = 'a'\nrequire_tls = true\nwithout = ['STARTTLS']\n": [
+        ':4: listeners.feeder.require_tls: on, but STARTTLS is in "without"'
+    ],
+    "[listeners.feeder]\nproxy_networks = ['10.0.0.5', '10.0.0.7/24', 'haproxy']\n": [
+        ":2: listeners.feeder.proxy_networks[2]: expected the address or network of a balancer"
+    ],
+    "[listeners.feeder]\nmax_memory = '1MB'\n": [
+        ":2: listeners.feeder.max_memory: expected 8MB or more, or 0 for no bound"
+    ],
     "[channel]\nlease = '1s'\n": [":2: channel.lease: expected a longer time than channel.heartbeat"],
     "[dns]\nnameservers = ['ns.example', '::1:53x', '127.0.0.1:0']\n": [
         ":2: dns.nameservers[0]: expected an address",
@@ -277,7 +293,7 @@ class Warnings(TestCase):
     def test_each(self) -> None:
         text = (
             "hostname = 'relay'\n[queue]\nsync = false\n[channel]\nendpoint = 'tcp:1'\n"
-            "[listeners.a]\nallow_networks = []\n[zones.default]\ndisabled = true\n"
+            "[listeners.a]\nallow_networks = []\nkey = 'a.pem'\n[zones.default]\ndisabled = true\n"
         )
         self.assertEqual(
             [
@@ -285,7 +301,8 @@ class Warnings(TestCase):
                 ":1: hostname",
                 ":5: channel.endpoint",
                 ":7: listeners.a.allow_networks",
-                ":9: zones.default.disabled",
+                ":8: listeners.a.key",
+                ":10: zones.default.disabled",
             ],
             [":".join(line.split(":")[:3]).rstrip() for line in self.warnings(text)],
         )
@@ -297,12 +314,33 @@ class Endpoints(TestCase):
         self.assertEqual(
             endpoints.Endpoint("tcp", 25, "::1"), endpoints.read("tcp:port=25:interface=\\:\\:1")
         )
-        self.assertEqual(endpoints.Endpoint("unix"), endpoints.read("unix:/run/x"))
+        self.assertEqual(endpoints.Endpoint("unix", path="/run/x"), endpoints.read("unix:/run/x"))
+        self.assertEqual("/run/x", endpoints.read("unix:mode=600:address=/run/x").path)
         self.assertEqual(endpoints.Endpoint("systemd"), endpoints.read("systemd:domain=INET:index=0"))
 
     def test_what_they_cannot_say(self) -> None:
         for text in ("", "tcp", "25", "tcp:-1", "tcp:65536", "tcp:25:interface=eth0", "tcp:25:colour=red"):
             self.assertRaises(ValueError, endpoints.read, text)
+
+
+    def test_what_is_added(self) -> None:
+        for text, added in [
+            ("tcp:25", ":backlog=1024"),
+            ("tcp:25:127.0.0.1", ":backlog=1024"),
+            ("tcp:25:127.0.0.1:5", ""),
+            ("tcp:25:interface=\\:\\:1:backlog=5", ""),
+            ("tcp6:25", ":backlog=1024"),
+            ("tcp6:25:5", ""),
+            ("unix:/run/x", ":backlog=1024:lockfile=0"),
+            ("unix:/run/x:660", ":backlog=1024:lockfile=0"),
+            ("unix:/run/x:660:5", ":lockfile=0"),
+            ("unix:/run/x:660:5:1", ""),
+            ("unix:/run/x:mode=660:backlog=5:lockfile=1", ""),
+            ("systemd:domain=INET:index=0", ""),
+        ]:
+            self.assertEqual(text + added, endpoints.complete(text))
+            if not text.startswith("systemd"):
+                endpoints.read(text + added)
 
 
 class Lines(TestCase):

@@ -13,16 +13,23 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from relay.config.schema import Listener
+from relay.listener.connection import LINGER, RATE_OVER
 from relay.listener.destination import is_local
 from relay.listener.door import Refused
 from relay.listener.listener import SWEEP, ListenerFactory
-from relay.listener.session import LINGER, ListenerProtocol
+from relay.listener.room import SESSION
+from relay.listener.session import ListenerProtocol
 from relay.message.values import Origin
 from relay.smtp.reply import reply
 from relay.smtp.server import MAX_INPUT
 from tests.unit.fake_intake import FakeIntake
 
 ENVELOPE = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
+
+
+def lines(size: int) -> bytes:
+    """Text of exactly so many bytes that no line of it is too long in."""
+    return (b"x" * 98 + b"\r\n") * (size // 100) + b"x" * (size % 100)
 
 
 class Transport(StringTransport):
@@ -204,6 +211,7 @@ class FlowTests(ListenerCase):
         self.assertEqual(self.intake.taken[0].text, b"one\r\n")
 
     def test_replies_that_nobody_reads_S41(self) -> None:
+        self.make(max_commands=100_000)
         protocol, transport = self.ready()
         protocol.pauseProducing()
         protocol.dataReceived(b"EHLO x\r\n" * 8000)
@@ -214,6 +222,7 @@ class FlowTests(ListenerCase):
         self.assertEqual(transport.value().count(b"250-PIPELINING"), 8000)
 
     def test_input_while_a_verdict_is_awaited_is_bounded(self) -> None:
+        self.make(max_commands=100_000)
         self.intake.at_once = False
         protocol, transport = self.in_text()
         protocol.dataReceived(b".\r\n")
@@ -255,7 +264,7 @@ class TimeTests(ListenerCase):
         self.assertTrue(transport.value().startswith(b"421 4.4.2"))
 
     def test_a_text_may_come_slowly_but_not_for_ever_S40(self) -> None:
-        self.make(timeout=60.0, data_timeout=300.0)
+        self.make(timeout=60.0, data_timeout=300.0, min_rate=0)
         protocol, transport = self.in_text()
         for _ in range(9):
             self.advance(30)
@@ -264,6 +273,50 @@ class TimeTests(ListenerCase):
         self.advance(35)
         self.assertTrue(transport.value().startswith(b"421 4.4.2"))
         self.assertTrue(self.intake.submissions[0].abandoned)
+
+    def text_at(self, rate: int, seconds: int, protocol: ListenerProtocol) -> None:
+        """Text at so many bytes a second, as long as it is taken."""
+        for _ in range(seconds):
+            if not protocol.transport.disconnecting:
+                protocol.dataReceived(b"x" * (rate - 2) + b"\r\n")
+            self.advance(1)
+
+    def test_a_text_that_comes_too_slowly_S40(self) -> None:
+        """`min_rate` over half a minute: just enough is enough, a little less isn't."""
+        self.make(min_rate=100, timeout=60.0)
+        slow, said = self.in_text()
+        self.text_at(95, int(RATE_OVER) - 2, slow)
+        self.assertEqual(said.value(), b"")
+        self.text_at(95, 17, slow)
+        self.assertEqual(said.value(), b"421 4.4.2 Error: the message comes too slowly\r\n")
+        self.assertTrue(self.intake.submissions[0].abandoned)
+        self.assertIn("timeout", self.seen)
+        self.make(min_rate=100, timeout=60.0)
+        quick, said = self.in_text()
+        self.text_at(105, 200, quick)
+        self.assertEqual(said.value(), b"")
+
+    def test_a_rate_is_of_each_half_minute_S40(self) -> None:
+        """A good beginning doesn't pay for the rest."""
+        self.make(min_rate=100, timeout=600.0)
+        protocol, said = self.in_text()
+        self.text_at(50_000, 20, protocol)
+        self.text_at(10, 80, protocol)
+        self.assertIn(b"too slowly", said.value())
+
+    def test_time_in_which_we_hold_back_does_not_count(self) -> None:
+        self.make(min_rate=100, timeout=60.0)
+        protocol, transport = self.in_text()
+        self.advance(20)
+        self.intake.behind = behind = Deferred()
+        protocol.dataReceived(b"one\r\n")
+        self.advance(300)
+        self.intake.behind = None
+        behind.callback(None)
+        self.advance(int(RATE_OVER) - 2)
+        self.assertEqual(transport.value(), b"")
+        self.advance(17)
+        self.assertIn(b"too slowly", transport.value())
 
     def test_silence_within_a_text(self) -> None:
         self.make(timeout=60.0)
@@ -310,6 +363,91 @@ class LimitTests(ListenerCase):
         self.assertTrue(transport.disconnecting)
         self.lose(first)
         self.assertTrue(self.connect()[1].value().startswith(b"220 "))
+
+    def test_too_much_memory(self) -> None:
+        """What is refused first, then second, and what is left to those who are there."""
+        self.make(max_memory=100_000, min_rate=0)
+        first, told = self.in_text()
+        second, also = self.ready()
+        first.dataReceived(lines(50_000 - 2 * SESSION))
+        _, late = self.connect()
+        self.assertEqual(late.value(), b"421 4.3.2 Too busy, try again later\r\n")
+        self.assertTrue(late.disconnecting)
+        second.dataReceived(b"MAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\n")
+        also.clear()
+        first.dataReceived(lines(25_050))
+        second.dataReceived(b"DATA\r\n")
+        self.assertEqual(also.value(), b"452 4.3.1 Not enough memory now, try again later\r\n")
+        also.clear()
+        second.dataReceived(b"RSET\r\nMAIL FROM:<>\r\nNOOP\r\n")
+        codes = [line[:9] for line in also.value().splitlines()]
+        self.assertEqual(codes, [b"250 2.0.0", b"452 4.3.1", b"250 2.0.0"])
+        first.dataReceived(b"\r\n.\r\n")
+        self.assertEqual(told.value()[:4], b"250 ")
+        self.assertTrue(self.connect()[1].value().startswith(b"220 "))
+        also.clear()
+        second.dataReceived(b"MAIL FROM:<>\r\n")
+        self.assertEqual(also.value()[:4], b"250 ")
+
+    def test_who_holds_something_is_read_no_more(self) -> None:
+        self.make(max_memory=100_000, min_rate=0, timeout=20.0)
+        first, _ = self.in_text()
+        second, also = self.in_text()
+        idle, replies = self.ready()
+        first.dataReceived(lines(80_000) + b"x")
+        second.dataReceived(b"y" * 100)
+        idle.dataReceived(b"NOOP\r\n")
+        self.assertEqual(replies.value(), b"250 2.0.0 OK\r\n")
+        self.assertEqual((also.producerState, replies.producerState), ("paused", "producing"))
+        self.lose(first)
+        self.clock.advance(0)
+        self.assertEqual(also.producerState, "producing")
+        second.dataReceived(b"\r\n.\r\n")
+        self.assertEqual(also.value()[:4], b"250 ")
+
+    def test_the_largest_is_cut_off(self) -> None:
+        """Not one whose message is on its way to the disk: that takes no longer than the disk does."""
+        self.make(max_memory=100_000, min_rate=0)
+        self.intake.at_once = False
+        done, waits = self.in_text()
+        done.dataReceived(b"z" * 30_000)
+        done.dataReceived(b"\r\n.\r\n")
+        first, told = self.in_text()
+        _, also = self.in_text()
+        first.dataReceived(b"x" * 50_000)
+        self.clock.pump([SWEEP] * 3)
+        self.assertEqual(told.value(), b"421 4.3.2 Too busy, try again later\r\n")
+        self.assertTrue(told.disconnecting)
+        self.assertIn("shed", self.seen)
+        self.assertFalse(waits.disconnecting or also.disconnecting)
+        self.intake.submissions[0].commit()
+        self.assertEqual(waits.value()[:4], b"250 ")
+
+    def test_everything_that_is_held_is_given_back(self) -> None:
+        self.intake.at_once = False
+        protocols = [self.in_text()[0] for _ in range(4)]
+        for protocol in protocols:
+            protocol.dataReceived(b"x" * 10_000)
+        self.assertGreater(self.factory.room.held, 40_000)
+        for protocol in protocols[:3]:
+            protocol.dataReceived(b"\r\n.\r\nNOOP")
+        for protocol in protocols[1:]:
+            self.lose(protocol)
+        self.assertGreater(self.factory.room.held, 20_000)
+        for submission in self.intake.submissions[:3]:
+            submission.commit()
+        self.assertEqual(self.factory.room.held, SESSION + len(b"NOOP"))
+        protocols[0].dataReceived(b"\r\nQUIT\r\n")
+        self.lose(protocols[0])
+        self.assertEqual(self.factory.room.held, 0)
+
+    def test_recipients_are_weighed_S26(self) -> None:
+        self.make(max_recipients=1000)
+        protocol, _ = self.ready()
+        protocol.dataReceived(b"MAIL FROM:<>\r\n" + b"".join(b"RCPT TO:<r%d@d.example>\r\n" % n for n in range(1100)))
+        self.assertGreater(protocol.held, 500_000)
+        protocol.dataReceived(b"RSET\r\n")
+        self.assertEqual(protocol.held, 0)
 
     def test_networks(self) -> None:
         self.make(allow_networks=("192.0.2.0/24", "2001:db8::/32"))
@@ -371,7 +509,8 @@ class SocketTests(TestCase):
         from twisted.internet import reactor
 
         self.intake = FakeIntake()
-        self.factory = ListenerFactory(Listener(), "feeder", "relay.example.com", self.intake.door(), reactor)
+        config = Listener(max_commands=1_000_000, without=("LIMITS", "FUTURERELEASE"))
+        self.factory = ListenerFactory(config, "feeder", "relay.example.com", self.intake.door(), reactor)
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(self.factory)
         self.addCleanup(self.factory.stop)
         self.addCleanup(port.stopListening)
@@ -399,9 +538,38 @@ class SocketTests(TestCase):
         self.assertLess(len(session.server._input), 2 * MAX_INPUT)
         client.transport.resumeProducing()
         received = await client.closed
-        block = received[received.index(b"\r\n") + 2 : received.index(b"SIZE 31457280\r\n") + 15]
+        block = received[received.index(b"\r\n") + 2 : received.index(b"250 DSN\r\n") + 9]
         self.assertTrue(received.endswith(block * 3 + b"221 2.0.0 Bye\r\n"))
         self.assertEqual(received.count(block), count)
+
+
+    async def test_back_pressure_reaches_the_client(self) -> None:
+        """The spool is behind: of 25 MB the client gets rid of what the system buffers, and no more."""
+        from twisted.internet import reactor
+
+        text = lines(25_000_000)
+        client, intake = await self.start(b"")
+        client.transport.resumeProducing()
+        intake.behind = behind = Deferred()
+        client.transport.write(b"EHLO x\r\n" + ENVELOPE)
+        while b"354 " not in client.received:
+            await deferLater(reactor, 0, lambda: None)
+        client.transport.write(text + b".\r\nQUIT\r\n")
+        (session,) = self.factory._sessions
+        stood = 0
+        came = -1
+        while stood < 50:  # turns in which nothing more has come
+            stood = stood + 1 if len(intake.submissions[0].text) == came else 0
+            came = len(intake.submissions[0].text)
+            await deferLater(reactor, 0.001, lambda: None)
+        self.assertTrue(session._deaf)
+        self.assertLess(came, 1 << 17)
+        self.assertGreater(len(client.transport.dataBuffer) - client.transport.offset, 1 << 20)
+        intake.behind = None
+        behind.callback(None)
+        received = await client.closed
+        self.assertIn(b"\r\n250 2.0.0 Message queued", received)
+        self.assertEqual(len(intake.taken[0].text), len(text))
 
 
 class ShutdownTests(ListenerCase):

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay import service as module
 from relay.children import fence as fences
-from relay.config.schema import Config, Logs, Queue, Zone
+from relay.config.schema import Config, Listener, Logs, Queue, Zone
 from relay.queue.store import QueueUnusable
 from relay.service import RelayService, StartupError
 
@@ -222,8 +222,9 @@ class Beginning(SynchronousTestCase):
 class Refusing(SynchronousTestCase):
     """A start that fails says what it was, and leaves nothing open."""
 
-    def refused(self, error: Exception | None, log: str = "") -> str:
-        config = Config(hostname="relay.test", logs=Logs(mail=log))
+    def refused(self, error: Exception | None, log: str = "", **keys: Any) -> str:
+        config = Config(hostname="relay.test", logs=Logs(mail=log), **keys)
+        self.patch(module, "spare_files", lambda *port: None)  # Ports in memory have no sockets.
         service: Any = RelayService(config, MemoryReactorClock())
         told: list[str] = []
 
@@ -233,6 +234,7 @@ class Refusing(SynchronousTestCase):
 
         service.store = Part("store", told)
         service.store.open, service.store.newest = opens, ""
+        service.store.on_writable = service.store.on_broken = lambda call: None
         said = str(self.assertRaises(StartupError, service.startService))
         self.assertEqual((told, service.running), (["store close"], 0))
         return said
@@ -241,6 +243,19 @@ class Refusing(SynchronousTestCase):
         said = self.refused(None, log="/nowhere/at/all.log")
         self.assertIn("the mail log can't be written", said)
         self.assertIn("/nowhere/at/all.log", said)
+
+    def test_a_certificate(self) -> None:
+        """G01: a listener without a certificate that can be used."""
+        listener = Listener(tls="implicit", certificate="/nowhere/at/all.pem")
+        said = self.refused(None, listeners={"smtps": listener})
+        expected = "listener smtps: certificate: /nowhere/at/all.pem: it can't be read: No such file or directory"
+        self.assertEqual(said, expected)
+
+    def test_an_endpoint(self) -> None:
+        endpoint = "systemd:domain=INET:index=0"
+        said = self.refused(None, listeners={"feeder": Listener(endpoint=endpoint)})
+        expected = f"listener feeder: can't listen on {endpoint}: systemd has passed no such socket to this process"
+        self.assertEqual(said, expected)
 
     def test_anything_else(self) -> None:
         said = self.refused(OSError(24, "Too many open files", "/var/queue"))

@@ -70,7 +70,7 @@ def stray_in_header(data: bytes) -> bool:
 
 
 class BodyTests(TestCase):
-    @settings(max_examples=5000)
+    @settings(max_examples=400)
     @given(TEXTS, CUTS, st.booleans())
     @example(b"\r\n.\r", [1, 2, 3], False)
     @example(b".", [], True)
@@ -163,6 +163,17 @@ class BodyTests(TestCase):
                 body = Body(0, "normalize")
                 decode(body, pieces)
                 self.assertEqual(body.problem, BARE_NEWLINE if refused else None, (text, len(pieces)))
+
+    def test_a_bare_newline_before_a_cut_S01(self) -> None:
+        """As many CR as LF in the piece, and its last CR is followed by what comes later."""
+        for data, at in ((b"a\n\r\r\nb\r\n.\r\n", 4), (b"a\n\r\r\n.\r\n", 7), (b"\n\r\r\n\r\n.\r\n", 3)):
+            body = Body()
+            decode(body, [data[:at], data[at:]])
+            self.assertIs(body.problem, BARE_NEWLINE, (data, at))
+            body = Body(0, "normalize")
+            text, _ = decode(body, [b"\r\n" + data[:at], data[at:]])
+            self.assertIsNone(body.problem)
+            self.assertEqual(text.replace(b"\r\n", b"").count(b"\r") + text.replace(b"\r\n", b"").count(b"\n"), 0)
 
     def test_nul_S31(self) -> None:
         for policy in ("reject", "normalize"):

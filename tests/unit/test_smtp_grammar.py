@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
+from relay.config.schema import Listener
 from relay.message.address import Address
 from relay.smtp import commands, grammar, words
 from relay.smtp.events import MailGiven, RcptGiven
 from relay.smtp.grammar import Malformed
+from relay.smtp.offers import Offers
+from relay.smtp.reply import Reply
 
 
 class SplitTests(TestCase):
@@ -120,13 +125,26 @@ class ParameterTests(TestCase):
             self.assertRaises(Malformed, grammar.size, bad)
 
 
+def mail(argument: str, max_size: int) -> MailGiven | Reply:
+    """At the beginning of time, with all that is offered to everybody."""
+    return commands.mail(argument, Offers(Listener(max_future=100.0), False, (), False), max_size, lambda: 0)
+
+
 class CommandTests(TestCase):
     def test_mail(self) -> None:
         self.assertEqual(
-            commands.mail("FROM:<a@B.c> SIZE=5 BODY=8bitmime", 10), MailGiven(Address("a", "b.c"), 5, True)
+            mail("FROM:<a@B.c> SIZE=5 BODY=8bitmime", 10), MailGiven(Address("a", "b.c"), 5, True)
         )
-        self.assertEqual(commands.mail("FROM:<>", 10), MailGiven(None, None, False))
-        self.assertEqual(commands.mail("FROM:<> SIZE=11", 0), MailGiven(None, 11, False))
+        self.assertEqual(mail("FROM:<>", 10), MailGiven(None, None, False))
+        self.assertEqual(mail("FROM:<> SIZE=11", 0), MailGiven(None, 11, False))
+        self.assertEqual(
+            mail("FROM:<é@b> SMTPUTF8 RET=full ENVID=x HOLDFOR=7", 0),
+            MailGiven(Address("é", "b"), None, False, True, ret="FULL", envid="x", hold=7),
+        )
+        self.assertEqual(
+            mail("FROM:<a@b> HOLDUNTIL=1970-01-01T00:01:40Z", 0),
+            MailGiven(Address("a", "b"), None, False, hold_until=100),
+        )
 
     def test_refused_mail_S14_S16_S17(self) -> None:
         for argument, expected in [
@@ -135,12 +153,17 @@ class CommandTests(TestCase):
             ("FROM:<a@b> SIZE=11", words.declared_too_big(10)),
             ("FROM:<a@b> BODY=BINARYMIME", words.BAD_BODY),
             ("FROM:<a@b> FOO=1", words.UNKNOWN_PARAMETER),
-            ("FROM:<a@b> SMTPUTF8", words.UNKNOWN_PARAMETER),
+            ("FROM:<a@b> SMTPUTF8=1", words.BAD_PARAMETER),
+            ("FROM:<a@b> AUTH=<>", words.UNKNOWN_PARAMETER),
+            ("FROM:<a@b> REQUIRETLS", words.REQUIRETLS_NEEDS_TLS),
+            ("FROM:<a@b> HOLDFOR=101", words.HOLD_TOO_LONG),
+            ("FROM:<a@b> HOLDUNTIL=1970-01-01T00:01:41Z", words.HOLD_TOO_LONG),
+            ("FROM:<\ufffd@b> SMTPUTF8", words.BAD_SENDER),
             ("FROM:<a@b> SIZE=1 SIZE=2", words.BAD_PARAMETER),
             ("FROM:<é@b>", words.NOT_ASCII),
             ("FROM:<a@@b>", words.BAD_SENDER),
         ]:
-            self.assertEqual(commands.mail(argument, 10), expected, argument)
+            self.assertEqual(mail(argument, 10), expected, argument)
 
     def test_rcpt_S20_S21_S22(self) -> None:
         for argument, expected in [
@@ -156,7 +179,31 @@ class CommandTests(TestCase):
             ("TO:<a@[b>", words.BAD_RECIPIENT),
             ("TO:<a@../../etc>", words.BAD_RECIPIENT),
             ("TO:<a@" + "x" * 300 + ">", words.BAD_RECIPIENT),
-            ("TO:<a@b> NOTIFY=NEVER", words.UNKNOWN_PARAMETER),
+            ("TO:<a@b> NOTIFY=never", RcptGiven(Address("a", "b"), "NEVER")),
+            ("TO:<a@b> RET=FULL", words.UNKNOWN_PARAMETER),
+            ("TO:<é@b>", words.NOT_ASCII),
             ("TO:<a@b> =", words.BAD_PARAMETER),
         ]:
-            self.assertEqual(commands.rcpt(argument), expected, argument)
+            offers = Offers(Listener(), False, (), False)
+            self.assertEqual(commands.rcpt(argument, offers, False), expected, argument)
+
+    def test_bdat_S45(self) -> None:
+        self.assertEqual(commands.bdat("10"), (10, False))
+        self.assertEqual(commands.bdat("0 last"), (0, True))
+        for bad in ("", "LAST", "-1", "+1", "1.0", "٣", "1 LAST LAST", "1 FIRST", "1" * 19):
+            self.assertIsNone(commands.bdat(bad), bad)
+
+    @given(st.binary(max_size=60))
+    def test_base64_that_was_encoded_is_decoded_S47(self, data: bytes) -> None:
+        text = b64encode(data)
+        self.assertEqual(commands.decoded(text), data)
+        for bad in (text + b"=", text[:-1] + b"!", b" " + text, text + b"\n"):
+            self.assertRaises(ValueError, commands.decoded, bad)
+
+    @given(st.text(max_size=80) | st.text("ADR=[]:.0123456789+ F", max_size=60))
+    def test_any_text_is_an_xclient_or_refused(self, text: str) -> None:
+        given_ = commands.xclient(text)
+        if isinstance(given_, Reply):
+            self.assertEqual(given_, words.BAD_XCLIENT)
+        else:
+            self.assertTrue(all(value.isascii() and value.isprintable() for value in given_.attributes.values()))

@@ -9,18 +9,48 @@ from twisted.trial.unittest import TestCase
 from relay.config.schema import Listener
 from relay.message.address import Address
 from relay.smtp import words
-from relay.smtp.events import Closing, DataBegun, DataEnded, Event, MailGiven, RcptGiven, Reset, Text
+from relay.smtp.body import BARE_NEWLINE, HAS_NUL
+from relay.smtp.events import (
+    AuthBegun,
+    AuthCancelled,
+    AuthContinued,
+    Closing,
+    DataBegun,
+    DataEnded,
+    Event,
+    MailGiven,
+    RcptGiven,
+    Reset,
+    Text,
+    TlsWanted,
+    XclientGiven,
+)
 from relay.smtp.reply import Reply, reply
 from relay.smtp.server import MAX_INPUT, MAX_OUTPUT, Server
-from relay.smtp.states import TABLE, VERBS, State, Verb
+from relay.smtp.states import COMMANDS, TABLE, VERBS, State, Verb
 from tests.unit.test_smtp_body import CUTS, cut
 
-ANSWERS = {MailGiven: words.ACCEPTED, RcptGiven: words.RECIPIENT_ACCEPTED, DataBegun: words.GO_AHEAD}
+ANSWERS = {
+    MailGiven: words.ACCEPTED,
+    RcptGiven: words.RECIPIENT_ACCEPTED,
+    DataBegun: words.GO_AHEAD,
+    XclientGiven: words.greeting("relay.example.com"),
+}
 QUEUED = reply(250, "2.0.0 Message queued as x")
 
 
-def server(**limits: object) -> Server:
-    made = Server("relay.example.com", "127.0.0.1", Listener(**limits))  # type: ignore[arg-type]
+def server(starttls: bool = False, xclient: bool = False, **limits: object) -> Server:
+    """Logins by PLAIN and LOGIN when the listener has `auth`."""
+    config = Listener(**limits)  # type: ignore[arg-type]
+    made = Server(
+        "relay.example.com",
+        "127.0.0.1",
+        config,
+        starttls=starttls,
+        mechanisms=("PLAIN", "LOGIN") if config.auth else (),
+        xclient=xclient,
+        now=lambda: 0,
+    )
     made.greeting()
     made.output()
     return made
@@ -43,9 +73,23 @@ def converse(made: Server, *pieces: bytes) -> tuple[list[Event], bytes]:
             events.append(event)
             if isinstance(event, DataEnded):
                 made.answer(event.problem or QUEUED)
+            elif isinstance(event, AuthBegun | AuthContinued):
+                judge(made, event)
+            elif isinstance(event, TlsWanted):
+                output += made.output()
+                made.secured(("PLAIN", "LOGIN"))
             elif made.waiting:
                 made.answer(ANSWERS[type(event)])
     return events, output
+
+
+def judge(made: Server, event: AuthBegun | AuthContinued) -> None:
+    """Who says nothing is asked, who says "ok" may pass."""
+    said = event.initial if isinstance(event, AuthBegun) else event.response
+    if not said:
+        made.challenge(b"yes?")
+    else:
+        made.answer(words.AUTHENTICATED if said == b"ok" else reply(535, "5.7.8 no"))
 
 
 def joined(events: list[Event]) -> list[Event]:
@@ -59,7 +103,7 @@ def joined(events: list[Event]) -> list[Event]:
     return result
 
 
-COMMANDS = st.sampled_from(
+LINES = st.sampled_from(
     [
         b"EHLO x\r\n",
         b"HELO x\r\n",
@@ -79,18 +123,47 @@ COMMANDS = st.sampled_from(
         b"NOOP " + b"x" * 5000 + b"\r\n",
         b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n.a\r\nb\r\n.\r\n",
         b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\na\nb\r\n.\r\n",
+        b"BDAT 7\r\nRSET\r\n\r",
+        b"BDAT 7\r\n\n.\r\n..\r",
+        b"BDAT 3 LAST\r\n\nNO",
+        b"BDAT 3\r\na\0b",
+        b"BDAT 0 LAST\r\n",
+        b"BDAT 0\r\n",
+        b"BDAT -1\r\n",
+        b"AUTH PLAIN b2s=\r\n",
+        b"AUTH PLAIN\r\nb2s=\r\n",
+        b"AUTH LOGIN\r\n=\r\n",
+        b"AUTH LOGIN\r\n\r\nbm8=\r\n",
+        b"AUTH PLAIN " + b"eHh4" * 3000 + b"\r\n",
+        b"AUTH PLAIN\r\n" + b"x" * 13000 + b"\r\n",
+        b"AUTH PLAIN\r\n*\r\n",
+        b"XCLIENT ADDR=192.0.2.1 HELO=y\r\n",
+        b"MAIL FROM:<\xc3\xa9@b.example> SMTPUTF8 RET=FULL\r\n",
+        b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\nBDAT 5\r\nhell\rBDAT 3 LAST\r\n\no\r",
     ]
 )
 
 
 class ConversationTests(TestCase):
     @settings(max_examples=300)
-    @given(st.lists(COMMANDS, max_size=12).map(b"".join), CUTS)
+    @given(st.lists(LINES, max_size=12).map(b"".join), CUTS)
     def test_any_split_gives_the_same(self, data: bytes, at: list[int]) -> None:
-        """S03, S05, S07, S08. (DATA only where it is allowed: see test_text_behind_refused_data.)"""
-        whole_events, whole_output = converse(server(), data)
-        events, output = converse(server(), *cut(data, at))
+        """S03, S05, S07, S08, S45, S47. (DATA only where it is allowed: see test_text_behind_refused_data.)"""
+        for auth in (False, True):
+            self.same([data], at, auth=auth, insecure_auth=True, xclient=True)
+
+    @settings(max_examples=100)
+    @given(st.lists(st.lists(LINES, max_size=5).map(b"".join), min_size=2, max_size=3), CUTS)
+    def test_any_split_gives_the_same_before_and_within_tls_S42(self, parts: list[bytes], at: list[int]) -> None:
+        """What stands behind STARTTLS is sent when there is TLS; before that it ends the session."""
+        starttls = [b"EHLO x\r\n" + part + b"RSET\r\nSTARTTLS\r\n" for part in parts[:-1]]
+        self.same([*starttls, parts[-1]], at, starttls=True, auth=True)
+
+    def same(self, parts: list[bytes], at: list[int], **options: bool) -> None:
+        whole_events, whole_output = converse(server(**options), *parts)
+        events, output = converse(server(**options), *[piece for part in parts for piece in cut(part, at)])
         self.assertEqual(output, whole_output)
+        # Of a text that is refused in the end less has come out, or more.
         if not any(isinstance(event, DataEnded) and event.problem for event in events):
             self.assertEqual(joined(events), joined(whole_events))
 
@@ -120,7 +193,7 @@ class ConversationTests(TestCase):
                 Closing(),
             ],
         )
-        self.assertEqual(output.count(b"\r\n"), 5 + 5)
+        self.assertEqual(output.count(b"\r\n"), 10 + 5)
 
     def test_replies_keep_the_order_while_a_check_takes_its_time(self) -> None:
         made = server()
@@ -204,11 +277,11 @@ class ConversationTests(TestCase):
 
 class BoundsTests(TestCase):
     def test_2000_noops_S06(self) -> None:
-        _, output = converse(server(), b"NOOP\r\n" * 2000)
+        _, output = converse(server(max_commands=2000), b"NOOP\r\n" * 2000)
         self.assertEqual(output, words.OK.encode() * 2000)
 
     def test_output_is_bounded_when_nobody_takes_it_S41(self) -> None:
-        made = server()
+        made = server(max_commands=8000)
         made.receive(b"EHLO x\r\n" * 8000)
         self.assertIsNone(made.next_event())
         self.assertLess(len(made.output()), MAX_OUTPUT + 1024)
@@ -243,14 +316,106 @@ class BoundsTests(TestCase):
         self.assertEqual(len(events[0].recipients), 1000)
 
 
+class ChunkTests(TestCase):
+    def begun(self, **limits: object) -> Server:
+        made = server(**limits)  # type: ignore[arg-type]
+        converse(made, b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\n")
+        return made
+
+    def test_the_first_chunk_asks_and_its_yes_is_not_said(self) -> None:
+        made = self.begun()
+        made.receive(b"BDAT 4 LAST\r\na.\r\n")
+        self.assertIsInstance(made.next_event(), DataBegun)
+        self.assertIsNone(made.next_event())
+        made.answer(words.GO_AHEAD)
+        self.assertEqual(made.next_event(), Text(b"a.\r\n"))
+        self.assertEqual(made.next_event(), DataEnded(None))
+        self.assertEqual(made.output(), b"")
+        made.answer(QUEUED)
+        self.assertEqual(made.output(), QUEUED.encode())
+        self.assertIs(made.state, State.READY)
+
+    def test_a_first_chunk_that_is_not_wanted_S45(self) -> None:
+        for last, state in ((b"", State.SPOILED), (b" LAST", State.READY)):
+            made = self.begun()
+            made.receive(b"BDAT 6" + last + b"\r\nRSE")
+            made.next_event()
+            made.answer(reply(452, "4.3.1 no space"))
+            self.assertEqual(converse(made, b"T\r\nNOOP\r\n"), ([], b"452 4.3.1 no space\r\n250 2.0.0 OK\r\n"))
+            self.assertIs(made.state, state)
+
+    def test_a_spoiled_message_is_told_at_once(self) -> None:
+        made = self.begun()
+        events, _ = converse(made, b"BDAT 3\r\na\0bBDAT 3 LAST\r\nabcRSET\r\n")
+        self.assertEqual(events[1:], [DataEnded(HAS_NUL), Reset()])
+
+    @given(st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b".", b"a", b"\r\n.\r\n"]), max_size=12), CUTS)
+    def test_any_chunks_give_the_same_text(self, pieces: list[bytes], at: list[int]) -> None:
+        """Wherever the chunks are cut: the text as it came, normalised, or the same refusal."""
+        data = b"".join(pieces)
+        normal = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        for mode, expected in (("reject", data if data == normal else None), ("normalize", normal)):
+            made = self.begun(bare_newlines=mode)
+            chunks = [*cut(data, at), b""]
+            sent = b"".join(
+                b"BDAT %d%s\r\n%s" % (len(chunk), b" LAST" if n == len(chunks) else b"", chunk)
+                for n, chunk in enumerate(chunks, 1)
+            )
+            events, _ = converse(made, sent)
+            ended = [event for event in events if isinstance(event, DataEnded)]
+            if expected is None:
+                self.assertEqual(ended, [DataEnded(BARE_NEWLINE)])
+            else:
+                self.assertEqual(ended, [DataEnded(None)])
+                self.assertEqual(b"".join(event.data for event in events if isinstance(event, Text)), expected)
+
+
+class LoginTests(TestCase):
+    def test_steps(self) -> None:
+        made = server(auth=True, insecure_auth=True)
+        events, output = converse(made, b"EHLO x\r\nAUTH LOGIN\r\n", b"=\r\n", b"\r\n", b"b2s=\r\n")
+        self.assertEqual(events, [AuthBegun("LOGIN", None), AuthCancelled()])
+        events, output = converse(made, b"AUTH LOGIN =\r\n", b"\r\n", b"b2s=\r\n")
+        self.assertEqual(events, [AuthBegun("LOGIN", b""), AuthContinued(b""), AuthContinued(b"ok")])
+        self.assertEqual(output, b"334 eWVzPw==\r\n" * 2 + words.AUTHENTICATED.encode())
+        self.assertTrue(made.authenticated)
+
+    def test_a_long_challenge_is_sent_whole(self) -> None:
+        made = server(auth=True, insecure_auth=True)
+        made.receive(b"EHLO x\r\nAUTH LOGIN\r\n")
+        self.assertIsInstance(made.next_event(), AuthBegun)
+        made.output()
+        made.challenge(b"\xff" * 3000)
+        self.assertEqual(made.output(), b"334 " + b"////" * 1000 + b"\r\n")
+
+    def test_what_was_said_before_tls_is_forgotten_S42(self) -> None:
+        made = server(starttls=True, auth=True, insecure_auth=True)
+        events, _ = converse(made, b"EHLO x\r\nAUTH PLAIN b2s=\r\nSTARTTLS\r\n")
+        self.assertEqual(events, [AuthBegun("PLAIN", b"ok"), TlsWanted()])
+        self.assertEqual(
+            (made.state, made.helo, made.extended, made.authenticated), (State.NEW, "", False, False)
+        )
+        _, output = converse(made, b"EHLO y\r\nMAIL FROM:<>\r\n")
+        self.assertTrue(output.endswith(words.LOGIN_WANTED.encode()))
+
+    def test_nothing_is_read_between_220_and_tls_S42(self) -> None:
+        made = server(starttls=True)
+        made.receive(b"EHLO x\r\nSTARTTLS\r\n")
+        self.assertEqual(made.next_event(), TlsWanted())
+        made.output()
+        made.receive(b"MAIL FROM:<evil@b.example>\r\n")
+        self.assertIsNone(made.next_event())
+        made.secured(())
+        self.assertIsNone(made.next_event())
+        self.assertEqual(made.output(), b"")
+
+
 class TableTests(TestCase):
     def test_every_command_has_a_cell_in_every_state(self) -> None:
-        for state in State:
-            if state in (State.TEXT, State.CLOSED):
-                continue
+        for state in COMMANDS:
             self.assertEqual(set(TABLE[state]), set(VERBS.values()), state)
-        self.assertEqual(set(TABLE[State.TEXT]), {Verb.DOT})
-        self.assertEqual(TABLE[State.CLOSED], {})
+        self.assertEqual(set(State) - COMMANDS, {State.LOGIN, State.HANDSHAKE, State.TEXT, State.CHUNK, State.CLOSED})
+        self.assertEqual(set(TABLE), set(State))
 
     def test_refusals_are_permanent(self) -> None:
         for row in TABLE.values():
@@ -259,19 +424,39 @@ class TableTests(TestCase):
 
     def test_the_server_does_what_the_table_says(self) -> None:
         """Each command in each state: refused with the cell's reply, or led to the cell's state."""
+        recipients = b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\n"
         prefix = {
             State.NEW: b"",
-            State.READY: b"HELO x\r\n",
-            State.SENDER: b"HELO x\r\nMAIL FROM:<>\r\n",
-            State.RECIPIENTS: b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\n",
+            State.READY: b"EHLO x\r\n",
+            State.SENDER: b"EHLO x\r\nMAIL FROM:<>\r\n",
+            State.RECIPIENTS: recipients,
+            State.CHUNKS: recipients + b"BDAT 1\r\na",
+            State.SPOILED: recipients + b"BDAT 1\r\n\0",
         }
-        arguments = {Verb.HELO: " x", Verb.EHLO: " x", Verb.MAIL: " FROM:<>", Verb.RCPT: " TO:<c@d.example>"}
+        self.assertEqual(set(prefix), COMMANDS)
+        arguments = {
+            Verb.HELO: " x",
+            Verb.EHLO: " x",
+            Verb.MAIL: " FROM:<>",
+            Verb.RCPT: " TO:<c@d.example>",
+            Verb.BDAT: " 1",
+            Verb.AUTH: " PLAIN",
+            Verb.XCLIENT: " HELO=y",
+        }
         for state, before in prefix.items():
             for verb, cell in TABLE[state].items():
-                made = server()
+                made = server(starttls=True, xclient=True, auth=True, insecure_auth=True)
+                made._identified(verb is not Verb.AUTH)
+                made._tally.anonymous = False
                 converse(made, before)
                 self.assertIs(made.state, state)
-                _, output = converse(made, f"{verb}{arguments.get(verb, '')}\r\n".encode())
+                made.receive(f"{verb}{arguments.get(verb, '')}\r\n".encode())
+                event = made.next_event()
+                if isinstance(event, AuthBegun):
+                    made.challenge(b"")
+                elif made.waiting:
+                    made.answer(ANSWERS[type(event)])
+                output = made.output()
                 if isinstance(cell, Reply):
                     self.assertEqual(output, cell.encode())
                     self.assertIs(made.state, state, (state, verb))

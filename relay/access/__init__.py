@@ -1,0 +1,1 @@
+"""Users of the relay: how they log in, and how much they may send."""

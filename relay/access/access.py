@@ -1,0 +1,216 @@
+"""Who may log in, and how much they may send: one place for all listeners, in the master.
+
+A login is an exchange. Its mechanism says what has to be found out; here that is found out, by
+the users' file or an HTTP service, and what a wrong guess costs is seen to.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from relay.access.basic import BasicService, Unanswered
+from relay.access.cache import Cache
+from relay.access.guesses import Guesses
+from relay.access.keep import Keep
+from relay.access.login import Client
+from relay.access.mechanisms import Claim, External, Failed, Login, Password, Plain, Proven, Wanted
+from relay.access.passwords import MOST, Passwords
+from relay.access.quota import Charge, Quotas, read_limit
+from relay.access.refused import Refused
+from relay.access.scram import ITERATIONS, Keys, Scram
+from relay.access.users import Users
+from relay.config.schema import Access as Section
+from relay.message.user import User
+from relay.smtp.reply import reply
+
+_log = Logger()
+
+WRONG = reply(535, "5.7.8 Error: Invalid username or password")
+UNKNOWN = reply(504, "5.5.4 Error: Unrecognized authentication type")
+TROUBLE = reply(454, "4.7.0 Temporary authentication failure")
+
+_MECHANISMS: dict[str, Callable[[], Any]] = {
+    "PLAIN": Plain,
+    "LOGIN": Login,
+    "SCRAM-SHA-256": lambda: Scram(secrets.token_urlsafe(24)),
+    "EXTERNAL": External,
+}
+
+
+class Access:
+    """All logins of this relay."""
+
+    def __init__(self, section: Section, reactor: Any, now: Callable[[], int]) -> None:
+        """`now` gives ms since the epoch. Raises BadUsers."""
+        self._reactor = reactor
+        self._now = now
+        self._users = Users(section.users, reactor.seconds) if section.users else None
+        self._service = BasicService(section.url, section.timeout, reactor) if section.url else None
+        self._guesses = Guesses(section.attempts, section.lock_out)
+        self._cache = Cache(section.cache)
+        self._passwords = Passwords(reactor)
+        self._keep: Keep | None = None
+        self._secret = secrets.token_bytes(32)
+        self.quotas = Quotas(
+            [read_limit(text) for text in section.messages], [read_limit(text) for text in section.recipients]
+        )
+
+    def usable(self, mechanisms: Sequence[str]) -> tuple[str, ...]:
+        """Those of a listener's mechanisms by which somebody can log in here."""
+        users = self._users
+        can = {
+            "PLAIN": users is not None or self._service is not None,
+            "LOGIN": users is not None or self._service is not None,
+            "SCRAM-SHA-256": users is not None and users.any_with_keys(),
+            "EXTERNAL": users is not None,
+        }
+        return tuple(mechanism for mechanism in mechanisms if can[mechanism])
+
+    def authenticate(self, mechanism: str, client: Client) -> LoginExchange:
+        """Begin a login. Raises Refused for a mechanism that there isn't."""
+        made = _MECHANISMS.get(mechanism)
+        if made is None:
+            raise Refused(UNKNOWN)
+        return LoginExchange(self, made(), client)
+
+    def charge(self, user: User, recipients: int) -> Charge | None:
+        """Count a message of a user. Raises Refused when it is over a limit."""
+        return self.quotas.charge(user, recipients, self._now() / 1000)
+
+    def start(self, path: Path) -> None:
+        """Go on with the counts kept at `path`, and keep them there."""
+        self._keep = Keep(self.quotas, path, self._reactor)
+        self._keep.start()
+
+    def stop(self) -> None:
+        """No more logins."""
+        self._passwords.stop()
+        if self._keep is not None:
+            self._keep.stop()
+
+    # -- what exchanges ask
+
+    def allow(self, client: Client, name: str) -> None:
+        """Whether anybody may try to be `name` from there. Raises Refused (421)."""
+        left = self._guesses.locked(client.address, name.lower(), self._reactor.seconds())
+        if left:
+            raise Refused(reply(421, f"4.7.0 Error: too many failed logins, try again in {left:.0f} seconds"))
+
+    async def by_password(self, given: Password) -> User | None:
+        """The user whose password this is."""
+        name, password = given
+        now, users = self._reactor.seconds(), self._users
+        known = users.get(name) if users is not None else None
+        generation = users.generation if users is not None else 0
+        if self._cache.knows(name, password, generation, now) and (known is not None or self._service is not None):
+            return known.user if known is not None else User(name)
+        if self._passwords.waiting >= MOST:
+            raise Refused(TROUBLE)
+        if known is None and self._service is not None and ":" not in name:
+            try:
+                right = await self._service.knows(name, password)
+            except Unanswered as error:
+                _log.error("the service that knows users gave no answer: {error}", error=str(error))
+                raise Refused(TROUBLE) from None
+        else:
+            right = await self._passwords.matches(
+                password, known.hash if known is not None else "", known.keys if known is not None else None
+            )
+        if not right:
+            return None
+        self._cache.add(name, password, generation, now)
+        return known.user if known is not None else User(name)
+
+    def keys(self, name: str) -> Keys:
+        """The SCRAM keys of a user; of somebody without any, keys that nobody knows the password of."""
+        known = self._users.get(name) if self._users is not None else None
+        if known is not None and known.keys is not None:
+            return known.keys
+        salt, stored, server = (
+            hmac.digest(self._secret, f"{part} {name}".encode(), "sha256") for part in ("salt", "stored", "server")
+        )
+        return Keys(salt[:16], ITERATIONS, stored, server)
+
+    def by_name(self, name: str) -> User | None:
+        """A user of the file who has proven who it is."""
+        known = self._users.get(name) if self._users is not None else None
+        return known.user if known is not None and not known.disabled else None
+
+    def by_certificate(self, client: Client, name: str) -> User | None:
+        """The user that a certificate is for: `name`, or without one the first that is known."""
+        users = self._users
+        if users is None:
+            return None
+        for subject in client.certificate:
+            known = users.get(subject)
+            if known is not None and not known.disabled and (not name or name.lower() == subject.lower()):
+                return known.user
+        return None
+
+    def succeeded(self, client: Client, user: User) -> None:
+        self._guesses.succeeded(client.address, user.name.lower(), self._reactor.seconds())
+
+    def refused(self, client: Client, name: str, why: str) -> Deferred[None]:
+        """A wrong guess: fires when it may be told."""
+        _log.info("login of {name} from {client} failed: {why}", name=name[:100], client=client.address, why=why)
+        pause = self._guesses.failed(client.address, name.lower()[:100], self._reactor.seconds())
+        return deferLater(self._reactor, pause)
+
+
+class LoginExchange:
+    """One login on its way: see relay.access.login.Exchange."""
+
+    def __init__(self, access: Access, mechanism: Any, client: Client) -> None:
+        self._access = access
+        self._mechanism = mechanism
+        self._client = client
+        self._name = ""
+        self._running: Deferred[bytes | User] | None = None
+
+    def step(self, response: bytes | None) -> Deferred[bytes | User]:
+        """The client's next word, None for none."""
+        self._running = Deferred.fromCoroutine(self._step(response))
+        return self._running
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        if self._running is not None:
+            self._running.cancel()
+
+    async def _step(self, response: bytes | None) -> bytes | User:
+        access, client = self._access, self._client
+        try:
+            said = self._mechanism.step(response)
+        except Failed as failed:
+            return await self._wrong(str(failed))
+        if isinstance(said, bytes):
+            return said
+        if not isinstance(said, Proven):
+            self._name = said.name or next(iter(client.certificate), "")
+            access.allow(client, self._name)
+        if isinstance(said, Wanted):
+            challenge: bytes = self._mechanism.take(access.keys(said.name))
+            return challenge
+        user: User | None
+        if isinstance(said, Password):
+            user = await access.by_password(said)
+        elif isinstance(said, Claim):
+            user = access.by_certificate(client, said.name)
+        else:
+            user = access.by_name(said.name)
+        if user is None:
+            return await self._wrong("wrong name or password")
+        access.succeeded(client, user)
+        return user
+
+    async def _wrong(self, why: str) -> bytes | User:
+        await self._access.refused(self._client, self._name, why)
+        raise Refused(WRONG)

@@ -1,0 +1,26 @@
+"""Whom a user may name in From: the addresses that the reader of a mail sees."""
+
+from __future__ import annotations
+
+from relay.access.refused import Refused
+from relay.message.addresslist import parse_list
+from relay.message.headers import HeaderBlock
+from relay.message.user import User
+from relay.smtp.reply import reply
+
+NOT_THEIRS = reply(550, "5.7.1 Error: the From header names a domain that is not the user's")
+#: More authors than this are not looked at one by one.
+_MOST = 100
+
+
+def check_author(user: User, block: HeaderBlock) -> None:
+    """Raises Refused when the user may not name everybody in From; a From that can't be read
+    might name anybody, so it is refused too."""
+    if not user.from_domains:
+        return
+    try:
+        authors = parse_list(", ".join(block.all("From")), _MOST)
+    except ValueError:
+        raise Refused(NOT_THEIRS) from None
+    if any(author.domain not in user.from_domains for author in authors):
+        raise Refused(NOT_THEIRS)

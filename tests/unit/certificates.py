@@ -1,0 +1,98 @@
+"""Certificates for tests, made in a moment: an authority, and what it certifies."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+DAY = datetime.timedelta(days=1)
+
+
+class Pair:
+    """A certificate and its key."""
+
+    def __init__(self, certificate: x509.Certificate, key: Any) -> None:
+        self.certificate = certificate
+        self.key = key
+
+    @property
+    def chain_pem(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # type: ignore[no-any-return]
+
+    def locked(self, passphrase: bytes) -> bytes:
+        return self.key.private_bytes(  # type: ignore[no-any-return]
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase)
+        )
+
+    @property
+    def pem(self) -> bytes:
+        """Both in one file."""
+        return self.chain_pem + self.key_pem
+
+    @property
+    def number(self) -> int:
+        return self.certificate.serial_number
+
+    def write(self, path: Path | str) -> str:
+        """Both into the file at `path`; returns that."""
+        Path(path).write_bytes(self.pem)
+        return str(path)
+
+
+class Authority(Pair):
+    """Certifies others. One that signs itself is made by `Authority()`."""
+
+    def __init__(self, name: str = "Test CA") -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = _builder(name, name, key).add_extension(x509.BasicConstraints(True, None), True)
+        super().__init__(made.sign(key, SHA256()), key)
+        self.name = name
+
+    def server(self, *hosts: str, key: Any = None, days: int = 1) -> Pair:
+        """A server's certificate for these names."""
+        names = [x509.DNSName(host) for host in hosts]
+        return self._issue(hosts[0], names, ExtendedKeyUsageOID.SERVER_AUTH, key, days)
+
+    def client(self, common: str = "", emails: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
+        """A client's."""
+        names = [*map(x509.RFC822Name, emails), *map(x509.DNSName, hosts)]
+        return self._issue(common, names, ExtendedKeyUsageOID.CLIENT_AUTH, None, 1)
+
+    def _issue(
+        self, common: str, names: Sequence[x509.GeneralName], use: x509.ObjectIdentifier, key: Any, days: int
+    ) -> Pair:
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        made = _builder(common, self.name, key, days)
+        if names:
+            made = made.add_extension(x509.SubjectAlternativeName(names), False)
+        made = made.add_extension(x509.ExtendedKeyUsage([use]), False)
+        return Pair(made.sign(self.key, SHA256()), key)
+
+
+def _builder(common: str, issuer: str, key: Any, days: int = 1) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(common))
+        .issuer_name(_name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - 2 * DAY)
+        .not_valid_after(now + days * DAY)
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)] if common else [])

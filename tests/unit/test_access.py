@@ -1,0 +1,266 @@
+"""Logins as a listener carries them: by the users' file, by a service, and what wrong guesses cost."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import TestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from relay.access.access import Access, LoginExchange
+from relay.access.login import Client
+from relay.access.passwords import HASHER
+from relay.access.refused import Refused
+from relay.access.scram import derive
+from relay.access.users import BadUsers, Users, read
+from relay.config.schema import Access as Section
+from relay.message.user import User
+
+CLIENT = Client("192.0.2.1", "client.test")
+ALICE = User("alice", ("alice@example.com",), zone="bulk")
+
+
+def plain(name: str, password: str) -> bytes:
+    return f"\0{name}\0{password}".encode()
+
+
+class Skewed:
+    """The reactor, but for its clock, which runs by `advance`; pauses are waited for at once."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.pauses: list[float] = []
+
+    def callLater(self, seconds: float, call: Callable[..., Any], *args: Any) -> Any:
+        if seconds <= 5.0 and seconds:
+            self.pauses.append(seconds)
+        return self.clock.callLater(seconds, call, *args)
+
+    def seconds(self) -> float:
+        return self.clock.seconds()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+class Logins(TestCase):
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+        Path(self.path).write_text(
+            f'[users.alice]\npassword = "{HASHER.hash("wonderland")}"\nsenders = ["alice@example.com"]\nzone = "bulk"\n'
+            f'[users.bob]\nscram = "{derive("builder", b"salt", 4096)}"\n'
+            f'[users.gone]\npassword = "{HASHER.hash("wonderland")}"\ndisabled = true\n'
+            '[users."carol@example.com"]\n'
+        )
+        self.skewed = Skewed()
+        self.access = self.made(Section(users=self.path, attempts=3))
+
+    def made(self, section: Section) -> Access:
+        access = Access(section, self.skewed, lambda: 0)
+        self.addCleanup(access.stop)
+        return access
+
+    async def step(self, exchange: LoginExchange, response: bytes | None) -> bytes | User:
+        """One step, with pauses cut short."""
+        stepped = exchange.step(response)
+        while not stepped.called:
+            self.skewed.clock.advance(0.1)
+            await deferLater(reactor, 0.001)  # type: ignore[arg-type]
+        return await stepped
+
+    async def login(self, *responses: bytes | None, mechanism: str = "PLAIN", client: Client = CLIENT) -> bytes | User:
+        exchange = self.access.authenticate(mechanism, client)
+        said: bytes | User = b""
+        for response in responses:
+            said = await self.step(exchange, response)
+        return said
+
+    async def refusal(self, *responses: bytes | None, **more: Any) -> str:
+        try:
+            await self.login(*responses, **more)
+        except Refused as refused:
+            return str(refused.reply)
+        raise self.failureException("was let in")
+
+    async def test_right(self) -> None:
+        self.assertEqual(await self.login(plain("alice", "wonderland")), ALICE)
+        self.assertEqual(await self.login(plain("ALICE", "wonderland")), ALICE)
+        self.assertEqual(await self.login(None, b"alice", b"wonderland", mechanism="LOGIN"), ALICE)
+        self.assertEqual(await self.login(plain("bob", "builder")), User("bob"), "by keys alone")
+
+    async def test_wrong_in_the_same_words_S48(self) -> None:
+        wrong = "535 5.7.8 Error: Invalid username or password"
+        self.assertEqual(await self.refusal(plain("alice", "looking-glass")), wrong)
+        self.assertEqual(await self.refusal(plain("nobody", "looking-glass")), wrong)
+        self.assertEqual(await self.refusal(plain("gone", "wonderland")), wrong)
+        self.assertEqual(await self.refusal(plain("carol@example.com", "x")), wrong)
+        self.assertEqual(await self.refusal(b"garbage"), wrong)
+        self.assertTrue(self.skewed.pauses)
+
+    async def test_brute_force_S48(self) -> None:
+        for number in range(3):
+            self.assertIn("535", await self.refusal(plain("alice", f"guess {number}")))
+        self.assertIn("421 4.7.0", await self.refusal(plain("alice", "wonderland")), "even with the right one")
+        self.assertEqual(await self.login(plain("alice", "wonderland"), client=Client("192.0.2.9")), ALICE)
+
+    async def test_scram(self) -> None:
+        await self._scram("bob", "builder")
+        try:
+            await self._scram("bob", "destroyer")
+        except Refused as refused:
+            self.assertEqual(refused.reply.code, 535)
+        try:
+            await self._scram("nobody", "builder")
+        except Refused as refused:
+            self.assertEqual(refused.reply.code, 535)
+        else:
+            raise self.failureException("somebody unknown was let in")
+
+    async def _scram(self, name: str, password: str) -> None:
+        """The client's side, by the formulas of RFC 5802 3."""
+        exchange = self.access.authenticate("SCRAM-SHA-256", CLIENT)
+        bare = f"n={name},r=abc"
+        challenge = await self.step(exchange, f"n,,{bare}".encode())
+        assert isinstance(challenge, bytes)
+        fields = dict(part.split("=", 1) for part in challenge.decode().split(","))
+        salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(fields["s"]), int(fields["i"]))
+        key = hmac.digest(salted, b"Client Key", "sha256")
+        without = f"c=biws,r={fields['r']}"
+        said = ",".join((bare, challenge.decode(), without)).encode()
+        signature = hmac.digest(hashlib.sha256(key).digest(), said, "sha256")
+        proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signature, strict=True))).decode()
+        last = await self.step(exchange, f"{without},p={proof}".encode())
+        expected = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), said, "sha256")
+        self.assertEqual(last, b"v=" + base64.b64encode(expected))
+        self.assertEqual(await self.step(exchange, b""), User(name))
+
+    def test_an_unknown_users_salt_stays_the_same(self) -> None:
+        self.assertEqual(self.access.keys("nobody"), self.access.keys("nobody"))
+        self.assertNotEqual(self.access.keys("nobody").salt, self.access.keys("somebody").salt)
+
+    async def test_certificate(self) -> None:
+        shown = Client("192.0.2.1", certificate=("mail.example.com", "carol@example.com"))
+        self.assertEqual(await self.login(b"", mechanism="EXTERNAL", client=shown), User("carol@example.com"))
+        self.assertEqual(
+            await self.login(b"Carol@example.com", mechanism="EXTERNAL", client=shown), User("carol@example.com")
+        )
+        self.assertIn("535", await self.refusal(b"alice", mechanism="EXTERNAL", client=shown))
+        self.assertIn("535", await self.refusal(b"", mechanism="EXTERNAL"))
+        self.assertIn("535", await self.refusal(b"alice", mechanism="EXTERNAL"))
+
+    def test_unknown_mechanism(self) -> None:
+        self.assertEqual(self.assertRaises(Refused, self.access.authenticate, "CRAM-MD5", CLIENT).reply.code, 504)
+
+    def test_what_is_usable(self) -> None:
+        every = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL")
+        self.assertEqual(self.access.usable(every), every)
+        self.assertEqual(self.made(Section()).usable(every), ())
+        self.assertEqual(self.made(Section(url="http://127.0.0.1/")).usable(every), ("PLAIN", "LOGIN"))
+
+    async def test_remembered_until_the_file_changes(self) -> None:
+        calls: list[str] = []
+        real = self.access._passwords.matches
+        self.patch(self.access._passwords, "matches", lambda *args: (calls.append(args[0]), real(*args))[1])
+        await self.login(plain("alice", "wonderland"))
+        await self.login(plain("alice", "wonderland"))
+        self.assertEqual(len(calls), 1)
+        text = Path(self.path).read_text().replace("[users.gone]", "[users.went]")
+        Path(self.path).write_text(text)
+        os.utime(self.path, (1, 1))
+        self.skewed.clock.advance(2)
+        await self.login(plain("alice", "wonderland"))
+        self.assertEqual(len(calls), 2)
+
+
+class Service(Resource):
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[bytes, bytes, bytes]] = []
+        self.status = 401
+
+    def render_GET(self, request: Any) -> bytes:
+        self.asked.append((request.uri, request.getUser(), request.getPassword()))
+        request.setResponseCode(self.status)
+        request.setHeader(b"Location", b"http://127.0.0.1:1/")
+        return b"x" * 100_000
+
+
+class AskedService(Logins):
+    def setUp(self) -> None:
+        super().setUp()
+        self.service = Service()
+        port = reactor.listenTCP(0, Site(self.service), interface="127.0.0.1")  # type: ignore[attr-defined]
+        self.addCleanup(port.stopListening)
+        url = f"http://127.0.0.1:{port.getHost().port}/auth?x=1"
+        self.access = self.made(Section(users=self.path, url=url, attempts=3, timeout=5.0))
+
+    async def test_the_service_is_asked_for_who_is_not_in_the_file(self) -> None:
+        self.service.status = 200
+        self.assertEqual(await self.login(plain("dora", "explorer")), User("dora"))
+        self.assertEqual(self.service.asked, [(b"/auth?x=1&transport=SMTP", b"dora", b"explorer")])
+        self.assertEqual(await self.login(plain("dora", "explorer")), User("dora"))
+        self.assertEqual(len(self.service.asked), 1, "a good answer is remembered")
+
+    async def test_what_it_answers(self) -> None:
+        for status, code in ((401, "535"), (403, "535"), (500, "454"), (302, "454"), (204, "")):
+            self.service.status = status
+            try:
+                await self.login(plain("dora", f"explorer {status}"), client=Client(f"192.0.2.{status % 250}"))
+            except Refused as refused:
+                self.assertEqual(str(refused.reply.code), code, str(status))
+            else:
+                self.assertEqual(code, "", str(status))
+        self.flushLoggedErrors()
+
+
+class UsersFile(TestCase):
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+        self.clock = Clock()
+
+    def write(self, text: str) -> None:
+        Path(self.path).write_text(text)
+
+    def test_what_is_wrong_is_said_in_one_line(self) -> None:
+        for text, why in (
+            ("users = 1", "expected tables"),
+            ("[others]", "expected tables"),
+            ("[users.a]\npassword = 'x'", 'users."a": password: expected an argon2 hash'),
+            ("[users.a]\nscram = 'x'", "not of the form"),
+            ("[users.a]\nsender = []", "unknown field `sender`"),
+            ("[users.a]\nmessages = ['5/s']", 'expected a limit such as "60/m"'),
+            ("[users.a]\nsenders = ['a b']", 'users."a": '),
+            ("[users.a]\n[users.A]", "by case alone"),
+            ("[", "can't be read"),
+        ):
+            self.write(text)
+            said = str(self.assertRaises(BadUsers, read, self.path))
+            self.assertIn(why, said)
+            self.assertTrue(said.startswith(self.path))
+            self.assertNotIn("\n", said)
+        self.assertIn("can't be read", str(self.assertRaises(BadUsers, read, self.path + ".none")))
+
+    def test_read_again_when_it_changes(self) -> None:
+        self.write("[users.a]\n")
+        users = Users(self.path, self.clock.seconds)
+        self.write("[users.a]\n[users.bb]\n")
+        self.assertIs(users.get("bb"), None, "not looked at more than once a second")
+        self.clock.advance(1)
+        self.assertIsNot(users.get("bb"), None)
+        self.write("[users.a]\n[[[")
+        self.clock.advance(1)
+        self.assertIsNot(users.get("bb"), None, "a broken file changes nothing")
+        os.unlink(self.path)
+        self.clock.advance(1)
+        self.assertIsNot(users.get("bb"), None)
