@@ -1,4 +1,4 @@
-"""The words master and child say to each other, as values (docs/channel.md).
+"""The words master and sender child say to each other, as values (docs/channel.md).
 
 A frame on the wire is a 4-byte big-endian length and a msgpack array whose first item
 is the tag. The master numbers connections and leases; a child never invents one.
@@ -11,9 +11,11 @@ import msgspec
 from relay.message.values import Origin, Outcome
 
 VERSION = 1
-#: Longest frame a master takes: children only report (bytes).
+#: Longest first frame of whoever connects to the master (bytes).
+MAX_HELLO = 4 * 1024
+#: Longest frame a master takes of a sender, which only reports (bytes).
 MAX_TO_MASTER = 64 * 1024
-#: Longest frame a child takes: an offer carries header and small body (bytes).
+#: Longest frame a sender takes: an offer carries header and small body (bytes).
 MAX_TO_CHILD = 4 * 1024 * 1024
 #: Longest header of a message, so that an offer with a chunk of body is no frame too long (bytes).
 MAX_HEADER = 2 * 1024 * 1024
@@ -29,12 +31,13 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, tag_field="t", gc=Fals
 
 
 class Hello(Frame, frozen=True, array_like=True, gc=False, tag=1):
-    """First words of a child; anything else before it ends the connection."""
+    """First words of a child; anything else before it ends the connection. `place` is a
+    sender's zone, or a receiver's listener."""
 
     version: int
     secret: str
     child: str
-    zone: str
+    place: str
     pid: int
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from relay.dkim.need import domain_at_a_glance
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Terms
 from relay.listener.draft import Text
@@ -136,15 +137,8 @@ class Composer:
 
     def _zone(self, own: str, block: HeaderBlock, sender: str, terms: Terms) -> str:
         asked = own or (block.get("X-Sending-Zone") if terms.routing_headers else None)
-        from_domain = domain_of(block.get("From") or "")
+        from_domain = domain_at_a_glance(block.get("From") or "")
         return self._router.for_message(asked or "", block.all, from_domain, sender.rpartition("@")[2])
-
-
-def domain_of(field: str) -> str:
-    """The domain of the last address in a From field, as far as a glance tells: it picks
-    a zone or a key, it is never mailed to. "" when there is no address."""
-    _, at, rest = field.rpartition("@")
-    return rest.partition(">")[0].strip().lower() if at else ""
 
 
 def _envelope(envelope: Envelope, block: HeaderBlock) -> tuple[str, tuple[Recipient, ...]]:

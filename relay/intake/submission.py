@@ -2,7 +2,8 @@
 
 Every way in (SMTP, HTTP, later the relay's own bounces) ends here. The text comes in any
 split; small messages stay in one piece, large ones go to the store chunk by chunk and the
-client is held back while the disk is behind.
+client is held back while the disk is behind. A receiver child makes the chunks itself; what
+is done with them and with the header is the same.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from twisted.python.failure import Failure
 from relay.access.quota import Charge
 from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.dkim.keys import KeyIndex
+from relay.dkim.need import is_hashed
 from relay.intake.author import check_author
-from relay.intake.composing import Composed, Composer, domain_of
+from relay.intake.composing import Composed, Composer
 from relay.intake.repeats import Repeats
 from relay.listener.door import Refused, Terms
-from relay.listener.draft import Draft, HeaderTooLong, Text
+from relay.listener.draft import TOO_LONG_HEADER, Draft, HeaderTooLong, Text
 from relay.logs.maillog import MailLog
 from relay.message.envelope import Envelope
 from relay.message.headers import HeaderBlock
@@ -43,7 +45,6 @@ _AHEAD = 4
 _AHEAD_IN_ALL = 48
 
 NO_SPACE = reply(452, "4.3.1 The queue can't take mail now, try again later")
-TOO_LONG_HEADER = reply(552, "5.3.4 Error: the header is too long")
 
 
 class Counts(Protocol):
@@ -94,9 +95,7 @@ class Intake:
 
     def hashes(self, block: HeaderBlock) -> bool:
         """Whether a key may sign a message with this header."""
-        domain, keys = domain_of(block.get("From") or ""), self.keys
-        # Without a domain to go by here it is the sender's that signs, and who that is is told at the end.
-        return keys.may_sign(domain) or (not _is_plain(domain) and keys.any())
+        return is_hashed(self.keys, block)
 
 
 class Submission:
@@ -132,7 +131,7 @@ class Submission:
         self._terms = terms
         self._user = user
         self._charge = charge
-        self._draft = Draft(min(terms.max_header, MAX_HEADER), intake.hashes, self._give)
+        self._draft = Draft(min(terms.max_header, MAX_HEADER), intake.hashes, self.give)
         self._composed: Composed | None = None
         self._chunks = 0
         self._flying = 0
@@ -155,7 +154,8 @@ class Submission:
         except HeaderTooLong:
             self._problem = TOO_LONG_HEADER
 
-    def _give(self, number: int, chunk: bytes) -> None:
+    def give(self, number: int, chunk: bytes) -> None:
+        """The next whole chunk of body, of CHUNK bytes, from a receiver; see `wait`, `complete`."""
         written = self._intake.store.add_chunk(self.id, number, chunk)
         self._chunks += 1
         self._flying += 1
@@ -187,12 +187,20 @@ class Submission:
 
     def finish(self, envelope: Envelope) -> Deferred[Message]:
         """End of text: fires when the message is on disk, or fails with Refused."""
+        if self._problem is None:
+            try:
+                block, text = self._draft.end()
+                return self.complete(envelope, block, text)
+            except HeaderTooLong:
+                self._problem = TOO_LONG_HEADER
+        return self.refuse(Refused(self._problem))
+
+    def complete(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Deferred[Message]:
+        """`finish` for a text whose chunks were given and whose header is known."""
         try:
             if self._problem is not None:
                 raise Refused(self._problem)
-            composed = self._composed = self._compose(envelope, *self._draft.end())
-        except HeaderTooLong:
-            return self.refuse(Refused(TOO_LONG_HEADER))
+            composed = self._composed = self._compose(envelope, block, text)
         except Refused as refused:
             return self.refuse(refused)
         return self._intake.repeats.once(composed.token, self) if composed.token else self.keep(b"")
@@ -290,8 +298,3 @@ class Submission:
             self._intake.store.discard(self.id, chunks).addErrback(
                 lambda failure: _log.info("chunks of {id} stay for the sweep", id=self.id)
             )
-
-
-def _is_plain(domain: str) -> bool:
-    """Whether a glance has found a domain and nothing else."""
-    return domain.replace("-", "").replace(".", "").isalnum()

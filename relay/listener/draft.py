@@ -15,6 +15,9 @@ from relay.channel.frames import CHUNK
 from relay.dkim.canon import RelaxedBody
 from relay.message.headers import HeaderBlock, HeaderCollector, HeaderTooLong
 from relay.message.longlines import LineBreaker
+from relay.smtp.reply import reply
+
+TOO_LONG_HEADER = reply(552, "5.3.4 Error: the header is too long")
 
 
 class Text(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -128,4 +131,4 @@ class Draft:
         self._body = [text[start:]]
 
 
-__all__ = ["Draft", "HeaderTooLong", "Text"]
+__all__ = ["TOO_LONG_HEADER", "Draft", "HeaderTooLong", "Text"]
