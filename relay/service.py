@@ -113,6 +113,8 @@ class RelayService(Service):
             log=log,
             counts=self.metrics,
             now=now,
+            names=zones.said(),
+            idempotency=config.queue.idempotency,
         )
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
         self._journals = Path(config.queue.path) / "journal"

@@ -104,6 +104,7 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     `body` is the whole body when it is small; otherwise it is None and is fetched by More.
     `local_address`/`local_name` are what to bind to and say in EHLO to hosts that are reached
     over IPv4, `local_address6`/`local_name6` over IPv6; no host is where the address is "".
+    From `smtputf8` on it is what the client asked for (see relay.message.envelope).
     """
 
     connection: int
@@ -124,6 +125,12 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     chunks: int
     eight_bit: bool
     body: bytes | None = None
+    smtputf8: bool = False
+    require_tls: bool = False
+    ret: str = ""
+    envid: str = ""
+    notify: str = ""
+    orcpt: str = ""
 
 
 class Go(Frame, frozen=True, array_like=True, gc=False, tag=22):

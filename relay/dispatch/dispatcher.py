@@ -162,6 +162,12 @@ class Dispatcher:
                 message.chunks,
                 message.eight_bit,
                 body,
+                message.smtputf8,
+                message.require_tls,
+                message.ret,
+                message.envid,
+                delivery.notify,
+                delivery.orcpt,
             )
         )
 

@@ -96,7 +96,7 @@ class ReceptionRig:
 
 class Journey(SynchronousTestCase):
     def through(self, pieces: list[bytes], to: list[str]) -> tuple[Message, ReceptionRig]:
-        rig = ReceptionRig()
+        rig = ReceptionRig(x_originating_ip=False)
         submission = rig.open()
         for piece in pieces:
             submission.write(piece)
@@ -135,7 +135,7 @@ class Journey(SynchronousTestCase):
 
     def test_many_recipients(self) -> None:
         to = [f"r{number}@to.test" for number in range(2 * frames.RECIPIENTS + 1)]
-        rig = ReceptionRig()
+        rig = ReceptionRig(x_originating_ip=False)
         opened = rig.pair.door.open(ORIGIN, None, len(to))
         rig.pair.pump()
         submission = self.successResultOf(opened)
@@ -146,7 +146,7 @@ class Journey(SynchronousTestCase):
         self.assertEqual([type(frame) for frame in rig.pair.said[1:]], [frames.To, frames.To, frames.Finish])
 
     def test_no_250_before_the_commit(self) -> None:
-        rig = ReceptionRig()
+        rig = ReceptionRig(x_originating_ip=False)
         submission = rig.open()
         submission.write(HEADER + b"\r\n" + BODY)
         done = submission.finish(envelope("s@from.test", ["b@to.test"]))
@@ -158,7 +158,7 @@ class Journey(SynchronousTestCase):
         self.assertEqual(self.successResultOf(done).id, submission.id)
 
     def test_refused_by_the_master(self) -> None:
-        rig = ReceptionRig()
+        rig = ReceptionRig(x_originating_ip=False)
         submission = rig.open()
         submission.write(HEADER + b"\r\n" + BODY)
         done = submission.finish(envelope("s@from.test", ["b@localhost"]))
@@ -171,7 +171,7 @@ class Journey(SynchronousTestCase):
             (HEADER, "b\n@to.test", 554),
             (HEADER, "b\ud800@to.test", 554),
         ):
-            rig = ReceptionRig()
+            rig = ReceptionRig(x_originating_ip=False)
             submission = rig.open()
             submission.write(text)
             submission.write(b"more\r\n")
@@ -182,14 +182,14 @@ class Journey(SynchronousTestCase):
             self.assertEqual(rig.pair.door._submissions, {})
 
     def test_what_nobody_should_call_themselves(self) -> None:
-        rig = ReceptionRig()
+        rig = ReceptionRig(x_originating_ip=False)
         done = rig.pair.door.open(Origin("feeder", "192.0.2.1", "a\r\nb"), None, 1)
         self.assertEqual(self.failureResultOf(done, Refused).value.reply, UNFIT)
         self.assertEqual(rig.pair.up, type(rig.pair.up)())
 
     def test_N07_an_abandoned_one_leaves_nothing(self) -> None:
         for when in range(4):
-            rig = ReceptionRig()
+            rig = ReceptionRig(x_originating_ip=False)
             submission = rig.open()
             submission.write(HEADER + b"\r\n" + b"0123456789abcd\r\n" * (3 * CHUNK // 16))
             if when == 1:
@@ -210,7 +210,7 @@ class Flow(SynchronousTestCase):
     PIECE = b"0123456789abcd\r\n" * (CHUNK // 16)
 
     def test_one_message_has_few_pieces_ahead(self) -> None:
-        rig = ReceptionRig()
+        rig = ReceptionRig(x_originating_ip=False)
         submission = rig.open()
         submission.write(HEADER + b"\r\n" + self.PIECE)
         written = 1
@@ -377,7 +377,7 @@ class Asking(SynchronousTestCase):
 
 class Ends(SynchronousTestCase):
     def test_the_envelope_goes_as_it_is(self) -> None:
-        rig = ReceptionRig()
+        rig = ReceptionRig(x_originating_ip=False)
         submission = rig.open()
         submission.write(HEADER)
         given = Envelope("s@from.test", (Recipient("b@to.test", "NEVER", "rfc822;x"),), True, True, "FULL", "id", 7)
