@@ -30,6 +30,7 @@ from tests.unit.certificates import Authority
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 PASSWORD, WRONG = "correct horse=battery", "wrong horse=battery"
+BOTH_TWICE = [f"{mechanism}-{implicit}@dest.test" for mechanism in ("plain", "login") for implicit in ("false", "true")]
 TEXT = b"From: <alice@example.com>\nTo: a list of people:;\nSubject: Hello\n\nHello.\n"
 
 LISTENERS = """[listeners.smtps]
@@ -102,9 +103,7 @@ class Clients(Interop):
             self.assertEqual(1, len(ours), one.text[:600])
             said = {name: value.decode() for name, value in ours[0].groupdict().items()}
             (to,) = one.recipients
-            self.assertEqual(
-                {"user": senders[to], "transport": "ESMTPSA", "to": to, "version": "TLSv1.3"}, said
-            )
+            self.assertEqual({"user": senders[to], "transport": "ESMTPSA", "to": to, "version": "TLSv1.3"}, said)
             texts.append(one.text[ours[0].end() :])
         return texts
 
@@ -125,9 +124,7 @@ class Swaks(Clients):
         self.assertIn(b"535 5.7.8 ", said)
         said = await self.swaks(self.account("LOGIN", password=WRONG, implicit=True), "wrong@dest.test", code=28)
         self.assertIn(b"535 5.7.8 ", said)
-        await self.arrived(
-            "plain-false@dest.test", "plain-true@dest.test", "login-false@dest.test", "login-true@dest.test"
-        )
+        await self.arrived(*BOTH_TWICE)
 
 
 class Msmtp(Clients):
@@ -149,13 +146,8 @@ class Msmtp(Clients):
             await self.msmtp(self.account(password=WRONG, implicit=implicit), "wrong@dest.test", code=77)
         # A certificate that is nobody's here, and none.
         await self.msmtp(self.account("EXTERNAL", password=""), "wrong@dest.test", code=69)
-        for text in await self.arrived(
-            "starttls@dest.test",
-            "implicit@dest.test",
-            "login@dest.test",
-            "external-false@dest.test",
-            "external-true@dest.test",
-        ):
+        names = ("starttls", "implicit", "login", "external-false", "external-true")
+        for text in await self.arrived(*(f"{name}@dest.test" for name in names)):
             self.assertTrue(text.endswith(TEXT.replace(b"\n", b"\r\n")), text)
 
     async def test_scram(self) -> None:
@@ -185,9 +177,7 @@ class Nodemailer(Clients):
                 await self.nodemailer(account, f"{mechanism}-{implicit}@dest.test".lower())
         for implicit in (False, True):
             await self.nodemailer(self.account(password=WRONG, implicit=implicit), "wrong@dest.test", code=1)
-        await self.arrived(
-            "plain-false@dest.test", "plain-true@dest.test", "login-false@dest.test", "login-true@dest.test"
-        )
+        await self.arrived(*BOTH_TWICE)
 
 
 class PythonLibrary(Clients):
