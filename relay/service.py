@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,6 +47,7 @@ from relay.intake.frontdoor import FrontDoor
 from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
 from relay.listener.entrance import entrance
+from relay.listener.happening import HAPPENINGS
 from relay.listener.listener import ListenerFactory
 from relay.listener.room import TOO_BUSY
 from relay.logs.maillog import MailLog
@@ -120,7 +122,7 @@ class RelayService(Service):
         self._journals = Path(config.queue.path) / "journal"
         senders = Senders(self._brief_sender, self._journals, self.dispatcher)
         self.roster = Roster(reactor, senders, welcome)
-        self._reception = Receivers(self._brief_receiver)
+        self._reception = Receivers(self._brief_receiver, self.metrics.listener_event)
         self.receivers = Roster(reactor, self._reception, welcome)
         self._gate = Gate(self._secret, self._admit, reactor)
 
@@ -161,19 +163,24 @@ class RelayService(Service):
         self.store.on_writable(self.dispatcher.resume)
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
+        doors: dict[str, FrontDoor] = {}
+        self.metrics.clients = lambda: {name: door.inside for name, door in doors.items()}
         for name, section in config.listeners.items():
             section = msgspec.structs.replace(section, mechanisms=access.usable(section.mechanisms))
-            door = FrontDoor(section, self.intake, access)
+            door = FrontDoor(name, section, self.intake, access)
+            self.metrics.announce_listener(name, HAPPENINGS)
             factory = ListenerFactory(
                 section,
                 name,
                 config.hostname,
                 door,
                 self._reactor,
+                partial(self.metrics.listener_event, name),
                 tls=self._tls(name, section),
                 now=self._now,
             )
             self._listeners[name] = factory
+            doors[name] = door
             # In plain words they would be noise to who expects TLS.
             farewell = b"" if section.tls == "implicit" else TOO_BUSY.encode()
             way_in = entrance(factory, self._reactor)

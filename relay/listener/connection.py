@@ -94,6 +94,7 @@ class Connection(Protocol):
             self._since = self.factory.now
             self._came += len(data)
         if self._arrival.patient and not self._over:
+            self.factory.observe("too_early")
             self._hang_up(words.too_soon(self.factory.hostname))
             return
         server.receive(data)
@@ -109,6 +110,8 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._lost = self._over = True
+        if self._shaking:
+            self.factory.observe("no_tls")
         self._abandon()
         self._arrival.gone()
         self.factory.room.change(-self.held)

@@ -17,7 +17,7 @@ from relay.message.envelope import Envelope, Recipient
 from relay.message.headers import HeaderBlock
 from relay.message.user import User
 from relay.message.values import Message, Origin
-from relay.smtp.reply import reply
+from relay.smtp.reply import Reply, reply
 from tests.unit.reception_rig import Pair
 
 ORIGIN = Origin("feeder", "192.0.2.1", "client.test")
@@ -50,6 +50,7 @@ class FakeSubmission:
         self.completed: tuple[Any, ...] | None = None
         self.done: Deferred[Message] = Deferred()
         self.abandoned = 0
+        self.rejected: list[tuple[str, Reply]] = []
 
     def give(self, number: int, chunk: bytes) -> None:
         assert number == len(self.given)
@@ -64,6 +65,9 @@ class FakeSubmission:
 
     def abandon(self) -> None:
         self.abandoned += 1
+
+    def reject(self, sender: str, refusal: Reply) -> None:
+        self.rejected.append((sender, refusal))
 
 
 class FakeDoor:
