@@ -284,4 +284,5 @@ class Desk:
         frames.To: _to,
         frames.Finish: _finish,
         frames.Abandon: _abandon,
+        frames.Happened: _happened,
     }

@@ -155,6 +155,7 @@ class Connection(Protocol):
         if late is not None:
             self.factory.observe("timeout")
             if self._shaking:
+                self._over = True
                 self.abort()  # There is no way to say it.
             else:
                 self._hang_up(late)
