@@ -18,6 +18,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHARED = ("tcp", "tcp6", "unix", "systemd")
 #: A network that takes in more addresses than this is the Internet, not a list of clients.
 _WIDEST = {4: 8, 6: 16}
+#: Who is believed to speak for others, by the key that names them.
+_TRUSTED = {"proxy_networks": "a balancer", "xclient_networks": "a trusted relay"}
 #: One message may hold a header of 2 MiB and five pieces of body, and it is not to be the only one.
 _LEAST_MEMORY = 8 * 1024 * 1024
 
@@ -32,7 +34,7 @@ def problems(config: Config) -> Iterator[Problem]:
     for name, listener in config.listeners.items():
         yield from _listener(("listeners", name), listener)
         yield from _tls(("listeners", name), listener)
-        yield from _proxies(("listeners", name), listener)
+        yield from _trusted(("listeners", name), listener)
     yield from _access(config)
     yield from _endpoints(config)
     if config.channel.lease <= config.channel.heartbeat:
@@ -61,6 +63,7 @@ def warnings(config: Config) -> Iterator[Problem]:
         if not listener.allow_networks and not listener.auth:
             yield Problem(("listeners", name, "allow_networks"), "empty: nobody can submit mail here")
         yield from _tls_for_nothing(("listeners", name), listener)
+        yield from _trusted_strangers(("listeners", name), listener)
         if listener.open_relay:
             yield Problem(("listeners", name, "open_relay"), "strangers in these networks can send mail to anywhere")
         if listener.auth and listener.insecure_auth and not endpoints.read(listener.endpoint).local:
@@ -126,13 +129,27 @@ def _tls_for_nothing(path: Path, listener: Listener) -> Iterator[Problem]:
             yield Problem((*path, key), 'not used, for tls is "off"')
 
 
-def _proxies(path: Path, listener: Listener) -> Iterator[Problem]:
-    for index, text in enumerate(listener.proxy_networks):
-        try:
-            ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            expected = 'expected the address or network of a balancer, such as "10.0.0.5"'
-            yield Problem((*path, "proxy_networks", f"[{index}]"), f"{expected}, got {shown(text)}")
+def _trusted(path: Path, listener: Listener) -> Iterator[Problem]:
+    """Networks of those who may say for whom they speak. Were these everybody, anybody could be anybody."""
+    for key, who in _TRUSTED.items():
+        for index, text in enumerate(getattr(listener, key)):
+            place = (*path, key, f"[{index}]")
+            try:
+                network = ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                expected = f'expected the address or network of {who}, such as "10.0.0.5"'
+                yield Problem(place, f"{expected}, got {shown(text)}")
+                continue
+            if network.prefixlen < _WIDEST[network.version]:
+                yield Problem(place, f"expected the addresses of {who}, got {network}: from there anybody is believed")
+
+
+def _trusted_strangers(path: Path, listener: Listener) -> Iterator[Problem]:
+    for key in _TRUSTED:
+        for text in getattr(listener, key):
+            network = ipaddress.ip_network(text, strict=False)
+            if network.num_addresses > 1 and not network.is_private:
+                yield Problem((*path, key), f"{text} is not private: whoever is there may say to be anybody")
 
 
 def _access(config: Config) -> Iterator[Problem]:

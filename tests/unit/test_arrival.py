@@ -102,6 +102,21 @@ class DoorTests(SessionCase):
             self.lose(protocol)  # `leave` would raise.
         self.assertEqual(self.seen, ["connected", "turned_away", "disconnected"] * 2)
 
+    def test_what_is_counted_of_commands(self) -> None:
+        self.make(allow_networks=(), greeting_delay=3.0)
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"HELO x\r\n")
+        self.lose(protocol)
+        self.assertEqual(self.seen, ["connected", "too_early", "disconnected"])
+        self.seen.clear()
+        self.make(allow_networks=())
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"HELO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nRSET\r\n")
+        self.factory.room.change(self.factory.config.max_memory * 4 // 5)
+        protocol.dataReceived(b"MAIL FROM:<a@b.example>\r\n")
+        self.assertIn(b"\r\n250 2.0.0 Flushed\r\n452 4.3.1 Not enough memory now", transport.value())
+        self.assertEqual(self.seen, ["connected", "denied", "put_off"])
+
     def test_a_door_that_is_broken(self) -> None:
         self.door.entering = RuntimeError("oh")
         _, transport = self.connect()

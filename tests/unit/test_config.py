@@ -110,6 +110,11 @@ BROKEN = {
     "[listeners.feeder]\nproxy_networks = ['10.0.0.5', '10.0.0.7/24', 'haproxy']\n": [
         ":2: listeners.feeder.proxy_networks[2]: expected the address or network of a balancer"
     ],
+    "[listeners.feeder]\nxclient_networks = ['::1', 'mx', '0.0.0.0/0', '::/0']\n": [
+        ":2: listeners.feeder.xclient_networks[1]: expected the address or network of a trusted relay",
+        ":2: listeners.feeder.xclient_networks[2]: expected the addresses of a trusted relay, got 0.0.0.0/0",
+        ":2: listeners.feeder.xclient_networks[3]: expected the addresses of a trusted relay, got ::/0",
+    ],
     "[listeners.feeder]\nmax_memory = '1MB'\n": [
         ":2: listeners.feeder.max_memory: expected 8MB or more, or 0 for no bound"
     ],
@@ -308,6 +313,18 @@ class Warnings(TestCase):
                 ":10: zones.default.disabled",
             ],
             [":".join(line.split(":")[:3]).rstrip() for line in self.warnings(text)],
+        )
+
+
+    def test_who_is_believed(self) -> None:
+        networks = "['10.0.0.0/8', '192.0.2.1', '8.8.8.0/24']"
+        text = f"hostname = 'a.test'\n[listeners.a]\nproxy_networks = {networks}\nxclient_networks = {networks}\n"
+        self.assertEqual(
+            [
+                f":{line}: listeners.a.{key}: 8.8.8.0/24 is not private: whoever is there may say to be anybody"
+                for line, key in ((3, "proxy_networks"), (4, "xclient_networks"))
+            ],
+            self.warnings(text),
         )
 
 
