@@ -175,7 +175,7 @@ class Clients(DeskCase):
         self.door.answer.callback(None)
         self.assertEqual(self.door.inside, [])
 
-    def test_N23_no_more_at_once_than_it_may_have(self) -> None:
+    def test_no_more_at_once_than_it_may_have(self) -> None:
         self.door.answer = Deferred()
         most = frames.most_at_once(self.section.max_connections)
         self.tell(*(frames.Entered(number, "192.0.2.1") for number in range(1, most + 1)))
@@ -349,7 +349,7 @@ class Messages(DeskCase):
     def test_another_listeners_message(self) -> None:
         self.bad(frames.Open(1, Origin("other", "192.0.2.1"), None, 1))
 
-    def test_S_what_is_no_sound_text_is_no_text(self) -> None:
+    def test_what_is_no_sound_text_is_no_text(self) -> None:
         self.opened()
         for changes in (
             {"body_size": 5},

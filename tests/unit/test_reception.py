@@ -209,7 +209,7 @@ class Flow(SynchronousTestCase):
 
     PIECE = b"0123456789abcd\r\n" * (CHUNK // 16)
 
-    def test_S_one_message_has_few_pieces_ahead(self) -> None:
+    def test_one_message_has_few_pieces_ahead(self) -> None:
         rig = ReceptionRig(x_originating_ip=False)
         submission = rig.open()
         submission.write(HEADER + b"\r\n" + self.PIECE)
@@ -224,7 +224,7 @@ class Flow(SynchronousTestCase):
         rig.settle()
         self.assertIsNone(self.successResultOf(waits))
 
-    def test_S_all_together_have_no_more_than_the_window(self) -> None:
+    def test_all_together_have_no_more_than_the_window(self) -> None:
         rig = ReceptionRig(processes=12)
         size = frames.pieces_ahead(12)
         many = [rig.open() for _ in range(size + 3)]
