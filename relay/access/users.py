@@ -110,7 +110,7 @@ def read(path: str) -> dict[str, Known]:
         if len(data) > LARGEST:
             raise BadUsers(f"{path}: larger than {LARGEST >> 20} MB")
         table = tomllib.loads(data.decode("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, BadUsers):
             raise
         raise BadUsers(f"{path}: can't be read: {error}") from None

@@ -58,7 +58,8 @@ def _names(line: str) -> Path:
     """The one way down in a single line of TOML: `[a."b.c"]` or `a.b = 0`; () for anything else."""
     try:
         here: Any = tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
+        # Within a text of several lines anything may look like a key.
         return ()
     names: list[str] = []
     while here:

@@ -168,7 +168,7 @@ def _decode(key: bytes) -> Key:
         return Key(_NUMBERED[kind], name_of(key))
     if kind == b"q":
         return Key("due", (*lane_of(key), *place_of(key)))
-    if kind == b"c" and key[-9:-8] == b"\0":
+    if kind == b"c" and key[-9:-8] == b"\0" and b"\0" not in key[1:-9]:
         return Key("counter", counter_of(key))
     if kind == b"x":
         text = key[6 : 6 + _length.unpack_from(key, 2)[0]]
