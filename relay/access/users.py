@@ -60,6 +60,10 @@ class Known(NamedTuple):
 class BadUsers(ValueError):
     """The file can't be used: which, where in it, and what was expected, in one line."""
 
+    def __init__(self, text: str) -> None:
+        # Names in the file may hold line ends, and what quotes them goes to the log.
+        super().__init__("".join(char if char.isprintable() else "?" for char in text[:1000]))
+
 
 class Users:
     """The users in one file."""

@@ -58,8 +58,7 @@ def _names(line: str) -> Path:
     """The one way down in a single line of TOML: `[a."b.c"]` or `a.b = 0`; () for anything else."""
     try:
         here: Any = tomllib.loads(line)
-    except (ValueError, RecursionError):
-        # Within a text of several lines anything may look like a key.
+    except tomllib.TOMLDecodeError:
         return ()
     names: list[str] = []
     while here:

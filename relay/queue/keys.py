@@ -166,7 +166,7 @@ def _decode(key: bytes) -> Key:
         return Key(_WHOLE[kind], (key[1:].decode(),))
     if kind in _NUMBERED and len(key) == 1 + _tail.size:
         return Key(_NUMBERED[kind], name_of(key))
-    if kind == b"q":
+    if kind == b"q" and key[-PLACE_LENGTH - 1 : -PLACE_LENGTH] == b"\0":
         return Key("due", (*lane_of(key), *place_of(key)))
     if kind == b"c" and key[-9:-8] == b"\0" and b"\0" not in key[1:-9]:
         return Key("counter", counter_of(key))

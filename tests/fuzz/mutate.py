@@ -10,7 +10,7 @@ from random import Random
 _word = re.compile(rb"[A-Za-z0-9_-]{2,}|[^A-Za-z0-9_\s]+|\s+").findall
 _ODD = (
     b"\r\n", b"\r", b"\n", b"\0", b".", b"\r\n.\r\n", b" ", b"\t", b"\xff", b"\xc3\xa9", b"@", b"<", b">", b'"', b"\\",
-    b",", b"=", b"-1", b"0", b"4294967296", b"99999999999999999999", b"\xff\xff\xff\xff", b"\xff\x60a", b"\xff\xfe.",
+    b",", b"=", b"-1", b"0", b"4294967296", b"99999999999999999999", b"\xff\xff\xff\xff", b"\xff\xf0a", b"\xff\xfd.",
 )  # fmt: skip
 
 

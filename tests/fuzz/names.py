@@ -44,7 +44,7 @@ def address(data: bytes) -> None:
 def address_list(data: bytes) -> None:
     """A list, and a header with lists: at most as many as asked for, each an address."""
     (limit,), rest = head(data, 1)
-    text = long(rest)
+    text = long(rest, 4096)
     try:
         found = parse_list(_text(text), limit)
         assert len(found) <= limit
@@ -153,7 +153,7 @@ def command(data: bytes) -> None:
 def reply(data: bytes) -> None:
     """A reply that is made fit has lines that can be sent, wherever its text is from."""
     (code,), rest = head(data, 1)
-    made = fit(Reply(200 + code, tuple(_text(long(rest)).split("|"))))
+    made = fit(Reply(200 + code, tuple(_text(long(rest)).split("|", 9))))
     for each in (made, without_status(made)):
         wire = each.encode()
         lines = wire[:-2].split(b"\r\n")

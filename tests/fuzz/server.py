@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import zip_longest
 
 from relay.config.schema import Listener
-from relay.smtp import words
+from relay.smtp import body, words
 from relay.smtp.events import (
     AuthBegun,
     AuthContinued,
@@ -24,7 +25,7 @@ from relay.smtp.events import (
 from relay.smtp.reply import Reply, reply
 from relay.smtp.server import Server
 from relay.smtp.states import State
-from tests.fuzz.choices import bit, head, long, pieces
+from tests.fuzz.choices import bit, bound, head, long, pieces
 
 _MECHANISMS = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL")
 _YES: dict[type, Reply] = {
@@ -67,10 +68,11 @@ def listener(options: int, more: int) -> Listener:
     )
 
 
+@bound(body, "MAX_LINE", 3000)
 def server(data: bytes) -> None:
     """What any split says is the same, and what is said and taken is well-formed."""
     (options, more, plan, first, second), rest = head(data, 5)
-    text = long(rest)
+    text = long(rest, 16384)
     one, said = _converse(options, more, plan, [text])
     two, also = _converse(options, more, plan, pieces(text, first, second))
     _sound(said)
@@ -146,10 +148,9 @@ def _answer(made: Server, event: Event, no: int, asked: int) -> None:
 
 def _taken(events: list[Event]) -> list[Event]:
     """Without texts that were not taken: of these any part may have come out."""
-    following = [*events[1:], None]
     return [
         event
-        for event, next in zip(events, following, strict=True)
+        for event, next in zip_longest(events, events[1:])
         if not isinstance(event, Text) or (isinstance(next, DataEnded) and next.problem is None)
     ]
 

@@ -7,15 +7,19 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
+from relay.dkim import canon
 from relay.dkim.canon import RelaxedBody
 from relay.message.headers import HeaderBlock, HeaderCollector, HeaderTooLong, completed
 from relay.message.lines import CrlfLines
-from relay.smtp.body import MAX_LINE, Body
+from relay.smtp import body as bodies
+from relay.smtp.body import Body
 from relay.smtp.chunks import Chunks
 from relay.smtp.stuffing import Stuffing
-from tests.fuzz.choices import bit, crlf, head, long, pieces
+from tests.fuzz.choices import bit, bound, crlf, head, long, pieces
 
 _NAMES = ("Bcc", "X-Sending-Zone", "Message-ID", "Date", "From", "Subject", "Received")
+#: The longest line of a message here (bytes).
+_LINE = 80
 _stray = re.compile(rb"\r(?!\n)|(?<!\r)\n").search
 
 
@@ -23,10 +27,11 @@ def _newlines(options: int) -> Literal["reject", "normalize"]:
     return "normalize" if bit(options, 0) else "reject"
 
 
+@bound(bodies, "MAX_LINE", _LINE)
 def body(data: bytes) -> None:
     """DATA: only CRLF.CRLF ends the text, in any split, and dots come off where they were put on."""
     (options, first, second), rest = head(data, 3)
-    wire, most = long(rest), 300 if bit(options, 1) else 0
+    wire, most = rest, 300 if bit(options, 1) else 0
     whole = _decoded(Body(most, _newlines(options)), [wire])
     split = _decoded(Body(most, _newlines(options)), pieces(wire, first, second))
     assert whole == split, (whole, split)
@@ -46,7 +51,7 @@ def _judged(text: bytes, options: int, most: int, problem: object, decoded: byte
         b"\0" in text
         or _stray(text) is not None
         or 0 < most < len(text)
-        or max(map(len, text.split(b"\r\n"))) > MAX_LINE
+        or max(map(len, text.split(b"\r\n"))) > _LINE
     )
     assert (problem is not None) == wrong, problem
     assert wrong or decoded == text, (decoded, text)
@@ -64,10 +69,11 @@ def _decoded(decoder: Body, given: Iterable[bytes]) -> tuple[bool, bytes, object
     return decoder.over, decoder.rest + rest, problem, b"" if problem or not decoder.over else text
 
 
+@bound(bodies, "MAX_LINE", _LINE)
 def stuffing(data: bytes) -> None:
     """What was stuffed in any split is decoded to what it was."""
     (first, second, third), rest = head(data, 3)
-    text = crlf(long(rest))
+    text = crlf(rest)
     encoder = Stuffing()
     wire = b"".join(map(encoder.piece, pieces(text, first, second))) + encoder.end(b"")
     assert wire.count(b"\r\n.\r\n") + wire.startswith(b".\r\n") == 1 and wire.endswith(b".\r\n")
@@ -76,13 +82,14 @@ def stuffing(data: bytes) -> None:
     if problem is None:
         assert decoded == (text if not text or text.endswith(b"\r\n") else text + b"\r\n")
     else:
-        assert max(map(len, text.split(b"\r\n"))) > MAX_LINE
+        assert max(map(len, text.split(b"\r\n"))) > _LINE
 
 
+@bound(bodies, "MAX_LINE", _LINE)
 def chunks(data: bytes) -> None:
     """BDAT: the same text and verdict, whatever its chunks and their splits."""
     (options, size, first, second), rest = head(data, 4)
-    text, most = long(rest), 300 if bit(options, 1) else 0
+    text, most = rest, 300 if bit(options, 1) else 0
     cut = list(pieces(text, size, second)) or [b""]
     if bit(options, 2):
         cut.append(b"")
@@ -145,10 +152,11 @@ def lines(data: bytes) -> None:
     assert made == text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
 
+@bound(canon, "_MAX_HELD", 40)
 def dkim_body(data: bytes) -> None:
     """The body hash in any split is that of the relaxed body (RFC 6376 3.4.4)."""
     (first, second), rest = head(data, 2)
-    text = crlf(long(rest))
+    text = crlf(rest)
     reader = RelaxedBody()
     for piece in pieces(text, first, second):
         reader.update(piece)
