@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import random
 import socket
 import ssl
 import struct
@@ -33,17 +34,26 @@ def own_network() -> bool:
     return True
 
 
+#: Below what systems give to outgoing connections, which would take a port before it is listened to.
+_PORTS = range(5_000, 10_000)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens to just now, on all of loopback; all different."""
-    held = []
-    for _ in range(count):
-        s = socket.socket()
-        s.bind(("0.0.0.0", 0))
-        held.append(s)
-    ports = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return ports
+    ports: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as s:
+            # As a server would: a closed connection that lingers on the port is in nobody's way.
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("0.0.0.0", port))
+                s.listen()
+            except OSError:
+                continue
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise OSError(f"no {count} free ports between {_PORTS.start} and {_PORTS.stop}")
 
 
 def greets(port: int, host: str = "127.0.0.1", timeout: float = 3.0, tls: bool = False) -> bool:

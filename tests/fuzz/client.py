@@ -8,6 +8,7 @@ from relay.smtp.reply_reader import BadReply, ReplyReader
 from tests.fuzz.choices import bit, head, long, pieces
 
 _SENDERS = ("", "a@example.com", "a b@example.com", "ä@example.com")
+_DSN = {"ret": "FULL", "envid": "x+20y", "notify": "NEVER", "orcpt": "rfc822;b@example.net"}
 _TEXT = b"Subject: x\r\n\r\n.dot\r\n"
 
 
@@ -36,7 +37,7 @@ def client(data: bytes) -> None:
                 return
             transactions += 1
             ended_at = 0
-            begun = talk.begin(_SENDERS[options & 3], "b@example.net", 1000 * options, bit(options, 2))
+            begun = talk.begin(_SENDERS[options & 3], "b@example.net", 1000 * options, bit(options, 2), **_DSN)
             if isinstance(begun, bytes):
                 _printable(begun)
                 break
@@ -64,7 +65,7 @@ def _printable(commands: bytes) -> None:
     if commands:
         assert commands.endswith(b"\r\n")
         for line in commands[:-2].split(b"\r\n"):
-            assert len(line) <= MAX_COMMAND and line.decode("ascii").isprintable(), line
+            assert len(line) <= MAX_COMMAND and line.decode().isprintable(), line
 
 
 def reply_reader(data: bytes) -> None:

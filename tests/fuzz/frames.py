@@ -9,7 +9,17 @@ from zlib import crc32
 from google_crc32c import value as crc32c
 
 from relay.channel import journal
-from relay.channel.codec import BadFrame, FrameReader, pack, reader_for_child, reader_for_master
+from relay.channel.codec import (
+    FROM_RECEIVER,
+    FROM_SENDER,
+    STRANGER,
+    TO_RECEIVER,
+    TO_SENDER,
+    BadFrame,
+    FrameReader,
+    Tongue,
+    pack,
+)
 from relay.queue import keys, records
 from relay.queue.store import Unreadable
 from tests.fuzz.choices import bit, head, pieces
@@ -21,7 +31,9 @@ _READERS = (
     records.read_number,
     records.read_format,
     records.read_state,
+    records.read_taken,
 )
+_TONGUES = (TO_SENDER, FROM_SENDER, TO_RECEIVER, FROM_RECEIVER)
 _WRITERS = {
     "message": keys.message,
     "chunk": keys.chunk,
@@ -32,26 +44,28 @@ _WRITERS = {
     "due": keys.due,
     "held": keys.held,
     "counter": keys.counter,
+    "token": keys.token,
+    "token since": keys.token_since,
 }
 
 
 def channel(data: bytes) -> None:
-    """Frames in any split, in both directions, and then BadFrame or nothing."""
+    """Frames in any split, of each side, and then BadFrame or nothing."""
     (options, first, second), rest = head(data, 3)
     if bit(options, 1):
         # Lengths that fit, so that it is the payload that is tried.
         rest = b"".join(len(part).to_bytes(4, "big") + part for part in rest.split(b"\xfe\xfd"))
-    make = reader_for_master if bit(options, 0) else reader_for_child
-    whole, error = _frames(make(), [rest])
-    again, also = _frames(make(), pieces(rest, first, second))
+    tongue = _TONGUES[options & 1 | options >> 1 & 2] if not bit(options, 3) else STRANGER
+    whole, error = _frames(tongue, [rest])
+    again, also = _frames(tongue, pieces(rest, first, second))
     assert error == also and list(map(pack, whole)) == list(map(pack, again))
     packed = b"".join(map(pack, whole))
-    copies, wrong = _frames(make(), [packed])
+    copies, wrong = _frames(tongue, [packed])
     assert wrong == "" and list(map(pack, copies)) == list(map(pack, whole))
 
 
-def _frames(reader: FrameReader, given: Iterable[bytes]) -> tuple[list[object], str]:
-    found: list[object] = []
+def _frames(tongue: Tongue, given: Iterable[bytes]) -> tuple[list[object], str]:
+    reader, found = FrameReader(tongue), []
     try:
         for piece in given:
             found.extend(reader.feed(piece))

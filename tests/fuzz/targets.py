@@ -28,6 +28,7 @@ TARGETS = {
     "chunks": Target(text.chunks, 512, 1),
     "headers": Target(text.headers, 512, 1),
     "lines": Target(text.lines, 256, 1),
+    "long_lines": Target(text.long_lines, 512, 1),
     "dkim_body": Target(text.dkim_body, 512, 1),
     "address": Target(names.address, 400, 20),
     "address_list": Target(names.address_list, 512, 1),
