@@ -60,6 +60,10 @@ class Known(NamedTuple):
 class BadUsers(ValueError):
     """The file can't be used: which, where in it, and what was expected, in one line."""
 
+    def __init__(self, text: str) -> None:
+        # Names in the file may hold line ends, and what quotes them goes to the log.
+        super().__init__("".join(char if char.isprintable() else "?" for char in text[:1000]))
+
 
 class Users:
     """The users in one file."""
@@ -115,7 +119,7 @@ def read(path: str) -> dict[str, Known]:
         if len(data) > LARGEST:
             raise BadUsers(f"{path}: larger than {LARGEST >> 20} MB")
         table = tomllib.loads(data.decode("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, BadUsers):
             raise
         raise BadUsers(f"{path}: can't be read: {error}") from None

@@ -256,6 +256,10 @@ class UsersFile(TestCase):
             ("[users.a]\nsenders = ['a b']", 'users."a": '),
             ("[users.a]\n[users.A]", "by case alone"),
             ("[", "can't be read"),
+            ("a = " + 10_000 * "[", "can't be read"),
+            ("a = " + 5_000 * "9", "can't be read"),
+            ('[users."a\\nb"]\nx = 1', "unknown field `x`"),
+            ('[users.a]\n"x\\ny" = 1', "unknown field `x?y`"),
         ):
             self.write(text)
             said = str(self.assertRaises(BadUsers, read, self.path))

@@ -220,6 +220,16 @@ class Refusing(TestCase):
             self.assertTrue(line.isprintable(), line)
             self.assertLess(len(line), 400)
 
+    def test_numbers_too_long_to_be_any(self) -> None:
+        self.assertEqual(
+            ("f: expected TOML, got a number with too many digits",), self.lines("[queue]\nmemory = " + 5000 * "9")
+        )
+        for key in ("memory", "max_age"):
+            for sign in ("0x", "0b"):
+                (line,) = self.lines(f"[queue]\n{key} = {sign}{20_000 * '1'}")
+                self.assertTrue(line.startswith(f"f:2: queue.{key}: expected "), line)
+                self.assertTrue(line.endswith("..."), line)
+
     def test_files(self) -> None:
         directory = self.mktemp()
         os.mkdir(directory)
