@@ -1,16 +1,18 @@
 """The relay as one Twisted service: started bottom-up, drained and stopped in a written order.
 
-Start: queue, data channel, listeners, API, then the children; every failure is one clear
-line. Mail is accepted at once; nothing is offered before the journals of an earlier start
-have been read and whoever still writes them is gone.
+Start: queue, data channel, listeners, API, then the children: senders, and receivers where a
+listener has processes of its own. Every failure is one clear line. Mail is accepted at once;
+nothing is offered before the journals of an earlier start have been read and whoever still
+writes them is gone.
 
-Stop: listeners (open dots are answered), API, dispatch, children (final dots are waited
-for), channel, queue. `shutdown_timeout` is for all of it; the queue is closed in any case.
+Stop: listeners and receivers (open dots are answered), API, dispatch, senders (final dots are
+waited for), channel, queue. `shutdown_timeout` is for all of it; the queue is closed in any case.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import secrets
 from pathlib import Path
 from typing import Any, cast
@@ -25,11 +27,14 @@ from twisted.logger import Logger
 
 from relay.access.access import Access
 from relay.access.users import BadUsers
-from relay.channel.briefing import Briefing
-from relay.channel.frames import Welcome
+from relay.channel.briefing import ReceiverBriefing, SenderBriefing
+from relay.channel.frames import Hello, Welcome
 from relay.channel.gate import Gate
 from relay.channel.journal import left_behind
+from relay.channel.link import Link
+from relay.children.child import Child
 from relay.children.roster import Roster
+from relay.children.senders import Senders
 from relay.config.schema import Config, Listener
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.ledger import Ledger
@@ -38,6 +43,7 @@ from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
 from relay.dkim.keys import KeyIndex
 from relay.intake.frontdoor import FrontDoor
+from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
 from relay.listener.entrance import entrance
 from relay.listener.listener import ListenerFactory
@@ -47,6 +53,7 @@ from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
 from relay.net.files import RESERVE, allow_many_files, shortage, spare_files
 from relay.net.listening import CannotListen, listen
+from relay.net.shared import hold
 from relay.net.tls import ServerTls, TlsUnusable, server_tls
 from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
@@ -106,11 +113,16 @@ class RelayService(Service):
             log=log,
             counts=self.metrics,
             now=now,
+            names=zones.said(),
+            idempotency=config.queue.idempotency,
         )
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
         self._journals = Path(config.queue.path) / "journal"
-        self.roster = Roster(reactor, self._briefing, welcome, self._journals, self.dispatcher)
-        self._gate = Gate(self._secret, self.roster.admit, reactor)
+        senders = Senders(self._brief_sender, self._journals, self.dispatcher)
+        self.roster = Roster(reactor, senders, welcome)
+        self._reception = Receivers(self._brief_receiver)
+        self.receivers = Roster(reactor, self._reception, welcome)
+        self._gate = Gate(self._secret, self._admit, reactor)
 
     # -- start
 
@@ -131,6 +143,7 @@ class RelayService(Service):
         gc.set_threshold(20_000, 20, 50)
         self.schedule.start()
         self.roster.start([(zone.name, zone.options.processes) for zone in self._zones.active()])
+        self.receivers.start(self._reception.places())
         self._start_sending()
         ports = ", ".join(f"{what} on {_where(port)}" for what, port in self._ports)
         _log.info("ready: {ports}", ports=ports)
@@ -164,7 +177,10 @@ class RelayService(Service):
             # In plain words they would be noise to who expects TLS.
             farewell = b"" if section.tls == "implicit" else TOO_BUSY.encode()
             way_in = entrance(factory, self._reactor)
-            self._listen(f"listener {name}", section.endpoint, way_in, RESERVE, farewell)
+            port = self._listen(f"listener {name}", section.endpoint, way_in, RESERVE, farewell)
+            if section.processes:
+                hold(port)
+                self._reception.serve(name, section, door, port)
         from relay.http.operator import Standing
         from relay.http.site import make_site  # Klein installs a reactor when imported.
 
@@ -214,7 +230,7 @@ class RelayService(Service):
 
     def _listen(
         self, what: str, endpoint: str, factory: IProtocolFactory, reserve: int = 0, farewell: bytes = b""
-    ) -> None:
+    ) -> IListeningPort:
         """`reserve`, `farewell`: see `spare_files`."""
         try:
             port = listen(self._reactor, endpoint, factory)
@@ -222,6 +238,7 @@ class RelayService(Service):
             raise StartupError(f"{what}: {error}") from None
         spare_files(port, self._reactor, reserve, farewell)
         self._ports.append((what, port))
+        return port
 
     def _abort_start(self) -> None:
         for _, port in self._ports:
@@ -230,15 +247,32 @@ class RelayService(Service):
             self._access.stop()
         self.store.close()
 
-    def _briefing(self, zone: str, child: str) -> Briefing:
+    def _admit(self, hello: Hello, link: Link) -> Child | None:
+        return self.roster.admit(hello, link) or self.receivers.admit(hello, link)
+
+    def _brief_receiver(self, listener: str, child: str, section: Listener) -> ReceiverBriefing:
         config, address = self._config, cast(IPv4Address, self._ports[0][1].getHost())
-        return Briefing(
+        return ReceiverBriefing(
             host=address.host,
             port=address.port,
             secret=self._secret,
             child=child,
+            place=listener,
+            hostname=config.hostname,
+            master=os.getpid(),
+            section=section,
+            keys=str(Path(config.dkim.keys).absolute()),
+        )
+
+    def _brief_sender(self, zone: str, child: str) -> SenderBriefing:
+        config, address = self._config, cast(IPv4Address, self._ports[0][1].getHost())
+        return SenderBriefing(
+            host=address.host,
+            port=address.port,
+            secret=self._secret,
+            child=child,
+            place=zone,
             journal=str((self._journals / child).absolute()),
-            zone=zone,
             options=self._zones[zone].options,
             own=self._own(self._zones[zone].options.port),
             timeouts=config.timeouts,
@@ -309,10 +343,13 @@ class RelayService(Service):
         self._log.flush()
 
     async def _stop_taking(self, until: float) -> None:
-        ends = [maybeDeferred(port.stopListening) for _, port in self._ports[1:]]
+        ends: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for _, port in self._ports[1:]]
         ends += [maybeDeferred(factory.stop) for factory in self._listeners.values()]
+        ends.append(self.receivers.stop())
         if not all([await self._within(until, end) for end in ends]):
             _log.warn("clients that did not leave in time are cut off")
+        if self.receivers.children():
+            await self._kill(self.receivers)
 
     async def _stop_answering(self) -> None:
         self._site.close_connections()
@@ -324,9 +361,13 @@ class RelayService(Service):
         if await self._within(until, self.roster.stop()):
             return
         _log.warn("children that did not leave in time are killed")
-        self.roster.kill()
-        if not await self._within(self._reactor.seconds() + _KILLED, self.roster.stop()):
+        if not await self._kill(self.roster):
             _log.error("killed children have not ended: the next start waits for them")
+
+    async def _kill(self, roster: Roster) -> bool:
+        """Whether all of its children have ended a little later."""
+        roster.kill()
+        return await self._within(self._reactor.seconds() + _KILLED, roster.stop())
 
     async def _stop_listening(self) -> None:
         self._gate.stop()

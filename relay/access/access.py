@@ -78,12 +78,19 @@ class Access:
         )
 
     def usable(self, mechanisms: Sequence[str]) -> tuple[str, ...]:
-        """Those of a listener's mechanisms by which somebody can log in here."""
+        """Those of a listener's mechanisms by which somebody can log in here.
+
+        Many clients take the strongest that they see and try no other. So beside PLAIN or LOGIN, by which
+        everybody gets in, SCRAM is offered only where nobody would be shut out by it.
+        """
         users = self._users
+        scram = users is not None and users.any_with_keys()
+        if scram and ("PLAIN" in mechanisms or "LOGIN" in mechanisms):
+            scram = users is not None and users.all_with_keys() and self._service is None
         can = {
             "PLAIN": users is not None or self._service is not None,
             "LOGIN": users is not None or self._service is not None,
-            "SCRAM-SHA-256": users is not None and users.any_with_keys(),
+            "SCRAM-SHA-256": scram,
             "EXTERNAL": users is not None,
         }
         return tuple(mechanism for mechanism in mechanisms if can[mechanism])

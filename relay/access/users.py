@@ -85,6 +85,11 @@ class Users:
         self._look()
         return any(known.keys is not None for known in self._known.values())
 
+    def all_with_keys(self) -> bool:
+        """Whether everybody who has a password can log in by SCRAM."""
+        self._look()
+        return all(known.keys is not None for known in self._known.values() if known.hash)
+
     def _look(self) -> None:
         now = self._seconds()
         if now - self._looked < _LOOK:

@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
-from relay.config.schema import Dns, Timeouts
+from relay.config.schema import Dns, Listener, Timeouts
 from relay.config.schema import Zone as ZoneSection
 
 
-class Briefing(msgspec.Struct, frozen=True):
-    """Everything a sender child needs to know; one JSON object, ended by the end of the pipe.
+class Briefing(msgspec.Struct, frozen=True, kw_only=True):
+    """What every child needs to know; one JSON object, ended by the end of the pipe.
 
-    `own` are addresses of this relay's listeners at the zone's port: mail that leads there loops.
+    `place` is the zone of a sender, the listener of a receiver.
     """
 
     host: str
     port: int
     secret: str
     child: str
-    journal: str
-    zone: str
-    options: ZoneSection
-    own: tuple[str, ...]
-    timeouts: Timeouts
-    dns: Dns
+    place: str
     hostname: str
-    product: str
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
 
 
-def decode(data: bytes) -> Briefing:
+class SenderBriefing(Briefing, frozen=True, kw_only=True):
+    """Everything a sender child needs to know.
+
+    `own` are addresses of this relay's listeners at the zone's port: mail that leads there loops.
+    """
+
+    journal: str
+    options: ZoneSection
+    own: tuple[str, ...]
+    timeouts: Timeouts
+    dns: Dns
+    product: str
+
+
+class ReceiverBriefing(Briefing, frozen=True, kw_only=True):
+    """Everything a receiver child needs to know.
+
+    `master` is the process id of the master, `keys` the directory of signing keys.
+    """
+
+    master: int
+    section: Listener
+    keys: str
+
+
+_Kind = TypeVar("_Kind", bound=Briefing)
+
+
+def decode(data: bytes, kind: type[_Kind]) -> _Kind:
     """Raises msgspec.MsgspecError."""
-    return msgspec.json.decode(data, type=Briefing)
+    return msgspec.json.decode(data, type=kind)

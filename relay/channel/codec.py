@@ -7,11 +7,12 @@ its limit before the frame arrives, and turns every kind of garbage into BadFram
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from relay.channel.frames import MAX_TO_CHILD, MAX_TO_MASTER, Frame, ToChild, ToMaster
+from relay.channel.frames import MAX_HELLO, MAX_TO_CHILD, MAX_TO_MASTER, Frame, Hello, ToChild, ToMaster
+from relay.channel.reception import MAX_FROM_RECEIVER, MAX_TO_RECEIVER, FromReceiver, ToReceiver
 
 _HEAD = 4
 _encoder = msgspec.msgpack.Encoder()
@@ -27,15 +28,34 @@ def pack(frame: Frame) -> bytes:
     return len(payload).to_bytes(_HEAD, "big") + payload
 
 
+class Tongue(NamedTuple):
+    """What may come from one side: the frames there are, and how long one may be (bytes)."""
+
+    kinds: Any
+    limit: int
+
+
+#: What the master hears of whoever is not let in yet.
+STRANGER = Tongue(Hello, MAX_HELLO)
+FROM_SENDER = Tongue(ToMaster, MAX_TO_MASTER)
+TO_SENDER = Tongue(ToChild, MAX_TO_CHILD)
+FROM_RECEIVER = Tongue(FromReceiver, MAX_FROM_RECEIVER)
+TO_RECEIVER = Tongue(ToReceiver, MAX_TO_RECEIVER)
+
+
 class FrameReader:
-    """Cuts a byte stream, in any split, into frames of one direction."""
+    """Cuts a byte stream, in any split, into frames of one side."""
 
     __slots__ = ("_buffer", "_decode", "_limit")
 
-    def __init__(self, kinds: Any, limit: int) -> None:
-        self._decode = msgspec.msgpack.Decoder(kinds).decode
-        self._limit = limit
+    def __init__(self, tongue: Tongue) -> None:
         self._buffer = bytearray()
+        self.learn(tongue)
+
+    def learn(self, tongue: Tongue) -> None:
+        """Read this from the next frame on, also of what has been fed already."""
+        self._decode = msgspec.msgpack.Decoder(tongue.kinds).decode
+        self._limit = tongue.limit
 
     def feed(self, data: bytes) -> Iterator[Any]:
         """The frames completed by `data`, one by one. Raises BadFrame behind the last good
@@ -65,13 +85,3 @@ class FrameReader:
             return self._decode(payload)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise BadFrame(str(error)[:200]) from None
-
-
-def reader_for_master() -> FrameReader:
-    """Reads what children say."""
-    return FrameReader(ToMaster, MAX_TO_MASTER)
-
-
-def reader_for_child() -> FrameReader:
-    """Reads what the master says."""
-    return FrameReader(ToChild, MAX_TO_CHILD)

@@ -1,4 +1,4 @@
-"""The words master and child say to each other, as values (docs/channel.md).
+"""The words master and sender child say to each other, as values (docs/channel.md).
 
 A frame on the wire is a 4-byte big-endian length and a msgpack array whose first item
 is the tag. The master numbers connections and leases; a child never invents one.
@@ -11,9 +11,11 @@ import msgspec
 from relay.message.values import Origin, Outcome
 
 VERSION = 1
-#: Longest frame a master takes: children only report (bytes).
+#: Longest first frame of whoever connects to the master (bytes).
+MAX_HELLO = 4 * 1024
+#: Longest frame a master takes of a sender, which only reports (bytes).
 MAX_TO_MASTER = 64 * 1024
-#: Longest frame a child takes: an offer carries header and small body (bytes).
+#: Longest frame a sender takes: an offer carries header and small body (bytes).
 MAX_TO_CHILD = 4 * 1024 * 1024
 #: Longest header of a message, so that an offer with a chunk of body is no frame too long (bytes).
 MAX_HEADER = 2 * 1024 * 1024
@@ -29,12 +31,13 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, tag_field="t", gc=Fals
 
 
 class Hello(Frame, frozen=True, array_like=True, gc=False, tag=1):
-    """First words of a child; anything else before it ends the connection."""
+    """First words of a child; anything else before it ends the connection. `place` is a
+    sender's zone, or a receiver's listener."""
 
     version: int
     secret: str
     child: str
-    zone: str
+    place: str
     pid: int
 
 
@@ -101,6 +104,7 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     `body` is the whole body when it is small; otherwise it is None and is fetched by More.
     `local_address`/`local_name` are what to bind to and say in EHLO to hosts that are reached
     over IPv4, `local_address6`/`local_name6` over IPv6; no host is where the address is "".
+    From `smtputf8` on it is what the client asked for (see relay.message.envelope).
     """
 
     connection: int
@@ -121,6 +125,12 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     chunks: int
     eight_bit: bool
     body: bytes | None = None
+    smtputf8: bool = False
+    require_tls: bool = False
+    ret: str = ""
+    envid: str = ""
+    notify: str = ""
+    orcpt: str = ""
 
 
 class Go(Frame, frozen=True, array_like=True, gc=False, tag=22):

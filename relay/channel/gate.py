@@ -4,6 +4,7 @@ A stranger gets a few seconds, one frame, and one of a few places; when all are 
 longest there makes room, so that a flood keeps no child out, which says hello at once. Its
 first frame has to be a hello of this protocol's version with this start's secret and the id
 of a child that is expected and not yet here; anything else and the line is cut without a word.
+Until then nothing but a hello is read; afterwards what its owner says.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from relay.channel.codec import reader_for_master
+from relay.channel.codec import STRANGER, FrameReader
 from relay.channel.frames import VERSION, Hello
 from relay.channel.link import Link, Owner
 
@@ -25,7 +26,8 @@ _log = Logger()
 _STRANGERS = 64
 _DEADLINE = 5.0
 
-#: Gives the owner of a child that said hello, None to refuse it.
+#: Gives the owner of a child that said hello, None to refuse it. Told of the link, it has to say
+#: what it hears by it (Link.hear).
 Admit = Callable[[Hello, Link], Owner | None]
 
 
@@ -41,7 +43,7 @@ class Gate(Factory):
         self._strangers: dict[Link, IDelayedCall] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> Link:
-        return Link(self, reader_for_master())
+        return Link(self, FrameReader(STRANGER))
 
     def link_made(self, link: Link) -> None:
         if len(self._strangers) >= _STRANGERS:

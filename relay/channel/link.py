@@ -9,7 +9,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.channel.codec import BadFrame, FrameReader, pack
+from relay.channel.codec import BadFrame, FrameReader, Tongue, pack
 from relay.channel.frames import Frame
 
 _log = Logger()
@@ -31,6 +31,7 @@ class Link(TwistedProtocol):
 
     def __init__(self, owner: Owner, reader: FrameReader) -> None:
         self.owner = owner
+        self._reader = reader
         self._feed = reader.feed
         self._open = False
         #: Grows with everything heard; whoever watches for silence compares.
@@ -53,6 +54,10 @@ class Link(TwistedProtocol):
         except BadFrame as error:
             _log.warn("channel refused a frame: {reason}", reason=str(error)[:200])
             self.drop()
+
+    def hear(self, tongue: Tongue) -> None:
+        """From the next frame on the other end speaks this."""
+        self._reader.learn(tongue)
 
     def send(self, frame: Frame) -> None:
         """Write one frame; silently nothing when the connection is gone."""

@@ -1,4 +1,4 @@
-"""One sender child as the master sees it: its process and its link.
+"""One child as the master sees it: its process and its link.
 
 A child is gone only when its process has ended; then nothing of it can deliver or write its
 journal any more, and only then may its leases be given to others. A child whose link is lost
@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.channel.briefing import Briefing
+from relay.channel.codec import Tongue
 from relay.channel.frames import Frame, Quit, Settled, Welcome
 from relay.channel.link import Link
 
@@ -35,13 +36,14 @@ _LONGEST_LINE = 2000
 
 
 class Child(ProcessProtocol):
-    """A sender child of one zone, from its spawning to its end."""
+    """A sender of one zone or a receiver of one listener, from its spawning to its end."""
 
     transport: IProcessTransport
 
     def __init__(
         self,
         briefing: Briefing,
+        tongue: Tongue,
         welcome: Welcome,
         clock: IReactorTime,
         *,
@@ -49,10 +51,12 @@ class Child(ProcessProtocol):
         said: Callable[[Child, Any], None],
         ended: Callable[[Child, bool], None],
     ) -> None:
-        """`ended` is told once, and whether the end was a crash (neither asked for nor clean)."""
+        """`tongue` is what it speaks. `ended` is told once, and whether the end was a crash (neither
+        asked for nor clean)."""
         self.id = briefing.child
-        self.zone = briefing.zone
+        self.place = briefing.place
         self._briefing = briefing
+        self._tongue = tongue
         self._welcome = welcome
         self._clock = clock
         self._joined = joined
@@ -112,7 +116,7 @@ class Child(ProcessProtocol):
         status = getattr(self._exit.value, "status", None)
         crashed = not self._quitting and status != 0
         why = self._exit.getErrorMessage()
-        _log.info("child {child} of zone {zone} ended: {why}", child=self.id, zone=self.zone, why=why)
+        _log.info("child {child} of {place} ended: {why}", child=self.id, place=self.place, why=why)
         self._ended(self, crashed)
 
     def _cancel_deadline(self) -> None:
@@ -136,6 +140,7 @@ class Child(ProcessProtocol):
 
     def link_made(self, link: Link) -> None:
         self._link = link
+        link.hear(self._tongue)
         self.since = self._clock.seconds()
         self._cancel_deadline()
         link.send(self._welcome)

@@ -1,8 +1,9 @@
-"""All sender children: spawned per zone and process, watched, replaced when they end.
+"""All children of one trade: spawned for each place, watched, replaced when they end.
 
-Spawning is fork and exec of `python -m relay.delivery`, with no descriptor but its pipes.
-A child that ends soon after its start is replaced later and later, so that a crash loop in
-one zone costs the others nothing.
+Senders have zones, receivers have listeners; what else they differ in is their trade's to say.
+Spawning is fork and exec of `python -m relay.delivery` or `relay.reception`, with no descriptor
+but its pipes and what the trade gives it. A child that ends soon after its start is replaced later
+and later, so that a crash loop in one place costs the others nothing.
 """
 
 from __future__ import annotations
@@ -13,45 +14,71 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 import relay
 from relay.channel.briefing import Briefing
+from relay.channel.codec import Tongue
 from relay.channel.frames import Hello, Ping, Welcome
-from relay.channel.journal import Acceptance, decode, left_behind
 from relay.channel.link import Link
 from relay.children.child import Child
 
 _log = Logger()
 
 #: Pauses before a child is replaced (seconds): at once at first, doubling while children
-#: keep ending within _SOON of their hello.
+#: keep ending soon after their hello.
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
-_SOON = 3.0
 #: Heartbeats without a word from the child until it is killed. Times the interval it has
 #: to be longer than a lease lasts in the child without a heartbeat.
 _MISSED = 8
 
 
-class Work(Protocol):
-    """Who uses the children."""
+class Trade(Protocol):
+    """What the children of a roster are there for.
 
-    def joined(self, child: Child) -> None: ...
-    def frame(self, child: Child, frame: Any) -> None: ...
-    def gone(self, child: Child, accepted: Sequence[Acceptance], crashed: bool) -> Deferred[None]:
-        """Fires when the acceptances are on disk: only then the journal is removed."""
+    Attributes:
+        place: what a place of theirs is called: a zone, a listener.
+        mark: leads the numbers of children, so that no two trades have the same.
+        module: what a child runs; its place is the argument.
+        tongue: what they say to the master.
+        soon: an end within so many seconds of the hello counts as soon.
+    """
+
+    place: str
+    mark: str
+    module: str
+    tongue: Tongue
+    soon: float
+
+    @property
+    def briefing(self) -> Callable[[str, str], Briefing]:
+        """Makes what a new child is told, of its place and its id."""
+
+    @property
+    def joined(self) -> Callable[[Child], None]:
+        """Told of each that said hello."""
+
+    @property
+    def frame(self) -> Callable[[Child, Any], None]:
+        """Told what they say. Raises BadFrame for what one may not say now."""
+
+    def descriptors(self, place: str) -> dict[int, int]:
+        """What a child has beside its pipes: its number there, and here."""
+
+    def ended(self, child: Child, crashed: bool) -> None:
+        """Told when a process has ended and all it said has been read."""
 
 
 class _Post:
     """A place for one child, filled again and again."""
 
-    __slots__ = ("child", "heard", "missed", "pause", "waiting", "zone")
+    __slots__ = ("child", "heard", "missed", "pause", "place", "waiting")
 
-    def __init__(self, zone: str) -> None:
-        self.zone = zone
+    def __init__(self, place: str) -> None:
+        self.place = place
         self.child: Child | None = None
         self.pause = _FIRST_PAUSE
         self.waiting: IDelayedCall | None = None
@@ -60,22 +87,12 @@ class _Post:
 
 
 class Roster:
-    """The children of all zones."""
+    """The children of one trade."""
 
-    def __init__(
-        self,
-        reactor: Any,
-        briefing: Callable[[str, str], Briefing],
-        welcome: Welcome,
-        journals: Path,
-        work: Work,
-    ) -> None:
-        """`briefing(zone, child id)` makes what a new child is told."""
+    def __init__(self, reactor: Any, trade: Trade, welcome: Welcome) -> None:
         self._reactor = reactor
-        self._briefing = briefing
+        self._trade = trade
         self._welcome = welcome
-        self._journals = journals
-        self._work = work
         self._posts: list[_Post] = []
         self._born = 0
         self._stopping: Deferred[None] | None = None
@@ -90,9 +107,9 @@ class Roster:
 
     # -- life
 
-    def start(self, zones: Sequence[tuple[str, int]]) -> None:
-        """Spawn the children: (zone, how many)."""
-        self._posts = [_Post(zone) for zone, count in zones for _ in range(count)]
+    def start(self, places: Sequence[tuple[str, int]]) -> None:
+        """Spawn the children: (place, how many)."""
+        self._posts = [_Post(place) for place, count in places for _ in range(count)]
         for post in self._posts:
             self._spawn(post)
         self._last_beat = self._reactor.seconds()
@@ -130,7 +147,7 @@ class Roster:
     def admit(self, hello: Hello, link: Link) -> Child | None:
         """The child that says hello, if it is expected and not yet here."""
         for child in self.children():
-            if child.id == hello.child and child.zone == hello.zone and child.expects_link():
+            if child.id == hello.child and child.place == hello.place and child.expects_link():
                 return child
         return None
 
@@ -140,13 +157,14 @@ class Roster:
         if self._stopping is not None:
             return
         self._born += 1
-        name = f"{self._welcome.epoch:08x}-{self._born}"
+        trade, place = self._trade, post.place
         child = Child(
-            self._briefing(post.zone, name),
+            trade.briefing(place, f"{self._welcome.epoch:08x}-{trade.mark}{self._born}"),
+            trade.tongue,
             self._welcome,
             self._reactor,
-            joined=self._work.joined,
-            said=self._work.frame,
+            joined=trade.joined,
+            said=trade.frame,
             ended=lambda child, crashed: self._ended(post, child, crashed),
         )
         post.child, post.missed = child, 0
@@ -155,12 +173,12 @@ class Roster:
             self._reactor.spawnProcess(
                 child,
                 sys.executable,
-                [sys.executable, "-m", "relay.delivery", post.zone],
+                [sys.executable, "-m", trade.module, place],
                 env={"PYTHONPATH": here, "PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
-                childFDs={0: "w", 1: "r", 2: "r"},
+                childFDs={0: "w", 1: "r", 2: "r", **trade.descriptors(place)},
             )
         except OSError as error:
-            _log.error("no child for zone {zone}: {error}", zone=post.zone, error=str(error))
+            _log.error("no child for {what} {place}: {error}", what=trade.place, place=place, error=str(error))
             post.child = None
             self._respawn_later(post)
 
@@ -170,14 +188,12 @@ class Roster:
             post.pause = min(post.pause * 2, _LONGEST_PAUSE)
 
     def _ended(self, post: _Post, child: Child, crashed: bool) -> None:
-        journals = read_journals(left_behind(self._journals, child.id))
-        accepted = [entry for entries in journals.values() for entry in entries]
-        maybeDeferred(self._work.gone, child, accepted, crashed).addCallbacks(
-            lambda _: remove(list(journals)),
-            lambda failure: _log.failure("journal of {child} is kept", failure, child=child.id),
-        )
+        try:
+            self._trade.ended(child, crashed)
+        except Exception:
+            _log.failure("trouble after the end of {child}", child=child.id)
         post.child = None
-        if child.since is not None and self._reactor.seconds() - child.since > _SOON:
+        if child.since is not None and self._reactor.seconds() - child.since > self._trade.soon:
             post.pause = _FIRST_PAUSE
         self._respawn_later(post)
         self._check_stopped()
@@ -205,28 +221,3 @@ class Roster:
                 child.kill()
             child.send(Ping(self._beats))
         self._beat = self._reactor.callLater(self._welcome.heartbeat, self._heartbeat)
-
-
-def read_journals(files: Sequence[Path]) -> dict[Path, list[Acceptance]]:
-    """The entries of the given journals. One that can't be read is logged, missing here, and
-    to be kept."""
-    journals: dict[Path, list[Acceptance]] = {}
-    for file in files:
-        try:
-            journals[file], damaged = decode(file.read_bytes())
-        except OSError as error:
-            _log.error("journal {file} can't be read and is kept: {error}", file=str(file), error=str(error))
-            continue
-        if damaged:
-            _log.warn("journal {file}: {n} damaged lines passed over", file=str(file), n=damaged)
-    return journals
-
-
-def remove(files: Sequence[Path]) -> None:
-    """Remove journals whose entries are on disk. One that stays does no harm: what it tells
-    of is no longer in the queue when it is read again."""
-    for file in files:
-        try:
-            file.unlink(missing_ok=True)
-        except OSError as error:
-            _log.warn("journal {file} can't be removed: {error}", file=str(file), error=str(error))

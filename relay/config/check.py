@@ -15,6 +15,8 @@ from relay.config.shape import Problem
 
 # Names go into URLs, metrics, log fields and queue keys.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: Endpoints whose socket receivers can be given; what others wrap round it would be lost.
+_SHARED = ("tcp", "tcp6", "unix", "systemd")
 #: A network that takes in more addresses than this is the Internet, not a list of clients.
 _WIDEST = {4: 8, 6: 16}
 #: One message may hold a header of 2 MiB and five pieces of body, and it is not to be the only one.
@@ -90,6 +92,10 @@ def _listener(path: Path, listener: Listener) -> Iterator[Problem]:
         local = endpoints.read(listener.endpoint).local
     except ValueError:
         local = True  # said where all endpoints are looked at
+    else:
+        if listener.processes and endpoints.read(listener.endpoint).kind not in _SHARED:
+            expected = f"expected 0 with the endpoint {shown(listener.endpoint)}: receivers can share"
+            yield Problem((*path, "processes"), f"{expected} {', '.join(_SHARED[:-1])} and {_SHARED[-1]} endpoints")
     if 0 < listener.max_memory < _LEAST_MEMORY:
         yield Problem((*path, "max_memory"), "expected 8MB or more, or 0 for no bound")
     for index, text in enumerate(listener.allow_networks):

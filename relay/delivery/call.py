@@ -118,7 +118,16 @@ class Call:
         `head` is all that goes before the body, the empty line included.
         """
         order = self._conversation.begin(
-            offer.sender, offer.recipient, len(head) + offer.body_size, offer.eight_bit
+            offer.sender,
+            offer.recipient,
+            len(head) + offer.body_size,
+            offer.eight_bit,
+            utf8_header=offer.smtputf8 and not head.isascii(),
+            require_tls=offer.require_tls,
+            ret=offer.ret,
+            envid=offer.envid,
+            notify=offer.notify,
+            orcpt=offer.orcpt,
         )
         if isinstance(order, Ending):
             self._caller.ended(order)

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from relay.channel import frames
-from relay.channel.briefing import Briefing
+from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
 from relay.delivery.exchangers import Host, Settings, find, next_hop
@@ -45,7 +45,7 @@ class Unavailable(Exception):
 class Sender:
     """Owner of the link and watcher of the sessions."""
 
-    def __init__(self, briefing: Briefing, journal: Journal, reactor: Any) -> None:
+    def __init__(self, briefing: SenderBriefing, journal: Journal, reactor: Any) -> None:
         self._briefing = briefing
         self._journal = journal
         self._reactor = reactor
@@ -72,7 +72,7 @@ class Sender:
     def link_made(self, link: Link) -> None:
         self._link = link
         briefing = self._briefing
-        link.send(frames.Hello(frames.VERSION, briefing.secret, briefing.child, briefing.zone, os.getpid()))
+        link.send(frames.Hello(frames.VERSION, briefing.secret, briefing.child, briefing.place, os.getpid()))
         self._reactor.callLater(_SWEEP, self._sweep)
 
     def frame(self, link: Link, frame: Any) -> None:

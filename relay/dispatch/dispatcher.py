@@ -36,10 +36,10 @@ _SMALL = 16 * 1024
 
 
 class Child(Protocol):
-    """A sender child, as far as dispatch knows it."""
+    """A sender child, as far as dispatch knows it; its place is a zone."""
 
     id: str
-    zone: str
+    place: str
 
     def send(self, frame: Frame) -> None: ...
     def settle(self) -> None: ...
@@ -162,6 +162,12 @@ class Dispatcher:
                 message.chunks,
                 message.eight_bit,
                 body,
+                message.smtputf8,
+                message.require_tls,
+                message.ret,
+                message.envid,
+                delivery.notify,
+                delivery.orcpt,
             )
         )
 
@@ -182,13 +188,13 @@ class Dispatcher:
 
     def joined(self, child: Child) -> None:
         """A child said hello."""
-        options = self._zones[child.zone].options
+        options = self._zones[child.place].options
         self._children[child.id] = child
-        self._capacities[child.id] = Capacity(child.id, child.zone, options.connections, options.connecting)
+        self._capacities[child.id] = Capacity(child.id, child.place, options.connections, options.connecting)
         self._ledger.join(self._capacities[child.id])
         if not self._store.writable():
             child.send(frames.Hold(True))
-        self._turns.wake(child.zone)
+        self._turns.wake(child.place)
 
     def settle_from_journal(self, work: Work, entry: Acceptance) -> Deferred[None]:
         """A peer took this delivery, says a journal; nobody reported it. Fires when that is
@@ -250,8 +256,8 @@ class Dispatcher:
         if self._ledger.answered(connection, self._clock.seconds()):
             child.send(frames.Go(connection.number))
         self._let_go(child)
-        self._turns.answered(child.zone, connection.domain)
-        self._turns.freed(child.zone, connection.domain)
+        self._turns.answered(child.place, connection.domain)
+        self._turns.freed(child.place, connection.domain)
 
     def _let_go(self, child: Child) -> None:
         while (connection := self._ledger.may_go(self._capacities[child.id])) is not None:
@@ -260,16 +266,16 @@ class Dispatcher:
     def _quiet(self, child: Child, connection: Connection) -> None:
         self._ledger.quiet(connection)
         self._let_go(child)
-        self._turns.wake(child.zone)
+        self._turns.wake(child.place)
 
     def _active(self, child: Child, connection: Connection) -> None:
         self._ledger.active(connection)
-        self._turns.freed(child.zone, connection.domain)
+        self._turns.freed(child.place, connection.domain)
 
     def _closed(self, child: Child, connection: Connection) -> None:
         if connection.state is State.IDLE:
             self._ledger.remove(connection)
-            self._turns.freed(child.zone, connection.domain)
+            self._turns.freed(child.place, connection.domain)
 
     _connection_says: ClassVar[dict[type, Callable[[Dispatcher, Child, Connection], None]]] = {
         frames.Answered: _answered,
@@ -291,7 +297,7 @@ class Dispatcher:
             else:
                 self._ledger.remove(connection)
             self._let_go(child)
-            self._turns.freed(child.zone, connection.domain)
+            self._turns.freed(child.place, connection.domain)
         written = self._results.record(lease.work, done.outcome)
         if done.outcome.result is Result.DELIVERED:
             written.addCallback(lambda on_disk: child.settle() if on_disk else None)

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from relay.channel.journal import Acceptance
 from relay.children.fence import fence
-from relay.children.roster import read_journals, remove
+from relay.children.senders import read_journals, remove
 from relay.queue.schedule import Schedule, Work
 from relay.queue.store import Store, StoreError, Unreadable
 

@@ -175,6 +175,8 @@ def described(message: Message, recipients: list[str], body_hash: bytes) -> dict
         meta["user"] = origin.user
     if origin.tls:
         meta["tls"] = origin.tls
+    if message.fbl:
+        meta["fbl"] = message.fbl
     return meta
 
 

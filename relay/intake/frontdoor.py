@@ -27,6 +27,7 @@ class FrontDoor:
             x_originating_ip=section.x_originating_ip,
             future_date=section.future_date,
             max_hops=section.max_hops,
+            max_future=section.max_future,
         )
 
     def enter(self, address: str) -> Deferred[None] | None:

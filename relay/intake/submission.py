@@ -2,14 +2,16 @@
 
 Every way in (SMTP, HTTP, later the relay's own bounces) ends here. The text comes in any
 split; small messages stay in one piece, large ones go to the store chunk by chunk and the
-client is held back while the disk is behind.
+client is held back while the disk is behind. A receiver child makes the chunks itself; what
+is done with them and with the header is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
+import msgspec.structs
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,15 +19,17 @@ from twisted.python.failure import Failure
 from relay.access.quota import Charge
 from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.dkim.keys import KeyIndex
+from relay.dkim.need import is_hashed
 from relay.intake.author import check_author
-from relay.listener.destination import LOCAL_DESTINATION, is_local
+from relay.intake.composing import Composed, Composer
+from relay.intake.repeats import Repeats
 from relay.listener.door import Refused, Terms
-from relay.listener.draft import Draft, HeaderTooLong, Text
+from relay.listener.draft import TOO_LONG_HEADER, Draft, HeaderTooLong, Text
 from relay.logs.maillog import MailLog
-from relay.message.addresslist import recipients_of, sender_of
-from relay.message.envelope import Envelope, Recipient
-from relay.message.headers import HeaderBlock, completed
+from relay.message.envelope import Envelope
+from relay.message.headers import HeaderBlock
 from relay.message.queueid import QueueIds
+from relay.message.trail import Trail
 from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
 from relay.queue.schedule import Schedule
@@ -41,7 +45,6 @@ _AHEAD = 4
 _AHEAD_IN_ALL = 48
 
 NO_SPACE = reply(452, "4.3.1 The queue can't take mail now, try again later")
-TOO_LONG_HEADER = reply(552, "5.3.4 Error: the header is too long")
 
 
 class Counts(Protocol):
@@ -64,16 +67,20 @@ class Intake:
         log: MailLog,
         counts: Counts,
         now: Callable[[], int],
+        names: Collection[str] = (),
+        idempotency: float = 86400.0,
     ) -> None:
+        """`names`: what deliveries call us, beside `hostname`; `idempotency`: for how long an
+        X-Idempotency-Key is remembered (seconds)."""
         self.store = store
         self.schedule = schedule
-        self.router = router
         self.keys = keys
-        self.hostname = hostname
         self.log = log
         self.counts = counts
         self.now = now
         self.ids = QueueIds(now)
+        self.composer = Composer(router, Trail({hostname, *names}, self.ids.node), hostname)
+        self.repeats = Repeats(store, now, round(idempotency * 1000))
         #: Chunks of all submissions that are given to the store and not yet on disk.
         self.flying = 0
 
@@ -88,9 +95,7 @@ class Intake:
 
     def hashes(self, block: HeaderBlock) -> bool:
         """Whether a key may sign a message with this header."""
-        domain, keys = _domain_of(block.get("From") or ""), self.keys
-        # Without a domain to go by here it is the sender's that signs, and who that is is told at the end.
-        return keys.may_sign(domain) or (not _is_plain(domain) and keys.any())
+        return is_hashed(self.keys, block)
 
 
 class Submission:
@@ -99,6 +104,7 @@ class Submission:
     __slots__ = (
         "_charge",
         "_chunks",
+        "_composed",
         "_draft",
         "_flying",
         "_intake",
@@ -125,7 +131,8 @@ class Submission:
         self._terms = terms
         self._user = user
         self._charge = charge
-        self._draft = Draft(min(terms.max_header, MAX_HEADER), intake.hashes, self._give)
+        self._draft = Draft(min(terms.max_header, MAX_HEADER), intake.hashes, self.give)
+        self._composed: Composed | None = None
         self._chunks = 0
         self._flying = 0
         self._waiter: Deferred[None] | None = None
@@ -147,7 +154,8 @@ class Submission:
         except HeaderTooLong:
             self._problem = TOO_LONG_HEADER
 
-    def _give(self, number: int, chunk: bytes) -> None:
+    def give(self, number: int, chunk: bytes) -> None:
+        """The next whole chunk of body, of CHUNK bytes, from a receiver; see `wait`, `complete`."""
         written = self._intake.store.add_chunk(self.id, number, chunk)
         self._chunks += 1
         self._flying += 1
@@ -179,17 +187,55 @@ class Submission:
 
     def finish(self, envelope: Envelope) -> Deferred[Message]:
         """End of text: fires when the message is on disk, or fails with Refused."""
+        if self._problem is None:
+            try:
+                block, text = self._draft.end()
+                return self.complete(envelope, block, text)
+            except HeaderTooLong:
+                self._problem = TOO_LONG_HEADER
+        return self.refuse(Refused(self._problem))
+
+    def complete(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Deferred[Message]:
+        """`finish` for a text whose chunks were given and whose header is known."""
         try:
             if self._problem is not None:
                 raise Refused(self._problem)
-            message, deliveries, body = self._compose(envelope, *self._draft.end())
-        except HeaderTooLong:
-            return self._refused(Refused(TOO_LONG_HEADER))
+            composed = self._composed = self._compose(envelope, block, text)
         except Refused as refused:
-            return self._refused(refused)
+            return self.refuse(refused)
+        return self._intake.repeats.once(composed.token, self) if composed.token else self.keep(b"")
+
+    def refuse(self, refused: Refused) -> Deferred[Message]:
+        """Forget it; the Deferred has failed with `refused`."""
+        self.abandon()
+        self._intake.counts.pushed(False)
+        return fail(refused)
+
+    def _compose(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Composed:
+        intake, user = self._intake, self._user
+        if user is not None:
+            check_author(user, block)
+        return intake.composer.compose(
+            self.id,
+            envelope,
+            block,
+            text,
+            self._origin,
+            self._terms,
+            intake.now(),
+            user=self._origin.user if user is None else user.name,
+            zone="" if user is None else user.zone,
+        )
+
+    def keep(self, token: bytes) -> Deferred[Message]:
+        """Write it down. `token` goes into the same batch."""
+        assert self._composed is not None
+        if self._problem is not None:
+            return self.refuse(Refused(self._problem))  # a chunk was lost while another was waited for
+        message, deliveries, body, _ = self._composed
         # The chunks are the message's from now on: what is abandoned takes none away.
         chunks, self._chunks = self._chunks, 0
-        written = self._intake.store.append(message, deliveries, body)
+        written = self._intake.store.append(message, deliveries, body, token)
         return written.addCallbacks(
             self._stored,
             self._not_stored,
@@ -197,64 +243,18 @@ class Submission:
             errbackArgs=(chunks,),
         )
 
-    def _refused(self, refused: Refused) -> Deferred[Message]:
+    def repeated(self, queue_id: str) -> Message:
+        """The message is here already, by another id."""
+        assert self._composed is not None
         self.abandon()
-        self._intake.counts.pushed(False)
-        return fail(refused)
-
-    def _compose(
-        self, envelope: Envelope, block: HeaderBlock, text: Text
-    ) -> tuple[Message, list[Delivery], bytes]:
-        intake, now = self._intake, self._intake.now()
-        sender, recipients = envelope.sender, envelope.recipients
-        try:
-            if sender is None:
-                sender = sender_of(block).text
-            if recipients is None:
-                recipients = _once(address.text for address in recipients_of(block, envelope.most))
-        except ValueError as error:
-            raise Refused(reply(550, f"5.5.2 Error: {error}")) from None
-        if not recipients:
-            raise Refused(reply(550, "5.5.1 Error: Empty recipients list"))
-        if self._user is not None:
-            check_author(self._user, block)
-        sender_domain = sender.rpartition("@")[2]
-        asked = block.get("X-Sending-Zone") if self._terms.routing_headers else None
-        zone = intake.router.for_message(
-            (self._user.zone if self._user is not None else "") or asked or "",
-            block.all,
-            _domain_of(block.get("From") or ""),
-            sender_domain,
-        )
-        headers, message_id = completed(block, sender_domain or intake.hostname, now)
-        message = Message(
-            self.id,
-            sender,
-            self._origin,
-            now,
-            headers.raw,
-            text.body_size,
-            text.chunks + bool(text.rest),
-            len(recipients),
-            text.eight_bit,
-            message_id,
-            text.body_hash,
-        )
-        for_recipient = intake.router.for_recipient
-        deliveries = []
-        for seq, recipient in enumerate(recipients, 1):
-            domain = recipient.address.rpartition("@")[2]
-            if is_local(domain):
-                raise Refused(LOCAL_DESTINATION)
-            deliveries.append(
-                Delivery(self.id, seq, for_recipient(zone, domain), domain, recipient.address, now)
-            )
-        return message, deliveries, text.rest
+        self._intake.log.write("repeated", queue_id, listener=self._origin.listener, client=self._origin.address)
+        return msgspec.structs.replace(self._composed.message, id=queue_id)
 
     def _stored(self, _: None, message: Message, deliveries: list[Delivery], body: bytes) -> Message:
         intake = self._intake
         self._charge = None  # It was taken: nothing gives that back any more.
         intake.counts.pushed(True)
+        wait = deliveries[0].due - message.created
         intake.log.write(
             "queued",
             self.id,
@@ -265,6 +265,7 @@ class Submission:
             recipients=len(deliveries),
             size=message.size,
             message_id=message.message_id,
+            **({"seconds_to_first": wait // 1000} if wait else {}),
         )
         intake.schedule.add(message, deliveries, body if message.chunks <= 1 else None)
         return message
@@ -298,20 +299,3 @@ class Submission:
             self._intake.store.discard(self.id, chunks).addErrback(
                 lambda failure: _log.info("chunks of {id} stay for the sweep", id=self.id)
             )
-
-
-def _domain_of(field: str) -> str:
-    """The domain of the last address in a From field, as far as a glance tells: it picks
-    a zone or a key, it is never mailed to. "" when there is no address."""
-    _, at, rest = field.rpartition("@")
-    return rest.partition(">")[0].strip().lower() if at else ""
-
-
-def _is_plain(domain: str) -> bool:
-    """Whether a glance has found a domain and nothing else."""
-    return domain.replace("-", "").replace(".", "").isalnum()
-
-
-def _once(recipients: Iterable[str]) -> tuple[Recipient, ...]:
-    """Each address once, whatever its case; a later spelling replaces the earlier."""
-    return tuple(Recipient(one) for one in {recipient.lower(): recipient for recipient in recipients}.values())

@@ -26,7 +26,8 @@ MOST_RECIPIENTS = 1000
 class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a way in does to the header of a message, and what it believes of it.
 
-    The fields are those of the same names in the configuration of listeners; `max_header` in bytes.
+    The fields are those of the same names in the configuration of listeners; `max_header` in bytes,
+    `max_future` in seconds.
     """
 
     max_header: int = 1024 * 1024
@@ -35,6 +36,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     x_originating_ip: bool = True
     future_date: bool = False
     max_hops: int = 35
+    max_future: float = 365 * 86400.0
 
 
 class Submission(Protocol):

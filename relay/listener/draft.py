@@ -1,4 +1,5 @@
-"""The text of one message as it comes in: header found, body counted, hashed, cut into chunks.
+"""The text of one message as it comes in: header found, body broken where a line is too long to
+leave, counted, hashed, cut into chunks.
 
 What becomes of a chunk is for the owner to say: the master gives it to the store, a receiver
 child to the data channel. A small message comes out in one piece at the end.
@@ -13,6 +14,10 @@ import msgspec
 from relay.channel.frames import CHUNK
 from relay.dkim.canon import RelaxedBody
 from relay.message.headers import HeaderBlock, HeaderCollector, HeaderTooLong
+from relay.message.longlines import LineBreaker
+from relay.smtp.reply import reply
+
+TOO_LONG_HEADER = reply(552, "5.3.4 Error: the header is too long")
 
 
 class Text(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -39,7 +44,9 @@ class Draft:
         chunks: how many were given away.
     """
 
-    __slots__ = ("_block", "_body", "_collector", "_eight_bit", "_give", "_hash", "_hashes", "_size", "chunks")
+    __slots__ = (
+        "_block", "_body", "_collector", "_eight_bit", "_give", "_hash", "_hashes", "_lines", "_size", "chunks",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -55,6 +62,7 @@ class Draft:
         self._collector: HeaderCollector | None = HeaderCollector(max_header)
         self._block = HeaderBlock(b"")
         self._body: list[bytes] = []
+        self._lines = LineBreaker()
         self._size = 0
         self._hash: RelaxedBody | None = None
         self._eight_bit = False
@@ -79,6 +87,9 @@ class Draft:
         """The end of the text. Raises HeaderTooLong."""
         if self._collector is not None:
             self._header(*self._collector.end())
+        rest = self._lines.end()
+        if rest:
+            self._keep(rest)
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         digest = self._hash.digest() if self._hash is not None else b""
         block = self._block
@@ -94,6 +105,11 @@ class Draft:
             self._add(body)
 
     def _add(self, data: bytes) -> None:
+        data = self._lines.feed(data)
+        if data:
+            self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
         if self._hash is not None:
             self._hash.update(data)
         if not self._eight_bit:
@@ -115,4 +131,4 @@ class Draft:
         self._body = [text[start:]]
 
 
-__all__ = ["Draft", "HeaderTooLong", "Text"]
+__all__ = ["TOO_LONG_HEADER", "Draft", "HeaderTooLong", "Text"]

@@ -32,6 +32,9 @@ def parse_date(text: str) -> int | None:
         return None
     try:
         parts = parsedate_tz(text)
-        return None if parts is None else int(mktime_tz(parts) * 1000)
+        # What is no day or time of day is carried over by the library: that would be a guess.
+        if parts is None or not (1 <= parts[2] <= 31 and parts[3] < 24 and parts[4] < 60 and parts[5] < 61):
+            return None
+        return int(mktime_tz(parts) * 1000)
     except (ValueError, OverflowError, IndexError, TypeError):
         return None

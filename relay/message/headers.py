@@ -1,4 +1,4 @@
-"""The header block of a message: found, looked up, and made fit to leave.
+"""The header block of a message: found, looked up, cut.
 
 All work is done on the raw bytes, so that what nobody has to touch leaves as it came:
 folding, order, odd spelling. Nothing here walks the block line by line.
@@ -7,23 +7,20 @@ folding, order, odd spelling. Nothing here walks the block line by line.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
-from uuid import uuid4
-
-from relay.message.date import date_of, parse_date
 
 _line_ends = re.compile(rb"\r\n(?![ \t])").split
-#: Fields that steer the relay and never leave it.
-PRIVATE = ("Bcc", "X-Sending-Zone")
-_EARLIEST_DATE_MS = 1000
-_MAX_MESSAGE_ID = 998
+#: Up to the CRLF that ends the field: the first one that no blank follows.
+_VALUE = r"([^\r]*(?:\r(?!\n[^ \t]|\n\Z)[^\r]*)*)"
 
 
 class HeaderTooLong(ValueError):
     """The header block is longer than the listener allows."""
 
 
-class _Span(NamedTuple):
+class Span(NamedTuple):
     """Where a field lies: first byte, behind the colon, behind the last line's CRLF."""
 
     start: int
@@ -42,12 +39,21 @@ class HeaderBlock:
 
     def get(self, name: str) -> str | None:
         """The unfolded value of the first field called `name` (any case), or None."""
-        span = self._next(_needle(name), 0)
-        return None if span is None else self._value(span)
+        match = _field(name).search(self._index or self.lower)
+        if match is None:
+            return None
+        start, end = match.span(1)
+        return _unfolded(self.raw[start - 2 : end - 2])
 
     def all(self, name: str) -> list[str]:
         """The unfolded values of all fields called `name`, in order."""
-        return [self._value(span) for span in self._spans(name)]
+        return [self.value(span) for span in self.spans(name)]
+
+    def spans(self, name: str) -> list[Span]:
+        """Where all fields called `name` are."""
+        return [
+            Span(match.start(), match.start(1) - 2, match.end()) for match in _field(name).finditer(self.lower)
+        ]
 
     def fields(self) -> list[tuple[str, str]]:
         """All fields in order: the name in lower case, and the line with its folding."""
@@ -57,78 +63,55 @@ class HeaderBlock:
 
     def without(self, *names: str) -> HeaderBlock:
         """The block less all fields with these names; itself when there are none."""
-        spans = sorted(span for name in names for span in self._spans(name))
-        if not spans:
-            return self
+        spans = sorted(span for name in names for span in self.spans(name))
+        return HeaderBlock(self.cut(spans)) if spans else self
+
+    def find(self, names: re.Pattern[bytes]) -> list[tuple[bytes, Span]]:
+        """All fields that `names`, made by `field_names`, names: the name in lower case, and where
+        they are, in order."""
+        return [
+            (match[1], Span(match.start(), match.start(2) - 2, match.end())) for match in names.finditer(self.lower)
+        ]
+
+    def value(self, span: Span) -> str:
+        """The unfolded value of the field at `span`."""
+        return _unfolded(self.raw[span.value : span.end])
+
+    def cut(self, spans: Iterable[Span]) -> bytes:
+        """The lines less the fields at `spans`, which are in order."""
         kept, position = [], 0
         for span in spans:
             kept.append(self.raw[position : span.start])
             position = span.end
         kept.append(self.raw[position:])
-        return HeaderBlock(b"".join(kept))
+        return b"".join(kept)
 
-    def topped(self, lines: bytes) -> HeaderBlock:
-        """The block with `lines`, each ending in CRLF, above it."""
-        return HeaderBlock(lines + self.raw) if lines else self
-
-    def _spans(self, name: str) -> list[_Span]:
-        needle, spans, position = _needle(name), [], 0
-        while (span := self._next(needle, position)) is not None:
-            spans.append(span)
-            position = span.end  # in the index, the CRLF before the next field
-        return spans
-
-    def _next(self, needle: bytes, position: int) -> _Span | None:
-        """The next field at or behind `position`. With CRLF put before it, an offset
-        into the index where CRLF and name are found is the field's offset in `raw`."""
+    @property
+    def lower(self) -> bytes:
+        """The block in lower case behind a CRLF, so that each field, the first too, begins behind one."""
         index = self._index
         if index is None:
             index = self._index = b"\r\n" + self.raw.lower()
-        raw = self.raw
-        while (start := index.find(needle, position)) >= 0:
-            behind = start + len(needle) - 2
-            position = behind
-            colon = raw.find(b":", behind)
-            if colon == behind or (colon > 0 and not raw[behind:colon].strip(b" \t")):
-                return _Span(start, colon + 1, self._end(colon))
-        return None
-
-    def _end(self, position: int) -> int:
-        raw = self.raw
-        while True:
-            position = raw.index(b"\r\n", position) + 2
-            if raw[position : position + 1] not in (b" ", b"\t"):
-                return position
-
-    def _value(self, span: _Span) -> str:
-        return self.raw[span.value : span.end].replace(b"\r\n", b"").strip().decode("utf-8", "replace")
+        return index
 
 
-def _needle(name: str) -> bytes:
-    return b"\r\n" + name.lower().encode("ascii")
+def _unfolded(value: bytes) -> str:
+    if b"\n" in value:
+        value = value.replace(b"\r\n", b"")
+    return value.strip().decode("utf-8", "replace")
 
 
-def completed(block: HeaderBlock, domain: str, now_ms: int) -> tuple[HeaderBlock, str]:
-    """The block fit to be stored, and its Message-ID.
+@cache
+def _field(name: str) -> re.Pattern[bytes]:
+    """Finds a field in the lower-case block behind a CRLF, where an offset is 2 more than in the block
+    itself; its one group is the value."""
+    return re.compile(rf"\r\n{re.escape(name.lower())}[ \t]*:{_VALUE}".encode("ascii"))
 
-    Bcc and X-Sending-Zone are gone; a Message-ID at `domain` and a Date are on top where
-    they were missing, empty or no date (RFC 5322 3.6.1, 3.6.4). Where nothing had to be
-    done it is the same block.
-    """
-    block = block.without(*PRIVATE)
-    added = b""
-    message_id = block.get("Message-ID")
-    if not message_id:
-        if message_id is not None:
-            block = block.without("Message-ID")
-        message_id = f"<{uuid4()}@{domain}>"
-        added = f"Message-ID: {message_id}\r\n".encode("ascii")
-    date = block.get("Date")
-    if date is None or (parse_date(date) or 0) < _EARLIEST_DATE_MS:
-        if date is not None:
-            block = block.without("Date")
-        added = f"Date: {date_of(now_ms)}\r\n".encode("ascii") + added
-    return block.topped(added), message_id[:_MAX_MESSAGE_ID]
+
+def field_names(*names: str) -> re.Pattern[bytes]:
+    """What HeaderBlock.find looks for."""
+    either = "|".join(re.escape(name.lower()) for name in names)
+    return re.compile(rf"\r\n({either})[ \t]*:{_VALUE}".encode("ascii"))
 
 
 class HeaderCollector:

@@ -18,7 +18,8 @@ class QueueIds:
     def __init__(self, now_ms: Callable[[], int], node: int | None = None) -> None:
         self._now_ms = now_ms
         self._last = 0
-        self._node = f"{secrets.randbits(16) if node is None else node & 0xFFFF:04x}"
+        #: The last four digits of every id from this object.
+        self.node = f"{secrets.randbits(16) if node is None else node & 0xFFFF:04x}"
 
     def start_above(self, queue_id: str) -> None:
         """Give no id that isn't greater than `queue_id`, the greatest a queue has seen ("":
@@ -30,7 +31,7 @@ class QueueIds:
         """A new id, greater than every one before it from this object."""
         tick = self._now_ms() * _PER_MS
         self._last = tick if tick > self._last else self._last + 1
-        return f"{self._last:014x}{self._node}"
+        return f"{self._last:014x}{self.node}"
 
 
 def time_of(queue_id: str) -> int:

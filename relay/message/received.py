@@ -42,9 +42,14 @@ def received_line(origin: Origin, by: str, product: str, name: str, recipient: s
     """
     return (
         f"{_clauses(origin, by, product)}{name}\r\n"
-        f" for <{_clean(recipient, _TEXT, _MAX_PATH)}>{_tls(origin.tls)};\r\n"
+        f" for <{as_shown(recipient)}>{_tls(origin.tls)};\r\n"
         f" {date_of(when_ms)}\r\n"
     ).encode("ascii")
+
+
+def as_shown(recipient: str) -> str:
+    """A recipient as the line has it."""
+    return _clean(recipient, _TEXT, _MAX_PATH)
 
 
 @lru_cache(maxsize=1024)

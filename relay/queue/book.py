@@ -21,6 +21,7 @@ from relay.queue.records import (
     read_message,
     read_number,
     read_state,
+    read_taken,
 )
 from relay.queue.store import Unreadable
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class Group:
     """Operations that are written in one batch, and what they make of rows and messages."""
 
-    __slots__ = ("batch", "messages", "operations", "remaining", "rows")
+    __slots__ = ("batch", "messages", "operations", "remaining", "rows", "tokens")
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
@@ -39,6 +40,7 @@ class Group:
         self.rows: dict[bytes, Delivery | None] = {}
         self.messages: dict[str, Message] = {}
         self.remaining: dict[str, int] = {}
+        self.tokens: set[bytes] = set()
 
 
 class Book:
@@ -101,6 +103,13 @@ class Book:
             return None if record is None else read_message(record).sender
         except Unreadable:
             return None
+
+    def taken(self, token: bytes) -> int | None:
+        """When a token was written (ms); None when it wasn't, or only now."""
+        if any(group is not None and token in group.tokens for group in (self.filling, self.writing)):
+            return None
+        record = self.engine.get(keys.token(token))
+        return None if record is None else read_taken(record).created
 
     def put_row(self, key: bytes, delivery: Delivery, sender: str | None) -> None:
         """Write a row, its place and its index entries (the sender's only if it is given)."""

@@ -19,6 +19,7 @@ from relay.message.queueid import parse_name
 FORMAT = b"#format"
 STATE = b"#state"
 ID_LENGTH = 18
+TOKEN_LENGTH = 32
 #: The kinds of the secondary index by the word that `Store.query` uses.
 INDEX_KINDS = {"sender": b"s", "recipient": b"r", "reason": b"c"}
 _INDEX_NAMES = {code: name for name, code in INDEX_KINDS.items()}
@@ -36,7 +37,7 @@ class Key(NamedTuple):
     """A decoded key: the word for its kind, and its fields in the order they were given."""
 
     kind: str
-    fields: tuple[str | int, ...] = ()
+    fields: tuple[str | int | bytes, ...] = ()
 
 
 def message(queue_id: str) -> bytes:
@@ -101,6 +102,16 @@ def counter(zone: str, bucket: int) -> bytes:
     return b"c%b\0%b" % (_name(zone), _u64.pack(bucket))
 
 
+def token(token: bytes) -> bytes:
+    """What was taken under an idempotency key; `token`, TOKEN_LENGTH bytes, stands for the key."""
+    return b"i" + token
+
+
+def token_since(created: int, token: bytes) -> bytes:
+    """When a token was written (ms): what the sweep of old ones goes by."""
+    return b"j" + _u64.pack(created) + token
+
+
 def of_message(kind: bytes, queue_id: str) -> bytes:
     """What all numbered keys (`b`, `d`, `h`) of a message begin with."""
     return _id(kind, queue_id.encode())
@@ -135,6 +146,11 @@ def counter_of(key: bytes) -> tuple[str, int]:
     return key[1:-9].decode(), _u64.unpack_from(key, len(key) - 8)[0]
 
 
+def token_of(key: bytes) -> tuple[int, bytes]:
+    """(created, token) of a key that says since when."""
+    return _u64.unpack_from(key, 1)[0], key[-TOKEN_LENGTH:]
+
+
 def name_start(name: str) -> tuple[str, int]:
     """The (id, seq) a listing after `name` (`id`, `id.seq` or "") starts behind.
     ValueError when it is neither."""
@@ -166,6 +182,10 @@ def _decode(key: bytes) -> Key:
         return Key(_WHOLE[kind], (key[1:].decode(),))
     if kind in _NUMBERED and len(key) == 1 + _tail.size:
         return Key(_NUMBERED[kind], name_of(key))
+    if kind == b"i" and len(key) == 1 + TOKEN_LENGTH:
+        return Key("token", (key[1:],))
+    if kind == b"j" and len(key) == 9 + TOKEN_LENGTH:
+        return Key("token since", token_of(key))
     if kind == b"q":
         return Key("due", (*lane_of(key), *place_of(key)))
     if kind == b"c" and key[-9:-8] == b"\0":

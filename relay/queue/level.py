@@ -26,9 +26,11 @@ from relay.queue.records import (
     read_format,
     read_message,
     read_names,
+    read_taken,
 )
 from relay.queue.store import Page, Place, QueueUnusable, StoreError, Unreadable, ZoneCount
 from relay.queue.sweep import Sweep
+from relay.queue.tokens import TokenSweep
 from relay.queue.worker import WorkerThread
 
 _log = Logger()
@@ -63,6 +65,7 @@ class LevelStore:
         self._lock: Lock | None = None
         self._committer: Committer | None = None
         self._sweep: Sweep | None = None
+        self._tokens: TokenSweep | None = None
 
     # -- open and close
 
@@ -83,6 +86,9 @@ class LevelStore:
                 self._has_space,
             )
             self._sweep = Sweep(self._reactor, lambda: self._engine, self._committer.add)
+            self._tokens = TokenSweep(
+                self._reactor, lambda: self._engine, self._committer.add, self._config.idempotency
+            )
         except BaseException as error:
             if engine is not None:
                 engine.close()
@@ -92,6 +98,7 @@ class LevelStore:
                 raise QueueUnusable(f"queue {self.path} is damaged ({error}): repair it") from error
             raise
         self._sweep.start()
+        self._tokens.start()
 
     def _open_engine(self) -> Engine:
         engine = self._opened(self.path / "db", self._config.sync)
@@ -110,6 +117,8 @@ class LevelStore:
             return succeed(None)
         if self._sweep is not None:
             self._sweep.stop()
+        if self._tokens is not None:
+            self._tokens.stop()
         return self._writer.close().addCallback(self._release)
 
     def _release(self, _: None) -> None:
@@ -131,11 +140,13 @@ class LevelStore:
 
     # -- writing
 
-    def append(self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes) -> Deferred[None]:
+    def append(
+        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes, token: bytes = b""
+    ) -> Deferred[None]:
         """See Store. ValueError for an id, zone or domain that can't be a key."""
         if len(message.id) != keys.ID_LENGTH:
             raise ValueError(f"not a queue id: {message.id!r}")
-        return self._writer.add(Append(message, deliveries, last_chunk))
+        return self._writer.add(Append(message, deliveries, last_chunk, token))
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         return self._writer.add(AddChunk(queue_id, number, data))
@@ -186,6 +197,11 @@ class LevelStore:
     def held(self, after: str, limit: int) -> list[Delivery]:
         start = keys.held(*keys.name_start(after)) + b"\0"
         return self._rows(keys.name_of(key) for key in self._engine.keys(start, b"i", limit))
+
+    def recall(self, token: bytes, since: int) -> str | None:
+        record = self._engine.get(keys.token(token))
+        taken = None if record is None else read_taken(record)
+        return taken.id if taken is not None and taken.created >= since else None
 
     def message(self, queue_id: str) -> Message | None:
         record = self._engine.get(keys.message(queue_id)) if _is_id(queue_id) else None

@@ -24,14 +24,19 @@ class MemoryStore:
         self._recipients: dict[str, list[str]] = {}
         self._chunks: dict[tuple[str, int], bytes] = {}
         self._rows: dict[_Name, Delivery] = {}
+        self._taken: dict[bytes, tuple[str, int]] = {}
         self._callbacks: list[Callable[[], None]] = []
         self._broken_callbacks: list[Callable[[], None]] = []
 
     # -- writing
 
-    def append(self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes) -> Deferred[None]:
+    def append(
+        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes, token: bytes = b""
+    ) -> Deferred[None]:
         if self.broken:
             return fail(StoreError("the queue can't be written"))
+        if token:
+            self._taken[token] = (message.id, message.created)
         if message.chunks:
             self._chunks[message.id, message.chunks - 1] = last_chunk
         self._messages[message.id] = message
@@ -122,6 +127,10 @@ class MemoryStore:
     def held(self, after: str, limit: int) -> list[Delivery]:
         start = keys.name_start(after)
         return [row for name, row in sorted(self._rows.items()) if row.held and name > start][:limit]
+
+    def recall(self, token: bytes, since: int) -> str | None:
+        queue_id, created = self._taken.get(token, ("", -1))
+        return queue_id if created >= since else None
 
     def message(self, queue_id: str) -> Message | None:
         return self._messages.get(queue_id)

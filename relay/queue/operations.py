@@ -19,7 +19,7 @@ from relay.message.values import Delivery, Message
 from relay.queue import keys
 from relay.queue.book import Book, entries, indexed
 from relay.queue.counters import bucket_of
-from relay.queue.records import encode, encode_chunk, read_names
+from relay.queue.records import Taken, encode, encode_chunk, read_names
 from relay.queue.store import Place, Unreadable
 
 
@@ -51,16 +51,19 @@ class Barrier(Operation):
 
 
 class Append(Operation):
-    """A message with its last chunk and all its rows."""
+    """A message with its last chunk and all its rows, and the token it came with (b"": none)."""
 
-    __slots__ = ("deliveries", "last_chunk", "message")
+    __slots__ = ("deliveries", "last_chunk", "message", "token")
     lasting = False
 
-    def __init__(self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes) -> None:
+    def __init__(
+        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes, token: bytes = b""
+    ) -> None:
         self.deferred = Deferred()
         self.message = message
         self.deliveries = deliveries
         self.last_chunk = last_chunk
+        self.token = token
 
     def plan(self, book: Book) -> None:
         message, deliveries, group = self.message, self.deliveries, book.filling
@@ -78,6 +81,10 @@ class Append(Operation):
             names = [delivery.recipient for delivery in deliveries]
             writes.append((keys.recipients(queue_id), encode(names)))
             group.remaining[queue_id] = len(deliveries)
+        if self.token:
+            writes.append((keys.token(self.token), encode(Taken(queue_id, message.created))))
+            writes.append((keys.token_since(message.created, self.token), b""))
+            group.tokens.add(self.token)
         put = group.batch.put
         for key, value in writes:
             put(key, value)
@@ -92,18 +99,19 @@ class Append(Operation):
             book.newest = queue_id
 
     def undo(self) -> Operation:
-        return Withdraw(self.message, self.deliveries)
+        return Withdraw(self.message, self.deliveries, self.token)
 
 
 class Withdraw(Operation):
     """The opposite of Append, for a message that was refused but may have been written."""
 
-    __slots__ = ("deliveries", "message")
+    __slots__ = ("deliveries", "message", "token")
 
-    def __init__(self, message: Message, deliveries: Sequence[Delivery]) -> None:
+    def __init__(self, message: Message, deliveries: Sequence[Delivery], token: bytes = b"") -> None:
         self.deferred = Deferred()
         self.message = message
         self.deliveries = deliveries
+        self.token = token
 
     def plan(self, book: Book) -> None:
         queue_id, delete = self.message.id, book.filling.batch.delete
@@ -114,6 +122,29 @@ class Withdraw(Operation):
         book.delete_message(queue_id, self.message.chunks)
         for key in (keys.recipients(queue_id), keys.remaining(queue_id), keys.under_way(queue_id)):
             delete(key)
+        if self.token:
+            delete(keys.token(self.token))
+            delete(keys.token_since(self.message.created, self.token))
+
+
+class Forget(Operation):
+    """Tokens that are too old go, by (created, token)."""
+
+    __slots__ = ("old",)
+    lasting = False
+
+    def __init__(self, old: Sequence[tuple[int, bytes]]) -> None:
+        self.deferred = Deferred()
+        self.old = old
+
+    def plan(self, book: Book) -> None:
+        old = [(created, token, _taken(book, token, created)) for created, token in self.old]
+        delete = book.filling.batch.delete
+        for created, token, known in old:
+            delete(keys.token_since(created, token))
+            # The same key may have been used again since.
+            if known == created:
+                delete(keys.token(token))
 
 
 class AddChunk(Operation):
@@ -238,6 +269,14 @@ class SetAside(Operation):
             return "" if record is None else read_names(record)[self.place.seq - 1]
         except (Unreadable, IndexError):
             return ""
+
+
+def _taken(book: Book, token: bytes, given: int) -> int | None:
+    """When a token was written; `given`, what the sweep has it for, when that can't be read."""
+    try:
+        return book.taken(token)
+    except Unreadable:
+        return given
 
 
 def _row(book: Book, key: bytes, given: Delivery) -> Delivery | None:

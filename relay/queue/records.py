@@ -42,6 +42,13 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     newest: str
 
 
+class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was taken under an idempotency key, and when (ms)."""
+
+    id: str
+    created: int
+
+
 def encode(value: object) -> bytes:
     """The record of a struct, number or list. TypeError and UnicodeEncodeError are the caller's."""
     body = _encode(value)
@@ -78,6 +85,7 @@ read_names = Reader(list[str])
 read_number = Reader(int)
 read_format = Reader(Format)
 read_state = Reader(State)
+read_taken = Reader(Taken)
 
 
 def encode_chunk(data: bytes) -> bytes:

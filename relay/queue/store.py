@@ -53,10 +53,15 @@ class ZoneCount(NamedTuple):
 
 class Store(Protocol):
     def append(
-        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes
+        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes, token: bytes = b""
     ) -> Deferred[None]:
         """Keep a message, its last body chunk (number `message.chunks - 1`; none when
-        `chunks` is 0) and all its deliveries, in one atomic batch."""
+        `chunks` is 0) and all its deliveries, in one atomic batch. With them goes the `token`
+        (32 bytes) of the idempotency key it came under, if it did."""
+
+    def recall(self, token: bytes, since: int) -> str | None:
+        """The id of the message that was kept with `token`, if it was at `since` (ms) or later.
+        Older ones are forgotten after a while. Raises StoreError."""
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         """Keep a body chunk of a message under way. Never appended: swept at the next start.

@@ -12,22 +12,21 @@ _Job = tuple[Callable[[], object], Callable[[object], None]]
 
 
 class WorkerThread:
-    """Runs jobs one after the other. Begun with the first, ended by `stop`.
+    """Runs jobs one after the other, until `stop`. Begun when it is made, not with the first
+    job: later there may be no thread to be had, and no mail could be kept.
 
     It is a daemon thread: a process that ends without `stop` isn't held up by a slow disk.
     """
 
-    __slots__ = ("_jobs", "_reactor", "_thread")
+    __slots__ = ("_jobs", "_reactor")
 
     def __init__(self, reactor: IReactorFromThreads, name: str) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._reactor = reactor
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def call(self, job: Callable[[], object], done: Callable[[object], None]) -> None:
         """Run `job` in the thread, then `done` in the reactor's with its result or Exception."""
-        if not self._thread.ident:
-            self._thread.start()
         self._jobs.put((job, done))
 
     def stop(self) -> None:

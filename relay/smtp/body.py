@@ -33,16 +33,18 @@ class Checked:
         size: bytes of text so far, without stuffed dots (RFC 1870 message size).
     """
 
-    __slots__ = ("_line", "_long", "_max_size", "_normalize", "_nul", "_skip", "_stray", "size")
+    __slots__ = ("_fresh", "_header", "_line", "_long", "_max_size", "_normalize", "_nul", "_skip", "_stray", "size")
 
     def __init__(self, max_size: int, bare_newlines: Literal["reject", "normalize"], skip: int) -> None:
-        """`max_size` in bytes, 0 for no limit. With "normalize" a bare CR or LF becomes CRLF.
-        `skip`: so many bytes at the beginning are no text."""
+        """`max_size` in bytes, 0 for no limit. With "normalize" a bare CR or LF becomes CRLF; in the
+        header it is refused all the same. `skip`: so many bytes at the beginning are no text."""
         self.size = 0
         self._skip = skip
         self._line = 0
         self._max_size = max_size or sys.maxsize
         self._normalize = bare_newlines == "normalize"
+        self._header = self._normalize  # it isn't over, and has to be looked at
+        self._fresh = not self._skip  # a line begins
         self._nul = self._stray = self._long = False
 
     @property
@@ -59,6 +61,8 @@ class Checked:
 
     def _text(self, data: bytes, stuffed: bool) -> bytes:
         """Check and decode `data`, which never begins or ends within a CRLF."""
+        if self._header:
+            self._guard(data)
         # As many CR as LF, and none that something else follows or nothing (what might follow it
         # was kept back, and is a CR too): all of them are CRLF.
         if data.count(b"\r") != data.count(b"\n") or _stray_cr(data):
@@ -80,6 +84,18 @@ class Checked:
         if self._nul or self._stray or self._long or self.size > self._max_size:
             return b""
         return data
+
+    def _guard(self, data: bytes) -> None:
+        """What follows a bare CR or LF in the header would become a field that nobody wrote."""
+        end = 0 if self._fresh and data[:2] == b"\r\n" else data.find(b"\r\n\r\n") + 2
+        if end == 1:
+            self._fresh = data[-2:] == b"\r\n"
+            header = data
+        else:
+            self._header = False
+            header = data[:end]
+        if header.count(b"\r") != header.count(b"\n") or _stray_cr(header):
+            self._stray = True
 
     def _measure(self, data: bytes) -> None:
         """Look for an over-long line: one search for each 64 KiB, not one for each line."""

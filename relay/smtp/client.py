@@ -1,4 +1,4 @@
-"""The client's side of an SMTP conversation, without a socket (RFC 5321, 2920, 1870, 6152).
+"""The client's side of an SMTP conversation, without a socket (RFC 5321, 2920, 1870, 6152, 6531, 3461).
 
 What the peer sends goes in by `receive`; what is to be sent in answer comes out of `take`,
 and out of the orders `begin`, `text` and `end`. A transaction carries one message to one
@@ -66,8 +66,8 @@ class Conversation:
     """
 
     __slots__ = (
-        "_awaited", "_eight_bit", "_ending", "_in_text", "_interrupted", "_max_size", "_name", "_output", "_pipelining",
-        "_reader", "_soiled", "_stuffing", "_unsent", "extensions", "transactions",
+        "_awaited", "_dsn", "_eight_bit", "_ending", "_in_text", "_interrupted", "_max_size", "_name", "_output",
+        "_pipelining", "_reader", "_soiled", "_stuffing", "_unsent", "_utf8", "extensions", "transactions",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -80,7 +80,7 @@ class Conversation:
         self._ending: Ending | None = None
         self._in_text = self._interrupted = False
         self._soiled = False
-        self._pipelining = self._eight_bit = False
+        self._pipelining = self._eight_bit = self._utf8 = self._dsn = False
         self._max_size = 0
         self._stuffing = Stuffing()
         self.extensions: dict[str, str] = {}
@@ -107,27 +107,52 @@ class Conversation:
 
     # -- orders
 
-    def begin(self, sender: str, recipient: str, size: int, eight_bit: bool) -> bytes | Ending:
+    def begin(
+        self,
+        sender: str,
+        recipient: str,
+        size: int,
+        eight_bit: bool,
+        *,
+        utf8_header: bool = False,
+        require_tls: bool = False,
+        ret: str = "",
+        envid: str = "",
+        notify: str = "",
+        orcpt: str = "",
+    ) -> bytes | Ending:
         """Begin a transaction; only when READY, or after a reusable ending.
 
         Args:
             size: bytes of the whole message as it is sent, without stuffed dots.
             eight_bit: it has bytes beyond ASCII.
+            utf8_header: its header has UTF-8, and was said to (RFC 6531 3.4).
+            require_tls: it must not travel without TLS (RFC 8689 4.2).
+            ret, envid, notify, orcpt: passed on to hosts that know DSN (RFC 3461 5.2).
 
         Returns:
             What to send, or the ending of a message that this host can't be offered.
         """
         if self._max_size and size > self._max_size:
             return _ours(f"5.3.4 Message of {size} bytes is too big for this host, it takes {self._max_size}")
+        if require_tls:
+            return _ours("5.7.30 REQUIRETLS needs TLS, which this delivery can't do")
+        utf8 = utf8_header or not (sender.isascii() and recipient.isascii())
+        if utf8 and not self._utf8:
+            return _ours("5.6.7 Address or header is not ASCII and this host does not take such (SMTPUTF8)")
         if eight_bit and not self._eight_bit:
             return _ours("5.6.3 Message is 8-bit and this host does not take such (8BITMIME)")
-        if not sender.isascii() or not recipient.isascii():
-            return _ours("5.6.7 Address is not ASCII")
         size_said = f" SIZE={size}" if "SIZE" in self.extensions else ""
         body_said = " BODY=8BITMIME" if eight_bit else ""
         mail = f"MAIL FROM:<{sender}>{size_said}{body_said}"
         rcpt = f"RCPT TO:<{recipient}>"
-        if len(mail) > MAX_COMMAND or len(rcpt) > MAX_COMMAND or not (mail + rcpt).isprintable():
+        if utf8:
+            mail += " SMTPUTF8"
+        if self._dsn:
+            mail += (ret and f" RET={ret}") + (envid and f" ENVID={envid}")
+            rcpt += (notify and f" NOTIFY={notify}") + (orcpt and f" ORCPT={orcpt}")
+        fits = (mail + rcpt).isprintable() and (utf8 or (mail + rcpt).isascii())
+        if not fits or len(mail.encode()) > MAX_COMMAND or len(rcpt.encode()) > MAX_COMMAND:
             return _ours("5.1.3 Address can't be written in a command")
         self.transactions += 1
         self._ending = None
@@ -135,11 +160,11 @@ class Conversation:
         soiled, self._soiled = self._soiled, True
         if self._pipelining and not soiled:
             self._awaited.extend((steps.MAIL, steps.RCPT, steps.DATA))
-            return f"{mail}\r\n{rcpt}\r\nDATA\r\n".encode("ascii")
+            return f"{mail}\r\n{rcpt}\r\nDATA\r\n".encode()
         if soiled:
             self._unsent.append((steps.RSET, b"RSET\r\n"))
-        self._unsent.append((steps.MAIL, mail.encode("ascii") + b"\r\n"))
-        self._unsent.append((steps.RCPT, rcpt.encode("ascii") + b"\r\n"))
+        self._unsent.append((steps.MAIL, mail.encode() + b"\r\n"))
+        self._unsent.append((steps.RCPT, rcpt.encode() + b"\r\n"))
         self._unsent.append((steps.DATA, b"DATA\r\n"))
         return self._send_next()
 
@@ -280,6 +305,9 @@ class Conversation:
             self.extensions[keyword.upper()] = parameters.strip()
         self._pipelining = "PIPELINING" in self.extensions
         self._eight_bit = "8BITMIME" in self.extensions
+        # Without 8BITMIME it isn't SMTPUTF8 (RFC 6531 3.1).
+        self._utf8 = self._eight_bit and "SMTPUTF8" in self.extensions
+        self._dsn = "DSN" in self.extensions
         size = self.extensions.get("SIZE", "")
         self._max_size = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else 0
 

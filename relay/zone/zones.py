@@ -47,6 +47,11 @@ class Zones:
         """The zones that send."""
         return [self._zones[name] for name in self.names() if not self._zones[name].options.disabled]
 
+    def said(self) -> set[str]:
+        """All names by which deliveries call us."""
+        pools = [zone.pool for zone in self._zones.values()]
+        return {name for pool in pools for _, name in (*pool.ipv4, *pool.ipv6)}
+
     def max_connections(self, domain: str) -> int:
         """How many connections may be open to a recipient domain, per zone."""
         return self._domains.get(domain, self._any_domain).max_connections

@@ -47,6 +47,7 @@ min_free = {min_free}
 [listeners.feeder]
 endpoint = "tcp:{smtp}:interface=127.0.0.1"
 max_size = "100MB"
+processes = {receivers}
 {listener}
 [api]
 endpoint = "tcp:{api}:interface=127.0.0.1"
@@ -150,10 +151,11 @@ class Relay:
             "heartbeat": "0.5s",
             "lease": "2s",
             "processes": 1,
+            "receivers": 0,
+            "listener": "",
             "connections": 20,
             "shutdown_timeout": "10s",
             "extra": "",
-            "listener": "",
             "smtp": self.smtp,
             "api": self.api,
             "channel": self.channel,
@@ -200,6 +202,10 @@ class Relay:
     def children(self) -> list[int]:
         """Sender children that live."""
         return [pid for pid in self.tree.pids() if "relay.delivery" in command(pid)]
+
+    def receivers(self) -> list[int]:
+        """Receiver children that live."""
+        return [pid for pid in self.tree.pids() if "relay.reception" in command(pid)]
 
     def kill(self) -> None:
         """kill -9 of the whole tree at once."""

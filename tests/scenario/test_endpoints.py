@@ -19,12 +19,16 @@ from tests.unit.certificates import Authority
 
 LISTENERS = """
 [listeners.six]
+processes = {processes}
 endpoint = "tcp6:{six}:interface=\\\\:\\\\:1"
 [listeners.local]
+processes = {processes}
 endpoint = "unix:{directory}/smtp:mode=600"
 [listeners.passed]
+processes = {processes}
 endpoint = "systemd:domain=INET:name=submission"
 [listeners.secure]
+processes = {processes}
 endpoint = "tcp:{secure}:interface=127.0.0.1"
 tls = "implicit"
 certificate = "{directory}/mail.pem"
@@ -54,6 +58,8 @@ class Local(smtplib.SMTP):
 
 
 class EveryKind(Scenario):
+    processes = 0
+
     def endpoints(self) -> Relay:
         try:
             socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -65,7 +71,7 @@ class EveryKind(Scenario):
         os.mkdir(f"{self.directory}/names")
         self.authority.server("one.test").write(f"{self.directory}/names/one.test.pem")
         Path(f"{self.directory}/ca.pem").write_bytes(self.authority.chain_pem)
-        extra = LISTENERS.format(six=self.six, secure=self.secure, directory=self.directory)
+        extra = LISTENERS.format(six=self.six, secure=self.secure, directory=self.directory, processes=self.processes)
         return self.relay(extra=extra)
 
     async def start(self, relay: Relay) -> None:
@@ -128,6 +134,12 @@ class EveryKind(Scenario):
             self.assertLess(len(served), 400, relay.said()[-1000:])
         code, _ = await deferToThread(client.noop)
         self.assertEqual(250, code)
+
+
+class EveryKindByReceivers(EveryKind):
+    """The same where receivers have inherited the sockets."""
+
+    processes = 2
 
 
 class Trusting(smtplib.SMTP_SSL):

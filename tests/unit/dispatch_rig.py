@@ -38,7 +38,7 @@ BOUNCED = Outcome(Result.BOUNCED, "550 no", 550, "reply", "rcpt", "mx.test")
 class FakeChild:
     def __init__(self, key: str, zone: str) -> None:
         self.id = key
-        self.zone = zone
+        self.place = zone
         self.sent: list[Frame] = []
         self.settled = 0
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred, fail, succeed
 
 from relay.listener.door import Client, Exchange, Refused, Terms
+from relay.listener.draft import Text
 from relay.message.envelope import Envelope
+from relay.message.headers import HeaderBlock
 from relay.message.user import User
 from relay.message.values import Message, Origin
 from relay.smtp.reply import Reply, reply
@@ -19,7 +21,7 @@ class FakeSubmission:
         self.id = f"{number:018x}"
         self.origin = origin
         self.user: User | None = None
-        self.text = b""
+        self.text = self.chunks = b""
         self.envelope: Envelope | None = None
         self.sender: str | None = None
         self.recipients: Sequence[str] | None = None
@@ -50,6 +52,15 @@ class FakeSubmission:
     def abandon(self) -> None:
         assert self.finished is None, "abandoned after finish"
         self.abandoned = True
+
+    def give(self, number: int, chunk: bytes) -> None:
+        self.chunks += chunk
+
+    def complete(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Deferred[Message]:
+        """As a receiver ends a message."""
+        body = self.chunks + text.rest
+        self.text = block.raw + b"\r\n" * bool(block.raw and body) + body
+        return self.finish(envelope)
 
     def commit(self) -> None:
         """The message is on disk."""

@@ -95,8 +95,10 @@ class LateStore(MemoryStore):
         while self._untold:
             self._untold.popleft()[1].errback(StoreError("closed"))
 
-    def append(self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes) -> Deferred[None]:
-        return self._later(super().append(message, deliveries, last_chunk))
+    def append(
+        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes, token: bytes = b""
+    ) -> Deferred[None]:
+        return self._later(super().append(message, deliveries, last_chunk, token))
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         return self._later(super().add_chunk(queue_id, number, data))

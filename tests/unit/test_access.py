@@ -262,9 +262,22 @@ class Logins(TestCase):
 
     def test_what_is_usable(self) -> None:
         every = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL")
-        self.assertEqual(self.access.usable(every), every)
+        self.assertEqual(self.access.usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
         self.assertEqual(self.made(Section()).usable(every), ())
         self.assertEqual(self.made(Section(url="http://127.0.0.1/")).usable(every), ("PLAIN", "LOGIN"))
+
+    def test_scram_shuts_nobody_out(self) -> None:
+        """A client that prefers it gets no second try: it is offered where all have keys, or for itself."""
+        every = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL")
+        self.assertEqual(self.access.usable(every[2:]), every[2:])
+        path = self.mktemp()
+        keys = derive("builder", b"salt", 4096)
+        Path(path).write_text(f'[users.bob]\nscram = "{keys}"\n[users.carol]\n')
+        self.assertEqual(self.made(Section(users=path)).usable(every), every)
+        with_service = self.made(Section(users=path, url="http://127.0.0.1/"))
+        self.assertEqual(with_service.usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
+        Path(path).write_text("[users.carol]\n")
+        self.assertEqual(self.made(Section(users=path)).usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
 
     async def test_remembered_until_the_file_changes(self) -> None:
         calls: list[str] = []

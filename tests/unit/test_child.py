@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel import frames
-from relay.channel.briefing import Briefing, decode
-from relay.channel.codec import pack, reader_for_child, reader_for_master
+from relay.channel.briefing import SenderBriefing, decode
+from relay.channel.codec import FROM_SENDER, STRANGER, TO_SENDER, FrameReader, pack
 from relay.channel.frames import Welcome
 from relay.channel.link import Link
 from relay.children import child as module
@@ -24,14 +24,14 @@ from tests.unit.test_gate import Wire
 WELCOME = Welcome(5, 2.0, 8.0)
 
 
-def a_briefing(zone: str = "default", name: str = "00000005-1", journal: Path = Path("j")) -> Briefing:
-    return Briefing(
+def a_briefing(zone: str = "default", name: str = "00000005-1", journal: Path = Path("j")) -> SenderBriefing:
+    return SenderBriefing(
         host="127.0.0.1",
         port=8081,
         secret="s3cret",
         child=name,
         journal=str(journal),
-        zone=zone,
+        place=zone,
         options=Zone(),
         own=("192.0.2.25",),
         timeouts=Timeouts(),
@@ -75,13 +75,13 @@ class FakeProcess:
 
 def linked(child: Child) -> tuple[Link, Wire]:
     """A link that the gate let in for this child."""
-    link, wire = Link(child, reader_for_master()), Wire()
+    link, wire = Link(child, FrameReader(STRANGER)), Wire()
     link.makeConnection(wire)
     return link, wire
 
 
 def said(wire: Wire) -> list[Any]:
-    found = list(reader_for_child().feed(wire.value()))
+    found = list(FrameReader(TO_SENDER).feed(wire.value()))
     wire.clear()
     return found
 
@@ -92,6 +92,7 @@ class ChildTests(SynchronousTestCase):
         self.told: list[Any] = []
         self.child = Child(
             a_briefing(),
+            FROM_SENDER,
             WELCOME,
             self.clock,
             joined=lambda child: self.told.append("joined"),
@@ -105,7 +106,7 @@ class ChildTests(SynchronousTestCase):
         link.connectionLost(Failure(ConnectionError("closed")))
 
     def test_it_is_briefed_on_its_standard_input(self) -> None:
-        self.assertEqual(decode(self.process.written), a_briefing())
+        self.assertEqual(decode(self.process.written, SenderBriefing), a_briefing())
         self.assertTrue(self.process.stdin_closed)
         self.assertEqual(self.child.pid, 4711)
 

@@ -10,10 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.channel import frames
-from relay.channel.codec import BadFrame, FrameReader, pack, reader_for_child, reader_for_master
-from relay.channel.frames import MAX_TO_CHILD, MAX_TO_MASTER, Frame
-from relay.message.values import Outcome, Result
+from relay.channel import frames, reception
+from relay.channel.codec import (
+    FROM_RECEIVER,
+    FROM_SENDER,
+    STRANGER,
+    TO_RECEIVER,
+    TO_SENDER,
+    BadFrame,
+    FrameReader,
+    pack,
+)
+from relay.channel.frames import CHUNK, MAX_TO_CHILD, MAX_TO_MASTER, Frame
+from relay.message.envelope import Envelope, Recipient
+from relay.message.user import User
+from relay.message.values import Origin, Outcome, Result
+from relay.smtp.reply import reply
 from tests.unit.test_session import offer
 
 OUTCOME = Outcome(Result.DEFERRED, "450 later", 450, "reply", "rcpt", "mx.test", "192.0.2.7", "0.0.0.0", 1.5, True)
@@ -38,6 +50,36 @@ TO_CHILD: list[Frame] = [
     frames.Settled(10),
     frames.Ping(1),
     frames.Hold(True),
+    frames.Quit(),
+]
+NO = reply(550, "5.7.1 no", "really")
+FROM_A_RECEIVER: list[Frame] = [
+    reception.Entered(1, "2001:db8::1"),
+    reception.Left("2001:db8::1"),
+    reception.Login(1, "PLAIN", "192.0.2.1", "client.test", ("a@b.test", "c.test"), b"\0me\0secret"),
+    reception.Login(2, "LOGIN", "192.0.2.1", "", (), None),
+    reception.Response(2, b"\xff"),
+    reception.Cancel(2),
+    reception.Open(1, Origin("feeder", "192.0.2.1", "client.test", "ESMTPSA"), User("me", ("@b.test",)), 3),
+    reception.Open(2, Origin("feeder", "192.0.2.1"), None, 0),
+    reception.To(1, (Recipient("d@e.test", "NEVER", "rfc822;d@e.test"),)),
+    reception.Finish(1, Envelope("a@b.test", (Recipient("f@e.test"),)), b"A: b\r\n", 4, 0, b"hi\r\n", True, b"h" * 32),
+    reception.Abandon(2),
+    frames.Pong(3),
+]
+TO_A_RECEIVER: list[Frame] = [
+    frames.Welcome((1 << 31) - 1, 2.0, 8.0),
+    reception.Pass(1),
+    reception.Pass(2, NO),
+    reception.Answer(1, challenge=b"\xff"),
+    reception.Answer(1, user=User("me", ("@b.test",), ("b.test",), "bulk")),
+    reception.Answer(1, refusal=NO),
+    reception.Opened(1, "0" * 18),
+    reception.Opened(2, "", NO),
+    reception.Taken(1, 2),
+    reception.Verdict(1, "0" * 18, 77),
+    reception.Verdict(1, "", refusal=NO),
+    frames.Ping(1),
     frames.Quit(),
 ]
 LONG = [frames.Chunk(1, 0, b"x" * frames.CHUNK), frames.Ping(1)]
@@ -68,48 +110,96 @@ class Codec(SynchronousTestCase):
     @given(st.lists(st.sampled_from(TO_MASTER), max_size=8), cuts)
     def test_any_split_to_master(self, sent: list[Frame], cuts: list[int]) -> None:
         data = b"".join(map(pack, sent))
-        self.assertEqual(read(reader_for_master(), split(data, cuts)), (sent, False))
+        self.assertEqual(read(FrameReader(FROM_SENDER), split(data, cuts)), (sent, False))
 
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.sampled_from(TO_CHILD), max_size=8), cuts)
     def test_any_split_to_child(self, sent: list[Frame], cuts: list[int]) -> None:
         data = b"".join(map(pack, sent))
-        self.assertEqual(read(reader_for_child(), split(data, cuts)), (sent, False))
+        self.assertEqual(read(FrameReader(TO_SENDER), split(data, cuts)), (sent, False))
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.sampled_from(FROM_A_RECEIVER), max_size=8), cuts)
+    def test_any_split_from_a_receiver(self, sent: list[Frame], cuts: list[int]) -> None:
+        data = b"".join(map(pack, sent))
+        self.assertEqual(read(FrameReader(FROM_RECEIVER), split(data, cuts)), (sent, False))
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.sampled_from(TO_A_RECEIVER), max_size=8), cuts)
+    def test_any_split_to_a_receiver(self, sent: list[Frame], cuts: list[int]) -> None:
+        data = b"".join(map(pack, sent))
+        self.assertEqual(read(FrameReader(TO_RECEIVER), split(data, cuts)), (sent, False))
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.sampled_from(FROM_A_RECEIVER), st.integers(0, 400), st.integers(0, 255))
+    def test_N06_a_damaged_frame_is_refused_or_another(self, frame: Frame, at: int, byte: int) -> None:
+        data = bytearray(pack(frame))
+        data[4 + at % (len(data) - 4)] = byte
+        read(FrameReader(FROM_RECEIVER), [bytes(data)])
+
+    def test_a_reader_that_learns_on_its_way(self) -> None:
+        hello, frame = TO_MASTER[0], FROM_A_RECEIVER[0]
+        reader = FrameReader(STRANGER)
+        for found in reader.feed(pack(hello) + pack(frame)):
+            if found == hello:
+                reader.learn(FROM_RECEIVER)
+            else:
+                self.assertEqual(found, frame)
+
+    def test_N04_a_receivers_fields_have_their_limits(self) -> None:
+        piece = reception.Piece(1, 0, b"x" * CHUNK)
+        self.assertEqual(read(FrameReader(FROM_RECEIVER), [pack(piece)]), ([piece], False))
+        for wrong in (
+            reception.Piece(1, 0, b"x" * (CHUNK - 1)),
+            reception.Piece(1, 0, b"x" * (CHUNK + 1)),
+            reception.Piece(0, 0, b"x" * CHUNK),
+            reception.Piece(-1, 0, b"x" * CHUNK),
+            reception.Piece(1, -1, b"x" * CHUNK),
+            reception.Entered(1 << 63, "192.0.2.1"),
+            reception.Entered(1, "1" * 257),
+            reception.Response(1, b"x" * (16 * 1024 + 1)),
+            reception.Login(1, "PLAIN", "192.0.2.1", "", ("a",) * 101, None),
+            reception.To(1, ()),
+            reception.To(1, (Recipient("a@b.test"),) * (reception.RECIPIENTS + 1)),
+            reception.Finish(1, Envelope(), b"", CHUNK + 1, 0, b"x" * (CHUNK + 1), False, b""),
+            reception.Finish(1, Envelope(), b"x" * (frames.MAX_HEADER + 1), 0, 0, b"", False, b""),
+        ):
+            self.assertEqual(read(FrameReader(FROM_RECEIVER), [pack(wrong)]), ([], True), str(wrong)[:100])
 
     def test_byte_by_byte(self) -> None:
         data = b"".join(map(pack, TO_CHILD))
-        self.assertEqual(read(reader_for_child(), [bytes([byte]) for byte in data]), (TO_CHILD, False))
+        self.assertEqual(read(FrameReader(TO_SENDER), [bytes([byte]) for byte in data]), (TO_CHILD, False))
 
     def test_full_chunks(self) -> None:
         data = b"".join(map(pack, LONG))
         pieces = [data[at : at + 65_536] for at in range(0, len(data), 65_536)]
-        self.assertEqual(read(reader_for_child(), pieces), (LONG, False))
+        self.assertEqual(read(FrameReader(TO_SENDER), pieces), (LONG, False))
 
     @settings(max_examples=80, deadline=None)
     @given(st.lists(st.sampled_from(TO_MASTER), max_size=4), st.binary(max_size=80), cuts)
     def test_frames_before_garbage_count_in_any_split(self, sent: list[Frame], garbage: bytes, cuts: list[int]) -> None:
         data = b"".join(map(pack, sent)) + b"\xff\xff\xff\xff" + garbage
-        self.assertEqual(read(reader_for_master(), split(data, cuts)), (sent, True))
+        self.assertEqual(read(FrameReader(FROM_SENDER), split(data, cuts)), (sent, True))
 
     @settings(max_examples=150, deadline=None)
     @given(st.binary(max_size=200), cuts)
     def test_no_bytes_raise_anything_else(self, data: bytes, cuts: list[int]) -> None:
-        whole = read(reader_for_master(), [data])
-        self.assertEqual(read(reader_for_master(), split(data, cuts)), whole)
+        whole = read(FrameReader(FROM_SENDER), [data])
+        self.assertEqual(read(FrameReader(FROM_SENDER), split(data, cuts)), whole)
         framed = len(data).to_bytes(4, "big") + data
-        self.assertEqual(read(reader_for_master(), split(framed, cuts)), read(reader_for_master(), [framed]))
+        self.assertEqual(read(FrameReader(FROM_SENDER), split(framed, cuts)), read(FrameReader(FROM_SENDER), [framed]))
 
     def test_N04_a_length_over_the_limit_is_refused_before_the_frame_comes(self) -> None:
         for length in (0xFFFFFFFF, 0x80000000, 0x7FFFFFFF, 64 << 20, MAX_TO_MASTER + 1, 0):
-            self.assertEqual(read(reader_for_master(), [length.to_bytes(4, "big")]), ([], True), length)
-        self.assertEqual(read(reader_for_child(), [(MAX_TO_CHILD + 1).to_bytes(4, "big")]), ([], True))
+            self.assertEqual(read(FrameReader(FROM_SENDER), [length.to_bytes(4, "big")]), ([], True), length)
+        self.assertEqual(read(FrameReader(TO_SENDER), [(MAX_TO_CHILD + 1).to_bytes(4, "big")]), ([], True))
 
     def test_N04_the_longest_offer_fits(self) -> None:
         longest = offer(headers=b"x" * frames.MAX_HEADER, body=b"x" * frames.CHUNK, sender="s" * 400)
-        self.assertEqual(read(reader_for_child(), [pack(longest)]), ([longest], False))
+        self.assertEqual(read(FrameReader(TO_SENDER), [pack(longest)]), ([longest], False))
 
     def test_N04_a_drip_holds_no_more_than_one_frame(self) -> None:
-        reader = reader_for_master()
+        reader = FrameReader(FROM_SENDER)
         self.assertEqual(read(reader, [MAX_TO_MASTER.to_bytes(4, "big")] + [b"x" * 1000] * 65), ([], False))
         self.assertEqual(read(reader, [b"x" * 1000]), ([], True))
 
@@ -124,15 +214,31 @@ class Codec(SynchronousTestCase):
             b"\xc1",
         ):
             framed = len(payload).to_bytes(4, "big") + payload
-            self.assertEqual(read(reader_for_master(), [framed]), ([], True), payload[:20])
+            self.assertEqual(read(FrameReader(FROM_SENDER), [framed]), ([], True), payload[:20])
 
     def test_each_side_reads_only_what_is_said_to_it(self) -> None:
         for frame in TO_CHILD:
             if len(pack(frame)) < MAX_TO_MASTER:
-                self.assertEqual(read(reader_for_master(), [pack(frame)]), ([], True), frame)
+                self.assertEqual(read(FrameReader(FROM_SENDER), [pack(frame)]), ([], True), frame)
         for frame in TO_MASTER:
-            self.assertEqual(read(reader_for_child(), [pack(frame)]), ([], True), frame)
+            self.assertEqual(read(FrameReader(TO_SENDER), [pack(frame)]), ([], True), frame)
+        for frame in FROM_A_RECEIVER[:-1]:
+            for tongue in (STRANGER, FROM_SENDER, TO_SENDER, TO_RECEIVER):
+                self.assertEqual(read(FrameReader(tongue), [pack(frame)]), ([], True), frame)
+        for frame in TO_A_RECEIVER:
+            self.assertEqual(read(FrameReader(FROM_RECEIVER), [pack(frame)]), ([], True), frame)
+
+    def test_N01_of_a_stranger_only_a_hello_is_read(self) -> None:
+        self.assertEqual(read(FrameReader(STRANGER), [pack(TO_MASTER[0])]), ([TO_MASTER[0]], False))
+        for frame in TO_MASTER[1:]:
+            self.assertEqual(read(FrameReader(STRANGER), [pack(frame)]), ([], True), frame)
+        length = (frames.MAX_HELLO + 1).to_bytes(4, "big")
+        self.assertEqual(read(FrameReader(STRANGER), [length]), ([], True))
 
     def test_tags_are_unique(self) -> None:
-        tags = [frame.__struct_config__.tag for frame in {type(frame) for frame in TO_MASTER + TO_CHILD}]
+        tags = [frame.__struct_config__.tag for frame in _kinds()]
         self.assertEqual(len(tags), len(set(tags)))
+
+
+def _kinds() -> set[type[Frame]]:
+    return {type(frame) for frame in TO_MASTER + TO_CHILD + FROM_A_RECEIVER + TO_A_RECEIVER} | {reception.Piece}

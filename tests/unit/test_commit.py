@@ -262,9 +262,12 @@ class CommitTests(SynchronousTestCase):
     def test_a_refused_message_left_on_a_full_disk_is_taken_back_first(self) -> None:
         """Q06: it was told refused while nothing could be written; it must never be delivered."""
         self.disk.faults = ["kept"]
-        refused = self.append(1)
+        # Its token is taken back with it: when it is sent again it must be taken.
+        refused = self.committer.add(Append(message(1), [delivery(1)], b"body", b"t" * keys.TOKEN_LENGTH))
         self.reactor.advance(0)
         self.worker.run_one()
+        tokens = [key for key in self.disk.data if key[:1] in (b"i", b"j")]
+        self.assertEqual(len(tokens), 2)
         self.disk.full = True
         self.settle()
         self.failureResultOf(refused, StoreError)
@@ -272,6 +275,7 @@ class CommitTests(SynchronousTestCase):
         self.disk.full = False
         self.wait(BACK_OFF[1])
         self.assertFalse(self.stored(1))
+        self.assertFalse(set(tokens) & set(self.disk.data))
         self.assertIs(self.committer.phase, Phase.OPEN)
         self.check_counts()
 

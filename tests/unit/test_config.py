@@ -57,6 +57,9 @@ BROKEN = {
         ':2: listeners.feeder.bare_newlines: expected one of "normalize", "reject", got "normalise"; did you',
         ":3: listeners.feeder.auth: expected true or false, got 0",
     ],
+    "[listeners.feeder]\nprocesses = 2\nendpoint = 'haproxy:tcp:2525'\n": [
+        ':2: listeners.feeder.processes: expected 0 with the endpoint "haproxy:tcp:2525": receivers can share tcp'
+    ],
     "[pools]\ndefault = [{ name = 'a' }, 5]\n": [
         ":2: pools.default[0].address: missing",
         ":2: pools.default[1]: expected a table, got 5",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.logger import capturedLogs
 
 from relay.channel import frames
@@ -19,6 +20,7 @@ from relay.zone.pool import Local
 from relay.zone.zones import from_config
 from tests.unit import dispatch_rig
 from tests.unit.dispatch_rig import BOUNCED, DEFERRED, DELIVERED, DispatchRig, FakeChild
+from tests.unit.journey_rig import a_delivery, a_message
 
 
 class Life(DispatchRig):
@@ -36,6 +38,18 @@ class Life(DispatchRig):
         self.tell()
         self.assertEqual((child.settled, self.tally.results), (1, [Result.DELIVERED]))
         self.everything_is_free()
+
+    def test_what_the_client_asked_for_goes_along(self) -> None:
+        child = self.join()
+        message = a_message(77, smtputf8=True, require_tls=True, ret="HDRS", envid="e")
+        row = replace(a_delivery(message, 1, "d.test", self.now()), notify="NEVER", orcpt="rfc822;o@x")
+        self.store.append(message, [row], b"hello\r\n")
+        self.tell()
+        self.schedule.add(message, [row], b"hello\r\n")
+        self.turn()
+        [offer] = self.offers(child)
+        self.assertEqual((offer.smtputf8, offer.require_tls, offer.ret, offer.envid), (True, True, "HDRS", "e"))
+        self.assertEqual((offer.notify, offer.orcpt), ("NEVER", "rfc822;o@x"))
 
     def test_nothing_is_offered_before_the_start_or_after_the_stop(self) -> None:
         self.dispatcher.stop()

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel import frames, gate
-from relay.channel.codec import BadFrame, pack
+from relay.channel.codec import FROM_SENDER, BadFrame, pack
 from relay.channel.frames import VERSION, Hello
 from relay.channel.gate import Gate
 from relay.channel.link import Link
@@ -41,6 +41,7 @@ class Owner:
 
     def link_made(self, link: Link) -> None:
         self.made.append(link)
+        link.hear(FROM_SENDER)
 
     def frame(self, link: Link, frame: Any) -> None:
         if type(frame) is self.refuses:
@@ -71,7 +72,7 @@ class GateTests(SynchronousTestCase):
         link.connectionLost(Failure(ConnectionError("gone")))
 
     def hello(self, **changes: Any) -> bytes:
-        values = {"version": VERSION, "secret": SECRET, "child": "a-1", "zone": "default", "pid": 1}
+        values = {"version": VERSION, "secret": SECRET, "child": "a-1", "place": "default", "pid": 1}
         return pack(Hello(**values | changes))
 
     def test_a_child_comes_in(self) -> None:
@@ -166,6 +167,7 @@ class LinkTests(SynchronousTestCase):
         self.owner = Owner()
         self.link = Gate(SECRET, lambda hello, link: None, Clock()).buildProtocol(None)
         self.link.owner = self.owner
+        self.link.hear(FROM_SENDER)
         self.wire = Wire()
         self.link.makeConnection(self.wire)
 

@@ -46,6 +46,11 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(keys.decode(key), ("index", (kind, value, queue_id, seq)))
         self.assertTrue(keys.index_prefix(kind, value) < key < keys.after(keys.index_prefix(kind, value)))
 
+    @given(dues, st.binary(min_size=32, max_size=32))
+    def test_token_keys(self, created: int, token: bytes) -> None:
+        self.assertEqual(keys.decode(keys.token(token)), ("token", (token,)))
+        self.assertEqual(keys.decode(keys.token_since(created, token)), ("token since", (created, token)))
+
     def test_single_keys(self) -> None:
         self.assertEqual(keys.decode(keys.FORMAT), ("format", ()))
         self.assertEqual(keys.decode(keys.STATE), ("state", ()))

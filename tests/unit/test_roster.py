@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
@@ -15,17 +16,24 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel import frames
-from relay.channel.codec import pack, reader_for_master
+from relay.channel.briefing import ReceiverBriefing, decode
+from relay.channel.codec import STRANGER, FrameReader, pack
 from relay.channel.frames import VERSION, Hello
 from relay.channel.journal import Acceptance, encode
 from relay.channel.link import Link
+from relay.channel.reception import Entered
 from relay.children import fence as fences
 from relay.children import roster as module
 from relay.children.child import GRACE, Child
 from relay.children.fence import fence
-from relay.children.roster import Roster, read_journals
+from relay.children.roster import Roster
+from relay.children.senders import Senders, read_journals
+from relay.config.schema import Listener
+from relay.intake.receivers import Receivers
 from tests.unit.test_child import WELCOME, FakeProcess, a_briefing, linked, said
+from tests.unit.test_desk import FakeDoor
 from tests.unit.test_gate import Wire
+from tests.unit.test_receiver import BRIEFING
 
 BEAT = WELCOME.heartbeat
 
@@ -71,7 +79,7 @@ class RosterRig(SynchronousTestCase):
         self.work = FakeWork()
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
-        self.roster = Roster(self.clock, self.brief, WELCOME, self.directory, self.work)
+        self.roster = Roster(self.clock, Senders(self.brief, self.directory, self.work), WELCOME)
         self.links: dict[FakeProcess, tuple[Link, Wire]] = {}
 
     def brief(self, zone: str, name: str) -> Any:
@@ -95,7 +103,7 @@ class RosterRig(SynchronousTestCase):
 class Spawning(RosterRig):
     def test_one_child_for_each_process_of_each_zone(self) -> None:
         self.roster.start([("a", 2), ("b", 1)])
-        self.assertEqual([child.zone for child in self.roster.children()], ["a", "a", "b"])
+        self.assertEqual([child.place for child in self.roster.children()], ["a", "a", "b"])
         names = [child.id for child in self.roster.children()]
         self.assertEqual(names, ["00000005-1", "00000005-2", "00000005-3"])
 
@@ -107,7 +115,7 @@ class Spawning(RosterRig):
 
     def test_admit(self) -> None:
         self.roster.start([("a", 1)])
-        child, link = self.roster.children()[0], Link(self.work, reader_for_master())  # type: ignore[arg-type]
+        child, link = self.roster.children()[0], Link(self.work, FrameReader(STRANGER))  # type: ignore[arg-type]
         self.assertIs(self.roster.admit(Hello(VERSION, "", child.id, "a", 1), link), child)
         self.assertIsNone(self.roster.admit(Hello(VERSION, "", child.id, "b", 1), link))
         self.assertIsNone(self.roster.admit(Hello(VERSION, "", "00000004-1", "a", 1), link))
@@ -128,15 +136,15 @@ class Spawning(RosterRig):
         self.join(self.clock.spawned[1])
         for _ in range(600):
             for process in self.clock.spawned:
-                if not process.over and process.protocol.zone == "a":
+                if not process.over and process.protocol.place == "a":
                     self.join(process)
                     self.end(process, 1)
             self.speak(self.clock.spawned[1])
             self.clock.advance(0.1)
-        spawned = [process.protocol.zone for process in self.clock.spawned]
+        spawned = [process.protocol.place for process in self.clock.spawned]
         self.assertEqual(spawned.count("b"), 1)
         self.assertTrue(10 <= spawned.count("a") <= 20, spawned.count("a"))
-        self.assertEqual(len(self.roster.children()), 2 if self.roster.children()[0].zone == "a" else 1)
+        self.assertEqual(len(self.roster.children()), 2 if self.roster.children()[0].place == "a" else 1)
 
     def test_a_child_that_lived_for_long_is_replaced_soon_again(self) -> None:
         self.roster.start([("a", 1)])
@@ -144,7 +152,7 @@ class Spawning(RosterRig):
             self.end(self.clock.spawned[-1], 1)
             self.clock.advance(module._LONGEST_PAUSE)
         self.join(self.clock.spawned[-1])
-        self.clock.advance(module._SOON + 0.1)
+        self.clock.advance(Senders.soon + 0.1)
         count = len(self.clock.spawned)
         self.end(self.clock.spawned[-1], 1)
         self.clock.advance(module._FIRST_PAUSE)
@@ -167,6 +175,93 @@ class Spawning(RosterRig):
         self.clock.error = None
         self.clock.advance(4 * module._FIRST_PAUSE)
         self.assertEqual(len(self.roster.children()), 1)
+
+
+class FakePort:
+    def fileno(self) -> int:
+        return 17
+
+
+class ReceiverPosts(SynchronousTestCase):
+    """N19, N22, P05: receivers are spawned as senders are, with the socket they accept on."""
+
+    def setUp(self) -> None:
+        self.clock = SpawningClock()
+        self.section = Listener(processes=2)
+        self.door = FakeDoor()
+        self.trade = Receivers(self.brief)
+        self.trade.serve("feeder", self.section, self.door, FakePort())  # type: ignore[arg-type]
+        self.roster = Roster(self.clock, self.trade, WELCOME)
+
+    def brief(self, listener: str, child: str, section: Listener) -> Any:
+        return msgspec.structs.replace(BRIEFING, place=listener, child=child, section=section)
+
+    def join(self, process: FakeProcess) -> Link:
+        link = Link(process.protocol, FrameReader(STRANGER))
+        link.makeConnection(Wire())
+        return link
+
+    def test_P05_what_one_is_started_with(self) -> None:
+        self.roster.start(self.trade.places())
+        self.assertEqual([child.id for child in self.roster.children()], ["00000005-r1", "00000005-r2"])
+        _, args, env, descriptors = self.clock.commands[0]
+        self.assertEqual(args[1:], ["-m", "relay.reception", "feeder"])
+        self.assertNotIn("s3cret", repr((args, env)))
+        self.assertEqual(descriptors, {0: "w", 1: "r", 2: "r", 3: 17})
+        self.assertEqual(decode(self.clock.spawned[0].written, ReceiverBriefing).section, self.section)
+
+    def test_it_speaks_as_a_receiver_and_not_as_a_sender(self) -> None:
+        self.roster.start(self.trade.places())
+        link = self.join(self.clock.spawned[0])
+        link.dataReceived(pack(Entered(1, "192.0.2.1")))
+        self.assertEqual(self.door.inside, ["192.0.2.1"])
+        link.dataReceived(pack(frames.Pong(1)))
+        self.assertFalse(link.transport.aborted)  # type: ignore[attr-defined]
+        link.dataReceived(pack(frames.Closed(1)))
+        self.assertTrue(link.transport.aborted)  # type: ignore[attr-defined]
+
+    def test_N07_one_that_dies_takes_its_clients_along_and_is_back_at_once(self) -> None:
+        self.roster.start(self.trade.places())
+        first, second = self.clock.spawned
+        link = self.join(first)
+        link.dataReceived(pack(Entered(1, "192.0.2.1")))
+        self.join(second).dataReceived(pack(Entered(1, "192.0.2.2")))
+        for _ in range(5):
+            self.clock.advance(Receivers.soon + 0.1)
+            first.end(by_signal=9)
+            link.connectionLost(Failure(ConnectionError("closed")))
+            self.clock.advance(module._FIRST_PAUSE)
+            first = self.clock.spawned[-1]
+            link = self.join(first)
+        self.assertEqual((len(self.clock.spawned), self.door.inside), (7, ["192.0.2.2"]))
+
+    def test_N22_a_fork_that_fails_is_tried_again_later_and_later_and_the_rest_goes_on(self) -> None:
+        self.roster.start(self.trade.places())
+        well, lost = self.clock.spawned
+        link = self.join(well)
+        self.clock.error = BlockingIOError(11, "Resource temporarily unavailable")
+        before = len(self.clock.commands)
+        lost.end(by_signal=9)
+        for _ in range(600):
+            link.dataReceived(pack(frames.Pong(1)))
+            self.clock.advance(0.1)
+        self.assertTrue(10 <= len(self.clock.commands) - before <= 20)
+        self.assertEqual(([child.id for child in self.roster.children()], well.signals), (["00000005-r1"], []))
+        self.clock.error = None
+        link.dataReceived(pack(frames.Pong(1)))
+        self.clock.advance(module._LONGEST_PAUSE)
+        self.assertEqual(len(self.roster.children()), 2)
+
+    def test_N19_those_that_end_before_hello_leak_nothing(self) -> None:
+        self.roster.start(self.trade.places())
+        for _ in range(50):
+            for process in self.clock.spawned:
+                if not process.over:
+                    process.end(by_signal=9)
+            self.clock.advance(module._LONGEST_PAUSE)
+        self.assertEqual(len(self.roster.children()), 2)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 3)  # the heartbeat, and two hellos awaited
+        self.assertEqual(self.trade._desks, {})
 
 
 class Journals(RosterRig):

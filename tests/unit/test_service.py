@@ -47,8 +47,8 @@ class Briefings(SynchronousTestCase):
             ("API", port("192.0.2.3", 25)),
         ]
         service._ports = ports
-        self.assertEqual(service._briefing("default", "x").own, ("192.0.2.1", "2001:db8::1"))
-        self.assertEqual(service._briefing("high", "x").own, ("192.0.2.2",))
+        self.assertEqual(service._brief_sender("default", "x").own, ("192.0.2.1", "2001:db8::1"))
+        self.assertEqual(service._brief_sender("high", "x").own, ("192.0.2.2",))
 
 
 class Part:
@@ -78,6 +78,11 @@ class Part:
     def kill(self) -> None:
         self._told.append(f"{self._name} kill")
 
+    living = 0
+
+    def children(self) -> list[int]:
+        return [0] * self.living
+
 
 class Draining(SynchronousTestCase):
     """N17: the order of a stop, and its time."""
@@ -88,7 +93,10 @@ class Draining(SynchronousTestCase):
         self.told: list[str] = []
         self.reactor = MemoryReactorClock()
         self.service = RelayService(Config(hostname="relay.test", shutdown_timeout=self.limit), self.reactor)
-        names = ("channel", "port", "listener", "second", "api", "dispatch", "roster", "gate", "schedule", "store")
+        names = (
+            "channel", "port", "listener", "second", "receivers", "api", "dispatch", "roster", "gate",
+            "schedule", "store",
+        )  # fmt: skip
         self.parts = {name: Part(name, self.told) for name in names}
         service: Any = self.service
         service._ports = [("data channel", self.parts["channel"]), ("listener a", self.parts["port"])]
@@ -96,6 +104,7 @@ class Draining(SynchronousTestCase):
         service._site = self.parts["api"]
         service.dispatcher = self.parts["dispatch"]
         service.roster = self.parts["roster"]
+        service.receivers = self.parts["receivers"]
         service._gate = self.parts["gate"]
         service.schedule = self.parts["schedule"]
         service.store = self.parts["store"]
@@ -112,8 +121,8 @@ class Draining(SynchronousTestCase):
         self.assertEqual(
             self.told,
             [
-                "port stop", "listener stop", "second stop", "api close", "dispatch stop", "roster stop",
-                "gate stop", "channel stop", "schedule stop", "store close",
+                "port stop", "listener stop", "second stop", "receivers stop", "api close", "dispatch stop",
+                "roster stop", "gate stop", "channel stop", "schedule stop", "store close",
             ],
         )  # fmt: skip
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -123,7 +132,7 @@ class Draining(SynchronousTestCase):
         self.never("listener")
         self.never("second")
         done = self.service.stopService()
-        self.assertEqual(self.told, ["port stop", "listener stop", "second stop"])
+        self.assertEqual(self.told, ["port stop", "listener stop", "second stop", "receivers stop"])
         self.pass_time(self.limit / 2 - 0.2)
         self.assertNoResult(done)
         self.pass_time(0.4)
@@ -131,6 +140,16 @@ class Draining(SynchronousTestCase):
         self.assertIn("roster stop", self.told)
         self.assertNotIn("roster kill", self.told)
         self.assertEqual(self.told[-1], "store close")
+
+    def test_receivers_that_never_leave_are_killed_in_the_half_of_the_listeners(self) -> None:
+        self.never("receivers")
+        self.parts["receivers"].living = 2
+        done = self.service.stopService()
+        self.pass_time(self.limit / 2 + 0.2)
+        self.assertEqual(self.told[-2:], ["receivers kill", "receivers stop"])
+        self.pass_time(module._KILLED)
+        self.assertIsNone(self.successResultOf(done))
+        self.assertNotIn("roster kill", self.told)
 
     def test_children_have_what_is_left_of_the_time(self) -> None:
         for name in ("listener", "second", "roster"):

@@ -682,6 +682,29 @@ class Reuse(Case):
         self.session.deliver(offer())
         self.assertTrue(peer.line.read().startswith(b"MAIL"))
 
+    def test_what_the_client_asked_for(self) -> None:
+        """S18, S24: SMTPUTF8 only for what is beyond ASCII; REQUIRETLS not in the clear."""
+        able = b"250-mx.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-DSN\r\n250 SMTPUTF8\r\n"
+        asked = {"ret": "FULL", "envid": "e", "notify": "NEVER", "orcpt": "rfc822;o@x", "smtputf8": True}
+        peer = self.open(ehlo=able, **asked)
+        self.session.go()
+        mail, rcpt = peer.line.read().split(b"\r\n")[:2]
+        self.assertEqual(mail, b"MAIL FROM:<a@from.test> RET=FULL ENVID=e")
+        self.assertEqual(rcpt, b"RCPT TO:<b@to.test> NOTIFY=NEVER ORCPT=rfc822;o@x")
+        peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        peer.say(b"250 2.0.0 queued\r\n")
+        self.session.deliver(offer(require_tls=True))
+        self.assertEqual(peer.line.read(), b"")
+        last = self.book.outcomes[-1]
+        self.assertEqual((last.result, last.response[:7]), (Result.BOUNCED, "5.7.30 "))
+        header = "Subject: \u00e9\r\n".encode()
+        self.session.deliver(offer(headers=header, eight_bit=True, smtputf8=True))
+        self.assertIn(b" BODY=8BITMIME SMTPUTF8\r\n", peer.line.read())
+        peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        peer.say(b"250 2.0.0 queued\r\n")
+        self.session.deliver(offer(headers=header, eight_bit=True))  # nobody said it was UTF-8
+        self.assertNotIn(b"SMTPUTF8", peer.line.read())
+
 
 class Dot(Case):
     """The final dot: not without leave, and not forgotten once sent."""

@@ -234,6 +234,61 @@ class Transaction(TestCase):
                 assert isinstance(order, Ending)
                 self.assertEqual((order.result, order.category), (Result.BOUNCED, "message"))
 
+    def test_S18_smtputf8(self) -> None:
+        """RFC 6531 3.4: said where it is needed and offered, and nothing is sent mangled."""
+        able = b"250-mx\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 SMTPUTF8\r\n"
+        for sender, recipient, header in (
+            ("d\u00f6@x.test", "b@x.test", False),
+            ("a@x.test", "d\u00f6@x.test", False),
+            ("a@x.test", "b@x.test", True),
+        ):
+            order = Peer(able).talk.begin(sender, recipient, 1, header, utf8_header=header)
+            assert isinstance(order, bytes)
+            mail, rcpt = order.decode().split("\r\n")[:2]
+            body = " BODY=8BITMIME" if header else ""
+            self.assertEqual((mail, rcpt), (f"MAIL FROM:<{sender}>{body} SMTPUTF8", f"RCPT TO:<{recipient}>"))
+            for unable in (IN_TURN, PIPELINING, b"250-mx\r\n250 SMTPUTF8\r\n"):
+                peer = Peer(unable)
+                ending = peer.talk.begin(sender, recipient, 1, False, utf8_header=header)
+                assert isinstance(ending, Ending)
+                self.assertEqual((ending.result, ending.category), (Result.BOUNCED, "message"))
+                self.assertEqual((ending.text[:6], ending.reusable), ("5.6.7 ", True))
+                self.assertIsNone(peer.begin())
+        order = Peer(able).talk.begin("a@x.test", "b@x.test", 1, True)
+        assert isinstance(order, bytes)
+        self.assertNotIn(b"SMTPUTF8", order)
+
+    def test_S18_an_international_address_can_not_break_out(self) -> None:
+        able = b"250-mx\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
+        for bad in ("\u00f6\r\nDATA@x", "\u00f6\u2028@x", "\u00f6\x85@x", "\ud800@x", "\u00f6" * 500 + "@x"):
+            for sender, recipient in ((bad, "b@x"), ("b@x", bad)):
+                order = Peer(able).talk.begin(sender, recipient, 1, False)
+                assert isinstance(order, Ending)
+                self.assertEqual(order.text[:6], "5.1.3 ")
+
+    def test_S24_what_dsn_asks_for_is_passed_on_where_it_is_known(self) -> None:
+        asked = {"ret": "HDRS", "envid": "QQ+2B1", "notify": "SUCCESS,DELAY", "orcpt": "rfc822;b@x"}
+        able = Peer(b"250-mx\r\n250-DSN\r\n250 PIPELINING\r\n").talk.begin("a@x", "b@x", 1, False, **asked)
+        self.assertEqual(
+            able,
+            b"MAIL FROM:<a@x> RET=HDRS ENVID=QQ+2B1\r\n"
+            b"RCPT TO:<b@x> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@x\r\nDATA\r\n",
+        )
+        unable = Peer(b"250-mx\r\n250 PIPELINING\r\n").talk.begin("a@x", "b@x", 1, False, **asked)
+        self.assertEqual(unable, b"MAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n")
+        for bad in ("a\r\nDATA", "\u00e9"):
+            for name in asked:
+                order = Peer(b"250-mx\r\n250 DSN\r\n").talk.begin("a@x", "b@x", 1, False, **{name: bad})
+                assert isinstance(order, Ending)
+
+    def test_requiretls_is_never_sent_in_the_clear(self) -> None:
+        """RFC 8689 4.2, whatever the host offers."""
+        peer = Peer(b"250-mx\r\n250-REQUIRETLS\r\n250 PIPELINING\r\n")
+        ending = peer.talk.begin("a@x", "b@x", 1, False, require_tls=True)
+        assert isinstance(ending, Ending)
+        self.assertEqual((ending.result, ending.text[:7], ending.reusable), (Result.BOUNCED, "5.7.30 ", True))
+        self.assertEqual(peer.sent, [])
+
     def test_null_sender(self) -> None:
         order = Peer().talk.begin("", "b@x", 1, False)
         assert isinstance(order, bytes)

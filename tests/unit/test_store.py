@@ -15,10 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from relay.config.schema import Queue
 from relay.queue.level import LevelStore
 from relay.queue.memory import MemoryStore
+from relay.queue.operations import Forget
 from relay.queue.store import Place, Store, Unreadable, ZoneCount
+from relay.queue.tokens import PAUSE, PERIOD
 from tests.unit.store_rig import HandReactor, HandWorker, delivery, message, queue_id, settle
 
 NOW = 1_700_000_000_000
+TOKEN = bytes(range(32))
 
 
 class Conformance:
@@ -168,6 +171,26 @@ class Conformance:
         self.done(self.store.change(row, replace(row, zone="other", domain="example.net")))
         self.assertEqual(self.store.lanes(None, 10), [("other", "example.net", NOW)])
         self.assertEqual(self.store.zones(), ["other"])
+
+    # -- tokens
+
+    def test_a_token_is_kept_with_its_message_and_outlives_it(self) -> None:
+        mail, row = message(1), delivery(1)
+        self.assertIsNone(self.store.recall(TOKEN, 0))
+        self.done(self.store.append(mail, [row], b"body", TOKEN))
+        self.assertEqual(self.store.recall(TOKEN, NOW), queue_id(1))
+        self.done(self.store.finish(mail, row))
+        self.assertEqual(self.store.recall(TOKEN, NOW - 1), queue_id(1))
+        self.assertIsNone(self.store.recall(TOKEN, NOW + 1))
+        self.assertIsNone(self.store.recall(b"\0" * 32, 0))
+        self.done(self.store.append(message(2), [delivery(2)], b"body"))
+        self.assertIsNone(self.store.recall(b"", 0))
+
+    def test_a_token_that_was_forgotten_can_be_taken_again(self) -> None:
+        self.done(self.store.append(message(1), [delivery(1)], b"body", TOKEN))
+        later = replace(message(2), created=NOW + 90_000_000)
+        self.done(self.store.append(later, [delivery(2)], b"body", TOKEN))
+        self.assertEqual(self.store.recall(TOKEN, NOW + 90_000_000), queue_id(2))
 
     # -- held
 
@@ -360,6 +383,72 @@ class LevelStoreTests(Conformance, SynchronousTestCase):
         self.done(self.store.finish(message(2, chunks=2), delivery(2)))
         left = self.store._engine.keys(b"", b"\xff", 100)
         self.assertEqual(left, [b"#format", b"#state"])
+
+    # -- tokens, on disk
+
+    def tokens(self) -> list[bytes]:
+        return self.store._engine.keys(b"i", b"k", 10_000)
+
+    def test_tokens_are_there_after_a_restart(self) -> None:
+        self.done(self.store.append(message(1), [delivery(1)], b"body", TOKEN))
+        self.restart()
+        self.assertEqual(self.store.recall(TOKEN, NOW), queue_id(1))
+
+    def test_old_tokens_are_swept_a_slice_at_a_time(self) -> None:
+        count = 450
+        waiting = [
+            self.store.append(
+                replace(message(number), created=NOW + number), [delivery(number)], b"", number.to_bytes(32, "big")
+            )
+            for number in range(1, count + 1)
+        ]
+        for one in waiting:
+            self.done(one)
+        self.done(self.store.append(replace(message(999), created=NOW + 86_000_000), [delivery(999)], b"", TOKEN))
+        self.reactor.advance(PERIOD)
+        settle(self.reactor, self.worker)
+        self.assertEqual(len(self.tokens()), 2 * count + 2)
+        self.reactor.advance(86_400)
+        left = []
+        while len(self.tokens()) > 2 and len(left) < 10:
+            settle(self.reactor, self.worker)
+            left.append(len(self.tokens()) // 2 - 1)
+            self.reactor.advance(PAUSE)
+        self.assertEqual(left, [250, 50, 0])
+        self.assertEqual(self.store.recall(TOKEN, NOW), queue_id(999))
+        self.reactor.advance(86_400)
+        settle(self.reactor, self.worker)
+        self.assertEqual(self.tokens(), [])
+
+    def test_a_token_used_again_is_not_swept_with_the_old_one(self) -> None:
+        self.done(self.store.append(message(1), [delivery(1)], b"body", TOKEN))
+        new = replace(message(2), created=NOW + 86_400_000 + 1_000_000)
+        self.done(self.store.append(new, [delivery(2)], b"body", TOKEN))
+        self.assertEqual(len(self.tokens()), 3)
+        self.reactor.advance(86_400 + PERIOD)
+        settle(self.reactor, self.worker)
+        self.assertEqual(len(self.tokens()), 2)
+        self.assertEqual(self.store.recall(TOKEN, NOW + 1), queue_id(2))
+
+    def test_nor_when_both_come_in_one_breath(self) -> None:
+        self.done(self.store.append(message(1), [delivery(1)], b"body", TOKEN))
+        new = replace(message(2), created=NOW + 90_000_000)
+        appended = self.store.append(new, [delivery(2)], b"body", TOKEN)
+        self.done(self.store._writer.add(Forget([(NOW, TOKEN)])))
+        self.successResultOf(appended)
+        self.assertEqual(self.store.recall(TOKEN, NOW + 1), queue_id(2))
+        self.assertEqual(len(self.tokens()), 2)
+
+    def test_a_damaged_token_is_told_and_swept(self) -> None:
+        """Q21."""
+        self.done(self.store.append(message(1), [delivery(1)], b"body", TOKEN))
+        batch = self.store._engine.batch()
+        batch.put(b"i" + TOKEN, b"\x01\0\0\0\0damaged")
+        self.store._engine.write(batch)
+        self.assertRaises(Unreadable, self.store.recall, TOKEN, 0)
+        self.reactor.advance(86_400 + PERIOD)
+        settle(self.reactor, self.worker)
+        self.assertEqual(self.tokens(), [])
 
     def test_ids_seen_are_remembered_when_their_mail_is_gone(self) -> None:
         """Q15, Q16: no id is given out twice, even if the clock went back."""

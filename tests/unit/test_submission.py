@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.access.quota import Quotas
@@ -14,13 +14,16 @@ from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.config.schema import Zone
 from relay.dkim.canon import RelaxedBody
 from relay.intake import submission as module
+from relay.intake.repeats import Repeats
 from relay.intake.submission import Intake, Submission
 from relay.listener.door import Refused, Terms
 from relay.logs.maillog import MailLog
+from relay.message.date import date_of
 from relay.message.envelope import Envelope, Recipient
 from relay.message.user import User
 from relay.message.values import Delivery, Message
 from relay.queue.schedule import Schedule
+from relay.queue.store import StoreError, Unreadable, ZoneCount
 from relay.zone.routing import Router
 from tests.unit.journey_rig import ORIGIN, LateStore, Tally, a_clock, a_retry, milliseconds, zones_of
 
@@ -28,6 +31,7 @@ HEADER = (
     b"Message-ID: <1@x.test>\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
     b"From: A <a@signed.test>\r\nTo: b@to.test, C@to.test\r\nCc: b@to.test\r\nSubject: x\r\n"
 )
+LINES = (b"x" * 62 + b"\r\n") * (CHUNK // 64)
 BODY = b"hello\r\n\r\nworld \r\n"
 
 
@@ -73,7 +77,9 @@ class Rig:
         )
 
     def open(self, routing: bool = False, max_header: int = 10_000) -> Submission:
-        return self.intake.open(ORIGIN, Terms(routing_headers=routing, max_header=max_header))
+        return self.intake.open(
+            ORIGIN, Terms(routing_headers=routing, max_header=max_header, x_originating_ip=False)
+        )
 
     def body(self, message: Message) -> bytes:
         return b"".join(self.store.chunk(message.id, number) for number in range(message.chunks))
@@ -344,6 +350,157 @@ class SubmissionTests(SynchronousTestCase):
         self.assertEqual(failure.value.reply.code, 552)
 
 
+class KeyTests(SynchronousTestCase):
+    """X-Idempotency-Key: accepted once."""
+
+    def setUp(self) -> None:
+        self.rig = Rig(late=True)
+
+    def finish(self, key: str = "k", user: User | None = None, body: bytes = BODY) -> Any:
+        submission = self.rig.intake.open(ORIGIN, Terms(), user)
+        submission.write(f"X-Idempotency-Key: {key}\r\n".encode() + HEADER + b"\r\n" + body)
+        return submission.finish(envelope("s@from.test", ["b@to.test"]))
+
+    def taken(self, **options: Any) -> str:
+        done = self.finish(**options)
+        self.rig.store.tell()
+        message = self.successResultOf(done)
+        self.assertNotIn(b"Idempotency", message.headers)
+        self.assertEqual(message.sender, "s@from.test")
+        return str(message.id)
+
+    def test_the_second_hears_of_the_first(self) -> None:
+        first = self.taken()
+        self.assertEqual(self.taken(), first)
+        self.assertEqual(list(self.rig.store.rows), [(first, 1)])
+        self.assertEqual(self.rig.tally.pushes, [True])
+        self.assertNotEqual(self.taken(key="l"), first)
+
+    def test_even_when_the_first_has_been_delivered(self) -> None:
+        first = self.taken()
+        message = self.rig.store.message(first)
+        assert message is not None
+        self.rig.store.finish(message, self.rig.store.rows[first, 1])
+        self.assertEqual(self.taken(), first)
+        self.assertEqual(self.rig.store.rows, {})
+
+    def test_each_user_has_keys_of_its_own(self) -> None:
+        ids = [self.taken(user=user) for user in (None, User("a"), User("b"), None, User("a"), User("b"))]
+        self.assertEqual(ids[:3], ids[3:])
+        self.assertEqual(len(set(ids)), 3)
+
+    def test_a_key_is_forgotten_in_the_end(self) -> None:
+        first = self.taken()
+        self.rig.clock.advance(86_399)
+        self.assertEqual(self.taken(), first)
+        self.rig.clock.advance(2)
+        self.assertNotEqual(self.taken(), first)
+
+    def test_nothing_is_remembered_where_that_is_off(self) -> None:
+        self.rig.intake.repeats = Repeats(self.rig.store, self.rig.now, 0)
+        self.assertNotEqual(self.taken(), self.taken())
+        self.assertEqual(self.rig.store._taken, {})
+
+    def test_those_that_come_meanwhile_wait_for_the_verdict(self) -> None:
+        done = [self.finish() for _ in range(3)]
+        for one in done:
+            self.assertNoResult(one)
+        self.assertEqual(len(self.rig.store.rows), 1)
+        self.rig.store.tell()
+        self.assertEqual(len({self.successResultOf(one).id for one in done}), 1)
+        self.assertEqual(len(self.rig.store.rows), 1)
+        self.assertEqual(self.rig.intake.repeats._under_way, {})
+
+    def test_when_the_first_fails_the_next_is_taken(self) -> None:
+        told: Any = Deferred()
+        good = self.rig.store.append
+        self.patch(self.rig.store, "append", lambda *_: told)
+        first, second, third = (self.finish() for _ in range(3))
+        self.patch(self.rig.store, "append", good)
+        told.errback(StoreError("no"))
+        self.assertEqual(self.failureResultOf(first, Refused).value.reply.code, 452)
+        self.assertNoResult(third)
+        self.rig.store.tell()
+        self.assertEqual(self.successResultOf(second).id, self.successResultOf(third).id)
+        self.assertEqual(len(self.rig.store.rows), 1)
+        self.assertEqual(self.rig.tally.pushes, [False, True])
+
+    def test_the_chunks_of_a_repeated_message_go(self) -> None:
+        first = self.taken(body=LINES * 3)
+        self.assertEqual(self.taken(body=LINES * 3), first)
+        self.assertEqual({queue_id for queue_id, _ in self.rig.store.chunks}, {first})
+
+    def test_a_chunk_that_was_lost_in_the_waiting_refuses_the_message(self) -> None:
+        told: Any = Deferred()
+        good = self.rig.store.append
+        self.patch(self.rig.store, "append", lambda *_: told)
+        self.finish().addErrback(lambda failure: failure.trap(Refused))
+        second = self.finish(body=LINES * 3)
+        self.patch(self.rig.store, "append", good)
+        self.rig.store.die()
+        told.errback(StoreError("no"))
+        self.assertEqual(self.failureResultOf(second, Refused).value.reply.code, 452)
+        self.assertEqual(self.rig.store.rows, {})
+
+    def test_a_store_that_can_not_tell_refuses(self) -> None:
+        def recall(token: bytes, since: int) -> str | None:
+            raise Unreadable("bad checksum")
+
+        self.patch(self.rig.store, "recall", recall)
+        refused = self.failureResultOf(self.finish(body=LINES * 3), Refused)
+        self.assertEqual(refused.value.reply.code, 452)
+        self.assertEqual((self.rig.store.rows, self.rig.store.chunks), ({}, {}))
+
+
+class LaterTests(SynchronousTestCase):
+    """Mail with a Date in the future (zone by zone, it counts as deferred)."""
+
+    def setUp(self) -> None:
+        self.rig = Rig()
+
+    def submit(self, ahead: int) -> Message:
+        submission = self.rig.intake.open(ORIGIN, Terms(future_date=True))
+        date = date_of(self.rig.now() + ahead * 1000)
+        submission.write(f"From: a@b.test\r\nDate: {date}\r\n\r\nx\r\n".encode())
+        return self.successResultOf(submission.finish(envelope("s@from.test", ["b@to.test"])))
+
+    def test_it_waits_in_the_store_and_not_in_memory(self) -> None:
+        message = self.submit(86_400 * 30)
+        self.assertEqual((self.rig.schedule._works, self.rig.schedule._in_use), ({}, 0))
+        row = self.rig.store.rows[message.id, 1]
+        self.assertEqual((row.response, row.attempts, row.last_failure), ("Deferred by router", 0, 0))
+        self.assertEqual(self.rig.store.count("default", self.rig.now()), ZoneCount(0, 1, 0))
+        self.assertEqual(self.rig.store.count("default", row.due - 1), ZoneCount(0, 1, 0))
+        self.assertEqual(self.rig.store.count("default", row.due), ZoneCount(1, 0, 0))
+
+    def test_and_is_due_when_its_time_has_come(self) -> None:
+        self.a_month(self.rig.schedule)
+
+    def test_after_a_restart_too(self) -> None:
+        schedule = self.rig.schedule
+        self.submit(86_400 * 30)
+        schedule.stop()
+        schedule = Schedule(self.rig.store, a_retry(), self.rig.clock, self.rig.now, 1 << 24)
+        schedule.start()
+        self.a_month(schedule, submitted=True)
+
+    def a_month(self, schedule: Schedule, submitted: bool = False) -> None:
+        woken: list[int] = []
+        schedule.due = lambda lane: woken.append(self.rig.now()) if schedule.has_ready(lane) else None
+        due = self.rig.now() + 86_400_000 * 30
+        if not submitted:
+            self.submit(86_400 * 30)
+        for _ in range(24 * 30 - 1):
+            self.rig.clock.advance(3600)
+        self.assertEqual(woken, [])
+        self.rig.clock.advance(3600)
+        self.assertEqual(woken, [due])
+        lane = schedule.known("default", "to.test")
+        assert lane is not None
+        self.assertEqual(schedule.take(lane).delivery.recipient, "b@to.test")
+        schedule.stop()
+
+
 class Chunks(SynchronousTestCase):
     """While the disk is behind."""
 
@@ -354,7 +511,7 @@ class Chunks(SynchronousTestCase):
 
     def fill(self, chunks: int) -> None:
         for _ in range(chunks):
-            self.submission.write(b"x" * CHUNK)
+            self.submission.write(LINES)
 
     def finish(self) -> Any:
         return self.submission.finish(envelope("s@from.test", ["b@to.test"]))
@@ -422,7 +579,7 @@ class Chunks(SynchronousTestCase):
         message = self.successResultOf(done)
         self.submission.abandon()
         self.rig.store.tell()
-        self.assertEqual(self.rig.body(message), b"x" * (4 * CHUNK))
+        self.assertEqual(self.rig.body(message), LINES * 4)
 
     def test_Q06_a_message_that_was_not_stored_leaves_no_chunks(self) -> None:
         self.fill(4)

@@ -1,0 +1,185 @@
+"""From a draft and an envelope to a message and its deliveries: who, where, when, with which header.
+
+Pure: whatever may be refused here is refused before anything of the message but its chunks is
+written, and the same things give the same message.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from relay.dkim.need import domain_at_a_glance
+from relay.listener.destination import LOCAL_DESTINATION, is_local
+from relay.listener.door import Refused, Terms
+from relay.listener.draft import Text
+from relay.message.addresslist import recipients_of, sender_of
+from relay.message.envelope import Envelope, Recipient
+from relay.message.fitting import Fitted, fitted
+from relay.message.headers import HeaderBlock
+from relay.message.longlines import LineTooLong
+from relay.message.trail import Trail, hops
+from relay.message.values import Delivery, Message, Origin
+from relay.smtp.reply import reply
+from relay.zone.routing import Router
+
+#: A Date so far ahead isn't a clock that is wrong, but a wish (ms).
+EARLY = 300_000
+#: What the row of a delivery says that waits for its time.
+WAITS = "Deferred by router"
+#: Longest X-Idempotency-Key (characters).
+MAX_KEY = 256
+
+LOOP = reply(554, "5.4.6 Error: mail loop, this message has been here before")
+LONG_HEADER_LINE = reply(554, "5.6.0 Error: header line too long, and without a blank to fold it at")
+BAD_KEY = reply(554, f"5.6.0 Error: X-Idempotency-Key is not one of 1 to {MAX_KEY} printable ASCII characters")
+
+
+class Composed(NamedTuple):
+    """What is to be written. `body` is the last piece of it; `token` stands for the sender's
+    X-Idempotency-Key and is b"" where there was none."""
+
+    message: Message
+    deliveries: list[Delivery]
+    body: bytes
+    token: bytes
+
+
+class Composer:
+    """Knows what is the same for every message."""
+
+    __slots__ = ("_hostname", "_router", "_trail")
+
+    def __init__(self, router: Router, trail: Trail, hostname: str) -> None:
+        self._router = router
+        self._trail = trail
+        self._hostname = hostname
+
+    def compose(
+        self,
+        queue_id: str,
+        envelope: Envelope,
+        block: HeaderBlock,
+        text: Text,
+        origin: Origin,
+        terms: Terms,
+        now: int,
+        *,
+        user: str = "",
+        zone: str = "",
+    ) -> Composed:
+        """The message and its deliveries, as of `now` (ms). `user` is whose X-Idempotency-Keys these
+        are, `zone` the one that all mail of the user goes through, if any. Raises Refused."""
+        sender, recipients = _envelope(envelope, block)
+        self._check_trail(block, recipients, terms)
+        try:
+            fit = fitted(
+                block,
+                sender=sender,
+                recipients=recipients,
+                hostname=self._hostname,
+                client="" if _is_here(origin.address) or not terms.x_originating_ip else origin.address,
+                add=terms.add_missing,
+                now=now,
+            )
+        except LineTooLong:
+            raise Refused(LONG_HEADER_LINE) from None
+        message = Message(
+            queue_id,
+            sender,
+            origin,
+            now,
+            fit.header,
+            text.body_size,
+            text.chunks + bool(text.rest),
+            len(recipients),
+            text.eight_bit,
+            fit.message_id,
+            text.body_hash,
+            envelope.smtputf8,
+            envelope.require_tls,
+            envelope.ret,
+            envelope.envid,
+            fit.fbl,
+        )
+        zone = self._zone(zone, block, sender, terms)
+        due = _due(envelope, fit, terms, now)
+        response = WAITS if due > now else ""
+        for_recipient = self._router.for_recipient
+        deliveries = []
+        for seq, recipient in enumerate(recipients, 1):
+            address = recipient.address
+            domain = address.rpartition("@")[2]
+            if is_local(domain):
+                raise Refused(LOCAL_DESTINATION)
+            deliveries.append(
+                Delivery(
+                    queue_id,
+                    seq,
+                    for_recipient(zone, domain),
+                    domain,
+                    address,
+                    due,
+                    response=response,
+                    notify=recipient.notify,
+                    orcpt=recipient.orcpt,
+                )
+            )
+        return Composed(message, deliveries, text.rest, _token(fit.keys, user) if fit.keys else b"")
+
+    def _check_trail(self, block: HeaderBlock, recipients: tuple[Recipient, ...], terms: Terms) -> None:
+        passed = hops(block)
+        if passed > terms.max_hops:
+            raise Refused(reply(554, f"5.4.6 Error: too many hops, {passed} Received headers"))
+        if passed and self._trail.loops(block, (recipient.address for recipient in recipients)):
+            raise Refused(LOOP)
+
+    def _zone(self, own: str, block: HeaderBlock, sender: str, terms: Terms) -> str:
+        asked = own or (block.get("X-Sending-Zone") if terms.routing_headers else None)
+        from_domain = domain_at_a_glance(block.get("From") or "")
+        return self._router.for_message(asked or "", block.all, from_domain, sender.rpartition("@")[2])
+
+
+def _envelope(envelope: Envelope, block: HeaderBlock) -> tuple[str, tuple[Recipient, ...]]:
+    """Sender and recipients; those that weren't given, from the header."""
+    sender, recipients = envelope.sender, envelope.recipients
+    try:
+        if sender is None:
+            sender = sender_of(block).text
+        if recipients is None:
+            recipients = _once(address.text for address in recipients_of(block, envelope.most))
+    except ValueError as error:
+        raise Refused(reply(550, f"5.5.2 Error: {error}")) from None
+    if not recipients:
+        raise Refused(reply(550, "5.5.1 Error: Empty recipients list"))
+    return sender, recipients
+
+
+def _once(recipients: Iterable[str]) -> tuple[Recipient, ...]:
+    """Each address once, whatever its case; a later spelling replaces the earlier."""
+    return tuple(Recipient(one) for one in {recipient.lower(): recipient for recipient in recipients}.values())
+
+
+def _due(envelope: Envelope, fit: Fitted, terms: Terms, now: int) -> int:
+    """When the first attempt may be made: now, or at the whole second that was asked for
+    (what is counted by the second has to be due on one)."""
+    asked = envelope.due
+    if terms.future_date and fit.date > now + EARLY:
+        asked = max(asked, fit.date)
+    if asked <= now:
+        return now
+    return -(-min(asked, now + round(terms.max_future * 1000)) // 1000) * 1000
+
+
+def _token(given: tuple[str, ...], user: str) -> bytes:
+    """What stands for the key of this user; of another user it is another."""
+    key = given[0]
+    if len(given) > 1 or not 1 <= len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
+        raise Refused(BAD_KEY)
+    return hashlib.sha256(f"{user}\0{key}".encode()).digest()
+
+
+def _is_here(address: str) -> bool:
+    """Whether a client is on this machine, or nobody knows where."""
+    return address in ("", "::1") or address.startswith(("127.", "::ffff:127."))
