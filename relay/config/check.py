@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 from relay.config import endpoints
 from relay.config.lines import Path
@@ -73,6 +74,10 @@ def warnings(config: Config) -> Iterator[Problem]:
                 if not ipaddress.ip_network(text, strict=False).is_private:
                     place = ("listeners", name, "allow_networks")
                     yield Problem(place, f"{text} is not private: whoever is there sends without a login")
+    if config.access.demo:
+        yield Problem(("access", "demo"), "on: anybody knows this name and password")
+    if config.access.url.startswith("http:") and not _is_loopback(_asked_host(config.access.url) or ""):
+        yield Problem(("access", "url"), "http to another machine: passwords can be read on the way")
     for name, zone in config.zones.items():
         if zone.disabled and name.lower() == "default":
             yield Problem(("zones", name, "disabled"), "mail that no other zone claims waits for ever")
@@ -159,8 +164,9 @@ def _access(config: Config) -> Iterator[Problem]:
             if not re.fullmatch(r"[0-9]*[1-9][0-9]*/[mhd]", text):
                 place = ("access", kind, f"[{index}]")
                 yield Problem(place, f'expected a limit such as "60/m", "1000/h" or "10000/d", got {shown(text)}')
-    if access.url and not re.fullmatch(r"https?://[!-~]+", access.url):
-        yield Problem(("access", "url"), f"expected a URL with http or https, got {shown(access.url)}")
+    if access.url and _asked_host(access.url) is None:
+        expected = 'expected a URL such as "https://users.example.com/login"'
+        yield Problem(("access", "url"), f"{expected}, got {shown(access.url)}")
     for name, listener in config.listeners.items():
         path = ("listeners", name)
         if not listener.auth:
@@ -171,6 +177,16 @@ def _access(config: Config) -> Iterator[Problem]:
             yield Problem((*path, "auth"), "nobody could log in without TLS: expected tls, or insecure_auth = true")
         if "AUTH" in listener.without:
             yield Problem((*path, "without"), '"AUTH" is needed where auth is on')
+
+
+def _asked_host(url: str) -> str | None:
+    """The host of a URL that logins can be asked at; None when it is none. It names no user: each one is asked for."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return None
+    return (parts.hostname or None) if fits and re.fullmatch("[!-~]+", url) else None
 
 
 def _endpoints(config: Config) -> Iterator[Problem]:
@@ -250,6 +266,10 @@ def _is_host(text: str) -> bool:
         0 < len(label) <= 63 and label.isascii() and label.replace("-", "").replace("_", "a").isalnum()
         for label in labels
     )
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _is_address(text: str) -> bool:

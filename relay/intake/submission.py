@@ -271,6 +271,7 @@ class Submission:
 
     def _stored(self, _: None, message: Message, deliveries: list[Delivery], body: bytes) -> Message:
         intake = self._intake
+        self._charge = None  # It was taken: nothing gives that back any more.
         intake.counts.pushed(True)
         wait = deliveries[0].due - message.created
         intake.log.write(
