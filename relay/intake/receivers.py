@@ -39,7 +39,7 @@ class Receivers:
     def __init__(
         self,
         briefing: Callable[[str, str, Listener], ReceiverBriefing],
-        counted: Callable[[str, str, int], None],
+        counted: Callable[[str, str, int], None] = lambda listener, happening, count: None,
     ) -> None:
         """`briefing(listener, child id, its section)` makes what a new child is told; `counted(listener,
         what, how often)` is told what happened to clients."""
