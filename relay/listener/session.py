@@ -249,20 +249,23 @@ class ListenerProtocol(Connection):
         self._run()
 
     def _not_opened(self, failure: Failure) -> None:
+        self.server.answer(self._reason(failure))
+        self._run()
+
+    def _reason(self, failure: Failure) -> Reply:
+        """What the client is told of a message that isn't taken."""
         refused = failure.value
         if isinstance(refused, Refused):
             self.factory.observe("refused")
-            self.server.answer(refused.reply)
-        else:
-            self._log.failure(
-                "{listener}: no submission for {client}",
-                failure,
-                listener=self.factory.name,
-                client=self._visitor.address,
-            )
-            self.factory.observe("failed")
-            self.server.answer(LOCAL_ERROR)
-        self._run()
+            return refused.reply
+        self._log.failure(
+            "{listener}: a message of {client} failed",
+            failure,
+            listener=self.factory.name,
+            client=self._visitor.address,
+        )
+        self.factory.observe("failed")
+        return LOCAL_ERROR
 
     def _text(self, event: Text) -> None:
         submission = self._submission
@@ -298,18 +301,7 @@ class ListenerProtocol(Connection):
         self._verdict(reply(250, f"2.0.0 Message queued as {message.id}"))
 
     def _refused(self, failure: Failure) -> None:
-        if isinstance(failure.value, Refused):
-            self.factory.observe("refused")
-            self._verdict(failure.value.reply)
-            return
-        self._log.failure(
-            "{listener}: message of {client} failed",
-            failure,
-            listener=self.factory.name,
-            client=self._visitor.address,
-        )
-        self.factory.observe("failed")
-        self._verdict(LOCAL_ERROR)
+        self._verdict(self._reason(failure))
 
     def _verdict(self, answer: Reply) -> None:
         """Say what the message came to, if there is still somebody to hear it."""
