@@ -233,6 +233,16 @@ class FlowTests(ListenerCase):
         self.assertEqual(transport.value().count(b"250 2.0.0 OK"), 11000)
 
 
+    def test_nothing_is_kept_of_what_comes_after_the_end_S41(self) -> None:
+        """Over TLS a client may talk on for as long as it doesn't say farewell."""
+        protocol, transport = self.ready()
+        protocol.dataReceived(b"QUIT\r\n")
+        self.assertTrue(transport.disconnecting)
+        for _ in range(3):
+            protocol.dataReceived(lines(MAX_INPUT))
+        self.assertEqual((protocol.server.held, protocol.held), (0, 0))
+
+
 class TimeTests(ListenerCase):
     def advance(self, seconds: float) -> None:
         self.clock.pump([SWEEP] * int(seconds / SWEEP))
