@@ -374,6 +374,18 @@ class LimitTests(ListenerCase):
         self.lose(first)
         self.assertTrue(self.connect()[1].value().startswith(b"220 "))
 
+    def test_who_is_turned_away_and_stays_is_cut_S38(self) -> None:
+        """Over TLS a client that doesn't say farewell stays connected, and is no session."""
+        self.make(max_connections=1)
+        self.connect()
+        (_, stays), (goes, gone) = self.connect(), self.connect()
+        self.lose(goes)
+        self.clock.advance(LINGER - 1)
+        self.assertFalse(stays.aborted)
+        self.clock.advance(2)
+        self.assertTrue(stays.aborted)
+        self.assertFalse(gone.aborted)
+
     def test_too_much_memory(self) -> None:
         """What is refused first, then second, and what is left to those who are there."""
         self.make(max_memory=100_000, min_rate=0)
