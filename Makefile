@@ -14,7 +14,7 @@ export PYTHONPATH := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench audit soak peers clean
+.PHONY: help run demo test lint bench audit soak fuzz peers clean
 
 help:
 	@echo "make run     start the relay: SMTP 2525, HTTP 8080, on 127.0.0.1 (CONFIG=$(CONFIG))"
@@ -24,6 +24,7 @@ help:
 	@echo "make bench   speed and scale, with Postfix beside it where it is installed"
 	@echo "make audit   the fault tests that take long or need root"
 	@echo "make soak    one day under load with a fault a minute"
+	@echo "make fuzz    ten million odd inputs to all that reads what strangers write (FUZZ=options)"
 	@echo "make peers   install the mail servers that some tests use (Debian, as root)"
 
 run: $(VENV)/run
@@ -46,6 +47,11 @@ audit: $(VENV)/test
 
 soak: $(VENV)/test
 	$(BIN)/python -m tests.audit soak
+
+# Without atheris, which there isn't for each Python, inputs are made by chance alone.
+fuzz: $(VENV)/test
+	$(BIN)/python tests/requirements.py fuzz | $(BIN)/pip install -q -r /dev/stdin || true
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 peers:
 	.ci/peers

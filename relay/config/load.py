@@ -84,6 +84,9 @@ def _read(text: str, name: str) -> tuple[Config, Mapping[Path, int]]:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax(str(error), name)]) from error
+    except ValueError as error:
+        # Of a number with thousands of digits tomllib says nothing, but int does.
+        raise ConfigError([f"{name}: expected TOML, got a number with too many digits"]) from error
     except RecursionError as error:
         raise ConfigError([f"{name}: expected TOML, got lists or tables nested too deep"]) from error
     config, problems = build(table)

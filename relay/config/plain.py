@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from collections.abc import Iterable, Sequence
 
 from msgspec import inspect
@@ -34,6 +33,8 @@ def shown(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         text = json.dumps(value, ensure_ascii=not value.isprintable())
+    elif isinstance(value, int) and value.bit_length() > 256:
+        text = hex(value)  # Python refuses to write thousands of decimal digits.
     else:
         text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -86,7 +87,8 @@ def _number(kind: inspect.IntType | inspect.FloatType, unit: str, value: object)
         raise expected(what, value)
     most = kind.le if kind.le is not None else _LARGEST[unit]
     low = (kind.ge is not None and number < kind.ge) or (kind.gt is not None and number <= kind.gt)
-    if low or not math.isfinite(number) or number > most:
+    # No isfinite: it fails for whole numbers that no float can hold.
+    if low or not -most <= number <= most:
         raise expected(what, value)
     return number if whole else float(number)
 

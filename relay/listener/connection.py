@@ -96,6 +96,7 @@ class Connection(Protocol):
             self._since = self.factory.now
             self._came += len(data)
         if self._arrival.patient:
+            self.factory.observe("too_early")
             self._hang_up(words.too_soon(self.factory.hostname))
             return
         server.receive(data)
@@ -111,6 +112,8 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._lost = self._over = True
+        if self._shaking:
+            self.factory.observe("no_tls")
         self._abandon()
         self._arrival.gone()
         self.factory.room.change(-self.held)
@@ -154,6 +157,7 @@ class Connection(Protocol):
         if late is not None:
             self.factory.observe("timeout")
             if self._shaking:
+                self._over = True
                 self.abort()  # There is no way to say it.
             else:
                 self._hang_up(late)

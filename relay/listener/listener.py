@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from relay.config.schema import Listener
 from relay.listener.connection import LINGER, SHUTDOWN, Connection
 from relay.listener.door import Door
+from relay.listener.happening import Observe
 from relay.listener.room import SESSION, TOO_BUSY, Room
 from relay.listener.session import ListenerProtocol
 from relay.listener.watch import LONGEST, Watch
@@ -28,10 +29,6 @@ _CLIENTS = 10_000
 SWEEP = 1.0
 
 TOO_MANY_CONNECTIONS = reply(421, "4.7.0 Too many connections, try again later")
-
-#: Told one word per happening: connected, turned_away, disconnected, accepted, refused,
-#: failed, abandoned, timeout, shed.
-Observe = Callable[[str], None]
 
 
 class TurnedAway(Protocol):

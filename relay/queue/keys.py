@@ -186,9 +186,9 @@ def _decode(key: bytes) -> Key:
         return Key("token", (key[1:],))
     if kind == b"j" and len(key) == 9 + TOKEN_LENGTH:
         return Key("token since", token_of(key))
-    if kind == b"q":
+    if kind == b"q" and key[-PLACE_LENGTH - 1 : -PLACE_LENGTH] == b"\0":
         return Key("due", (*lane_of(key), *place_of(key)))
-    if kind == b"c" and key[-9:-8] == b"\0":
+    if kind == b"c" and key[-9:-8] == b"\0" and b"\0" not in key[1:-9]:
         return Key("counter", counter_of(key))
     if kind == b"x":
         text = key[6 : 6 + _length.unpack_from(key, 2)[0]]

@@ -76,6 +76,12 @@ class KeyTests(SynchronousTestCase):
     def test_a_zero_byte_in_a_name_is_refused(self) -> None:
         self.assertRaises(ValueError, keys.lane, "a\0", "b")
         self.assertRaises(ValueError, keys.counter, "a\0", 1)
+        self.assertRaises(ValueError, keys.decode, b"ca\0b\0" + bytes(8))
+
+    def test_a_due_key_without_the_end_of_its_domain_is_refused(self) -> None:
+        key = keys.due("a", "b.example", 1, 18 * "0", 1)
+        self.assertEqual(keys.decode(key).fields[:2], ("a", "b.example"))
+        self.assertRaises(ValueError, keys.decode, key[: -keys.PLACE_LENGTH - 1] + b"x" + key[-keys.PLACE_LENGTH :])
 
     def test_where_a_listing_begins(self) -> None:
         self.assertEqual(keys.name_start(""), ("0" * 18, 0))

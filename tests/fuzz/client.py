@@ -1,0 +1,92 @@
+"""The client's side of a conversation: whatever a host says, whenever it says it."""
+
+from __future__ import annotations
+
+from relay.message.values import Result
+from relay.smtp.client import MAX_COMMAND, Conversation, Ending, Event
+from relay.smtp.reply_reader import BadReply, ReplyReader
+from tests.fuzz.choices import bit, head, long, pieces
+
+_SENDERS = ("", "a@example.com", "a b@example.com", "ä@example.com")
+_DSN = {"ret": "FULL", "envid": "x+20y", "notify": "NEVER", "orcpt": "rfc822;b@example.net"}
+_TEXT = b"Subject: x\r\n\r\n.dot\r\n"
+
+
+def client(data: bytes) -> None:
+    """A message counts as taken only by a 2xx that came behind its final dot."""
+    (options, first, second), rest = head(data, 3)
+    talk = Conversation("relay.example.com")
+    came = ended_at = transactions = 0
+    in_body = False
+    for piece in pieces(long(rest), first, second):
+        came += len(piece)
+        what = talk.receive(piece)
+        while what is not None:
+            _printable(talk.take())
+            if isinstance(what, Ending):
+                _sound(talk, what, came, ended_at)
+                if not what.reusable:
+                    return
+            elif what is Event.BODY:
+                assert not in_body
+                sent = talk.text(_TEXT[: options >> 4]) + talk.end(_TEXT[options >> 4 :])
+                assert sent.endswith(b"\r\n.\r\n") and sent.count(b"\r\n.\r\n") == 1
+                ended_at = came
+                break
+            if transactions == 3:
+                return
+            transactions += 1
+            ended_at = 0
+            begun = talk.begin(_SENDERS[options & 3], "b@example.net", 1000 * options, bit(options, 2), **_DSN)
+            if isinstance(begun, bytes):
+                _printable(begun)
+                break
+            what = begun
+        _printable(talk.take())
+        assert talk.stage in ("banner", "ehlo", "mail", "rcpt", "data", "body", "dot")
+    last = talk.timed_out(300) if bit(options, 3) else talk.lost("closed")
+    assert last.result is not Result.DELIVERED
+    assert not last.doubtful or ended_at
+
+
+def _sound(talk: Conversation, ending: Ending, came: int, ended_at: int) -> None:
+    if ending.result is Result.DELIVERED:
+        assert ended_at and came > ended_at, "taken before the dot"
+        assert 200 <= ending.code < 300 and ending.stage == "dot"
+    if ending.result is Result.BOUNCED:
+        assert 500 <= ending.code < 600 or ending.category == "message"
+    if ending.doubtful:
+        assert ended_at and talk.in_dot and not ending.reusable
+    assert not (ending.stale and ending.result is not Result.DEFERRED)
+
+
+def _printable(commands: bytes) -> None:
+    """Whole lines, each of them one command."""
+    if commands:
+        assert commands.endswith(b"\r\n")
+        for line in commands[:-2].split(b"\r\n"):
+            assert len(line) <= MAX_COMMAND and line.decode().isprintable(), line
+
+
+def reply_reader(data: bytes) -> None:
+    """Any split gives the same replies, and then the same complaint."""
+    (first, second), rest = head(data, 2)
+    text = long(rest)
+    whole = _replies([text])
+    assert _replies(list(pieces(text, first, second))) == whole
+
+
+def _replies(given: list[bytes]) -> list[object]:
+    reader = ReplyReader()
+    found: list[object] = []
+    try:
+        for piece in given:
+            reader.feed(piece)
+            while (reply := reader.next()) is not None:
+                assert 200 <= reply.code < 600 and reply.lines
+                found.append(reply)
+    except BadReply as error:
+        found.append(str(error))
+    else:
+        found.append(reader.pending)
+    return found
