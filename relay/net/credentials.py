@@ -55,7 +55,11 @@ def read(certificate: str, key: str) -> Credentials:
     """The chain in one PEM file and its key in another, or the same. Raises TlsUnusable."""
     chain = _certificates("certificate", certificate)
     own = _key(key)
-    if own.public_key() != chain[0].public_key():
+    try:
+        fits = own.public_key() == chain[0].public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TlsUnusable("certificate", certificate, f"its key can't be used: {error}") from None
+    if not fits:
         raise TlsUnusable("key", key, f"it does not fit the first certificate in {certificate}")
     return Credentials(chain, own)
 

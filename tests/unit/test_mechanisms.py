@@ -28,7 +28,7 @@ class PlainAndLogin(SynchronousTestCase):
     def test_plain_refused_S47(self) -> None:
         for words in (
             b"", b"alice", b"\0alice", b"\0\0secret", b"\0alice\0", b"\0a\0b\0c", b"bob\0alice\0secret",
-            b"\0\xff\0secret", b"\0" + b"a" * 1025 + b"\0secret", b"\0alice\0" + b"x" * 1025,
+            b"\0\xff\0secret", b"\0al\nice\0secret", b"\0" + b"a" * 1025 + b"\0secret", b"\0alice\0" + b"x" * 1025,
         ):  # fmt: skip
             self.assertRaises(Failed, Plain().step, words)
 
