@@ -140,7 +140,8 @@ class Quotas:
     def _of(self, name: str, what: str, limits: Sequence[tuple[int, float]]) -> list[Window]:
         if not limits:
             return []
-        key = (name, what)
+        # A service may know one user by many spellings.
+        key = (name.lower(), what)
         windows = self._windows.get(key)
         if windows is None or [window.limit for window in windows] != list(limits):
             old = {} if windows is None else {window.limit[1]: window for window in windows}

@@ -89,11 +89,13 @@ class Connection(Protocol):
     # -- Twisted calls
 
     def dataReceived(self, data: bytes) -> None:
+        if self._over:
+            return  # With TLS the client may go on until it has said farewell too: nobody would read that.
         server = self.server
         if self._submission is not None:
             self._since = self.factory.now
             self._came += len(data)
-        if self._arrival.patient and not self._over:
+        if self._arrival.patient:
             self.factory.observe("too_early")
             self._hang_up(words.too_soon(self.factory.hostname))
             return

@@ -185,6 +185,7 @@ class ListenerProtocol(Connection):
         if "ADDR" in given:
             known = self.factory.client(given["ADDR"]) if given["ADDR"] else (visitor.address, False)
             visitor.address, visitor.allowed = known
+            visitor.certificate = ()
         visitor.host = given.get("NAME", "")
         if "LOGIN" in given:
             visitor.user = User(given["LOGIN"]) if given["LOGIN"] else None

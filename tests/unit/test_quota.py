@@ -58,6 +58,12 @@ class QuotasTests(SynchronousTestCase):
         )
         self.quotas.charge(USER, 1, 61.0)
 
+    def test_a_user_in_any_case_is_one(self) -> None:
+        """Whom a service knows is called as the client wrote it."""
+        for name in ("bob", "Bob", "BOB"):
+            self.quotas.charge(User(name, messages=((3, 60.0),)), 1, 0.0)
+        self.assertIn("over the limit of 3 messages", self.refusal(User("boB", messages=((3, 60.0),)), 1, 0.0))
+
     def test_recipients(self) -> None:
         self.quotas.charge(USER, 6, 0.0)
         self.assertIn("4.7.1 Error: over the limit of 10 recipients an hour", self.refusal(USER, 5, 1.0))
