@@ -223,13 +223,14 @@ class Access:
 
 
 class LoginExchange:
-    """One login on its way: see relay.access.login.Exchange."""
+    """One login on its way: see relay.access.login.Exchange. `name` is whom the client means to be,
+    as far as it has said."""
 
     def __init__(self, access: Access, mechanism: Any, client: Client) -> None:
         self._access = access
         self._mechanism = mechanism
         self._client = client
-        self._name = ""
+        self.name = ""
         self._running: Deferred[bytes | User] | None = None
 
     def step(self, response: bytes | None) -> Deferred[bytes | User]:
@@ -253,26 +254,27 @@ class LoginExchange:
     async def _judged(self, response: bytes | None) -> bytes | User:
         """Raises Refused and Wrong."""
         access, client = self._access, self._client
-        if self._name:
+        if self.name:
             # Of many exchanges begun together the first may have used up all guesses.
-            access.allow(client, self._name)
+            access.allow(client, self.name)
         try:
             said = self._mechanism.step(response)
         except Failed as failed:
-            raise access.wrong(client, self._name, str(failed)) from None
+            raise access.wrong(client, self.name, str(failed)) from None
         if isinstance(said, bytes):
             return said
         if isinstance(said, Password):
+            self.name = said.name
             return await access.guess(client, said)
         if not isinstance(said, Proven):
-            self._name = said.name or next(iter(client.certificate), "")
-            access.allow(client, self._name)
+            self.name = said.name or next(iter(client.certificate), "")
+            access.allow(client, self.name)
         if isinstance(said, Wanted):
             challenge: bytes = self._mechanism.take(access.keys(said.name))
             return challenge
         user = access.by_certificate(client, said.name) if isinstance(said, Claim) else access.by_name(said.name)
         if user is None:
-            raise access.wrong(client, self._name, "no such user, or no certificate of theirs")
+            raise access.wrong(client, self.name, "no such user, or no certificate of theirs")
         access.succeeded(client, user)
         return user
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.listener.door import Client, Exchange, Refused
+from relay.access.access import LoginExchange
+from relay.listener.door import Client, Refused
 from relay.logs.maillog import MailLog
 from relay.message.user import User
 
@@ -15,7 +16,9 @@ class LoggedLogin:
 
     __slots__ = ("_client", "_exchange", "_listener", "_log", "_mechanism")
 
-    def __init__(self, exchange: Exchange, log: MailLog, listener: str, mechanism: str, client: Client) -> None:
+    def __init__(
+        self, exchange: LoginExchange, log: MailLog, listener: str, mechanism: str, client: Client
+    ) -> None:
         self._exchange = exchange
         self._log = log
         self._listener = listener
@@ -38,9 +41,7 @@ class LoggedLogin:
     def _failed(self, failure: Failure) -> Failure:
         refused = failure.value
         if isinstance(refused, Refused):
-            # Whom they meant to be is known to some exchanges.
-            user = getattr(self._exchange, "name", "")
-            self._write("authfail", user, f"{refused.reply.code} {refused.reply.text}")
+            self._write("authfail", self._exchange.name, f"{refused.reply.code} {refused.reply.text}")
         return failure
 
     def _write(self, step: str, user: str, reply: str) -> None:

@@ -208,7 +208,8 @@ class Logins(TestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         await self.refusal(plain("a\r\n\x1b[2Jb", "secret word"))
         told = [line for line in lines if line.startswith("login of ")]
-        self.assertEqual(told, ["login of 'a\\r\\n\\x1b[2Jb' from 192.0.2.1 failed: wrong name or password"])
+        self.assertEqual(len(told), 1)
+        self.assertTrue(told[0].isprintable(), told)
         self.assertNotIn("secret word", "".join(lines))
 
     async def test_scram(self) -> None:

@@ -140,7 +140,7 @@ class SubmissionTests(SynchronousTestCase):
             b"From: a@sub.own.test",
             b"From: <<a@own.test",
             b"From: (a@own.test",
-            b"From: a@own.test" + b"\r\n ," * 40_000,
+            b"From: a@own.test" + b"\r\n ,,," * 20_000,
         ):
             reply = self.failureResultOf(self.by(user, author + b"\r\n\r\n"), Refused).value.reply
             self.assertIn("550 5.7.1", str(reply), author)
