@@ -21,6 +21,8 @@ from tests.peers.evil_mx import IP
 from tests.peers.stranger import Stranger
 from tests.scenario.harness import Mx, Relay, post
 
+#: A fresh session is served within (seconds).
+SERVED = 5.0
 #: A zone whose next hop knows no extensions.
 BARE = """
 [zones.bare]
@@ -95,8 +97,11 @@ class Hostile(TestCase):
     def unharmed(self) -> None:
         """The relay is as it was, and nothing unclean has left it."""
         self.settle()
+        begun = time.monotonic()
         with self.session() as client:
             self.assertEqual("250", client.tell(b"NOOP")[:3])
+        self.assertLess(time.monotonic() - begun, SERVED, "a fresh session waited too long")
+        self.assertTrue(self.relay.alive, "it is not the process it was")
         said = self.relay.said()
         for word in ("Traceback", "Unhandled"):
             self.assertNotIn(word, said)

@@ -1,6 +1,6 @@
 """Hostile use of TLS, of logins and of chunks, and mail through a relay that isn't theirs.
 
-Rows S42-S50.
+Rows S42-S50, and S36 and S37 where the text comes in chunks.
 """
 
 from __future__ import annotations
@@ -210,6 +210,18 @@ class Chunks(Hostile):
         self.assertEqual("250", client.say(b"BDAT %d LAST\r\n%b" % (len(HEAD), HEAD))[:3])
         self.settle()
         self.assertEqual((0, 1), (len(self.to("large")), len(self.to("small"))))
+
+    def test_S36_S37_cut_in_a_chunk(self) -> None:
+        """RST before the last octet: nothing is delivered. Right behind it: either outcome, but once."""
+        for number in range(20):
+            for name, size in (("half", 100), ("whole", len(HEAD))):
+                client = self.begun(f"{name}-{number}")
+                client.write(b"BDAT %d LAST\r\n%b" % (size, HEAD))
+                client.reset()
+        self.settle()
+        taken = {name: [len(self.to(f"{name}-{number}")) for number in range(20)] for name in ("half", "whole")}
+        self.assertEqual([0] * 20, taken["half"])
+        self.assertLessEqual(max(taken["whole"]), 1)
 
     def test_S46_where_it_is_not_offered(self) -> None:
         """The end: the octets must not become commands."""

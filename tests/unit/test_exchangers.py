@@ -166,10 +166,12 @@ class Local(Case):
     addresses = (
         "127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
         "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "ff02::1",
-        "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::1",
+        "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::1", "::127.0.0.1",
+        "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "fec0::1",
     )  # fmt: skip
 
-    def test_refused(self) -> None:
+    def test_S23_refused(self) -> None:
+        """However the address is found, and however it is written."""
         bounced = (Result.BOUNCED, "dns", "5.1.2")
         for address in self.addresses:
             self.assertEqual(self.outcome([(10, "a.test")], {"a.test": [address]}), bounced, address)
