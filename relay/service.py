@@ -12,10 +12,10 @@ waited for), channel, queue. `shutdown_timeout` is for all of it; the queue is c
 from __future__ import annotations
 
 import gc
-import os
 import secrets
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec.structs
 from twisted.application.service import Service
@@ -27,11 +27,11 @@ from twisted.logger import Logger
 
 from relay.access.access import Access
 from relay.access.users import BadUsers
-from relay.channel.briefing import ReceiverBriefing, SenderBriefing
 from relay.channel.frames import Hello, Welcome
 from relay.channel.gate import Gate
 from relay.channel.journal import left_behind
 from relay.channel.link import Link
+from relay.children.briefings import Briefings
 from relay.children.child import Child
 from relay.children.roster import Roster
 from relay.children.senders import Senders
@@ -46,6 +46,7 @@ from relay.intake.frontdoor import FrontDoor
 from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
 from relay.listener.entrance import entrance
+from relay.listener.happening import HAPPENINGS
 from relay.listener.listener import ListenerFactory
 from relay.listener.room import TOO_BUSY
 from relay.logs.maillog import MailLog
@@ -118,9 +119,10 @@ class RelayService(Service):
         )
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
         self._journals = Path(config.queue.path) / "journal"
-        senders = Senders(self._brief_sender, self._journals, self.dispatcher)
+        briefings = self._briefings = Briefings(config, zones, self._secret, self._journals, lambda: self._ports)
+        senders = Senders(briefings.sender, self._journals, self.dispatcher)
         self.roster = Roster(reactor, senders, welcome)
-        self._reception = Receivers(self._brief_receiver)
+        self._reception = Receivers(briefings.receiver, self.metrics.listener_event)
         self.receivers = Roster(reactor, self._reception, welcome)
         self._gate = Gate(self._secret, self._admit, reactor)
 
@@ -161,19 +163,24 @@ class RelayService(Service):
         self.store.on_writable(self.dispatcher.resume)
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
+        doors: dict[str, FrontDoor] = {}
+        self.metrics.clients = lambda: {name: door.inside for name, door in doors.items()}
         for name, section in config.listeners.items():
             section = msgspec.structs.replace(section, mechanisms=access.usable(section.mechanisms))
-            door = FrontDoor(section, self.intake, access)
+            door = FrontDoor(name, section, self.intake, access)
+            self.metrics.announce_listener(name, HAPPENINGS)
             factory = ListenerFactory(
                 section,
                 name,
                 config.hostname,
                 door,
                 self._reactor,
+                partial(self.metrics.listener_event, name),
                 tls=self._tls(name, section),
                 now=self._now,
             )
             self._listeners[name] = factory
+            doors[name] = door
             # In plain words they would be noise to who expects TLS.
             farewell = b"" if section.tls == "implicit" else TOO_BUSY.encode()
             way_in = entrance(factory, self._reactor)
@@ -249,48 +256,6 @@ class RelayService(Service):
 
     def _admit(self, hello: Hello, link: Link) -> Child | None:
         return self.roster.admit(hello, link) or self.receivers.admit(hello, link)
-
-    def _brief_receiver(self, listener: str, child: str, section: Listener) -> ReceiverBriefing:
-        config, address = self._config, cast(IPv4Address, self._ports[0][1].getHost())
-        return ReceiverBriefing(
-            host=address.host,
-            port=address.port,
-            secret=self._secret,
-            child=child,
-            place=listener,
-            hostname=config.hostname,
-            master=os.getpid(),
-            section=section,
-            keys=str(Path(config.dkim.keys).absolute()),
-        )
-
-    def _brief_sender(self, zone: str, child: str) -> SenderBriefing:
-        config, address = self._config, cast(IPv4Address, self._ports[0][1].getHost())
-        return SenderBriefing(
-            host=address.host,
-            port=address.port,
-            secret=self._secret,
-            child=child,
-            place=zone,
-            journal=str((self._journals / child).absolute()),
-            options=self._zones[zone].options,
-            own=self._own(self._zones[zone].options.port),
-            timeouts=config.timeouts,
-            dns=config.dns,
-            hostname=config.hostname,
-            product=config.name,
-        )
-
-    def _own(self, number: int) -> tuple[str, ...]:
-        """The addresses where a listener takes mail at this port, as far as they are known."""
-        hosts = [port.getHost() for what, port in self._ports if what.startswith("listener ")]
-        return tuple(
-            host.host
-            for host in hosts
-            if isinstance(host, IPv4Address | IPv6Address)
-            and host.port == number
-            and host.host not in ("0.0.0.0", "::")
-        )
 
     def _start_sending(self) -> None:
         self._starting = Deferred.fromCoroutine(self._begin_to_send())

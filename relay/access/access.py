@@ -10,15 +10,16 @@ import hmac
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.access.basic import BasicService, Unanswered
 from relay.access.cache import Cache
-from relay.access.guesses import Guesses
+from relay.access.guesses import Guesses, network_of
 from relay.access.keep import Keep
 from relay.access.login import Client
 from relay.access.mechanisms import Claim, External, Failed, Login, Password, Plain, Proven, Wanted
@@ -26,12 +27,15 @@ from relay.access.passwords import MOST, Passwords
 from relay.access.quota import Charge, Quotas, read_limit
 from relay.access.refused import Refused
 from relay.access.scram import ITERATIONS, Keys, Scram
+from relay.access.turns import Turns
 from relay.access.users import Users
 from relay.config.schema import Access as Section
 from relay.message.user import User
 from relay.smtp.reply import reply
 
 _log = Logger()
+
+_T = TypeVar("_T")
 
 WRONG = reply(535, "5.7.8 Error: Invalid username or password")
 UNKNOWN = reply(504, "5.5.4 Error: Unrecognized authentication type")
@@ -43,6 +47,14 @@ _MECHANISMS: dict[str, Callable[[], Any]] = {
     "SCRAM-SHA-256": lambda: Scram(secrets.token_urlsafe(24)),
     "EXTERNAL": External,
 }
+
+
+class Wrong(Exception):
+    """A guess that was wrong, and counted; after `pause` seconds from its beginning that may be told."""
+
+    def __init__(self, pause: float) -> None:
+        super().__init__()
+        self.pause = pause
 
 
 class Access:
@@ -57,6 +69,8 @@ class Access:
         self._guesses = Guesses(section.attempts, section.lock_out)
         self._cache = Cache(section.cache)
         self._passwords = Passwords(reactor)
+        self._turns = Turns(reactor)
+        self._patience = section.timeout
         self._keep: Keep | None = None
         self._secret = secrets.token_bytes(32)
         self.quotas = Quotas(
@@ -64,12 +78,19 @@ class Access:
         )
 
     def usable(self, mechanisms: Sequence[str]) -> tuple[str, ...]:
-        """Those of a listener's mechanisms by which somebody can log in here."""
+        """Those of a listener's mechanisms by which somebody can log in here.
+
+        Many clients take the strongest that they see and try no other. So beside PLAIN or LOGIN, by which
+        everybody gets in, SCRAM is offered only where nobody would be shut out by it.
+        """
         users = self._users
+        scram = users is not None and users.any_with_keys()
+        if scram and ("PLAIN" in mechanisms or "LOGIN" in mechanisms):
+            scram = users is not None and users.all_with_keys() and self._service is None
         can = {
             "PLAIN": users is not None or self._service is not None,
             "LOGIN": users is not None or self._service is not None,
-            "SCRAM-SHA-256": users is not None and users.any_with_keys(),
+            "SCRAM-SHA-256": scram,
             "EXTERNAL": users is not None,
         }
         return tuple(mechanism for mechanism in mechanisms if can[mechanism])
@@ -87,7 +108,7 @@ class Access:
 
     def start(self, path: Path) -> None:
         """Go on with the counts kept at `path`, and keep them there."""
-        self._keep = Keep(self.quotas, path, self._reactor)
+        self._keep = Keep(self.quotas, path, self._reactor, self._now)
         self._keep.start()
 
     def stop(self) -> None:
@@ -100,9 +121,34 @@ class Access:
 
     def allow(self, client: Client, name: str) -> None:
         """Whether anybody may try to be `name` from there. Raises Refused (421)."""
-        left = self._guesses.locked(client.address, name.lower(), self._reactor.seconds())
+        left = self._guesses.locked(client.address, name, self._reactor.seconds())
         if left:
             raise Refused(reply(421, f"4.7.0 Error: too many failed logins, try again in {left:.0f} seconds"))
+
+    async def guess(self, client: Client, given: Password) -> User:
+        """Whose password this is. Raises Refused and Wrong. Once begun it is counted, whether or not
+        the client stays: who hangs up would have his guesses for nothing."""
+        key = (network_of(client.address), given.name.lower())
+        try:
+            await self._turns.take(key).addTimeout(self._patience, self._reactor)
+        except TimeoutError:
+            raise Refused(TROUBLE) from None
+        judging = Deferred.fromCoroutine(self._judged(client, given))
+
+        def over(result: _T) -> _T:
+            self._turns.give(key)
+            return result
+
+        return await _outliving(judging.addBoth(over))
+
+    async def _judged(self, client: Client, given: Password) -> User:
+        # Not earlier: while it waited for its turn others may have been wrong.
+        self.allow(client, given.name)
+        user = await self.by_password(given)
+        if user is None:
+            raise self.wrong(client, given.name, "wrong name or password")
+        self.succeeded(client, user)
+        return user
 
     async def by_password(self, given: Password) -> User | None:
         """The user whose password this is."""
@@ -112,8 +158,6 @@ class Access:
         generation = users.generation if users is not None else 0
         if self._cache.knows(name, password, generation, now) and (known is not None or self._service is not None):
             return known.user if known is not None else User(name)
-        if self._passwords.waiting >= MOST:
-            raise Refused(TROUBLE)
         if known is None and self._service is not None and ":" not in name:
             try:
                 right = await self._service.knows(name, password)
@@ -121,6 +165,8 @@ class Access:
                 _log.error("the service that knows users gave no answer: {error}", error=str(error))
                 raise Refused(TROUBLE) from None
         else:
+            if self._passwords.waiting >= MOST:
+                raise Refused(TROUBLE)
             right = await self._passwords.matches(
                 password, known.hash if known is not None else "", known.keys if known is not None else None
             )
@@ -135,7 +181,8 @@ class Access:
         if known is not None and known.keys is not None:
             return known.keys
         salt, stored, server = (
-            hmac.digest(self._secret, f"{part} {name}".encode(), "sha256") for part in ("salt", "stored", "server")
+            hmac.digest(self._secret, f"{part} {name.lower()}".encode(), "sha256")
+            for part in ("salt", "stored", "server")
         )
         return Keys(salt[:16], ITERATIONS, stored, server)
 
@@ -156,13 +203,23 @@ class Access:
         return None
 
     def succeeded(self, client: Client, user: User) -> None:
-        self._guesses.succeeded(client.address, user.name.lower(), self._reactor.seconds())
+        """They knew it."""
+        self._guesses.succeeded(client.address, user.name, self._reactor.seconds())
 
-    def refused(self, client: Client, name: str, why: str) -> Deferred[None]:
-        """A wrong guess: fires when it may be told."""
-        _log.info("login of {name} from {client} failed: {why}", name=name[:100], client=client.address, why=why)
-        pause = self._guesses.failed(client.address, name.lower()[:100], self._reactor.seconds())
-        return deferLater(self._reactor, pause)
+    def wrong(self, client: Client, name: str, why: str) -> Wrong:
+        """Count a wrong guess."""
+        # A name is whatever somebody sent: quoted, it forges no line of the log.
+        _log.info("login of {name!r} from {client} failed: {why}", name=name[:100], client=client.address, why=why)
+        return Wrong(self._guesses.failed(client.address, name, self._reactor.seconds()))
+
+    async def told_late(self, wrong: Wrong, begun: float) -> None:
+        """Waits until it may be told. The pause is counted from the beginning of the guess, so that it
+        doesn't show how long the check took, and by that which kind of user there is, if any."""
+        await deferLater(self._reactor, max(0.0, begun + wrong.pause - self._reactor.seconds()))
+
+    def seconds(self) -> float:
+        """The time as pauses know it."""
+        return float(self._reactor.seconds())
 
 
 class LoginExchange:
@@ -186,31 +243,48 @@ class LoginExchange:
             self._running.cancel()
 
     async def _step(self, response: bytes | None) -> bytes | User:
+        begun = self._access.seconds()
+        try:
+            return await self._judged(response)
+        except Wrong as wrong:
+            await self._access.told_late(wrong, begun)
+            raise Refused(WRONG) from None
+
+    async def _judged(self, response: bytes | None) -> bytes | User:
+        """Raises Refused and Wrong."""
         access, client = self._access, self._client
+        if self._name:
+            # Of many exchanges begun together the first may have used up all guesses.
+            access.allow(client, self._name)
         try:
             said = self._mechanism.step(response)
         except Failed as failed:
-            return await self._wrong(str(failed))
+            raise access.wrong(client, self._name, str(failed)) from None
         if isinstance(said, bytes):
             return said
+        if isinstance(said, Password):
+            return await access.guess(client, said)
         if not isinstance(said, Proven):
             self._name = said.name or next(iter(client.certificate), "")
             access.allow(client, self._name)
         if isinstance(said, Wanted):
             challenge: bytes = self._mechanism.take(access.keys(said.name))
             return challenge
-        user: User | None
-        if isinstance(said, Password):
-            user = await access.by_password(said)
-        elif isinstance(said, Claim):
-            user = access.by_certificate(client, said.name)
-        else:
-            user = access.by_name(said.name)
+        user = access.by_certificate(client, said.name) if isinstance(said, Claim) else access.by_name(said.name)
         if user is None:
-            return await self._wrong("wrong name or password")
+            raise access.wrong(client, self._name, "no such user, or no certificate of theirs")
         access.succeeded(client, user)
         return user
 
-    async def _wrong(self, why: str) -> bytes | User:
-        await self._access.refused(self._client, self._name, why)
-        raise Refused(WRONG)
+
+def _outliving(work: Deferred[_T]) -> Deferred[_T]:
+    """Waits for `work`, which goes on when the wait is cancelled."""
+    waiting: Deferred[_T] = Deferred()
+
+    def failed(failure: Failure) -> None:
+        if waiting.called and not failure.check(Refused, Wrong):
+            _log.failure("a login could not be checked", failure)
+        waiting.errback(failure)
+
+    work.addCallbacks(waiting.callback, failed)
+    return waiting

@@ -12,8 +12,8 @@ from twisted.logger import Logger
 
 _log = Logger()
 
-#: Questions under way at once.
-_AT_ONCE = 20
+#: Questions under way at once, and those that may wait.
+_AT_ONCE, _MOST_WAITING = 20, 200
 
 
 class Unanswered(Exception):
@@ -32,7 +32,7 @@ class BasicService:
     """One service, at one URL."""
 
     def __init__(self, url: str, timeout: float, reactor: Any) -> None:
-        """`timeout` in seconds, for the whole answer."""
+        """`timeout` in seconds, for the whole answer and the wait to ask."""
         parts = urlsplit(url)
         query = f"{parts.query}&transport=SMTP" if parts.query else "transport=SMTP"
         self._url = urlunsplit((parts.scheme, parts.netloc, parts.path or "/", query, "")).encode("ascii")
@@ -43,13 +43,19 @@ class BasicService:
 
     async def knows(self, name: str, password: str) -> bool:
         """Whether it takes this name and password. Raises Unanswered."""
-        await self._turns.acquire()
+        until = self._reactor.seconds() + self._timeout
+        if len(self._turns.waiting) >= _MOST_WAITING:
+            raise Unanswered("too many questions wait for it")
         try:
-            return await self._ask(name, password)
+            await self._turns.acquire().addTimeout(self._timeout, self._reactor)
+        except TimeoutError:
+            raise Unanswered(f"too many questions under way for {self._timeout:g} s") from None
+        try:
+            return await self._ask(name, password, max(0.0, until - self._reactor.seconds()))
         finally:
             self._turns.release()
 
-    async def _ask(self, name: str, password: str) -> bool:
+    async def _ask(self, name: str, password: str, left: float) -> bool:
         from twisted.web.client import Agent
         from twisted.web.http_headers import Headers
 
@@ -59,7 +65,7 @@ class BasicService:
         headers = Headers({b"Authorization": [b"Basic " + secret], b"User-Agent": [b"Zonerelay"]})
         asked = self._agent.request(b"GET", self._url, headers)
         try:
-            response = await asked.addTimeout(self._timeout, self._reactor)
+            response = await asked.addTimeout(left, self._reactor)
         except CancelledError:
             raise
         except TimeoutError:
@@ -69,6 +75,6 @@ class BasicService:
         response.deliverBody(_Ignored())
         if 200 <= response.code < 300:
             return True
-        if response.code in (401, 403, 404):
+        if response.code in (401, 403):
             return False
         raise Unanswered(f"status {response.code}")

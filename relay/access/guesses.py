@@ -14,6 +14,8 @@ from collections import OrderedDict
 
 #: Counts that are remembered; the oldest go first.
 _REMEMBERED = 20_000
+#: Of a name (characters); nobody in the users' file has a longer one.
+LONGEST_NAME = 255
 _WELL_KNOWN = 7 * 86400.0
 _NETWORK, _USER = 4, 10
 #: Before a refusal, per failure so far, and at most (seconds).
@@ -31,7 +33,7 @@ class Guesses:
 
     def locked(self, address: str, name: str, now: float) -> float:
         """For how long nobody may log in as `name` from there (seconds), 0 when they may."""
-        network = network_of(address)
+        network, name = network_of(address), _key(name)
         left = self._left((network, name), self._attempts, now)
         if now - self._good.get((network, name), -_WELL_KNOWN) < _WELL_KNOWN:
             return left
@@ -39,15 +41,17 @@ class Guesses:
         return max(left, self._left(("", name), self._attempts * _USER, now))
 
     def failed(self, address: str, name: str, now: float) -> float:
-        """A wrong guess. How long to wait before saying so (seconds)."""
-        network = network_of(address)
-        count = max(self._add((network, name), now), self._add((network, ""), now))
-        self._add(("", name), now)
+        """A wrong guess, or words that name nobody (""). How long to wait before saying so (seconds)."""
+        network, name = network_of(address), _key(name)
+        count = self._add((network, ""), now)
+        if name:
+            count = max(count, self._add((network, name), now))
+            self._add(("", name), now)
         return min(count * _PAUSE, _LONGEST_PAUSE)
 
     def succeeded(self, address: str, name: str, now: float) -> None:
         """They knew it."""
-        key = (network_of(address), name)
+        key = (network_of(address), _key(name))
         self._failures.pop(key, None)
         self._good[key] = now
         self._good.move_to_end(key)
@@ -67,6 +71,11 @@ class Guesses:
         if len(self._failures) > _REMEMBERED:
             self._failures.popitem(last=False)
         return count + 1
+
+
+def _key(name: str) -> str:
+    """A name as counts know it: in any case and of any length, for the file knows none longer."""
+    return name.lower()[:LONGEST_NAME]
 
 
 def network_of(address: str) -> str:

@@ -7,6 +7,7 @@ the last seconds; it is no promise to anybody but a brake.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ _decode = msgspec.json.Decoder(list[tuple[str, str, int, float, list[tuple[int, 
 class Keep:
     """Keeps the counts of one relay in one file."""
 
-    def __init__(self, quotas: Quotas, path: Path, clock: Any) -> None:
+    def __init__(self, quotas: Quotas, path: Path, clock: Any, now: Callable[[], int]) -> None:
+        """`now` gives ms since the epoch."""
         self._quotas = quotas
         self._path = path
+        self._now = now
         self._loop = LoopingCall(self.write)
         self._loop.clock = clock
         self._written = b"[]"
@@ -35,7 +38,7 @@ class Keep:
     def start(self) -> None:
         """Go on from the file, if there is one. A file that can't be read is forgotten, and said."""
         try:
-            self._quotas.restore(_decode(self._path.read_bytes()))
+            self._quotas.restore(_decode(self._path.read_bytes()), self._now() / 1000)
         except FileNotFoundError:
             pass
         except (OSError, msgspec.MsgspecError) as error:
@@ -44,7 +47,7 @@ class Keep:
 
     def write(self) -> None:
         """Write what has changed."""
-        data = msgspec.json.encode(self._quotas.saved())
+        data = msgspec.json.encode(self._quotas.saved(self._now() / 1000))
         if data == self._written:
             return
         new = self._path.with_suffix(".new")

@@ -90,6 +90,8 @@ def checked(name: bytes, password: bytes) -> Password:
     given = Password(_text(name), _text(password))
     if not (0 < len(given.name) <= LONGEST and 0 < len(given.password) <= LONGEST):
         raise Failed("empty or too long")
+    if not given.name.isprintable():
+        raise Failed("control characters in the name")
     return given
 
 

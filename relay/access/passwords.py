@@ -27,12 +27,12 @@ class Passwords:
         self._reactor = reactor
         self._pool: ThreadPool | None = None
         self._nobody = ""
-        #: Checks under way.
+        #: Checks that threads do or have yet to do, whether or not somebody still waits for them.
         self.waiting = 0
 
     def matches(self, password: str, kept: str, keys: Keys | None) -> Deferred[bool]:
         """Whether it is the password of `kept` (argon2, "" for none) or of `keys`. Where there is
-        neither it takes as long as if there were, and it isn't."""
+        neither it takes as long as if there were, and it isn't. Not to be cancelled: no thread can be."""
         pool = self._pool
         if pool is None:
             pool = self._pool = ThreadPool(0, _THREADS, "passwords")

@@ -72,6 +72,11 @@ class Window:
                 self._sum -= count
                 return
 
+    def used(self, now: float) -> int:
+        """What still counts."""
+        self._forget(now)
+        return self._sum
+
     def parts(self) -> list[tuple[int, int]]:
         """What was counted and not forgotten yet."""
         return list(self._parts)
@@ -135,7 +140,8 @@ class Quotas:
     def _of(self, name: str, what: str, limits: Sequence[tuple[int, float]]) -> list[Window]:
         if not limits:
             return []
-        key = (name, what)
+        # A service may know one user by many spellings.
+        key = (name.lower(), what)
         windows = self._windows.get(key)
         if windows is None or [window.limit for window in windows] != list(limits):
             old = {} if windows is None else {window.limit[1]: window for window in windows}
@@ -151,20 +157,27 @@ class Quotas:
 
     # -- over a restart
 
-    def saved(self) -> list[tuple[str, str, int, float, list[tuple[int, int]]]]:
-        """What is to be kept: user, what, limit, span, parts."""
+    def saved(self, now: float) -> list[tuple[str, str, int, float, list[tuple[int, int]]]]:
+        """What is to be kept: user, what, limit, span, parts. Minutes are not: a restart takes long enough.
+        Users whose counts have all faded are forgotten."""
+        for key in [key for key, windows in self._windows.items() if not any(w.used(now) for w in windows)]:
+            del self._windows[key]
         return [
             (name, what, *window.limit, parts)
             for (name, what), windows in self._windows.items()
             for window in windows
-            if (parts := window.parts())
+            if window.limit[1] > _SPANS["m"] and (parts := window.parts())
         ]
 
-    def restore(self, saved: Iterable[tuple[str, str, int, float, list[tuple[int, int]]]]) -> None:
-        """Go on from what was kept."""
+    def restore(self, saved: Iterable[tuple[str, str, int, float, list[tuple[int, int]]]], now: float) -> None:
+        """Go on from what was kept. What a clock that was ahead has counted would count for too long: it
+        counts as of now."""
         found: dict[tuple[str, str], list[Window]] = {}
         for name, what, limit, span, parts in saved:
-            found.setdefault((name, what), []).append(Window(limit, span, parts))
+            if span in _WORDS:
+                latest = int(now // (span / _PARTS))
+                kept = sorted((min(part, latest), count) for part, count in parts if count > 0)
+                found.setdefault((name, what), []).append(Window(limit, span, kept))
         self._windows.update(found)
 
 

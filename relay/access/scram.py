@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
+import stringprep
+import unicodedata
 from typing import NamedTuple
 
 from relay.access.mechanisms import Failed, Proven, Wanted
@@ -14,6 +17,7 @@ ITERATIONS = 4096
 _MOST_ITERATIONS = 1_000_000
 _LONGEST = 2048
 _PREFIX = "SCRAM-SHA-256$"
+_escaped = re.compile(r"(?:[^=\0]|=2C|=3D)+").fullmatch
 
 
 class Keys(NamedTuple):
@@ -48,7 +52,7 @@ def read_keys(text: str) -> Keys:
 
 def derive(password: str, salt: bytes, iterations: int) -> Keys:
     """The keys of a password. Slow: not for the reactor's thread."""
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+    salted = hashlib.pbkdf2_hmac("sha256", _prepared(password).encode(), salt, iterations)
     client = hmac.digest(salted, b"Client Key", "sha256")
     return Keys(salt, iterations, hashlib.sha256(client).digest(), hmac.digest(salted, b"Server Key", "sha256"))
 
@@ -133,14 +137,42 @@ class Scram:
 
 
 def _saslname(text: bytes) -> str:
-    """`=2C` and `=3D` decoded (RFC 5802 5.1). Raises Failed."""
+    """`=2C` and `=3D` decoded, the only places for an equals sign (RFC 5802 5.1). Raises Failed."""
     try:
         name = text.decode("utf-8")
     except UnicodeDecodeError:
         raise Failed("not UTF-8") from None
-    if "=" in name.replace("=2C", "").replace("=3D", ""):
-        raise Failed("bad escape")
-    name = name.replace("=2C", ",").replace("=3D", "=")
-    if not name or "\0" in name:
-        raise Failed("no name")
-    return name
+    if _escaped(name) is None:
+        raise Failed("no name, or a bad escape")
+    return name.replace("=2C", ",").replace("=3D", "=")
+
+
+def _prepared(password: str) -> str:
+    """What a client makes of a password before it derives keys (SASLprep, RFC 4013 2). One with characters
+    that this forbids stays as it is, which is what most clients do too."""
+    if password.isascii():
+        return password
+    text = "".join(
+        " " if stringprep.in_table_c12(character) else character
+        for character in password
+        if not stringprep.in_table_b1(character)
+    )
+    text = unicodedata.normalize("NFKC", text)
+    return password if not text or any(map(_forbidden, text)) else text
+
+
+def _forbidden(character: str) -> bool:
+    return any(
+        table(character)
+        for table in (
+            stringprep.in_table_c12,
+            stringprep.in_table_c21_c22,
+            stringprep.in_table_c3,
+            stringprep.in_table_c4,
+            stringprep.in_table_c5,
+            stringprep.in_table_c6,
+            stringprep.in_table_c7,
+            stringprep.in_table_c8,
+            stringprep.in_table_c9,
+        )
+    )

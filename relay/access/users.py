@@ -22,6 +22,7 @@ from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
 from twisted.logger import Logger
 
+from relay.access.guesses import LONGEST_NAME
 from relay.access.quota import read_limit
 from relay.access.scram import Keys, read_keys
 from relay.message.address import parse
@@ -88,6 +89,11 @@ class Users:
         self._look()
         return any(known.keys is not None for known in self._known.values())
 
+    def all_with_keys(self) -> bool:
+        """Whether everybody who has a password can log in by SCRAM."""
+        self._look()
+        return all(known.keys is not None for known in self._known.values() if known.hash)
+
     def _look(self) -> None:
         now = self._seconds()
         if now - self._looked < _LOOK:
@@ -134,19 +140,17 @@ def read(path: str) -> dict[str, Known]:
 
 
 def _known(name: str, entry: Entry) -> Known:
-    if not 0 < len(name) <= 255 or not name.isprintable():
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise ValueError("expected a name of printable characters")
     if entry.password:
         try:
             extract_parameters(entry.password)
         except InvalidHashError:
             raise ValueError("password: expected an argon2 hash ($argon2id$...)") from None
-    for sender in entry.senders:
-        parse(sender if not sender.startswith("@") else f"x{sender}")
     user = User(
         name,
-        entry.senders,
-        tuple(domain.lower() for domain in entry.from_domains),
+        tuple(map(_sender, entry.senders)),
+        tuple(map(_domain, entry.from_domains)),
         entry.zone,
         tuple(map(read_limit, entry.messages)),
         tuple(map(read_limit, entry.recipients)),
@@ -155,6 +159,22 @@ def _known(name: str, entry: Entry) -> Known:
     if entry.disabled:
         return Known(user, "", None, disabled=True)
     return Known(user, entry.password, keys)
+
+
+def _sender(text: str) -> str:
+    """An address, or a domain behind an @, in the form in which MAIL's is compared."""
+    try:
+        return f"@{_domain(text[1:])}" if text.startswith("@") else parse(text, utf8=True).text
+    except ValueError:
+        expected = 'senders: expected an address, or a domain such as "@example.com"'
+        raise ValueError(f'{expected}, got "{text[:60]}"') from None
+
+
+def _domain(text: str) -> str:
+    try:
+        return parse(f"x@{text}").domain
+    except ValueError:
+        raise ValueError(f'from_domains: expected a domain such as "example.com", got "{text[:60]}"') from None
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:

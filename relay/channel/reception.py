@@ -136,9 +136,17 @@ class Finish(Frame, frozen=True, array_like=True, gc=False, tag=48):
 
 
 class Abandon(Frame, frozen=True, array_like=True, gc=False, tag=49):
-    """The client is gone, or its message was refused: forget it."""
+    """The client is gone; with a refusal: its message was refused. Forget it."""
 
     number: Number
+    sender: Long = ""
+    refusal: Reply | None = None
+
+
+class Happened(Frame, frozen=True, array_like=True, gc=False, tag=50):
+    """How often what has happened to clients since this was said before (relay.listener.happening)."""
+
+    counts: Annotated[dict[Short, Count], msgspec.Meta(max_length=100)]
 
 
 # -- master to receiver
@@ -184,5 +192,5 @@ class Verdict(Frame, frozen=True, array_like=True, gc=False, tag=64):
     refusal: Reply | None = None
 
 
-FromReceiver = Pong | Entered | Left | Login | Response | Cancel | Open | Piece | To | Finish | Abandon
+FromReceiver = Pong | Entered | Left | Login | Response | Cancel | Open | Piece | To | Finish | Abandon | Happened
 ToReceiver = Welcome | Ping | Quit | Pass | Answer | Opened | Taken | Verdict

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import stat
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 
-from relay.access.users import BadUsers, read
+from relay.access.users import BadUsers, Known, read
 from relay.cli.command import Command, Start, config_argument
 from relay.config.load import ConfigError, load_with_warnings
 from relay.config.schema import Config
@@ -20,8 +22,7 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
     """Prints every error and returns 1, or prints warnings and `FILE: ok` and returns 0."""
     try:
         config, warnings = load_with_warnings(arguments.config)
-        if config.access.users:
-            read(config.access.users)
+        users = read(config.access.users) if config.access.users else {}
     except (ConfigError, BadUsers) as error:
         print(error, file=sys.stderr)
         return 1
@@ -30,10 +31,24 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         print("\n".join(f"{arguments.config}: {error}" for error in errors), file=sys.stderr)
         return 1
     warnings += [f"{arguments.config}: {doubt}" for doubt in doubts]
+    warnings += _zones_of_users(config, users)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{arguments.config}: ok")
     return 0
+
+
+def _zones_of_users(config: Config, users: dict[str, Known]) -> list[str]:
+    """What is odd about the users' file, seen with the rest of the configuration."""
+    path, zones = config.access.users, {name.lower() for name in config.zones} | {"default"}
+    lines = [
+        f'{path}: users."{known.user.name}".zone: no zone "{known.user.zone}": their mail goes as everybody\'s'
+        for known in users.values()
+        if known.user.zone and known.user.zone.lower() not in zones
+    ]
+    if path and os.stat(path).st_mode & stat.S_IROTH:
+        lines.append(f"{path}: everybody on this machine can read it; expected mode 0600 or 0640")
+    return lines
 
 
 def _certificates(config: Config) -> tuple[list[str], list[str]]:

@@ -1,7 +1,7 @@
 """`zonerelay user`: add, change, list and remove the users in the users' file.
 
-The file is written anew and put in the place of the old one, readable by its owner alone;
-comments and the order of what is in it stay. A running relay sees it within a second.
+The file is written anew and put in the place of the old one, readable by its owner, and by its
+group if that was so before; comments and the order of what is in it stay. A running relay sees it within a second.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import getpass
 import os
 import sys
+import tempfile
 from typing import Any
 
 import tomlkit
@@ -153,22 +154,26 @@ def _key(users: Any, name: str) -> str | None:
 
 def _write(path: str, document: Any) -> None:
     """Put the new file in the place of the old one, if it can be read as one."""
-    new = f"{path}.new"
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(tomlkit.dumps(document))
-        file.flush()
-        os.fsync(file.fileno())
+    path = os.path.realpath(path)  # Of a link it is what it leads to that is replaced.
+    number, new = tempfile.mkstemp(prefix=".users-", dir=os.path.dirname(path))
     try:
-        read(new)
+        with open(number, "w", encoding="utf-8") as file:
+            file.write(tomlkit.dumps(document))
+            file.flush()
+            os.fsync(number)
+        try:
+            read(new)
+        except BadUsers as error:
+            raise BadUsers(str(error).replace(new, path)) from None
         if os.path.exists(path):
             kept = os.stat(path)
-            os.chmod(new, kept.st_mode & 0o7777)
+            os.chmod(new, 0o600 | (kept.st_mode & 0o040))
             if os.geteuid() == 0:
                 os.chown(new, kept.st_uid, kept.st_gid)
+        os.replace(new, path)
     except BaseException:
         os.unlink(new)
         raise
-    os.replace(new, path)
 
 
 COMMAND = Command("user", "add, change, list and remove users", _arguments, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 from relay.config import endpoints
 from relay.config.lines import Path
@@ -18,6 +19,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHARED = ("tcp", "tcp6", "unix", "systemd")
 #: A network that takes in more addresses than this is the Internet, not a list of clients.
 _WIDEST = {4: 8, 6: 16}
+#: Who is believed to speak for others, by the key that names them.
+_TRUSTED = {"proxy_networks": "a balancer", "xclient_networks": "a trusted relay"}
 #: One message may hold a header of 2 MiB and five pieces of body, and it is not to be the only one.
 _LEAST_MEMORY = 8 * 1024 * 1024
 
@@ -32,7 +35,7 @@ def problems(config: Config) -> Iterator[Problem]:
     for name, listener in config.listeners.items():
         yield from _listener(("listeners", name), listener)
         yield from _tls(("listeners", name), listener)
-        yield from _proxies(("listeners", name), listener)
+        yield from _trusted(("listeners", name), listener)
     yield from _access(config)
     yield from _endpoints(config)
     if config.channel.lease <= config.channel.heartbeat:
@@ -61,6 +64,7 @@ def warnings(config: Config) -> Iterator[Problem]:
         if not listener.allow_networks and not listener.auth:
             yield Problem(("listeners", name, "allow_networks"), "empty: nobody can submit mail here")
         yield from _tls_for_nothing(("listeners", name), listener)
+        yield from _trusted_strangers(("listeners", name), listener)
         if listener.open_relay:
             yield Problem(("listeners", name, "open_relay"), "strangers in these networks can send mail to anywhere")
         if listener.auth and listener.insecure_auth and not endpoints.read(listener.endpoint).local:
@@ -70,6 +74,10 @@ def warnings(config: Config) -> Iterator[Problem]:
                 if not ipaddress.ip_network(text, strict=False).is_private:
                     place = ("listeners", name, "allow_networks")
                     yield Problem(place, f"{text} is not private: whoever is there sends without a login")
+    if config.access.demo:
+        yield Problem(("access", "demo"), "on: anybody knows this name and password")
+    if config.access.url.startswith("http:") and not _is_loopback(_asked_host(config.access.url) or ""):
+        yield Problem(("access", "url"), "http to another machine: passwords can be read on the way")
     for name, zone in config.zones.items():
         if zone.disabled and name.lower() == "default":
             yield Problem(("zones", name, "disabled"), "mail that no other zone claims waits for ever")
@@ -126,13 +134,27 @@ def _tls_for_nothing(path: Path, listener: Listener) -> Iterator[Problem]:
             yield Problem((*path, key), 'not used, for tls is "off"')
 
 
-def _proxies(path: Path, listener: Listener) -> Iterator[Problem]:
-    for index, text in enumerate(listener.proxy_networks):
-        try:
-            ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            expected = 'expected the address or network of a balancer, such as "10.0.0.5"'
-            yield Problem((*path, "proxy_networks", f"[{index}]"), f"{expected}, got {shown(text)}")
+def _trusted(path: Path, listener: Listener) -> Iterator[Problem]:
+    """Networks of those who may say for whom they speak. Were these everybody, anybody could be anybody."""
+    for key, who in _TRUSTED.items():
+        for index, text in enumerate(getattr(listener, key)):
+            place = (*path, key, f"[{index}]")
+            try:
+                network = ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                expected = f'expected the address or network of {who}, such as "10.0.0.5"'
+                yield Problem(place, f"{expected}, got {shown(text)}")
+                continue
+            if network.prefixlen < _WIDEST[network.version]:
+                yield Problem(place, f"expected the addresses of {who}, got {network}: from there anybody is believed")
+
+
+def _trusted_strangers(path: Path, listener: Listener) -> Iterator[Problem]:
+    for key in _TRUSTED:
+        for text in getattr(listener, key):
+            network = ipaddress.ip_network(text, strict=False)
+            if network.num_addresses > 1 and not network.is_private:
+                yield Problem((*path, key), f"{text} is not private: whoever is there may say to be anybody")
 
 
 def _access(config: Config) -> Iterator[Problem]:
@@ -142,8 +164,9 @@ def _access(config: Config) -> Iterator[Problem]:
             if not re.fullmatch(r"[0-9]*[1-9][0-9]*/[mhd]", text):
                 place = ("access", kind, f"[{index}]")
                 yield Problem(place, f'expected a limit such as "60/m", "1000/h" or "10000/d", got {shown(text)}')
-    if access.url and not re.fullmatch(r"https?://[!-~]+", access.url):
-        yield Problem(("access", "url"), f"expected a URL with http or https, got {shown(access.url)}")
+    if access.url and _asked_host(access.url) is None:
+        expected = 'expected a URL such as "https://users.example.com/login"'
+        yield Problem(("access", "url"), f"{expected}, got {shown(access.url)}")
     for name, listener in config.listeners.items():
         path = ("listeners", name)
         if not listener.auth:
@@ -154,6 +177,16 @@ def _access(config: Config) -> Iterator[Problem]:
             yield Problem((*path, "auth"), "nobody could log in without TLS: expected tls, or insecure_auth = true")
         if "AUTH" in listener.without:
             yield Problem((*path, "without"), '"AUTH" is needed where auth is on')
+
+
+def _asked_host(url: str) -> str | None:
+    """The host of a URL that logins can be asked at; None when it is none. It names no user: each one is asked for."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return None
+    return (parts.hostname or None) if fits and re.fullmatch("[!-~]+", url) else None
 
 
 def _endpoints(config: Config) -> Iterator[Problem]:
@@ -233,6 +266,10 @@ def _is_host(text: str) -> bool:
         0 < len(label) <= 63 and label.isascii() and label.replace("-", "").replace("_", "a").isalnum()
         for label in labels
     )
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _is_address(text: str) -> bool:

@@ -14,13 +14,12 @@ from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
+from relay.message.internet import is_public, meant
 from relay.message.values import Result
 from relay.net.dns import DnsError, Family, NoData, NullMX
 
 #: Most addresses tried for one delivery.
 MAX_ADDRESSES = 20
-
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Host(NamedTuple):
@@ -168,12 +167,10 @@ def _allowed(hosts: list[Host], domain: str, settings: Settings) -> list[Host]:
 def _blocked(text: str, block_local: bool) -> bool:
     """Whether no mail goes to this address: never to one that is no host's at all, and not to
     one that isn't public when these are blocked."""
-    address: _Address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or address.sixtofour or address
+    address = meant(ipaddress.ip_address(text))
     if address.is_unspecified or address.is_multicast or text == "255.255.255.255":
         return True
-    return block_local and not address.is_global
+    return block_local and not is_public(address)
 
 
 def _literal(text: str) -> str | None:

@@ -126,7 +126,7 @@ class Composer:
                     orcpt=recipient.orcpt,
                 )
             )
-        return Composed(message, deliveries, text.rest, _token(fit.keys, user) if fit.keys else b"")
+        return Composed(message, deliveries, text.rest, _token(fit.keys, user, recipients) if fit.keys else b"")
 
     def _check_trail(self, block: HeaderBlock, recipients: tuple[Recipient, ...], terms: Terms) -> None:
         passed = hops(block)
@@ -172,12 +172,14 @@ def _due(envelope: Envelope, fit: Fitted, terms: Terms, now: int) -> int:
     return -(-min(asked, now + round(terms.max_future * 1000)) // 1000) * 1000
 
 
-def _token(given: tuple[str, ...], user: str) -> bytes:
-    """What stands for the key of this user; of another user it is another."""
+def _token(given: tuple[str, ...], user: str, recipients: Iterable[Recipient]) -> bytes:
+    """What stands for the key of this user and these recipients; of others it is another. Relays on the
+    way to us split a message with many of them, and each part has the key."""
     key = given[0]
     if len(given) > 1 or not 1 <= len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
         raise Refused(BAD_KEY)
-    return hashlib.sha256(f"{user}\0{key}".encode()).digest()
+    names = sorted(recipient.address.lower() for recipient in recipients)
+    return hashlib.sha256("\0".join((user, key, *names)).encode()).digest()
 
 
 def _is_here(address: str) -> bool:

@@ -24,6 +24,7 @@ from relay.intake.handover import Handover
 from relay.intake.numbered import Numbered
 from relay.intake.submission import Submission
 from relay.listener.door import Client, Exchange, Refused
+from relay.listener.happening import HAPPENINGS
 from relay.listener.session import LOCAL_ERROR
 from relay.message.user import User
 from relay.message.values import Message
@@ -50,13 +51,20 @@ class Desk:
     """Where one receiver asks, and hands messages over."""
 
     def __init__(
-        self, listener: str, section: Listener, door: FrontDoor, say: Callable[[Frame], None]
+        self,
+        listener: str,
+        section: Listener,
+        door: FrontDoor,
+        say: Callable[[Frame], None],
+        counted: Callable[[str, int], None] = lambda happening, count: None,
     ) -> None:
-        """`say` says something to the receiver; nothing when that is gone."""
+        """`say` says something to the receiver; nothing when that is gone. `counted` is told what happened
+        to clients there, and how often."""
         self._listener = listener
         self._section = section
         self._door = door
         self._say = say
+        self._counted = counted
         most = frames.most_at_once(section.max_connections)
         self._visits: Numbered[str] = Numbered("client", most)
         self._logins: Numbered[_Login] = Numbered("login", most)
@@ -117,6 +125,12 @@ class Desk:
         else:
             del self._inside[frame.address]
         self._door.leave(frame.address)
+
+    def _happened(self, frame: frames.Happened) -> None:
+        for happening, count in frame.counts.items():
+            if happening not in HAPPENINGS:
+                raise BadFrame("what nobody knows has happened")
+            self._counted(happening, count)
 
     # -- logins
 
@@ -251,7 +265,7 @@ class Desk:
             if handover.ended:
                 raise BadFrame("a message was abandoned behind its end")
             self._handovers.end(frame.number)
-            handover.abandon()
+            handover.abandon(frame)
 
     def _refusal(self, failure: Failure) -> Reply:
         if isinstance(failure.value, Refused):
@@ -270,4 +284,5 @@ class Desk:
         frames.To: _to,
         frames.Finish: _finish,
         frames.Abandon: _abandon,
+        frames.Happened: _happened,
     }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from relay.access.access import Access
+from relay.access.quota import Charge
 from relay.config.schema import Listener
 from relay.intake.crowd import Crowd
+from relay.intake.logins import LoggedLogin
 from relay.intake.submission import Intake, Submission
 from relay.listener.door import Client, Exchange, Refused, Terms
 from relay.message.user import User
@@ -16,7 +18,9 @@ from relay.message.values import Origin
 class FrontDoor:
     """Whoever listens asks here, in this process or from a receiver child."""
 
-    def __init__(self, section: Listener, intake: Intake, access: Access) -> None:
+    def __init__(self, name: str, section: Listener, intake: Intake, access: Access) -> None:
+        """`name` is the listener's."""
+        self._name = name
         self._access = access
         self._intake = intake
         self._crowd = Crowd(section.max_connections, section.max_connections_per_address)
@@ -30,6 +34,11 @@ class FrontDoor:
             max_future=section.max_future,
         )
 
+    @property
+    def inside(self) -> int:
+        """Clients that are connected, to whichever process."""
+        return self._crowd.inside
+
     def enter(self, address: str) -> Deferred[None] | None:
         """A client has connected. Raises Refused (421) when it is one too many."""
         self._crowd.enter(address)
@@ -41,14 +50,18 @@ class FrontDoor:
 
     def authenticate(self, mechanism: str, client: Client) -> Exchange:
         """Begin a login. Raises Refused."""
-        return self._access.authenticate(mechanism, client)
+        exchange = self._access.authenticate(mechanism, client)
+        return LoggedLogin(exchange, self._intake.log, self._name, mechanism, client)
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission:
         """Begin a submission. Raises Refused, also when the user is over a limit."""
-        charge = self._access.charge(user, recipients) if user is not None else None
+        charge: Charge | None = None
         try:
+            if user is not None:
+                charge = self._access.charge(user, recipients)
             return self._intake.open(origin, self._terms, user, charge)
-        except Refused:
+        except Refused as refused:
             if charge is not None:
                 charge.give_back()
+            self._intake.note_refusal("-", origin, refused.reply)
             raise

@@ -93,10 +93,16 @@ class Handover:
         envelope = msgspec.structs.replace(envelope, recipients=tuple(self._to))
         return submission.complete(envelope, HeaderBlock(header), text)
 
-    def abandon(self) -> None:
-        """Forget it, unless it has ended: then it is stored all the same."""
-        if self.submission is not None and not self.ended:
+    def abandon(self, frame: frames.Abandon | None = None) -> None:
+        """Forget it, unless it has ended: then it is stored all the same. `frame`: the receiver
+        says so. Raises BadFrame."""
+        if self.submission is None or self.ended:
+            return
+        if frame is None or frame.refusal is None:
             self.submission.abandon()
+        else:
+            _check_words((frame.sender,))
+            self.submission.reject(frame.sender, frame.refusal)
 
     def _open(self) -> Submission:
         if self.submission is None or self.ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from relay.channel.briefing import ReceiverBriefing
@@ -35,9 +36,15 @@ class Receivers:
     # Clients wait meanwhile, so one that has served them for a moment is replaced at once.
     soon = 1.0
 
-    def __init__(self, briefing: Callable[[str, str, Listener], ReceiverBriefing]) -> None:
-        """`briefing(listener, child id, its section)` makes what a new child is told."""
+    def __init__(
+        self,
+        briefing: Callable[[str, str, Listener], ReceiverBriefing],
+        counted: Callable[[str, str, int], None] = lambda listener, happening, count: None,
+    ) -> None:
+        """`briefing(listener, child id, its section)` makes what a new child is told; `counted(listener,
+        what, how often)` is told what happened to clients."""
         self._brief = briefing
+        self._counted = counted
         self._entrances: dict[str, _Entrance] = {}
         self._desks: dict[str, Desk] = {}
 
@@ -60,7 +67,9 @@ class Receivers:
     def joined(self, child: Child) -> None:
         """A child said hello."""
         entrance = self._entrances[child.place]
-        self._desks[child.id] = Desk(child.place, entrance.section, entrance.door, child.send)
+        self._desks[child.id] = Desk(
+            child.place, entrance.section, entrance.door, child.send, partial(self._counted, child.place)
+        )
 
     def frame(self, child: Child, frame: Any) -> None:
         """What a child says. Raises BadFrame for what it may not say now."""

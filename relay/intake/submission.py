@@ -93,6 +93,18 @@ class Intake:
             raise Refused(NO_SPACE)
         return Submission(self, self.ids.next(), origin, terms, user, charge)
 
+    def note_refusal(self, name: str, origin: Origin, refusal: Reply, sender: str = "") -> None:
+        """A line of the mail log; `name` is the queue id that the message was to have, "-" for none."""
+        self.log.write(
+            "refused",
+            name,
+            listener=origin.listener,
+            client=origin.address,
+            user=origin.user,
+            sender=sender,
+            reply=f"{refusal.code} {refusal.text}",
+        )
+
     def hashes(self, block: HeaderBlock) -> bool:
         """Whether a key may sign a message with this header."""
         return is_hashed(self.keys, block)
@@ -193,7 +205,7 @@ class Submission:
                 return self.complete(envelope, block, text)
             except HeaderTooLong:
                 self._problem = TOO_LONG_HEADER
-        return self.refuse(Refused(self._problem))
+        return self.refuse(Refused(self._problem), envelope.sender)
 
     def complete(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Deferred[Message]:
         """`finish` for a text whose chunks were given and whose header is known."""
@@ -202,14 +214,21 @@ class Submission:
                 raise Refused(self._problem)
             composed = self._composed = self._compose(envelope, block, text)
         except Refused as refused:
-            return self.refuse(refused)
+            return self.refuse(refused, envelope.sender)
         return self._intake.repeats.once(composed.token, self) if composed.token else self.keep(b"")
 
-    def refuse(self, refused: Refused) -> Deferred[Message]:
+    def refuse(self, refused: Refused, sender: str | None = None) -> Deferred[Message]:
         """Forget it; the Deferred has failed with `refused`."""
+        if sender is None and self._composed is not None:
+            sender = self._composed.message.sender
+        self.reject(sender, refused.reply)
+        return fail(refused)
+
+    def reject(self, sender: str | None, refusal: Reply) -> None:
+        """It is refused with these words: forget it, and note that. `sender` None: nobody knows."""
         self.abandon()
         self._intake.counts.pushed(False)
-        return fail(refused)
+        self._intake.note_refusal(self.id, self._origin, refusal, "" if sender is None else f"<{sender}>")
 
     def _compose(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Composed:
         intake, user = self._intake, self._user
@@ -252,6 +271,7 @@ class Submission:
 
     def _stored(self, _: None, message: Message, deliveries: list[Delivery], body: bytes) -> Message:
         intake = self._intake
+        self._charge = None  # It was taken: nothing gives that back any more.
         intake.counts.pushed(True)
         wait = deliveries[0].due - message.created
         intake.log.write(
@@ -276,6 +296,7 @@ class Submission:
         self._give_back()
         if failure.check(StoreError):
             _log.warn("{id} not stored: {why}", id=self.id, why=failure.getErrorMessage())
+            self._intake.note_refusal(self.id, self._origin, NO_SPACE)
             raise Refused(NO_SPACE)
         return failure
 

@@ -89,11 +89,14 @@ class Connection(Protocol):
     # -- Twisted calls
 
     def dataReceived(self, data: bytes) -> None:
+        if self._over:
+            return  # With TLS the client may go on until it has said farewell too: nobody would read that.
         server = self.server
         if self._submission is not None:
             self._since = self.factory.now
             self._came += len(data)
-        if self._arrival.patient and not self._over:
+        if self._arrival.patient:
+            self.factory.observe("too_early")
             self._hang_up(words.too_soon(self.factory.hostname))
             return
         server.receive(data)
@@ -109,6 +112,8 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._lost = self._over = True
+        if self._shaking:
+            self.factory.observe("no_tls")
         self._abandon()
         self._arrival.gone()
         self.factory.room.change(-self.held)
@@ -152,6 +157,7 @@ class Connection(Protocol):
         if late is not None:
             self.factory.observe("timeout")
             if self._shaking:
+                self._over = True
                 self.abort()  # There is no way to say it.
             else:
                 self._hang_up(late)

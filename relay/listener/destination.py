@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from relay.message.internet import is_public
 from relay.smtp.reply import reply
 
 LOCAL_DESTINATION = reply(550, "5.1.2 Mail to local addresses is not accepted")
@@ -26,6 +27,4 @@ def is_local(domain: str) -> bool:
         ip = ipaddress.ip_address(literal)
     except ValueError:
         return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    ip = ip if mapped is None else mapped
-    return not ip.is_global or ip.is_multicast
+    return not is_public(ip)

@@ -16,6 +16,7 @@ from relay.access.refused import Refused
 from relay.message.envelope import Envelope
 from relay.message.user import User
 from relay.message.values import Message, Origin
+from relay.smtp.reply import Reply
 
 __all__ = ["Client", "Door", "Exchange", "Intake", "Refused", "Submission", "Terms"]
 
@@ -61,7 +62,10 @@ class Submission(Protocol):
         Addresses are given normalised (see relay.message.address)."""
 
     def abandon(self) -> None:
-        """The client is gone or the message was refused: forget what was written."""
+        """The client is gone: forget what was written."""
+
+    def reject(self, sender: str, refusal: Reply) -> None:
+        """The text was refused for its form or size, which the client is told: forget it, and note that."""
 
 
 class Intake(Protocol):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from relay.config.schema import Listener
-from relay.listener.connection import SHUTDOWN, Connection
+from relay.listener.connection import LINGER, SHUTDOWN, Connection
 from relay.listener.door import Door
+from relay.listener.happening import Observe
 from relay.listener.room import SESSION, TOO_BUSY, Room
 from relay.listener.session import ListenerProtocol
 from relay.listener.watch import LONGEST, Watch
@@ -27,21 +30,29 @@ SWEEP = 1.0
 
 TOO_MANY_CONNECTIONS = reply(421, "4.7.0 Too many connections, try again later")
 
-#: Told one word per happening: connected, turned_away, disconnected, accepted, refused,
-#: failed, abandoned, timeout, shed.
-Observe = Callable[[str], None]
-
 
 class TurnedAway(Protocol):
-    """A client too many, or too late."""
+    """A client too many, or too late. It is cut off when it doesn't go: with TLS it has to say farewell too."""
 
-    def __init__(self, reason: Reply) -> None:
+    transport: Any
+
+    def __init__(self, reason: Reply, later: Callable[[float, Callable[[], None]], IDelayedCall]) -> None:
         self._reason = reason
+        self._later = later
+        self._patience: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        assert self.transport is not None
         self.transport.write(self._reason.encode())
         self.transport.loseConnection()
+        self._patience = self._later(LINGER, self._cut)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+
+    def _cut(self) -> None:
+        self._patience = None
+        self.transport.abortConnection()
 
 
 class ListenerFactory(ServerFactory):
@@ -108,7 +119,7 @@ class ListenerFactory(ServerFactory):
         else:
             return ListenerProtocol(self)
         self.observe("turned_away")
-        return TurnedAway(reason)
+        return TurnedAway(reason, self.later)
 
     def stop(self) -> Deferred[None]:
         """Take no further message, tell every client, and fire once the last one is gone.

@@ -17,10 +17,10 @@ from relay.listener.arrival import Arrival
 from relay.listener.connection import SHUTDOWN, Connection
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Submission
+from relay.listener.envelope import envelope, sender
 from relay.listener.login import Login
 from relay.listener.room import NO_ROOM
 from relay.listener.visitor import Visitor
-from relay.message.envelope import Envelope, Recipient
 from relay.message.user import User, may_send_as
 from relay.message.values import Message
 from relay.net import tls
@@ -92,7 +92,7 @@ class ListenerProtocol(Connection):
         transport.registerProducer(self, True)
         factory.joined(self)
         self._since = factory.now
-        self._arrival = Arrival(factory.door, visitor.address, self._greet, self._hang_up)
+        self._arrival = Arrival(factory.door, visitor.address, self._greet, self._turn_away)
         self._arrival.begin(config.greeting_delay, factory.later)
 
     def handshakeCompleted(self) -> None:
@@ -112,6 +112,10 @@ class ListenerProtocol(Connection):
         self.server.greeting()
         self._run()
 
+    def _turn_away(self, reason: Reply) -> None:
+        self.factory.observe("turned_away")
+        self._hang_up(reason)
+
     def _mechanisms(self) -> tuple[str, ...]:
         """The ways to log in; EXTERNAL takes a certificate that was checked."""
         config = self.factory.config
@@ -121,6 +125,7 @@ class ListenerProtocol(Connection):
 
     def _secured(self) -> None:
         """There is TLS: whoever the client said it was, it may say again."""
+        self.factory.observe("tls")
         visitor = self._visitor
         visitor.user = None
         visitor.tls = tls.description(self.transport)
@@ -171,6 +176,7 @@ class ListenerProtocol(Connection):
             self._login = None
             if isinstance(result, User):
                 self._visitor.user = result
+            self.factory.observe("login" if isinstance(result, User) else "login_failed")
             server.answer(words.AUTHENTICATED if isinstance(result, User) else result)
         self._run()
 
@@ -179,6 +185,7 @@ class ListenerProtocol(Connection):
         if "ADDR" in given:
             known = self.factory.client(given["ADDR"]) if given["ADDR"] else (visitor.address, False)
             visitor.address, visitor.allowed = known
+            visitor.certificate = ()
         visitor.host = given.get("NAME", "")
         if "LOGIN" in given:
             visitor.user = User(given["LOGIN"]) if given["LOGIN"] else None
@@ -191,25 +198,33 @@ class ListenerProtocol(Connection):
         if self.factory.stopping:
             self.server.answer(SHUTDOWN)
         elif self.factory.room.tight:
-            self.server.answer(NO_ROOM)
+            self._put_off()
         elif user is not None and not may_send_as(user, event.sender):
-            self.server.answer(NOT_OWNED)
+            self._deny(NOT_OWNED)
         else:
             self.server.answer(words.ACCEPTED)
 
     def _rcpt(self, event: RcptGiven) -> None:
         visitor = self._visitor
         if not visitor.allowed and visitor.user is None:
-            self.server.answer(RELAYING_DENIED)
+            self._deny(RELAYING_DENIED)
         elif is_local(event.address.domain):
-            self.server.answer(LOCAL_DESTINATION)
+            self._deny(LOCAL_DESTINATION)
         else:
             self.server.answer(words.RECIPIENT_ACCEPTED)
+
+    def _deny(self, refusal: Reply) -> None:
+        self.factory.observe("denied")
+        self.server.answer(refusal)
+
+    def _put_off(self) -> None:
+        self.factory.observe("put_off")
+        self.server.answer(NO_ROOM)
 
     def _data(self, event: DataBegun) -> None:
         factory, server = self.factory, self.server
         if factory.room.tight:
-            server.answer(NO_ROOM)
+            self._put_off()
             return
         visitor = self._visitor
         origin = visitor.origin(factory.name, server.helo, server.extended, event.mail.smtputf8)
@@ -235,20 +250,23 @@ class ListenerProtocol(Connection):
         self._run()
 
     def _not_opened(self, failure: Failure) -> None:
+        self.server.answer(self._reason(failure))
+        self._run()
+
+    def _reason(self, failure: Failure) -> Reply:
+        """What the client is told of a message that isn't taken."""
         refused = failure.value
         if isinstance(refused, Refused):
             self.factory.observe("refused")
-            self.server.answer(refused.reply)
-        else:
-            self._log.failure(
-                "{listener}: no submission for {client}",
-                failure,
-                listener=self.factory.name,
-                client=self._visitor.address,
-            )
-            self.factory.observe("failed")
-            self.server.answer(LOCAL_ERROR)
-        self._run()
+            return refused.reply
+        self._log.failure(
+            "{listener}: a message of {client} failed",
+            failure,
+            listener=self.factory.name,
+            client=self._visitor.address,
+        )
+        self.factory.observe("failed")
+        return LOCAL_ERROR
 
     def _text(self, event: Text) -> None:
         submission = self._submission
@@ -270,48 +288,21 @@ class ListenerProtocol(Connection):
         assert submission is not None and begun is not None
         self._submission = self._begun = None
         if event.problem is not None:
-            submission.abandon()
+            submission.reject(sender(begun.mail), event.problem)
             self.factory.observe("refused")
             self._verdict(event.problem)
             return
         if self.held:  # Else it is so small that it came as one piece.
             self._at_dot = self.held
             self.factory.room.change(self._at_dot)
-        mail = begun.mail
-        envelope = Envelope(
-            "" if mail.sender is None else mail.sender.text,
-            tuple([Recipient(rcpt.address.text, rcpt.notify, rcpt.orcpt) for rcpt in begun.recipients]),
-            mail.smtputf8,
-            mail.require_tls,
-            mail.ret,
-            mail.envid,
-            self._due(mail) if mail.hold or mail.hold_until else 0,
-        )
-        submission.finish(envelope).addCallbacks(self._queued, self._refused)
-
-    def _due(self, mail: MailGiven) -> int:
-        """When it may leave at the earliest, in ms since the epoch; 0 for at once."""
-        now = self.factory.wall()
-        due = now + mail.hold * 1000 if mail.hold else mail.hold_until * 1000
-        return due if due > now else 0
+        submission.finish(envelope(begun, self.factory.wall)).addCallbacks(self._queued, self._refused)
 
     def _queued(self, message: Message) -> None:
         self.factory.observe("accepted")
         self._verdict(reply(250, f"2.0.0 Message queued as {message.id}"))
 
     def _refused(self, failure: Failure) -> None:
-        if isinstance(failure.value, Refused):
-            self.factory.observe("refused")
-            self._verdict(failure.value.reply)
-            return
-        self._log.failure(
-            "{listener}: message of {client} failed",
-            failure,
-            listener=self.factory.name,
-            client=self._visitor.address,
-        )
-        self.factory.observe("failed")
-        self._verdict(LOCAL_ERROR)
+        self._verdict(self._reason(failure))
 
     def _verdict(self, answer: Reply) -> None:
         """Say what the message came to, if there is still somebody to hear it."""

@@ -25,11 +25,13 @@ def _date_of(seconds: int) -> str:
     )
 
 
-@lru_cache(maxsize=64)
 def parse_date(text: str) -> int | None:
     """Milliseconds since the epoch, or None when `text` is no date that can be made out."""
-    if len(text) > _MAX_LENGTH:
-        return None
+    return None if len(text) > _MAX_LENGTH else _parsed(text)
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> int | None:
     try:
         parts = parsedate_tz(text)
         # What is no day or time of day is carried over by the library: that would be a guess.

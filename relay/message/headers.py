@@ -16,6 +16,10 @@ _line_ends = re.compile(rb"\r\n(?![ \t])").split
 _VALUE = r"([^\r]*(?:\r(?!\n[^ \t]|\n\Z)[^\r]*)*)"
 
 
+#: Lines in a header block.
+MAX_LINES = 25_000
+
+
 class HeaderTooLong(ValueError):
     """The header block is longer than the listener allows."""
 
@@ -152,8 +156,7 @@ class HeaderCollector:
                     return HeaderBlock(b""), bytes(text)
         end = text.find(b"\r\n\r\n", searched)
         if end >= 0:
-            self._check(end + 2)
-            return HeaderBlock(bytes(text[: end + 2])), bytes(text[end + 4 :])
+            return self._whole(bytes(text[: end + 2])), bytes(text[end + 4 :])
         self._check(len(text) - 1)
         return None
 
@@ -167,13 +170,19 @@ class HeaderCollector:
         if not self._seen_first and not _is_field(text):
             return HeaderBlock(b""), text
         block = text if text.endswith(b"\r\n") else text + b"\r\n"
-        self._check(len(block))
-        return HeaderBlock(block), b""
+        return self._whole(block), b""
 
     def _check(self, size: int) -> None:
         if size > self._limit:
             self._text = bytearray()
             raise HeaderTooLong(f"header longer than {self._limit} bytes")
+
+    def _whole(self, block: bytes) -> HeaderBlock:
+        """Its lines are counted too: fields are looked at one by one, and nobody is served meanwhile."""
+        self._check(len(block))
+        if len(block) > MAX_LINES and block.count(b"\n") > MAX_LINES:
+            raise HeaderTooLong(f"header longer than {MAX_LINES} lines")
+        return HeaderBlock(block)
 
 
 def _is_field(line: bytes | bytearray) -> bool:

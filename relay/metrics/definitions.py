@@ -2,12 +2,13 @@
 
 Counting happens on the hot path, asking once in a while: counts are plain integers that
 are turned into samples when somebody looks. Names and labels are those dashboards made
-for ZoneMTA use, so counters carry no `_total`.
+for ZoneMTA use, so counters carry no `_total`; what those don't know is named `zonerelay_…`,
+as Prometheus would have it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, generate_latest
@@ -45,15 +46,17 @@ class QueueSize(NamedTuple):
 
 
 class Metrics(Collector):
-    """The relay's counts. The three callables are asked at each scrape."""
+    """The relay's counts. The callables are asked at each scrape."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.queue_size: Callable[[], QueueSize] = lambda: QueueSize(0, 0)
         self.blacklisted: Callable[[], int] = lambda: 0
         self.pool_size: Callable[[], int] = lambda: 0
+        self.clients: Callable[[], Mapping[str, int]] = dict
         self._deliveries: dict[tuple[str, Result], int] = {}
         self._pushed = {True: 0, False: 0}
+        self._listener_events: dict[tuple[str, str], int] = {}
         self._dropped = 0
         self._bounces = 0
         self._reuses = 0
@@ -85,7 +88,15 @@ class Metrics(Collector):
         """A delivery went out on a connection that was open already."""
         self._reuses += 1
 
+    def listener_event(self, listener: str, event: str, count: int = 1) -> None:
+        """Something happened to clients of `listener`: what was announced."""
+        self._listener_events[listener, event] += count
+
     # -- asked
+
+    def announce_listener(self, listener: str, events: Iterable[str]) -> None:
+        """Name what will be counted of a listener: a rate can only be seen of what was nought before."""
+        self._listener_events.update({(listener, event): 0 for event in events})
 
     def processed(self, zone: str) -> int:
         """Deliveries of `zone` that ended since the start."""
@@ -114,6 +125,14 @@ class Metrics(Collector):
         ):
             counters[name].add_sample(name, {}, count)
         yield from counters.values()
+        events = Metric("zonerelay_listener_events", "What happened to clients of listeners", "counter")
+        for (listener, event), count in self._listener_events.items():
+            events.add_sample(f"{events.name}_total", {"listener": listener, "event": event}, count)
+        yield events
+        clients = Metric("zonerelay_listener_clients", "Clients of listeners that are connected", "gauge")
+        for listener, inside in self.clients().items():
+            clients.add_sample(clients.name, {"listener": listener}, inside)
+        yield clients
         size = Metric("zonemta_queue_size", "Deliveries in the queue", "gauge")
         for kind, count in self.queue_size()._asdict().items():
             size.add_sample(size.name, {"type": kind}, count)

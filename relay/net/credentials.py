@@ -16,6 +16,8 @@ from cryptography.x509.oid import NameOID
 LARGEST = 1 << 20
 #: Names of one certificate that are looked at.
 _MOST_NAMES = 100
+#: Longest of them (characters); no address, host or user has a longer one.
+_LONGEST_NAME = 255
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 
@@ -53,7 +55,11 @@ def read(certificate: str, key: str) -> Credentials:
     """The chain in one PEM file and its key in another, or the same. Raises TlsUnusable."""
     chain = _certificates("certificate", certificate)
     own = _key(key)
-    if own.public_key() != chain[0].public_key():
+    try:
+        fits = own.public_key() == chain[0].public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TlsUnusable("certificate", certificate, f"its key can't be used: {error}") from None
+    if not fits:
         raise TlsUnusable("key", key, f"it does not fit the first certificate in {certificate}")
     return Credentials(chain, own)
 
@@ -80,9 +86,10 @@ def _common_names(certificate: x509.Certificate) -> list[str]:
 
 
 def _plain(found: list[str]) -> Iterator[str]:
-    """Without those that could pass for another name: a NUL, a blank or a line end has no place in one."""
+    """Without those that could pass for another name, as a NUL, a blank or a line end has no place in one,
+    and those that are too long for one."""
     for name in found[:_MOST_NAMES]:
-        if name and name.isprintable() and " " not in name:
+        if 0 < len(name) <= _LONGEST_NAME and name.isprintable() and " " not in name:
             yield name
 
 

@@ -8,6 +8,7 @@ those under way, and goes.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +16,14 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from relay.channel import frames
+from relay.channel import reception as words
 from relay.channel.briefing import ReceiverBriefing
 from relay.channel.frames import Frame
 from relay.channel.link import Link
 from relay.dkim.keys import KeyIndex
 from relay.dkim.need import is_hashed
 from relay.listener.entrance import entrance
+from relay.listener.happening import Happening
 from relay.listener.listener import ListenerFactory
 from relay.net.tls import server_tls
 from relay.reception.door import AskingDoor
@@ -48,8 +51,9 @@ class Receiver:
         keys = KeyIndex(briefing.keys, reactor)
         self._door = AskingDoor(briefing.section, self._say, lambda block: is_hashed(keys, block))
         tls = server_tls(briefing.section, reactor.seconds)
+        self._happened: Counter[str] = Counter()
         self._factory = ListenerFactory(
-            briefing.section, briefing.place, briefing.hostname, self._door, reactor, tls=tls
+            briefing.section, briefing.place, briefing.hostname, self._door, reactor, self._observe, tls
         )
         self.exit_code = 0
 
@@ -64,6 +68,7 @@ class Receiver:
         kind = type(frame)
         if kind is frames.Ping:
             link.send(frames.Pong(frame.number))
+            self._tell_what_happened()
         elif kind is frames.Welcome:
             self._port = self._adopt(entrance(self._factory, self._reactor))
         elif kind is frames.Quit:
@@ -82,6 +87,15 @@ class Receiver:
         if self._link is not None:
             self._link.send(frame)
 
+    def _observe(self, happening: Happening) -> None:
+        self._happened[happening] += 1
+
+    def _tell_what_happened(self) -> None:
+        """Now and then; what the master hasn't heard when we crash isn't counted."""
+        if self._happened:
+            self._say(words.Happened(dict(self._happened)))
+            self._happened.clear()
+
     # -- the end
 
     def _quit(self) -> None:
@@ -94,6 +108,7 @@ class Receiver:
         self._factory.stop().addCallback(self._emptied)
 
     def _emptied(self, _: None) -> None:
+        self._tell_what_happened()
         link, self._link = self._link, None
         if link is not None:
             link.finish()

@@ -20,7 +20,7 @@ from relay.message.envelope import Envelope, Recipient
 from relay.message.headers import HeaderBlock
 from relay.message.values import Message, Origin
 from relay.reception.window import Window
-from relay.smtp.reply import reply
+from relay.smtp.reply import Reply, reply
 
 UNFIT = reply(554, "5.6.0 Error: control characters in the envelope")
 
@@ -134,11 +134,11 @@ class Submission:
                 raise HeaderTooLong
             _, text = self._draft.end()
         except HeaderTooLong:
-            self.abandon()
+            self.reject(envelope.sender or "", TOO_LONG_HEADER)
             return fail(Refused(TOO_LONG_HEADER))
         recipients = envelope.recipients or ()
         if not _fit(envelope, recipients):
-            self.abandon()
+            self.reject(envelope.sender or "", UNFIT)
             return fail(Refused(UNFIT))
         self._message = Message(
             self.id,
@@ -178,13 +178,20 @@ class Submission:
             done.callback(msgspec.structs.replace(message, id=verdict.id, created=verdict.created))
 
     def abandon(self) -> None:
-        """The client is gone or the message was refused: forget it."""
+        """The client is gone: forget it."""
+        self._forget(frames.Abandon(self._number))
+
+    def reject(self, sender: str, refusal: Reply) -> None:
+        """The text was refused, which the client is told: forget it, and let the master note that."""
+        self._forget(frames.Abandon(self._number, sender if frames.fit((sender,)) else "", refusal))
+
+    def _forget(self, last_word: frames.Abandon) -> None:
         if not self._over:
             self._over = True
             self._unsent.clear()
             self._waiter = None
             self._window.forget(self)
-            self._say(frames.Abandon(self._number))
+            self._say(last_word)
             self._check_ended()
 
     def _check_ended(self) -> None:

@@ -33,7 +33,7 @@ class Offers:
         starttls: TLS can begin now.
     """
 
-    __slots__ = ("_section", "_xclient", "max_hold", "mechanisms", "names", "secure", "starttls", "verbs")
+    __slots__ = ("_all", "_section", "_xclient", "max_hold", "mechanisms", "names", "secure", "starttls", "verbs")
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Offers:
         secure: bool = False,
     ) -> None:
         """`starttls`: TLS is there for whoever asks. `mechanisms`: all that the listener has."""
+        self._all = mechanisms
         self._section = section
         self._xclient = xclient
         self.secure = secure
@@ -58,6 +59,12 @@ class Offers:
     def secured(self, mechanisms: tuple[str, ...]) -> Offers:
         """The same with TLS."""
         return Offers(self._section, "STARTTLS" in self.names, mechanisms, self._xclient, True)
+
+    def spoken_for(self) -> Offers:
+        """The same for whom a trusted client speaks, and who may speak itself from now on: it is believed
+        nothing, and the certificate isn't its own."""
+        mechanisms = tuple(mechanism for mechanism in self._all if mechanism != "EXTERNAL")
+        return Offers(self._section, "STARTTLS" in self.names, mechanisms, False, self.secure)
 
     def lines(self, authenticated: bool, now: int) -> list[str]:
         """What the reply to EHLO lists; `now` in ms since the epoch."""

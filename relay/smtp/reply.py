@@ -19,10 +19,6 @@ class Reply(msgspec.Struct, frozen=True):
         return " ".join(self.lines)
 
     @property
-    def positive(self) -> bool:
-        return self.code < 400
-
-    @property
     def permanent(self) -> bool:
         return self.code >= 500
 

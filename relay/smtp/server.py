@@ -246,10 +246,13 @@ class Server(Transactions):
         self._tally.anonymous = self._limits.auth and not authenticated
 
     def _speaks_for(self, attributes: dict[str, str]) -> None:
-        """Take a trusted client's word for who its client is; "" is what it doesn't know."""
+        """Take a trusted client's word for who its client is; "" is what it doesn't know. Once it has
+        said for which address it speaks, its word counts no more: proxies pass on what their client says."""
         self._begin_anew()
         self.helo = attributes.get("HELO", "")
-        self._client = attributes.get("ADDR") or self._client
+        if "ADDR" in attributes:
+            self._client = attributes["ADDR"] or self._client
+            self._offers = self._offers.spoken_for()
         if "LOGIN" in attributes:
             self._identified(attributes["LOGIN"] != "")
 

@@ -44,7 +44,6 @@ CHUNK_TOO_BIG = reply(552, "5.3.4 Error: chunk exceeds maximum message size by f
 
 STARTTLS_FIRST = reply(530, "5.7.0 Error: Must issue a STARTTLS command first")
 TLS_ALREADY = reply(503, "5.5.1 Error: TLS is in use already")
-NO_TLS = reply(454, "4.7.0 Error: TLS is not available now")
 
 LOGIN_WANTED = reply(530, "5.7.0 Error: authentication Required")
 STARTTLS_BEFORE_AUTH = reply(538, "5.7.11 Error: Must issue a STARTTLS command first")

@@ -34,7 +34,9 @@ class Collector:
 
     def start(self) -> None:
         listening = self._loop.create_server(
-            lambda: SMTP(self, hostname="mx.test", loop=self._loop, data_size_limit=1 << 30), "127.0.0.1", 0
+            lambda: SMTP(self, hostname="mx.test", loop=self._loop, data_size_limit=1 << 30, enable_SMTPUTF8=True),
+            "127.0.0.1",
+            0,
         )
         server = self._loop.run_until_complete(listening)
         self.port = server.sockets[0].getsockname()[1]

@@ -91,7 +91,11 @@ class Lines:
 class Mx:
     """evil_mx in a process: its log is what really arrived."""
 
-    def __init__(self, directory: str, port: int, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, directory: str, port: int, host: str = "127.0.0.1", options: Sequence[str] = ()
+    ) -> None:
+        """`options`: more of them for the command, such as where to keep the messages."""
+        self.options = options
         self.log, self.events, self.port, self.host = (
             f"{directory}/mx.jsonl",
             f"{directory}/mx-events.jsonl",
@@ -117,6 +121,7 @@ class Mx:
                     self.log,
                     "--events",
                     self.events,
+                    *self.options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -14,6 +14,7 @@ from typing import Any
 from twisted.trial.unittest import SkipTest
 
 from bench.network import free_ports
+from bench.proctree import command
 from tests.scenario.harness import Relay, Scenario, deferToThread
 from tests.unit.certificates import Authority
 
@@ -101,7 +102,10 @@ class EveryKind(Scenario):
         self.assertEqual(0o600, stat.S_IMODE(os.stat(f"{self.directory}/smtp").st_mode))
         await self.by_each()
         await self.until(lambda: len(self.mx.accepted()) == 5, 20, "five arrivals", relay)
+        receivers = relay.receivers()
         relay.kill()
+        # The socket that systemd would keep is ours to bind again, once nobody has it.
+        await self.until(lambda: not any(map(command, receivers)), 5, "the end of the receivers", relay)
         self.assertTrue(os.path.exists(f"{self.directory}/smtp"))
         await self.start(relay)
         await self.by_each()

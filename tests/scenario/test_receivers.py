@@ -23,7 +23,7 @@ from relay.children.roster import Roster
 from relay.config.schema import Listener
 from relay.intake.receivers import Receivers
 from relay.net.shared import hold
-from tests.scenario.harness import Load, Relay, Scenario, deferToThread, signal
+from tests.scenario.harness import Load, Relay, Scenario, deferToThread, post, signal
 from tests.unit.test_desk import FakeDoor
 from tests.unit.test_receiver import BRIEFING
 
@@ -40,6 +40,14 @@ class ReceiversCase(Scenario):
 
     async def all_there(self, relay: Relay, count: int = 2) -> None:
         await self.until(lambda: len(relay.receivers()) == count, 10, f"{count} receivers", relay)
+
+
+class Watched(ReceiversCase):
+    async def test_what_happens_in_receivers_is_in_the_metrics(self) -> None:
+        relay = await self.serving()
+        self.assert_safe(await self.drained(relay, await self.send(relay, 5)), relay)
+        accepted = b'zonerelay_listener_events_total{event="accepted",listener="feeder"} 5.0'
+        await self.until(lambda: accepted in post(relay.api, "/metrics", method="GET")[1], 10, "the count", relay)
 
 
 class Deaths(ReceiversCase):

@@ -188,7 +188,7 @@ class Answer(NamedTuple):
 class Rig:
     """A site and a way to talk to it."""
 
-    def __init__(self, peer: str = "127.0.0.1", clock: Any = None, **options: Any) -> None:
+    def __init__(self, peer: str = "127.0.0.1", clock: Any = None, demo_login: bool = False, **options: Any) -> None:
         self.clock = clock or Clock()
         self.store = FakeStore()
         self.intake = FakeIntake(self.store)
@@ -199,6 +199,7 @@ class Rig:
         self.site = make_site(
             Api(**options),
             hostname="relay.example.com",
+            demo_login=demo_login,
             intake=self.intake,
             store=self.store,  # type: ignore[arg-type]
             operator=self.operator,

@@ -27,6 +27,7 @@ class FakeSubmission:
         self.recipients: Sequence[str] | None = None
         self.finished: Deferred[Message] | None = None
         self.abandoned = False
+        self.rejected: tuple[str, Reply] | None = None
 
     @property
     def held(self) -> int:
@@ -52,6 +53,10 @@ class FakeSubmission:
     def abandon(self) -> None:
         assert self.finished is None, "abandoned after finish"
         self.abandoned = True
+
+    def reject(self, sender: str, refusal: Reply) -> None:
+        self.abandon()
+        self.rejected = (sender, refusal)
 
     def give(self, number: int, chunk: bytes) -> None:
         self.chunks += chunk

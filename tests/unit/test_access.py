@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from relay.access.access import Access, LoginExchange
+from relay.access.basic import BasicService, Unanswered
 from relay.access.login import Client
-from relay.access.passwords import HASHER
+from relay.access.passwords import HASHER, MOST
 from relay.access.refused import Refused
 from relay.access.scram import derive
 from relay.access.users import BadUsers, Users, read
@@ -73,9 +76,13 @@ class Logins(TestCase):
         """One step, with pauses cut short."""
         stepped = exchange.step(response)
         while not stepped.called:
-            self.skewed.clock.advance(0.1)
-            await deferLater(reactor, 0.001)  # type: ignore[arg-type]
+            await self.moment()
         return await stepped
+
+    async def moment(self) -> None:
+        """Time goes on when nothing is being checked: a thread takes none."""
+        self.skewed.clock.advance(0 if len(self.access._turns) else 0.125)
+        await deferLater(reactor, 0.001)  # type: ignore[arg-type]
 
     async def login(self, *responses: bytes | None, mechanism: str = "PLAIN", client: Client = CLIENT) -> bytes | User:
         exchange = self.access.authenticate(mechanism, client)
@@ -112,6 +119,98 @@ class Logins(TestCase):
         self.assertIn("421 4.7.0", await self.refusal(plain("alice", "wonderland")), "even with the right one")
         self.assertEqual(await self.login(plain("alice", "wonderland"), client=Client("192.0.2.9")), ALICE)
 
+    async def settle(self, waiting: list[Any]) -> list[str]:
+        """How exchanges that run side by side end."""
+        ends: list[str] = []
+        for stepped in waiting:
+            stepped.addCallbacks(lambda user: ends.append(user.name), lambda no: ends.append(str(no.value.reply.code)))
+        while len(ends) < len(waiting):
+            await self.moment()
+        return ends
+
+    def checks(self) -> list[str]:
+        """The passwords that are really looked at from now on."""
+        looked: list[str] = []
+        real = self.access._passwords._check
+        self.patch(self.access._passwords, "_check", lambda *args: (looked.append(args[0]), real(*args))[1])
+        return looked
+
+    def begin(self, name: str, password: str, address: str = CLIENT.address) -> Any:
+        return self.access.authenticate("PLAIN", Client(address)).step(plain(name, password))
+
+    async def test_guesses_side_by_side_S48(self) -> None:
+        looked = self.checks()
+        ends = await self.settle([self.begin("alice", f"guess {number}") for number in range(20)])
+        self.assertEqual(sorted(ends), ["421"] * 17 + ["535"] * 3)
+        self.assertEqual(len(looked), 3, "no more than `attempts` are looked at")
+        self.assertEqual(len(self.access._turns), 0)
+
+    async def test_good_logins_side_by_side(self) -> None:
+        """More than calls can be deep; only the first costs a check."""
+        looked = self.checks()
+        ends = await self.settle([self.begin("alice", "wonderland") for _ in range(1500)])
+        self.assertEqual(set(ends), {"alice"})
+        self.assertEqual(len(looked), 1)
+
+    async def test_who_hangs_up_is_counted_S48(self) -> None:
+        for number in range(3):
+            exchange = self.access.authenticate("PLAIN", CLIENT)
+            self.failureResultOf(self._cancelled(exchange, f"guess {number}"), CancelledError)
+            while len(self.access._turns):
+                await self.moment()
+        self.assertIn("421", await self.refusal(plain("alice", "wonderland")))
+
+    def _cancelled(self, exchange: LoginExchange, password: str) -> Any:
+        stepped = exchange.step(plain("alice", password))
+        exchange.cancel()
+        return stepped
+
+    async def test_checks_nobody_waits_for_are_bounded_S48(self) -> None:
+        gone = []
+        for number in range(MOST + 50):
+            exchange = self.access.authenticate("PLAIN", Client(f"198.51.100.{number}"))
+            stepped = exchange.step(plain("alice", "x"))
+            exchange.cancel()
+            gone.append(stepped.addErrback(lambda failure: None))
+        self.assertEqual(self.access._passwords.waiting, MOST)
+        self.assertIn("454 4.7.0", await self.refusal(plain("alice", "x"), client=Client("203.0.113.1")))
+        while self.access._passwords.waiting:
+            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+
+    async def test_refusals_take_the_same_time_S48(self) -> None:
+        """However long the check takes, which is another time for each kind of user."""
+        slow = self.access._passwords.matches
+
+        def slower(password: str, kept: str, keys: Any) -> Any:
+            self.skewed.clock.advance(0.375 if kept else 0.125 if keys else 0.25)
+            return slow(password, kept, keys)
+
+        self.patch(self.access._passwords, "matches", slower)
+        took = []
+        for number, name in enumerate(("alice", "bob", "nobody", "gone", "carol@example.com")):
+            begun = self.skewed.seconds()
+            await self.refusal(plain(name, "x"), client=Client(f"192.0.2.{number + 10}"))
+            took.append(self.skewed.seconds() - begun)
+        self.assertEqual(set(took), {0.5})
+
+    async def test_scram_exchanges_begun_together_S48(self) -> None:
+        """The lock falls between the first word and the proof."""
+        begun = [self.access.authenticate("SCRAM-SHA-256", CLIENT) for _ in range(6)]
+        for exchange in begun:
+            await self.step(exchange, b"n,,n=bob,r=abc")
+        ends = await self.settle([exchange.step(b"c=biws,r=x,p=eA==") for exchange in begun])
+        self.assertEqual(sorted(ends), ["421"] * 3 + ["535"] * 3)
+
+    async def test_names_forge_no_line_of_the_log(self) -> None:
+        lines: list[str] = []
+        observer = lambda event: lines.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        await self.refusal(plain("a\r\n\x1b[2Jb", "secret word"))
+        told = [line for line in lines if line.startswith("login of ")]
+        self.assertEqual(told, ["login of 'a\\r\\n\\x1b[2Jb' from 192.0.2.1 failed: wrong name or password"])
+        self.assertNotIn("secret word", "".join(lines))
+
     async def test_scram(self) -> None:
         await self._scram("bob", "builder")
         try:
@@ -145,6 +244,7 @@ class Logins(TestCase):
 
     def test_an_unknown_users_salt_stays_the_same(self) -> None:
         self.assertEqual(self.access.keys("nobody"), self.access.keys("nobody"))
+        self.assertEqual(self.access.keys("nobody"), self.access.keys("NoBody"), "as a known one's does")
         self.assertNotEqual(self.access.keys("nobody").salt, self.access.keys("somebody").salt)
 
     async def test_certificate(self) -> None:
@@ -162,9 +262,22 @@ class Logins(TestCase):
 
     def test_what_is_usable(self) -> None:
         every = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL")
-        self.assertEqual(self.access.usable(every), every)
+        self.assertEqual(self.access.usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
         self.assertEqual(self.made(Section()).usable(every), ())
         self.assertEqual(self.made(Section(url="http://127.0.0.1/")).usable(every), ("PLAIN", "LOGIN"))
+
+    def test_scram_shuts_nobody_out(self) -> None:
+        """A client that prefers it gets no second try: it is offered where all have keys, or for itself."""
+        every = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL")
+        self.assertEqual(self.access.usable(every[2:]), every[2:])
+        path = self.mktemp()
+        keys = derive("builder", b"salt", 4096)
+        Path(path).write_text(f'[users.bob]\nscram = "{keys}"\n[users.carol]\n')
+        self.assertEqual(self.made(Section(users=path)).usable(every), every)
+        with_service = self.made(Section(users=path, url="http://127.0.0.1/"))
+        self.assertEqual(with_service.usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
+        Path(path).write_text("[users.carol]\n")
+        self.assertEqual(self.made(Section(users=path)).usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
 
     async def test_remembered_until_the_file_changes(self) -> None:
         calls: list[str] = []
@@ -213,7 +326,7 @@ class AskedService(Logins):
         self.assertEqual(len(self.service.asked), 1, "a good answer is remembered")
 
     async def test_what_it_answers(self) -> None:
-        for status, code in ((401, "535"), (403, "535"), (500, "454"), (302, "454"), (204, "")):
+        for status, code in ((401, "535"), (403, "535"), (404, "454"), (500, "454"), (302, "454"), (204, "")):
             self.service.status = status
             try:
                 await self.login(plain("dora", f"explorer {status}"), client=Client(f"192.0.2.{status % 250}"))
@@ -222,6 +335,27 @@ class AskedService(Logins):
             else:
                 self.assertEqual(code, "", str(status))
         self.flushLoggedErrors()
+
+
+class BusyService(TestCase):
+    async def test_the_wait_is_bounded(self) -> None:
+        """The time to wait for a turn is part of the time for the answer."""
+        clock = Clock()
+        service = BasicService("http://127.0.0.1:1/", 10.0, clock)
+        held = [service._turns.acquire() for _ in range(20)]
+        asked = Deferred.fromCoroutine(service.knows("a", "b"))
+        clock.advance(9.9)
+        self.assertNoResult(asked)
+        clock.advance(0.2)
+        self.failureResultOf(asked, Unanswered)
+        self.assertEqual(len(service._turns.waiting), 0)
+        waiting = [Deferred.fromCoroutine(service.knows("a", "b")) for _ in range(300)]
+        self.failureResultOf(waiting[-1], Unanswered)
+        clock.advance(10.1)
+        for one in waiting[:-1]:
+            if one is not None:
+                one.addErrback(lambda failure: failure.trap(Unanswered))
+        self.assertEqual(len(held), 20)
 
 
 class UsersFile(TestCase):
@@ -240,7 +374,9 @@ class UsersFile(TestCase):
             ("[users.a]\nscram = 'x'", "not of the form"),
             ("[users.a]\nsender = []", "unknown field `sender`"),
             ("[users.a]\nmessages = ['5/s']", 'expected a limit such as "60/m"'),
-            ("[users.a]\nsenders = ['a b']", 'users."a": '),
+            ("[users.a]\nsenders = ['a b']", 'users."a": senders: expected an address'),
+            ("[users.a]\nsenders = ['@a b']", 'users."a": '),
+            ("[users.a]\nfrom_domains = ['@a.example']", 'users."a": from_domains: expected a domain'),
             ("[users.a]\n[users.A]", "by case alone"),
             ("[", "can't be read"),
             ("a = " + 10_000 * "[", "can't be read"),
@@ -254,6 +390,12 @@ class UsersFile(TestCase):
             self.assertTrue(said.startswith(self.path))
             self.assertNotIn("\n", said)
         self.assertIn("can't be read", str(self.assertRaises(BadUsers, read, self.path + ".none")))
+
+    def test_names_are_kept_as_they_are_compared(self) -> None:
+        self.write("[users.a]\nsenders = ['@MÜNCHEN.example']\nfrom_domains = ['münchen.example', 'B.example']\n")
+        user = read(self.path)["a"].user
+        self.assertEqual(user.senders, ("@xn--mnchen-3ya.example",))
+        self.assertEqual(user.from_domains, ("xn--mnchen-3ya.example", "b.example"))
 
     def test_read_again_when_it_changes(self) -> None:
         self.write("[users.a]\n")

@@ -53,6 +53,7 @@ class SessionCase(TestCase):
         self.intake = FakeIntake()
         self.door = self.intake.door()
         self.door.users = {"a": ("secret", User("a"))}
+        self.seen: list[str] = []
         self.make()
 
     def make(self, with_tls: bool = False, **config: Any) -> None:
@@ -62,6 +63,7 @@ class SessionCase(TestCase):
             "relay.example.com",
             self.door,
             self.clock,
+            self.seen.append,
             tls=Tls() if with_tls else None,  # type: ignore[arg-type]
         )
 
@@ -98,6 +100,22 @@ class DoorTests(SessionCase):
             self.assertEqual(transport.value(), FULL.encode())
             self.assertTrue(transport.disconnecting)
             self.lose(protocol)  # `leave` would raise.
+        self.assertEqual(self.seen, ["connected", "turned_away", "disconnected"] * 2)
+
+    def test_what_is_counted_of_commands(self) -> None:
+        self.make(allow_networks=(), greeting_delay=3.0)
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"HELO x\r\n")
+        self.lose(protocol)
+        self.assertEqual(self.seen, ["connected", "too_early", "disconnected"])
+        self.seen.clear()
+        self.make(allow_networks=())
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"HELO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nRSET\r\n")
+        self.factory.room.change(self.factory.config.max_memory * 4 // 5)
+        protocol.dataReceived(b"MAIL FROM:<a@b.example>\r\n")
+        self.assertIn(b"\r\n250 2.0.0 Flushed\r\n452 4.3.1 Not enough memory now", transport.value())
+        self.assertEqual(self.seen, ["connected", "denied", "put_off"])
 
     def test_a_door_that_is_broken(self) -> None:
         self.door.entering = RuntimeError("oh")
@@ -164,6 +182,7 @@ class LoginTests(SessionCase):
         assert exchange.waiting is not None
         self.assertEqual((exchange.client.address, exchange.client.helo), ("127.0.0.1", "x"))
         exchange.waiting.callback(User("a"))
+        self.assertEqual(self.seen, ["connected", "login"])
         self.assertEqual(transport.value(), b"235 2.7.0 Authentication successful\r\n250 2.0.0 OK\r\n")
 
     def test_who_leaves_cancels(self) -> None:
@@ -195,6 +214,7 @@ class LoginTests(SessionCase):
             exchange.waiting.errback(error)
             self.assertEqual(transport.value(), expected)
             self.assertEqual(transport.disconnecting, expected.startswith(b"421"))
+        self.assertEqual(self.seen.count("login_failed"), 3)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_no_secret_is_kept_in_the_session(self) -> None:
@@ -229,12 +249,15 @@ class TlsTests(SessionCase):
         return protocol, transport
 
     def test_silence_after_220_S43(self) -> None:
-        _, transport = self.begin()
+        protocol, transport = self.begin()
         self.advance(19)
         self.assertFalse(transport.aborted)
         self.advance(18)
         self.assertTrue(transport.aborted)
         self.assertEqual(transport.value(), b"")
+        self.assertEqual(self.seen, ["connected", "timeout"])
+        self.lose(protocol)
+        self.assertEqual(self.seen[2:], ["no_tls", "disconnected"])
 
     def test_shut_down_within_the_handshake(self) -> None:
         _, transport = self.begin()
@@ -246,6 +269,7 @@ class TlsTests(SessionCase):
         self.patch(tls, "description", lambda transport: "TLSv1.3 X")
         protocol, transport = self.begin()
         protocol.handshakeCompleted()
+        self.assertEqual(self.seen, ["connected", "tls"])
         self.advance(60)
         self.assertFalse(transport.disconnecting)
         protocol.dataReceived(b"EHLO x\r\n")

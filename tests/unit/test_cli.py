@@ -74,6 +74,20 @@ class CommandLine(TestCase):
         self.assertEqual(0, self.check("hostname = 'a.example'\n" + listener.format("a", 25, ends)))
         self.assertIn(f"warning: {self.path}: listeners.a.certificate: {ends}: it expires on 2", self.err.getvalue())
 
+    def test_users(self) -> None:
+        """What the users' file says is looked at as well."""
+        users = Path(self.mktemp())
+        text = f"hostname = 'a.example'\n[access]\nusers = '{users}'\n"
+        self.assertEqual(1, self.check(text))
+        self.assertIn(f"{users}: can't be read", self.err.getvalue())
+        users.write_text("[users.alice]\nzone = 'bulk'\n[users.bob]\nzone = 'Default'\n")
+        users.chmod(0o644)
+        self.err.truncate(0)
+        self.assertEqual(0, self.check(text))
+        self.assertIn(f'warning: {users}: users."alice".zone: no zone "bulk"', self.err.getvalue())
+        self.assertNotIn("bob", self.err.getvalue())
+        self.assertIn(f"warning: {users}: everybody on this machine can read it", self.err.getvalue())
+
     def test_no_config(self) -> None:
         self.assertEqual(1, main(["check-config", "--config", self.mktemp()], never))
 

@@ -65,6 +65,8 @@ FROM_A_RECEIVER: list[Frame] = [
     reception.To(1, (Recipient("d@e.test", "NEVER", "rfc822;d@e.test"),)),
     reception.Finish(1, Envelope("a@b.test", (Recipient("f@e.test"),)), b"A: b\r\n", 4, 0, b"hi\r\n", True, b"h" * 32),
     reception.Abandon(2),
+    reception.Abandon(3, "a@b.test", reply(552, "5.3.4 Too big")),
+    reception.Happened({"connected": 3, "tls": 1}),
     frames.Pong(3),
 ]
 TO_A_RECEIVER: list[Frame] = [

@@ -162,6 +162,17 @@ class TokenTests(Case):
         self.assertEqual(self.token(b"k" * MAX_KEY, "u"), self.token(b"k" * MAX_KEY, "u"))
         self.assertEqual(len({self.token(key, user) for key in (b"k", b"l") for user in ("", "u", "v")}), 6)
 
+    def test_each_part_of_a_message_that_was_split_is_taken_H26(self) -> None:
+        """A relay before us may send 100 recipients in two transactions, both with the key."""
+        header = HEADER + b"X-Idempotency-Key: k\r\n"
+
+        def token(*names: str) -> bytes:
+            return self.compose(header, Envelope("s@x.test", tuple(map(Recipient, names)))).token
+
+        parts = {token("b@to.test"), token("c@to.test"), token("b@to.test", "c@to.test")}
+        self.assertEqual(len(parts), 3)
+        self.assertIn(token("C@to.test", "b@to.test"), parts)
+
     @given(st.binary(max_size=40), st.binary(max_size=40))
     def test_any_header_is_taken_or_refused(self, name: bytes, value: bytes) -> None:
         header = (name + b":" + value).replace(b"\r", b"").replace(b"\n", b"") + b"\r\n"

@@ -110,6 +110,11 @@ BROKEN = {
     "[listeners.feeder]\nproxy_networks = ['10.0.0.5', '10.0.0.7/24', 'haproxy']\n": [
         ":2: listeners.feeder.proxy_networks[2]: expected the address or network of a balancer"
     ],
+    "[listeners.feeder]\nxclient_networks = ['::1', 'mx', '0.0.0.0/0', '::/0']\n": [
+        ":2: listeners.feeder.xclient_networks[1]: expected the address or network of a trusted relay",
+        ":2: listeners.feeder.xclient_networks[2]: expected the addresses of a trusted relay, got 0.0.0.0/0",
+        ":2: listeners.feeder.xclient_networks[3]: expected the addresses of a trusted relay, got ::/0",
+    ],
     "[listeners.feeder]\nmax_memory = '1MB'\n": [
         ":2: listeners.feeder.max_memory: expected 8MB or more, or 0 for no bound"
     ],
@@ -294,6 +299,37 @@ class OpenRelay(TestCase):
         self.assertFalse(self.refused("unix:/tmp/x", ["0.0.0.0/0"]))
 
 
+class Logins(TestCase):
+    def wrong(self, listener: str, access: str = "") -> str:
+        try:
+            parse(f"hostname = 'a.example'\n[listeners.feeder]\n{listener}\n[access]\n{access}\n", "f")
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    def test_somebody_can_log_in(self) -> None:
+        users = "users = 'users.toml'"
+        self.assertEqual("", self.wrong("auth = true\ninsecure_auth = true", users))
+        self.assertEqual("", self.wrong("auth = true\ninsecure_auth = true", "url = 'https://[::1]:8443/x?y=1'"))
+        for listener, access, why in (
+            ("auth = true\ninsecure_auth = true", "", "expected access.users or access.url beside it"),
+            ("auth = true", users, "nobody could log in without TLS"),
+            ("auth = true\ninsecure_auth = true\nwithout = ['AUTH']", users, '"AUTH" is needed'),
+        ):
+            self.assertIn(why, self.wrong(listener, access))
+
+    def test_limits(self) -> None:
+        self.assertEqual("", self.wrong("", "messages = ['60/m', '1000/h']\nrecipients = ['010/d']"))
+        for limit in ("60", "0/m", "60/s", "-1/m", "6 0/m"):
+            self.assertIn('expected a limit such as "60/m"', self.wrong("", f"messages = ['{limit}']"))
+
+    def test_where_logins_are_asked_for(self) -> None:
+        for url in (
+            "x", "ftp://a/", "http://", "http://a:x/", "http://a:0/", "http://[::1/", "http://u:p@a/", "http://a b/",
+        ):  # fmt: skip
+            self.assertIn("expected a URL such as", self.wrong("", f"url = '{url}'"), url)
+
+
 class Warnings(TestCase):
     def warnings(self, text: str) -> list[str]:
         path = self.mktemp()
@@ -318,6 +354,46 @@ class Warnings(TestCase):
                 ":10: zones.default.disabled",
             ],
             [":".join(line.split(":")[:3]).rstrip() for line in self.warnings(text)],
+        )
+
+    def test_who_could_send_without_a_login_G02(self) -> None:
+        begin = "hostname = 'a.example'\n[access]\nusers = 'u'\n[listeners.a]\n"
+        for networks in ("10.0.0.0/8", "127.0.0.0/8', '::1', '192.168.0.0/16', 'fd00::/16"):
+            self.assertEqual([], self.warnings(f"{begin}allow_networks = ['{networks}']\n"))
+        for networks in ("192.0.0.0/8", "8.8.8.0/24", "2a00::/16", "100.64.0.0/10"):
+            told = self.warnings(f"{begin}allow_networks = ['{networks}']\n")
+            self.assertEqual([f":5: listeners.a.allow_networks: {networks} is not private: "
+                              "whoever is there sends without a login"], told)  # fmt: skip
+            self.assertEqual([], self.warnings(
+                f"{begin}allow_networks = ['{networks}']\nauth = true\ninsecure_auth = true\nendpoint = 'unix:/x'\n"
+            ))  # fmt: skip
+        told = self.warnings(f"{begin}allow_networks = ['0.0.0.0/0']\nendpoint = 'tcp:25'\nopen_relay = true\n")
+        self.assertIn("listeners.a.open_relay: strangers in these networks can send mail to anywhere", "".join(told))
+
+    def test_passwords_that_others_know(self) -> None:
+        begin = "hostname = 'a.example'\n[access]\n"
+        for text, warned in (
+            ("url = 'http://users.example.com/x'", "access.url: http to another machine"),
+            ("demo = true", "access.demo: on: anybody knows"),
+            ("url = 'http://127.0.0.1:8080/test-auth'", ""),
+            ("url = 'http://localhost/x'", ""),
+            ("url = 'https://users.example.com/x'", ""),
+            ("users = 'u'\n[listeners.a]\nauth = true\ninsecure_auth = true\nendpoint = 'tcp:25'", "insecure_auth"),
+        ):
+            told = self.warnings(begin + text + "\n")
+            self.assertEqual(len(told), bool(warned), told)
+            self.assertIn(warned, "".join(told))
+
+
+    def test_who_is_believed(self) -> None:
+        networks = "['10.0.0.0/8', '192.0.2.1', '8.8.8.0/24']"
+        text = f"hostname = 'a.test'\n[listeners.a]\nproxy_networks = {networks}\nxclient_networks = {networks}\n"
+        self.assertEqual(
+            [
+                f":{line}: listeners.a.{key}: 8.8.8.0/24 is not private: whoever is there may say to be anybody"
+                for line, key in ((3, "proxy_networks"), (4, "xclient_networks"))
+            ],
+            self.warnings(text),
         )
 
 

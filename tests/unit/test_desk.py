@@ -17,7 +17,7 @@ from relay.message.envelope import Envelope, Recipient
 from relay.message.headers import HeaderBlock
 from relay.message.user import User
 from relay.message.values import Message, Origin
-from relay.smtp.reply import reply
+from relay.smtp.reply import Reply, reply
 from tests.unit.reception_rig import Pair
 
 ORIGIN = Origin("feeder", "192.0.2.1", "client.test")
@@ -50,6 +50,7 @@ class FakeSubmission:
         self.completed: tuple[Any, ...] | None = None
         self.done: Deferred[Message] = Deferred()
         self.abandoned = 0
+        self.rejected: list[tuple[str, Reply]] = []
 
     def give(self, number: int, chunk: bytes) -> None:
         assert number == len(self.given)
@@ -64,6 +65,9 @@ class FakeSubmission:
 
     def abandon(self) -> None:
         self.abandoned += 1
+
+    def reject(self, sender: str, refusal: Reply) -> None:
+        self.rejected.append((sender, refusal))
 
 
 class FakeDoor:
@@ -182,6 +186,18 @@ class Clients(DeskCase):
         self.bad(frames.Entered(most + 1, "192.0.2.1"))
 
 
+class Counts(DeskCase):
+    def test_what_happened_there_is_counted(self) -> None:
+        counted: list[tuple[str, int]] = []
+        self.desk._counted = lambda happening, count: counted.append((happening, count))
+        self.assertEqual(self.tell(frames.Happened({"connected": 3, "tls": 1})), [])
+        self.assertEqual(counted, [("connected", 3), ("tls", 1)])
+
+    def test_no_receiver_makes_labels(self) -> None:
+        self.bad(frames.Happened({"x": 1}))
+        self.bad(frames.Happened({"connected": -1}))
+
+
 class Logins(DeskCase):
     LOGIN = frames.Login(1, "PLAIN", "192.0.2.1", "client.test", ("a@b.test",), None)
 
@@ -291,6 +307,13 @@ class Messages(DeskCase):
         # What crossed that is passed over.
         self.assertEqual(self.tell(frames.Piece(1, 0, PIECE), finish(), frames.Abandon(1)), [])
         self.assertIsNone(submission.completed)
+
+    def test_refused_by_the_receiver(self) -> None:
+        submission = self.opened()
+        self.tell(frames.Abandon(1, "a@b.test", NO))
+        self.assertEqual((submission.abandoned, submission.rejected), (0, [("a@b.test", NO)]))
+        self.tell(frames.Open(2, ORIGIN, None, 1))
+        self.bad(frames.Abandon(2, "a\r\n@b.test", NO))
 
     def test_a_piece_on_its_way_is_told_of_behind_that(self) -> None:
         """The receiver counts on it."""

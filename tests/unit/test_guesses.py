@@ -24,6 +24,18 @@ class GuessesTests(SynchronousTestCase):
         self.assertEqual(self.guesses.locked("192.0.2.1", "alice", 899.0), 1)
         self.assertEqual(self.guesses.locked("192.0.2.1", "alice", 900.0), 0)
 
+    def test_long_names_and_any_case_S48(self) -> None:
+        for name in ("n" * 150, "n" * 1024):
+            self.fail_(5, name=name)
+            self.assertEqual(self.guesses.locked("192.0.2.1", name.upper(), 0.0), 900)
+
+    def test_words_that_name_nobody_count_once(self) -> None:
+        self.fail_(19, name="")
+        self.assertEqual(self.guesses.locked("192.0.2.1", "alice", 0.0), 0)
+        self.assertEqual(self.guesses.locked("192.0.2.2", "", 0.0), 0)
+        self.fail_(1, name="")
+        self.assertEqual(self.guesses.locked("192.0.2.1", "alice", 0.0), 900)
+
     def test_counts_fade(self) -> None:
         self.fail_(4)
         self.fail_(1, now=900.0)

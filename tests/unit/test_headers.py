@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.message.addresslist import parse_list, recipients_of, sender_of
-from relay.message.headers import HeaderBlock, HeaderCollector, HeaderTooLong, field_names
+from relay.message.headers import MAX_LINES, HeaderBlock, HeaderCollector, HeaderTooLong, field_names
 
 GOOD = (
     b"From: a@example.com\r\nTo: b@example.net,\r\n c@example.net\r\n"
@@ -113,6 +113,12 @@ class CollectorTests(SynchronousTestCase):
             (b"T\xe9: x\r\n\r\nb", (b"", b"T\xe9: x\r\n\r\nb")),
         ):
             self.assertEqual(collect([text], 1000), expected, text)
+
+    def test_S32_lines_are_counted(self) -> None:
+        most = b"a:\r\n" * MAX_LINES
+        for end in (b"", b"\r\nbody"):
+            self.assertEqual(collect([most + end], 1 << 20), (most, end[2:]))
+            self.assertEqual(collect([most + b"a:\r\n" + end], 1 << 20), "too long")
 
     def test_limit_is_exact(self) -> None:
         for text in (GOOD + b"\r\nbody", GOOD):

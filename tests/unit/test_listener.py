@@ -233,6 +233,16 @@ class FlowTests(ListenerCase):
         self.assertEqual(transport.value().count(b"250 2.0.0 OK"), 11000)
 
 
+    def test_nothing_is_kept_of_what_comes_after_the_end_S41(self) -> None:
+        """Over TLS a client may talk on for as long as it doesn't say farewell."""
+        protocol, transport = self.ready()
+        protocol.dataReceived(b"QUIT\r\n")
+        self.assertTrue(transport.disconnecting)
+        for _ in range(3):
+            protocol.dataReceived(lines(MAX_INPUT))
+        self.assertEqual((protocol.server.held, protocol.held), (0, 0))
+
+
 class TimeTests(ListenerCase):
     def advance(self, seconds: float) -> None:
         self.clock.pump([SWEEP] * int(seconds / SWEEP))
@@ -363,6 +373,18 @@ class LimitTests(ListenerCase):
         self.assertTrue(transport.disconnecting)
         self.lose(first)
         self.assertTrue(self.connect()[1].value().startswith(b"220 "))
+
+    def test_who_is_turned_away_and_stays_is_cut_S38(self) -> None:
+        """Over TLS a client that doesn't say farewell stays connected, and is no session."""
+        self.make(max_connections=1)
+        self.connect()
+        (_, stays), (goes, gone) = self.connect(), self.connect()
+        self.lose(goes)
+        self.clock.advance(LINGER - 1)
+        self.assertFalse(stays.aborted)
+        self.clock.advance(2)
+        self.assertTrue(stays.aborted)
+        self.assertFalse(gone.aborted)
 
     def test_too_much_memory(self) -> None:
         """What is refused first, then second, and what is left to those who are there."""

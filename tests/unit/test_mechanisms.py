@@ -28,7 +28,7 @@ class PlainAndLogin(SynchronousTestCase):
     def test_plain_refused_S47(self) -> None:
         for words in (
             b"", b"alice", b"\0alice", b"\0\0secret", b"\0alice\0", b"\0a\0b\0c", b"bob\0alice\0secret",
-            b"\0\xff\0secret", b"\0" + b"a" * 1025 + b"\0secret", b"\0alice\0" + b"x" * 1025,
+            b"\0\xff\0secret", b"\0al\nice\0secret", b"\0" + b"a" * 1025 + b"\0secret", b"\0alice\0" + b"x" * 1025,
         ):  # fmt: skip
             self.assertRaises(Failed, Plain().step, words)
 
@@ -100,11 +100,18 @@ class ScramTests(SynchronousTestCase):
         for first in (
             b"p=tls-unique,,n=user,r=x", b"n,a=other,n=user,r=x", b"n,,m=ext,n=user,r=x", b"n,,n=,r=x",
             b"n,,n=us=er,r=x", b"n,,n=user,r=", b"n,,n=user,r=\x01", b"", b"n,,n=\xff,r=x", b"n,,n=" + b"u" * 3000,
+            b"n,,n=a=3=2CD,r=x",
         ):  # fmt: skip
             self.assertRaises(Failed, Scram(NONCE).step, first)
 
     def test_names_are_unescaped(self) -> None:
         self.assertEqual(Scram(NONCE).step(b"n,a=a=2Cb,n=a=2Cb,r=x"), Wanted("a,b"))
+
+    def test_passwords_are_prepared(self) -> None:
+        """RFC 4013 3, and what it forbids stays as it is."""
+        for given_, prepared in (("I\xadX\xaa", "IXa"), ("\u2168\u3000x", "IX x"), ("\xe9\x07", "\xe9\x07")):
+            self.assertEqual(derive(given_, SALT, 1), derive(prepared, SALT, 1))
+        self.assertNotEqual(derive("\xe9\x07", SALT, 1), derive("\xe9", SALT, 1))
 
     def test_keys_as_text(self) -> None:
         self.assertEqual(read_keys(str(self.keys)), self.keys)

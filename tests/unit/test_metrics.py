@@ -62,6 +62,18 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(metrics.processed("default"), 4)
         self.assertEqual(metrics.processed("unknown"), 0)
 
+    def test_listeners(self) -> None:
+        metrics = Metrics()
+        metrics.announce_listener("feeder", ("connected", "tls"))
+        metrics.listener_event("feeder", "connected")
+        metrics.listener_event("feeder", "connected", 4)
+        metrics.clients = lambda: {"feeder": 2}
+        found = samples(metrics)
+        self.assertEqual(found["zonerelay_listener_events", "event=connected,listener=feeder"], 5)
+        self.assertEqual(found["zonerelay_listener_events", "event=tls,listener=feeder"], 0)
+        self.assertEqual(found["zonerelay_listener_clients", "listener=feeder"], 2)
+        self.assertIn(b'\nzonerelay_listener_events_total{event="tls",listener="feeder"} 0', metrics.exposition())
+
     def test_counters_are_called_counters(self) -> None:
         text = Metrics().exposition()
         self.assertIn(b"# TYPE zonemta_message_push counter\n", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +58,12 @@ class QuotasTests(SynchronousTestCase):
         )
         self.quotas.charge(USER, 1, 61.0)
 
+    def test_a_user_in_any_case_is_one(self) -> None:
+        """Whom a service knows is called as the client wrote it."""
+        for name in ("bob", "Bob", "BOB"):
+            self.quotas.charge(User(name, messages=((3, 60.0),)), 1, 0.0)
+        self.assertIn("over the limit of 3 messages", self.refusal(User("boB", messages=((3, 60.0),)), 1, 0.0))
+
     def test_recipients(self) -> None:
         self.quotas.charge(USER, 6, 0.0)
         self.assertIn("4.7.1 Error: over the limit of 10 recipients an hour", self.refusal(USER, 5, 1.0))
@@ -90,10 +97,32 @@ class QuotasTests(SynchronousTestCase):
     def test_kept_over_a_restart(self) -> None:
         self.quotas.charge(USER, 10, 0.0)
         other = Quotas([], [])
-        other.restore(self.quotas.saved())
+        other.restore(self.quotas.saved(1.0), 1.0)
         self.quotas = other
         self.refusal(USER, 1, 60.0)
         self.quotas.charge(USER, 1, 3700.0)
+
+    def test_what_has_faded_is_forgotten(self) -> None:
+        self.quotas.charge(USER, 10, 0.0)
+        self.assertEqual([entry[1:4] for entry in self.quotas.saved(1.0)], [("recipients", 10, 3600.0)], "no minutes")
+        self.assertEqual(self.quotas.saved(8000.0), [])
+        self.assertEqual(len(self.quotas._windows), 0)
+
+    def test_kept_by_a_clock_that_was_ahead(self) -> None:
+        self.quotas.charge(USER, 10, 1e9)
+        other = Quotas([], [])
+        other.restore(self.quotas.saved(1e9), 1000.0)
+        self.quotas = other
+        self.refusal(USER, 1, 1001.0)
+        self.quotas.charge(USER, 10, 1000.0 + 3700)
+
+    @given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3), st.integers(), st.floats(), st.lists(
+        st.tuples(st.integers(), st.integers()), max_size=3)), max_size=5))  # fmt: skip
+    def test_whatever_was_kept(self, saved: list[Any]) -> None:
+        quotas = Quotas([], [])
+        quotas.restore(saved, 5000.0)
+        quotas.saved(5000.0)
+        self.assertEqual(quotas.saved(1e6), [])
 
     def test_a_changed_limit_keeps_what_was_counted(self) -> None:
         self.quotas.charge(USER, 10, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from email import message_from_bytes, policy
 from email.utils import parsedate_to_datetime
 
@@ -79,6 +80,13 @@ class DateTests(SynchronousTestCase):
     def test_what_is_no_date(self) -> None:
         for text in ("", "yesterday", "0", "Mon, 99 Foo 2026 00:00:00 +0000", "1" * 5000, "31 Feb 99999 1:1:1 +0"):
             self.assertIsNone(parse_date(text), text)
+
+    def test_nothing_long_is_remembered(self) -> None:
+        """A header may have a megabyte of it."""
+        text = "1" * 5001
+        references = sys.getrefcount(text)
+        parse_date(text)
+        self.assertEqual(sys.getrefcount(text), references)
 
     @given(st.text(max_size=150) | st.text("0123456789 :+-JanFeb,\0é", max_size=40))
     def test_never_raises(self, text: str) -> None:

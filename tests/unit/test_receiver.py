@@ -110,6 +110,27 @@ class ReceiverTests(SynchronousTestCase):
         self.hear(frames.Ping(7))
         self.assertEqual(self.link.said(), [frames.Pong(7)])
 
+    def test_it_tells_what_happened_with_each_ping_and_at_its_end(self) -> None:
+        protocol, _ = self.in_text()
+        self.hear(frames.Ping(7))
+        self.assertEqual(self.link.said(), [frames.Pong(7), words.Happened({"connected": 1})])
+        self.hear(frames.Ping(8))
+        self.assertEqual(self.link.said(), [frames.Pong(8)])
+        protocol.dataReceived(b"x\r\n.\r\n")
+        self.hear(words.Verdict(1, "1" * 18, 5), frames.Quit())
+        protocol.connectionLost(None)
+        self.assertEqual(self.link.said()[-1], words.Happened({"accepted": 1, "disconnected": 1}))
+        self.assertTrue(self.link.finished)
+
+    def test_a_text_that_is_refused_here_is_told_of(self) -> None:
+        for text, code in ((b"a\nb\r\n.\r\n", 554), (b"x" * 2000 + b"\r\n.\r\n", 552)):
+            self.setUp()
+            protocol, transport = self.in_text()
+            protocol.dataReceived(text)
+            (abandon,) = self.link.said()
+            self.assertEqual((abandon.number, abandon.sender, abandon.refusal.code), (1, "a@b.test", code))
+            self.assertEqual(transport.value(), abandon.refusal.encode())
+
     def test_a_message_is_answered_with_what_the_master_says(self) -> None:
         protocol, transport = self.in_text()
         protocol.dataReceived(b"From: a@b.test\r\n\r\nhi\r\n.\r\n")

@@ -76,7 +76,7 @@ class ReceptionRig:
         self.rig = Rig(late=True)
         self.section = Listener(**{"processes": 4, "max_header": 10_000} | options)
         access: Any = None  # Nobody logs in.
-        door = FrontDoor(self.section, self.rig.intake, access)
+        door = FrontDoor("feeder", self.section, self.rig.intake, access)
         self.pair = Pair(self.section, door, self.rig.intake.hashes, at_once)
         self.store = self.rig.store
 

@@ -47,8 +47,8 @@ class Briefings(SynchronousTestCase):
             ("API", port("192.0.2.3", 25)),
         ]
         service._ports = ports
-        self.assertEqual(service._brief_sender("default", "x").own, ("192.0.2.1", "2001:db8::1"))
-        self.assertEqual(service._brief_sender("high", "x").own, ("192.0.2.2",))
+        self.assertEqual(service._briefings.sender("default", "x").own, ("192.0.2.1", "2001:db8::1"))
+        self.assertEqual(service._briefings.sender("high", "x").own, ("192.0.2.2",))
 
 
 class Part:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.access.quota import Quotas
 from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.config.schema import Zone
 from relay.dkim.canon import RelaxedBody
@@ -110,6 +111,59 @@ class SubmissionTests(SynchronousTestCase):
         failure = self.failureResultOf(submission.finish(envelope(sender, to)), Refused)
         self.assertEqual((self.rig.store.rows, self.rig.store.chunks), ({}, {}))
         return failure.value.reply.code
+
+    # -- who sends it
+
+    def by(self, user: User, text: bytes, quotas: Quotas | None = None) -> Any:
+        charge = quotas.charge(user, 1, 0.0) if quotas is not None else None
+        submission = self.rig.intake.open(ORIGIN, Terms(), user, charge)
+        submission.write(text)
+        done = submission.finish(envelope("s@from.test", ["b@to.test"]))
+        self.rig.store.tell()
+        return done
+
+    def test_S50_whom_a_user_may_name_in_from(self) -> None:
+        user = User("alice", from_domains=("own.test",))
+        for author in (
+            b"From: a@own.test",
+            b"From: \"x@other.test\" <a@OWN.test>",
+            b"From: a@own.test, b@own.test",
+            b"Subject: nobody",
+        ):
+            self.successResultOf(self.by(user, author + b"\r\n\r\n"))
+        for author in (
+            b"From: a@other.test",
+            b"From: \"a@own.test\" <a@other.test>",
+            b"From: a@own.test, b@other.test",
+            b"From: a@own.test\r\nFrom: b@other.test",
+            b"From: a@own.test\r\nfrom :b@other.test",
+            b"From: a@sub.own.test",
+            b"From: <<a@own.test",
+            b"From: (a@own.test",
+            b"From: a@own.test" + b"\r\n ," * 40_000,
+        ):
+            reply = self.failureResultOf(self.by(user, author + b"\r\n\r\n"), Refused).value.reply
+            self.assertIn("550 5.7.1", str(reply), author)
+
+    def test_a_users_zone_is_that_of_all_their_mail(self) -> None:
+        message = self.successResultOf(self.by(User("alice", zone="Bulk"), HEADER + b"\r\n"))
+        self.assertEqual(self.zones(message), ["bulk"])
+
+    def test_what_is_not_taken_counts_for_nobody(self) -> None:
+        user, quotas = User("alice", from_domains=("own.test",), messages=((1, 60.0),)), Quotas([], [])
+        self.failureResultOf(self.by(user, b"From: a@other.test\r\n\r\n", quotas), Refused)
+        self.rig.intake.open(ORIGIN, Terms(), user, quotas.charge(user, 1, 0.0)).abandon()
+        self.successResultOf(self.by(user, b"From: a@own.test\r\n\r\n", quotas))
+        self.assertRaises(Refused, quotas.charge, user, 1, 0.0)
+
+    def test_what_was_taken_stays_counted(self) -> None:
+        user, quotas = User("alice", messages=((1, 60.0),)), Quotas([], [])
+        submission = self.rig.intake.open(ORIGIN, Terms(), user, quotas.charge(user, 1, 0.0))
+        submission.write(HEADER + b"\r\n")
+        submission.finish(envelope("s@from.test", ["b@to.test"]))
+        self.rig.store.tell()
+        submission.abandon()
+        self.assertRaises(Refused, quotas.charge, user, 1, 0.0)
 
     # -- what is kept
 

@@ -360,6 +360,7 @@ class ClientCertificates(TlsCase):
             (AUTHORITY.client("host.example.com"), ("host.example.com",)),
             (AUTHORITY.client("two words"), ()),
             (AUTHORITY.client("a\0b"), ()),
+            (AUTHORITY.client("x", ["x" * 5000 + "@example.com", "b@example.com"]), ("b@example.com",)),
         ]:
             self.assertEqual(certificate_names(Wire(self.server, certificate=pair)), expected)
             self.assertEqual(names(pair.certificate), expected)

@@ -1,0 +1,82 @@
+"""What each new child is told at its birth: where the master is, and its part of the configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IListeningPort
+
+from relay.channel.briefing import ReceiverBriefing, SenderBriefing
+from relay.config.schema import Config, Listener
+from relay.zone.zones import Zones
+
+
+class Briefings:
+    """Makes them; the place of a sender is a zone, that of a receiver a listener."""
+
+    def __init__(
+        self,
+        config: Config,
+        zones: Zones,
+        secret: str,
+        journals: Path,
+        ports: Callable[[], Sequence[tuple[str, IListeningPort]]],
+    ) -> None:
+        """`secret` is what the data channel asks for, `journals` the directory of outcome journals. `ports`
+        gives what the master listens on, each with what it is for; the first is the data channel."""
+        self._config = config
+        self._zones = zones
+        self._secret = secret
+        self._journals = journals
+        self._ports = ports
+
+    def sender(self, zone: str, child: str) -> SenderBriefing:
+        """For a child that delivers."""
+        config, address, options = self._config, self._channel(), self._zones[zone].options
+        return SenderBriefing(
+            host=address.host,
+            port=address.port,
+            secret=self._secret,
+            child=child,
+            place=zone,
+            journal=str((self._journals / child).absolute()),
+            options=options,
+            own=self._own(options.port),
+            timeouts=config.timeouts,
+            dns=config.dns,
+            hostname=config.hostname,
+            product=config.name,
+        )
+
+    def receiver(self, listener: str, child: str, section: Listener) -> ReceiverBriefing:
+        """For a child that takes mail."""
+        config, address = self._config, self._channel()
+        return ReceiverBriefing(
+            host=address.host,
+            port=address.port,
+            secret=self._secret,
+            child=child,
+            place=listener,
+            hostname=config.hostname,
+            master=os.getpid(),
+            section=section,
+            keys=str(Path(config.dkim.keys).absolute()),
+        )
+
+    def _channel(self) -> IPv4Address | IPv6Address:
+        return cast("IPv4Address | IPv6Address", self._ports()[0][1].getHost())
+
+    def _own(self, number: int) -> tuple[str, ...]:
+        """The addresses where a listener takes mail at this port, as far as they are known."""
+        hosts = [port.getHost() for what, port in self._ports() if what.startswith("listener ")]
+        return tuple(
+            host.host
+            for host in hosts
+            if isinstance(host, IPv4Address | IPv6Address)
+            and host.port == number
+            and host.host not in ("0.0.0.0", "::")
+        )
