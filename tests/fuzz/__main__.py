@@ -87,16 +87,15 @@ def campaign(names: list[str], total: int, jobs: int, seconds: int, keep: bool) 
         if keep:
             for done in runs:
                 if not done.broken:
-                    tidy(done.name, Path(place) / done.name)
+                    take(done.name, Path(place) / done.name)
     broken = sum(done.broken for done in runs)
     print(f"{sum(done.tried for done in runs):,} inputs, {broken} of {len(runs)} targets failed")
     return 1 if broken else 0
 
 
-def tidy(name: str, *more: Path) -> None:
-    """Keep in the corpus what reaches something, of what is there and of what was found."""
-    candidates = [data for place in (CORPUS / name, *more) for data in inputs(place)]
-    write(CORPUS / name, chosen(TARGETS[name].one, candidates))
+def take(name: str, found: Path) -> None:
+    """Take into the corpus what was found and reaches more than what is there."""
+    write(CORPUS / name, chosen(TARGETS[name].one, inputs(CORPUS / name), inputs(found)))
 
 
 def main() -> int:

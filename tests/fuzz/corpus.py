@@ -23,11 +23,12 @@ def inputs(directory: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(directory.glob("*")) if path.is_file()]
 
 
-def chosen(one: Callable[[bytes], None], candidates: Iterable[bytes]) -> list[bytes]:
-    """Of the candidates those that reach a line of the relay from a line that no smaller one reached it from."""
-    known: set[object] = set()
-    kept: list[bytes] = []
-    size = 0
+def chosen(one: Callable[[bytes], None], there: Iterable[bytes], candidates: Iterable[bytes]) -> list[bytes]:
+    """What is there, and of the candidates those that reach a line of the relay from a line that
+    neither that nor a smaller one reaches it from."""
+    kept = list(there)
+    known = {step for data in kept for step in _steps(one, data)}
+    size = sum(map(len, kept))
     for data in sorted(set(candidates), key=lambda data: (len(data), data)):
         if len(kept) >= MOST_INPUTS or size + len(data) > MOST_BYTES:
             continue
@@ -40,10 +41,8 @@ def chosen(one: Callable[[bytes], None], candidates: Iterable[bytes]) -> list[by
 
 
 def write(directory: Path, kept: Iterable[bytes]) -> None:
-    """The directory holds these inputs and nothing else."""
+    """Put these inputs into the directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    for path in directory.glob("*"):
-        path.unlink()
     for data in kept:
         (directory / sha256(data).hexdigest()[:16]).write_bytes(data)
 

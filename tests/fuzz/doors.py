@@ -78,6 +78,8 @@ def scram(data: bytes) -> None:
     """Who knows the password gets in under any name and nonce that may be said, and nobody else does."""
     (options,), rest = head(data, 1)
     name, _, nonce = rest.partition(b"\xff")
+    if b"," in name:
+        return
     bare = b"n=" + name + b",r=" + nonce
     server = Scram("server")
     try:

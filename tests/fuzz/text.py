@@ -196,6 +196,8 @@ def long_lines(data: bytes) -> None:
     assert made[0] == made[1], made
     assert max(map(len, made[0].split(b"\r\n"))) <= 20
     assert made[0].replace(b"\r\n ", b"") == text.replace(b"\r\n ", b"")
+    if _is_utf8(text):
+        assert _is_utf8(made[0]), "a character was broken"
     if text.endswith(b"\r\n"):
         try:
             header = folded(text)
@@ -205,12 +207,19 @@ def long_lines(data: bytes) -> None:
         assert header.split() == text.split() and folded(header) == header
 
 
+def _is_utf8(text: bytes) -> bool:
+    try:
+        return bool(text.decode()) or not text
+    except UnicodeDecodeError:
+        return False
+
+
 def _broken(given: Iterable[bytes]) -> bytes:
     breaker = LineBreaker()
     return b"".join(map(breaker.feed, given)) + breaker.end()
 
 
-@bound(canon, "_MAX_HELD", 40)
+@bound(canon, "_MAX_HELD", 8)
 def dkim_body(data: bytes) -> None:
     """The body hash in any split is that of the relaxed body (RFC 6376 3.4.4)."""
     (first, second), rest = head(data, 2)
