@@ -14,7 +14,8 @@ def is_local(domain: str) -> bool:
     """Whether the domain of a recipient is localhost or an IP address that isn't of the public Internet.
 
     Numbers that are no address (127.1, 2130706433) are one to old resolvers, and no domain of the
-    Internet ends with one (RFC 3696 2): they count as local too. What a name resolves to is not asked here; delivery looks at that once more.
+    Internet ends with one (RFC 3696 2): they count as local too. What a name resolves to is not
+    asked here; delivery looks at that once more.
     """
     if domain == "localhost" or domain.endswith((".localhost", ".localdomain")):
         return True
