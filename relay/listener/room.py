@@ -19,6 +19,8 @@ from relay.smtp.reply import reply
 
 #: What a session takes that does nothing (bytes): measured 2 KiB, and some for what the allocator wastes.
 SESSION = 4 * 1024
+#: What TLS takes for one that speaks it: OpenSSL's buffers and Twisted's, some 60 KiB.
+TLS = 60 * 1024
 
 TOO_BUSY = reply(421, "4.3.2 Too busy, try again later")
 NO_ROOM = reply(452, "4.3.1 Not enough memory now, try again later")

@@ -19,7 +19,7 @@ from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Submission
 from relay.listener.envelope import envelope, sender
 from relay.listener.login import Login
-from relay.listener.room import NO_ROOM
+from relay.listener.room import NO_ROOM, TLS
 from relay.listener.visitor import Visitor
 from relay.message.user import User, may_send_as
 from relay.message.values import Message
@@ -102,6 +102,11 @@ class ListenerProtocol(Connection):
         self._secured()
         self._run()
 
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        super().connectionLost(reason)
+        if self._visitor.tls:
+            self.factory.room.change(-TLS)
+
     # -- the conversation
 
     def _greet(self) -> None:
@@ -129,6 +134,8 @@ class ListenerProtocol(Connection):
         visitor = self._visitor
         visitor.user = None
         visitor.tls = tls.description(self.transport)
+        if visitor.tls:
+            self.factory.room.change(TLS)
         visitor.certificate = tls.certificate_names(self.transport)
         self.server.secured(self._mechanisms())
 

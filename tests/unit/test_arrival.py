@@ -18,6 +18,7 @@ from twisted.trial.unittest import TestCase
 from relay.config.schema import Listener
 from relay.listener.door import Refused
 from relay.listener.listener import SWEEP, ListenerFactory
+from relay.listener.room import SESSION, TLS
 from relay.listener.session import ListenerProtocol
 from relay.message.user import User
 from relay.net import tls
@@ -301,10 +302,13 @@ class SocketTests(SocketCase):
                 client.rcpt("c@d.example")
                 client.send(b"BDAT 7 LAST\r\n.two\r\n.")
                 said.append(client.getreply()[0])
+                said.append(self.factory.room.held >= SESSION + TLS)
             return said
 
         said = await deferToThread(send)
-        self.assertEqual(said, [False, 538, 220, False, 235, 250])
+        self.assertEqual(said, [False, 538, 220, False, 235, 250, True])
+        while self.factory.room.held:
+            await _turn()
         one, two = self.intake.taken
         self.assertEqual((one.text, two.text), (b"Subject: x\r\n\r\n.one\r\n", b".two\r\n."))
         self.assertEqual((one.origin.transport, one.origin.user), ("ESMTPSA", "a"))

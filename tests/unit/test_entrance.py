@@ -241,7 +241,7 @@ class SocketCase(TestCase):
         self.began: list[tuple[str, str, tuple[str, ...]]] = []
         tls = self.tls = server_tls(section, reactor.seconds)
         self.door = self.intake.door()
-        sessions = ListenerFactory(
+        sessions = self.factory = ListenerFactory(
             section, "smtps", "relay.example.com", self.door, reactor, self.seen.append, tls
         )
         made = ListenerProtocol.connectionMade
