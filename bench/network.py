@@ -11,6 +11,7 @@ import ssl
 import struct
 import threading
 import time
+from collections import deque
 
 _CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -36,12 +37,16 @@ def own_network() -> bool:
 
 #: Below what systems give to outgoing connections, which would take a port before it is listened to.
 _PORTS = range(5_000, 10_000)
+#: Given out by this process, so that who asks twice before listening gets others.
+_given: deque[int] = deque(maxlen=2_000)
 
 
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens to just now, on all of loopback; all different."""
     ports: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):
+        if port in _given:
+            continue
         with socket.socket() as s:
             # As a server would: a closed connection that lingers on the port is in nobody's way.
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,6 +56,7 @@ def free_ports(count: int) -> list[int]:
             except OSError:
                 continue
             ports.append(port)
+            _given.append(port)
         if len(ports) == count:
             return ports
     raise OSError(f"no {count} free ports between {_PORTS.start} and {_PORTS.stop}")

@@ -17,7 +17,7 @@ _VALUE = r"([^\r]*(?:\r(?!\n[^ \t]|\n\Z)[^\r]*)*)"
 
 
 #: Lines in a header block.
-MAX_LINES = 25_000
+MAX_LINES = 50_000
 
 
 class HeaderTooLong(ValueError):
