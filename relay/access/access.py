@@ -21,8 +21,8 @@ from relay.access.basic import BasicService, Unanswered
 from relay.access.cache import Cache
 from relay.access.guesses import Guesses, network_of
 from relay.access.keep import Keep
-from relay.access.login import Client
-from relay.access.mechanisms import Claim, External, Failed, Login, Password, Plain, Proven, Wanted
+from relay.access.login import VOUCHED, Client
+from relay.access.mechanisms import Claim, External, Failed, Login, Password, Plain, Proven, Vouched, Voucher, Wanted
 from relay.access.passwords import MOST, Passwords
 from relay.access.quota import Charge, Quotas, read_limit
 from relay.access.refused import Refused
@@ -46,6 +46,7 @@ _MECHANISMS: dict[str, Callable[[], Any]] = {
     "LOGIN": Login,
     "SCRAM-SHA-256": lambda: Scram(secrets.token_urlsafe(24)),
     "EXTERNAL": External,
+    VOUCHED: Voucher,
 }
 
 
@@ -191,6 +192,14 @@ class Access:
         known = self._users.get(name) if self._users is not None else None
         return known.user if known is not None and not known.disabled else None
 
+    def by_word(self, name: str) -> User:
+        """The user whom a trusted relay names; one that the file hasn't is held to what holds for everybody.
+        Raises Refused (535) for one that was disabled."""
+        known = self._users.get(name) if self._users is not None else None
+        if known is not None and known.disabled:
+            raise Refused(WRONG)
+        return known.user if known is not None else User(name)
+
     def by_certificate(self, client: Client, name: str) -> User | None:
         """The user that a certificate is for: `name`, or without one the first that is known."""
         users = self._users
@@ -266,6 +275,9 @@ class LoginExchange:
         if isinstance(said, Password):
             self.name = said.name
             return await access.guess(client, said)
+        if isinstance(said, Vouched):
+            self.name = said.name
+            return access.by_word(said.name)
         if not isinstance(said, Proven):
             self.name = said.name or next(iter(client.certificate), "")
             access.allow(client, self.name)

@@ -9,6 +9,10 @@ from twisted.internet.defer import Deferred
 
 from relay.message.user import User
 
+#: The mechanism of a login that a trusted relay vouches for (XCLIENT LOGIN): its only response is the
+#: user's name. It is offered to nobody, so no client can ask for it by AUTH.
+VOUCHED = "XCLIENT"
+
 
 class Client(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Who logs in: the address, what it called itself, and the subject names (e-mail addresses

@@ -35,6 +35,12 @@ class Claim(NamedTuple):
     name: str
 
 
+class Vouched(NamedTuple):
+    """A relay that we trust has found out that it is this user."""
+
+    name: str
+
+
 class Proven(NamedTuple):
     """The exchange is through: it is this user."""
 
@@ -83,6 +89,14 @@ class External:
         if response is None:
             return b""
         return Claim(_text(response))
+
+
+class Voucher:
+    """XCLIENT LOGIN: just the name."""
+
+    def step(self, response: bytes | None) -> Vouched:
+        """Raises Failed."""
+        return Vouched(_text(response or b""))
 
 
 def checked(name: bytes, password: bytes) -> Password:

@@ -7,10 +7,14 @@ do not end as they have to.
 
 from __future__ import annotations
 
+import hmac
+import secrets
 from collections import Counter
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from typing import Any, ClassVar
 
+import msgspec
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,7 +27,7 @@ from relay.intake.frontdoor import FrontDoor
 from relay.intake.handover import Handover
 from relay.intake.numbered import Numbered
 from relay.intake.submission import Submission
-from relay.listener.door import Client, Exchange, Refused
+from relay.listener.door import VOUCHED, Client, Exchange, Refused
 from relay.listener.happening import HAPPENINGS
 from relay.listener.session import LOCAL_ERROR
 from relay.message.user import User
@@ -72,6 +76,8 @@ class Desk:
         self._inside: Counter[str] = Counter()
         self._ahead = frames.pieces_ahead(section.processes)
         self._flying = 0
+        self._trusted = [ip_network(text, strict=False) for text in section.xclient_networks]
+        self._secret = secrets.token_bytes(32)
 
     def frame(self, frame: Frame) -> None:
         """Raises BadFrame for what may not be said now."""
@@ -92,6 +98,10 @@ class Desk:
 
     def _entered(self, frame: frames.Entered) -> None:
         number, address = frame.number, frame.address
+        try:
+            ip_address(address)
+        except ValueError:
+            raise BadFrame("a client without an address") from None
         self._visits.begin(number, address)
         try:
             waits = self._door.enter(address)
@@ -135,6 +145,8 @@ class Desk:
     # -- logins
 
     def _login(self, frame: frames.Login) -> None:
+        if frame.mechanism == VOUCHED and not self._trusts():
+            raise BadFrame("nobody is there who may say who somebody is")
         login = _Login()
         self._logins.begin(frame.number, login)
         try:
@@ -165,7 +177,7 @@ class Desk:
             return  # It was cancelled.
         if isinstance(answer, User):
             self._logins.end(number)
-            self._say(frames.Answer(number, user=answer))
+            self._say(frames.Answer(number, user=msgspec.structs.replace(answer, seal=self._seal(answer))))
         else:
             login.asked = False
             self._say(frames.Answer(number, challenge=answer))
@@ -180,15 +192,38 @@ class Desk:
             self._logins.end(frame.number)
             login.cancel()
 
+    def _trusts(self) -> bool:
+        """Whether any client inside may name users."""
+        trusted = self._trusted
+        return bool(trusted) and any(
+            ip_address(address) in network for address in self._inside for network in trusted
+        )
+
+    def _seal(self, user: User) -> bytes:
+        """By which a user is known again who was let in here."""
+        return hmac.digest(self._secret, msgspec.msgpack.encode(user), "sha256")
+
+    def _known(self, sealed: User | None) -> User | None:
+        """The user of a message. Raises BadFrame for one who wasn't let in here."""
+        if sealed is None:
+            return None
+        user = msgspec.structs.replace(sealed, seal=b"")
+        if not hmac.compare_digest(sealed.seal, self._seal(user)):
+            raise BadFrame("a message of a user who has not logged in")
+        return user
+
     # -- messages
 
     def _open(self, frame: frames.Open) -> None:
+        user = self._known(frame.user)
         if frame.origin.listener != self._listener:
             raise BadFrame("a message of another listener")
+        if frame.origin.user != (user.name if user is not None else ""):
+            raise BadFrame("a message of two users")
         handover = Handover(self._section, frame)
         self._handovers.begin(frame.number, handover)
         try:
-            opened: Any = self._door.open(frame.origin, frame.user, frame.recipients)
+            opened: Any = self._door.open(frame.origin, user, frame.recipients)
         except Exception:
             self._not_opened(Failure(), frame.number)
             return

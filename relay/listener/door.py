@@ -11,14 +11,14 @@ from typing import Protocol
 import msgspec
 from twisted.internet.defer import Deferred
 
-from relay.access.login import Client, Exchange
+from relay.access.login import VOUCHED, Client, Exchange
 from relay.access.refused import Refused
 from relay.message.envelope import Envelope
 from relay.message.user import User
 from relay.message.values import Message, Origin
 from relay.smtp.reply import Reply
 
-__all__ = ["Client", "Door", "Exchange", "Intake", "Refused", "Submission", "Terms"]
+__all__ = ["VOUCHED", "Client", "Door", "Exchange", "Intake", "Refused", "Submission", "Terms"]
 
 #: Recipients taken from a header, unless the way in has a limit of its own.
 MOST_RECIPIENTS = 1000
@@ -86,7 +86,7 @@ class Door(Protocol):
         """A client that had entered is gone."""
 
     def authenticate(self, mechanism: str, client: Client) -> Exchange:
-        """Begin a login by one of the listener's mechanisms."""
+        """Begin a login by one of the listener's mechanisms, or one that a trusted client vouches for."""
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission | Deferred[Submission]:
         """Begin a submission for so many recipients. Raises Refused, or fails with it."""

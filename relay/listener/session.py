@@ -16,9 +16,9 @@ from zope.interface import implementer
 from relay.listener.arrival import Arrival
 from relay.listener.connection import SHUTDOWN, Connection
 from relay.listener.destination import LOCAL_DESTINATION, is_local
-from relay.listener.door import Refused, Submission
+from relay.listener.door import VOUCHED, Refused, Submission
 from relay.listener.envelope import envelope, sender
-from relay.listener.login import Login
+from relay.listener.login import TROUBLE, Login
 from relay.listener.room import NO_ROOM, TLS
 from relay.listener.visitor import Visitor
 from relay.message.user import User, may_send_as
@@ -194,9 +194,26 @@ class ListenerProtocol(Connection):
             visitor.address, visitor.allowed = known
             visitor.certificate = ()
         visitor.host = given.get("NAME", "")
-        if "LOGIN" in given:
-            visitor.user = User(given["LOGIN"]) if given["LOGIN"] else None
-        self.server.answer(words.greeting(self.factory.hostname))
+        if not given.get("LOGIN"):
+            if "LOGIN" in given:
+                visitor.user = None
+            self.server.answer(words.greeting(self.factory.hostname))
+            return
+        visitor.user = None
+        self._login = login = Login(self._spoken_for)
+        login.begin(
+            self.factory.door, VOUCHED, visitor.client(given.get("HELO", "")), given["LOGIN"].encode("utf-8")
+        )
+
+    def _spoken_for(self, result: bytes | User | Reply) -> None:
+        """What the door says of a user whom a trusted client has named."""
+        self._login = None
+        if isinstance(result, User):
+            self._visitor.user = result
+            self.server.answer(words.greeting(self.factory.hostname))
+        else:
+            self.server.answer(result if isinstance(result, Reply) else TROUBLE)
+        self._run()
 
     # -- what it sends
 

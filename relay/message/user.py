@@ -13,7 +13,8 @@ class User(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `senders` are the addresses (`user@example.com`) and domains (`@example.com`) that MAIL may
     name, `from_domains` the domains that the header field From may name; empty: any. `zone`, when
     it isn't "", is where all of their mail goes. `messages` and `recipients` are limits, each a
-    number and a span in seconds; none: those of everybody.
+    number and a span in seconds; none: those of everybody. `seal` is only for those who carry a user
+    from the master to a receiver and back, and says that it is the same one.
     """
 
     name: str
@@ -22,6 +23,7 @@ class User(msgspec.Struct, frozen=True, array_like=True, gc=False):
     zone: str = ""
     messages: tuple[tuple[int, float], ...] = ()
     recipients: tuple[tuple[int, float], ...] = ()
+    seal: bytes = b""
 
 
 def may_send_as(user: User, sender: Address | None) -> bool:

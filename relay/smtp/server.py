@@ -234,6 +234,10 @@ class Server(Transactions):
             self._question = NOTHING
             self._identified(True)
 
+    def _unknown(self, question: XclientGiven) -> None:
+        """The user whom it names may not log in: all the rest is believed, and nobody has logged in."""
+        self._speaks_for({**question.attributes, "LOGIN": ""})
+
     def _begin_anew(self) -> None:
         """The client has said nothing yet."""
         self._forget()

@@ -140,6 +140,10 @@ class Transactions(Dialogue):
     def _introduced(self, question: Question) -> None:
         """A question about the client itself got a positive answer."""
 
+    @abstractmethod
+    def _unknown(self, question: XclientGiven) -> None:
+        """XCLIENT got a negative answer."""
+
     def _granted(self, reply: Reply) -> None:
         question = self._question
         if isinstance(question, DataEnded):
@@ -171,6 +175,8 @@ class Transactions(Dialogue):
         elif isinstance(question, AuthBegun | AuthContinued):
             self.state = State.READY  # The login is over.
             self._question = NOTHING
+        elif isinstance(question, XclientGiven):
+            self._unknown(question)
         elif verb is Verb.BDAT:
             self._forget()
             if not self._chunk.last:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from relay.listener.door import Client, Exchange, Refused, Terms
+from relay.listener.door import VOUCHED, Client, Exchange, Refused, Terms
 from relay.listener.draft import Text
 from relay.message.envelope import Envelope
 from relay.message.headers import HeaderBlock
@@ -110,7 +110,8 @@ BAD_LOGIN = reply(535, "5.7.8 Error: authentication failed")
 
 
 class FakeExchange:
-    """PLAIN, LOGIN, and EXTERNAL by the first name in the certificate. `later`: steps wait until they are fired."""
+    """PLAIN, LOGIN, EXTERNAL by the first name in the certificate, and XCLIENT for all but "gone".
+    `later`: steps wait until they are fired."""
 
     def __init__(self, door: FakeDoor, mechanism: str, client: Client) -> None:
         self.door = door
@@ -132,6 +133,11 @@ class FakeExchange:
 
     def _step(self, response: bytes | None) -> bytes | User:
         text = None if response is None else response.decode("utf-8", "replace")
+        if self.mechanism == VOUCHED:
+            name = (response or b"").decode()
+            if name == "gone":
+                raise Refused(BAD_LOGIN)
+            return self.door.users[name][1] if name in self.door.users else User(name)
         if self.mechanism == "EXTERNAL":
             return self._user(self.client.certificate[0], "-")
         if text is None:

@@ -113,6 +113,13 @@ class Logins(TestCase):
         self.assertEqual(await self.refusal(b"garbage"), wrong)
         self.assertTrue(self.skewed.pauses)
 
+    async def test_whom_a_trusted_relay_names_S50(self) -> None:
+        self.assertEqual(await self.login(b"ALICE", mechanism="XCLIENT"), ALICE)
+        self.assertEqual(await self.login(b"stranger", mechanism="XCLIENT"), User("stranger"))
+        self.assertEqual(
+            await self.refusal(b"gone", mechanism="XCLIENT"), "535 5.7.8 Error: Invalid username or password"
+        )
+
     async def test_brute_force_S48(self) -> None:
         for number in range(3):
             self.assertIn("535", await self.refusal(plain("alice", f"guess {number}")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -209,9 +210,23 @@ class Logins(DeskCase):
         self.assertEqual(self.pair.answers(), [frames.Answer(1, challenge=b"who?")])
         self.tell(frames.Response(1, b"me"))
         exchange.answer.callback(User("me"))
-        self.assertEqual(self.pair.answers(), [frames.Answer(1, user=User("me"))])
+        [answer] = self.pair.answers()
+        self.assertEqual((answer.number, answer.user.name, len(answer.user.seal)), (1, "me", 32))
         self.assertEqual((exchange.steps, exchange.cancelled), ([None, b"me"], 0))
         self.assertEqual(self.tell(frames.Cancel(1), frames.Response(1, b"x")), [])  # it crossed the end
+
+    def test_only_who_may_is_believed_who_somebody_is_S49(self) -> None:
+        vouched = frames.Login(1, "XCLIENT", "198.51.100.1", "", (), b"me")
+        self.bad(vouched)
+        self.pair = Pair(msgspec.structs.replace(self.section, xclient_networks=("192.0.2.0/24",)), self.door)
+        self.desk = self.pair.desk
+        self.bad(vouched)
+        self.tell(frames.Entered(1, "198.51.100.1"))
+        self.bad(vouched)
+        self.tell(frames.Entered(2, "192.0.2.1"), vouched)
+        self.assertEqual(self.door.clients, [("XCLIENT", Client("198.51.100.1"))])
+        self.tell(frames.Left("192.0.2.1"))
+        self.bad(msgspec.structs.replace(vouched, number=2))
 
     def test_refused(self) -> None:
         self.tell(self.LOGIN)
@@ -241,7 +256,8 @@ class Logins(DeskCase):
 
 
 class Messages(DeskCase):
-    OPEN = frames.Open(1, ORIGIN, User("me"), 2)
+    OPEN = frames.Open(1, ORIGIN, None, 2)
+    ME = User("me", zone="bulk", messages=((5, 60.0),))
 
     def opened(self) -> FakeSubmission:
         submission_id = self.tell(self.OPEN)[0].id
@@ -249,9 +265,34 @@ class Messages(DeskCase):
         self.assertEqual(submission.id, submission_id)
         return submission
 
+    def login(self) -> User:
+        self.tell(Logins.LOGIN)
+        self.door.exchanges[-1].answer.callback(self.ME)
+        user: User = self.pair.answers()[0].user
+        return user
+
+    def test_of_a_user_who_was_let_in(self) -> None:
+        user = self.login()
+        origin = msgspec.structs.replace(ORIGIN, user="me")
+        self.tell(frames.Open(1, origin, user, 2))
+        self.assertEqual(self.door.opened, [(origin, self.ME, 2)])
+
+    def test_of_a_user_who_was_not_S49(self) -> None:
+        user = self.login()
+        mine, yours = (msgspec.structs.replace(ORIGIN, user=name) for name in ("me", "you"))
+        self.bad(frames.Open(1, mine, self.ME, 2))
+        self.bad(frames.Open(1, yours, msgspec.structs.replace(user, name="you"), 2))
+        self.bad(frames.Open(1, mine, msgspec.structs.replace(user, messages=()), 2))
+        self.bad(frames.Open(1, yours, user, 2))
+        self.bad(frames.Open(1, mine, None, 2))
+        self.pair = Pair(self.section, self.door)
+        self.desk = self.pair.desk
+        self.bad(frames.Open(1, mine, user, 2))  # another receiver's
+        self.assertEqual(self.door.opened, [])
+
     def test_a_small_one(self) -> None:
         submission = self.opened()
-        self.assertEqual(self.door.opened, [(ORIGIN, User("me"), 2)])
+        self.assertEqual(self.door.opened, [(ORIGIN, None, 2)])
         self.assertEqual(self.tell(finish(eight_bit=True, body_hash=b"h" * 32)), [])
         assert submission.completed is not None
         envelope, header, text = submission.completed
