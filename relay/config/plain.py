@@ -58,6 +58,11 @@ def plain(kind: inspect.Type, unit: str, value: object) -> object:
         # Strings end up in replies, headers and logs: a line end in one would forge a line there.
         if not isinstance(value, str) or any(ord(char) < 32 or char == "\x7f" for char in value):
             raise expected("a string without control characters", value)
+        if unit:
+            try:
+                (units.rate if unit == "rate" else units.byte_rate)(value)
+            except units.UnitError as error:
+                raise expected(str(error), value) from None
         return value
     if isinstance(kind, (inspect.IntType, inspect.FloatType)):
         return _number(kind, unit, value)

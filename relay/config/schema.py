@@ -20,6 +20,12 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, extra={"unit": "duration"})]
 Interval = Annotated[float, msgspec.Meta(gt=0, extra={"unit": "duration"})]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+#: "100/s", "60/m", "1000/h", "50000/d"; of bytes "10MB/s". relay.config.units reads it.
+Rate = Annotated[str, msgspec.Meta(extra={"unit": "rate"})]
+ByteRate = Annotated[str, msgspec.Meta(extra={"unit": "byte rate"})]
+Priority = Literal["high", "normal", "low"]
+#: A number of things at once; 0 is no limit.
+Most = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +76,7 @@ class Listener(Section, frozen=True):
     x_originating_ip: bool = True
     future_date: bool = False
     max_future: Interval = 365 * 86400.0
+    priority: Priority = "normal"
     null_sender: Literal["accept", "one-recipient", "reject"] = "accept"
     bare_newlines: Literal["reject", "normalize"] = "reject"
     # Limits.
@@ -129,18 +136,39 @@ class Dns(Section, frozen=True):
 class PoolAddress(Section, frozen=True):
     address: str
     name: str = ""
+    # -1: an equal part of what the others leave.
+    ratio: Annotated[float, msgspec.Meta(ge=-1, le=1)] = -1.0
+    warmup: str = ""
+    warmup_since: str = ""
 
 
-class Zone(Section, frozen=True):
+class Limits(Section, frozen=True):
+    """What may be done at once and in a unit of time, counted in the master over all children."""
+
+    max_connections: Most = 0
+    new_connections: tuple[Rate, ...] = ()
+    messages: tuple[Rate, ...] = ()
+    bytes: tuple[ByteRate, ...] = ()
+
+
+class Zone(Limits, frozen=True):
     pool: str = "default"
+    addresses: tuple[str, ...] = ()
+    interface: str = ""
+    pool_hash: Literal["id", "from"] = "id"
     processes: Count = 1
     connections: Count = 10
     connecting: Count = 2000
+    throttling: str = ""
+    address: Limits = Limits()
     host: str = ""
     port: Port = 25
     sender_domains: tuple[str, ...] = ()
     recipient_domains: tuple[str, ...] = ()
     routing_headers: dict[str, tuple[str, ...]] = {}
+    client_networks: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    block_domains: tuple[str, ...] = ()
     ignore_ipv6: bool = False
     prefer_ipv6: bool = False
     block_local_addresses: bool = True
@@ -149,8 +177,40 @@ class Zone(Section, frozen=True):
     disabled: bool = False
 
 
-class Domain(Section, frozen=True):
-    max_connections: Count = 5
+#: What a domain says of an option of the zone's: nothing, or its own.
+Choice = Literal["zone", "on", "off"]
+
+
+class Domain(Limits, frozen=True):
+    max_connections: Most = 5
+    reuse: Most = 0
+    disabled_addresses: tuple[str, ...] = ()
+    ignore_ipv6: Choice = "zone"
+    prefer_ipv6: Choice = "zone"
+
+
+class Site(Limits, frozen=True):
+    max_connections: Most = 20
+    reuse: Most = 0
+    mx: tuple[str, ...] = ()
+
+
+class Sender(Limits, frozen=True):
+    """How what one user has submitted goes out."""
+
+    weight: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    priority: Literal["", "high", "normal", "low"] = ""
+
+
+class Warmup(Section, frozen=True):
+    days: tuple[Count, ...] = (50, 100, 200, 400, 700, 1000, 1500, 2200, 3200, 4500, 6500, 9000, 13000, 20000, 30000)
+
+
+class Backoff(Section, frozen=True):
+    unreachable: tuple[Interval, ...] = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
+    pauses: tuple[Interval, ...] = (60.0, 300.0, 900.0, 1800.0, 3600.0)
+    climb: Interval = 60.0
+    blacklist: Interval = 21600.0
 
 
 class Timeouts(Section, frozen=True):
@@ -188,6 +248,10 @@ class Config(Section, frozen=True):
     )
     zones: dict[str, Zone] = msgspec.field(default_factory=lambda: {"default": Zone()})
     domains: dict[str, Domain] = msgspec.field(default_factory=lambda: {"default": Domain()})
+    sites: dict[str, Site] = msgspec.field(default_factory=lambda: {"default": Site()})
+    senders: dict[str, Sender] = msgspec.field(default_factory=lambda: {"default": Sender()})
+    warmups: dict[str, Warmup] = msgspec.field(default_factory=lambda: {"default": Warmup()})
+    backoff: Backoff = Backoff()
     timeouts: Timeouts = Timeouts()
     dkim: Dkim = Dkim()
     logs: Logs = Logs()

@@ -41,6 +41,41 @@ SIZE_EXPECTED = 'a size such as "30MB" (B, KB, MB, GB, TB) or a number of bytes'
 DURATION_EXPECTED = 'a duration such as "4h" (ms, s, m, h, d, w) or a number of seconds'
 
 
+#: Seconds of the units of a rate: a letter, or a word that begins with it.
+_PER = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_WORDS = {"second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h", "day": "d"}
+RATE_EXPECTED = 'a rate such as "100/s", "60/m", "1000/h" or "50000/d"'
+BYTE_RATE_EXPECTED = 'a rate such as "10MB/s" or "5GB/d"'
+
+
+def rate(text: str) -> tuple[float, float]:
+    """`100/m`, or `100 messages/minute`, as (100.0, 60.0 seconds). Raises UnitError."""
+    amount, per = _per(text, RATE_EXPECTED)
+    number = amount.removesuffix("messages").removesuffix("message").strip()
+    if len(number) > 12 or not number.isascii() or not number.replace(".", "", 1).isdigit() or not float(number):
+        raise UnitError(RATE_EXPECTED)
+    return float(number), per
+
+
+def byte_rate(text: str) -> tuple[float, float]:
+    """`10MB/s` as (10485760.0, 1.0 second). Raises UnitError."""
+    amount, per = _per(text, BYTE_RATE_EXPECTED)
+    number = _split(amount, SIZES, BYTE_RATE_EXPECTED)
+    if not 1 <= number <= MAX_SIZE:
+        raise UnitError(BYTE_RATE_EXPECTED)
+    return number, per
+
+
+def _per(text: str, wanted: str) -> tuple[str, float]:
+    """What stands before the slash, and the seconds that the word behind it names."""
+    amount, slash, word = text.strip().lower().partition("/")
+    word = word.strip().removesuffix("s") if len(word.strip()) > 1 else word.strip()
+    per = _PER.get(_WORDS.get(word, word))
+    if not slash or per is None:
+        raise UnitError(wanted)
+    return amount.strip(), per
+
+
 def _split(text: str, units: Mapping[str, float], expected: str) -> float:
     """The number of `text` times its unit."""
     compact = text.strip().lower()

@@ -75,3 +75,23 @@ class Units(TestCase):
                 self.assertTrue(0 <= read(text) <= most)
             except units.UnitError:
                 pass
+
+    def test_rates(self) -> None:
+        for text, rate in {
+            "100/s": (100.0, 1.0),
+            "2.5/m": (2.5, 60.0),
+            "1000/h": (1000.0, 3600.0),
+            " 50000 / d ": (50000.0, 86400.0),
+            "100 messages/second": (100.0, 1.0),
+            "1 message / minutes": (1.0, 60.0),
+            "7/hours": (7.0, 3600.0),
+        }.items():
+            self.assertEqual(units.rate(text), rate, text)
+        for text in ("", "100", "0/s", "-1/s", "1e3/s", "100/w", "100/", "/s", "x/s", "10MB/s", "1_0/s", "٣/s"):
+            self.assertRaises(units.UnitError, units.rate, text)
+
+    def test_byte_rates(self) -> None:
+        self.assertEqual(units.byte_rate("10MB/s"), (10 * 2**20, 1.0))
+        self.assertEqual(units.byte_rate("1.5GB/day"), (1.5 * 2**30, 86400.0))
+        for text in ("", "10/s", "0MB/s", "10MB", "10MB/fortnight", "2000TB/s"):
+            self.assertRaises(units.UnitError, units.byte_rate, text)
