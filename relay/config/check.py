@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from relay.config import endpoints
 from relay.config.lines import Path
 from relay.config.plain import meant, shown
+from relay.config.providers import PROVIDERS
 from relay.config.schema import Config, Listener
 from relay.config.shape import Problem
 
@@ -48,6 +49,7 @@ def problems(config: Config) -> Iterator[Problem]:
             )
     yield from _pools(config)
     yield from _zones(config)
+    yield from _sites(config)
     for kind, names in _named_tables(config):
         yield from _names((kind,), names, domains=kind == "domains")
 
@@ -238,12 +240,36 @@ def _zones(config: Config) -> Iterator[Problem]:
         yield Problem(("pools",), 'expected a pool "default": the default zone is always there and uses it')
 
 
+def _sites(config: Config) -> Iterator[Problem]:
+    """Each table of sites says which hosts are meant, in patterns that no other table has."""
+    whose: dict[str, str] = {}
+    for name, site in config.sites.items():
+        path = ("sites", name)
+        if name.lower() == "default":
+            if site.mx:
+                yield Problem((*path, "mx"), 'expected nothing: "default" is for each site without a table')
+            continue
+        if not site.mx and name.lower() not in PROVIDERS:
+            expected = "expected mx, the names of its mail exchangers, or the name of a provider that is known"
+            yield Problem(path, f"{expected}, got {shown(name)}" + meant(name, (*PROVIDERS, "default")))
+        for index, pattern in enumerate(site.mx):
+            place = (*path, "mx", f"[{index}]")
+            plain = pattern.lower().removesuffix(".")
+            if not _is_host(plain.removeprefix("*.")):
+                expected = 'expected a host such as "mx.example.com", or "*.example.com" for all below'
+                yield Problem(place, f"{expected}, got {shown(pattern)}")
+            elif whose.setdefault(plain, name) != name:
+                other = f"which sites.{whose[plain]} has"
+                yield Problem(place, f"expected a pattern of its own, got {shown(pattern)}, {other}")
+
+
 def _named_tables(config: Config) -> Iterable[tuple[str, Iterable[str]]]:
     return (
         ("listeners", config.listeners),
         ("pools", config.pools),
         ("zones", config.zones),
         ("domains", config.domains),
+        ("sites", config.sites),
     )
 
 

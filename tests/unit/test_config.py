@@ -125,6 +125,25 @@ BROKEN = {
         ":2: dns.nameservers[2]: expected an address",
     ],
     "[zones.default]\nhost = 'a b'\n": [":2: zones.default.host: expected a host name or IP address"],
+    "[sites.gmial]\nmax_connections = 5\n": [
+        ":1: sites.gmial: expected mx, the names of its mail exchangers, or the name of a provider that is known, "
+        'got "gmial"; did you mean "gmail"?'
+    ],
+    "[sites.xyzzy]\nreuse = 5\n[sites.'a b']\nmx = ['mx.a.example']\n": [
+        ":1: sites.xyzzy: expected mx",
+        ':3: sites."a b": expected a name of letters',
+    ],
+    "[sites.default]\nmx = ['mx.a.example']\n": [":2: sites.default.mx: expected nothing"],
+    "[sites.a]\nmx = ['*', '*.', 'mx*.a.example', '*.*.a.example', 'a b', '', 'MX.a.example.', '*.a.example']\n"
+    "[sites.b]\nmx = ['mx.A.example']\n": [
+        ':2: sites.a.mx[0]: expected a host such as "mx.example.com", or "*.example.com" for all below, got "*"',
+        ":2: sites.a.mx[1]: expected a host",
+        ":2: sites.a.mx[2]: expected a host",
+        ":2: sites.a.mx[3]: expected a host",
+        ":2: sites.a.mx[4]: expected a host",
+        ":2: sites.a.mx[5]: expected a host",
+        ':4: sites.b.mx[0]: expected a pattern of its own, got "mx.A.example", which sites.a has',
+    ],
     "hostname = 'a..b'\nname = ' '\n": [":1: hostname: expected a host name", ":2: name: expected printable"],
 }
 
@@ -185,6 +204,11 @@ class Reading(TestCase):
         path = self.mktemp()
         Path(path).write_bytes(b"\xef\xbb\xbfhostname = 'a.example'\n")
         self.assertEqual("a.example", load(path).hostname)
+
+    def test_sites(self) -> None:
+        config = parse("[sites.Gmail]\nreuse = 5\n[sites.a]\nmx = ['*.A.example', 'mx.b.example.']\n", "f")
+        self.assertEqual(["Gmail", "a"], list(config.sites))
+        self.assertEqual(("*.A.example", "mx.b.example."), config.sites["a"].mx)
 
     def test_paths_stay_as_they_are(self) -> None:
         self.assertEqual("some/queue", parse("[queue]\npath = 'some/queue'\n", "f").queue.path)
