@@ -41,6 +41,7 @@ from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
 from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
+from relay.dispatch.shaping import Shaping
 from relay.dkim.keys import KeyIndex
 from relay.intake.frontdoor import FrontDoor
 from relay.intake.receivers import Receivers
@@ -99,9 +100,18 @@ class RelayService(Service):
         leases = Leases(secrets.randbits(31))
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
         self._results = Results(self.store, self.schedule, retry, log, self.metrics, now)
-        self.ledger = Ledger()
+        self.shaping = Shaping(config, zones, reactor)
+        self.ledger = Ledger(self.shaping.limits.weight)
         self.dispatcher = Dispatcher(
-            self.store, self.schedule, leases, self.ledger, zones, self._results, self.metrics, reactor
+            self.store,
+            self.schedule,
+            leases,
+            self.ledger,
+            zones,
+            self._results,
+            self.metrics,
+            reactor,
+            self.shaping,
         )
         self._legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
         self.operator = Operator(self.store, self.schedule, leases, log, reactor, now)
@@ -321,6 +331,7 @@ class RelayService(Service):
 
     async def _stop_sending(self, until: float) -> None:
         self.dispatcher.stop()
+        self.shaping.stop()
         if self._starting is not None:
             self._starting.cancel()
         if await self._within(until, self.roster.stop()):

@@ -6,7 +6,8 @@ lease and goes to a child, and comes back with an outcome or without one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, ClassVar, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -17,9 +18,14 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Frame
 from relay.channel.journal import Acceptance
-from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, State
+from relay.dispatch.addresses import Addresses, Leaving
+from relay.dispatch.gates import Gate
+from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit, State, Target
+from relay.dispatch.limits import Limits, Way
 from relay.dispatch.results import Results
-from relay.dispatch.turns import Turns
+from relay.dispatch.shutters import Shutters
+from relay.dispatch.tokens import Tokens
+from relay.dispatch.turns import Place, Turns
 from relay.message.values import Outcome, Result
 from relay.queue.leases import Lease, Leases
 from relay.queue.schedule import Schedule, Work
@@ -33,6 +39,8 @@ _log = Logger()
 POISON = 3
 #: A longer body goes to a target that has yet to answer only when its host asks for it (bytes).
 _SMALL = 16 * 1024
+#: Deliveries of a lane that are looked at when the first may not use its address now.
+_AHEAD = 8
 
 
 class Child(Protocol):
@@ -51,6 +59,17 @@ class Counts(Protocol):
     def reused(self) -> None: ...
 
 
+class Shaping(Protocol):
+    """What says when mail may go, and by which address."""
+
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def addresses(self) -> Addresses: ...
+    @property
+    def shutters(self) -> Shutters: ...
+
+
 class Dispatcher:
     """Hands deliveries to children and takes their outcomes."""
 
@@ -64,6 +83,7 @@ class Dispatcher:
         results: Results,
         counts: Counts,
         clock: IReactorTime,
+        shaping: Shaping,
     ) -> None:
         self._store = store
         self._schedule = schedule
@@ -76,7 +96,20 @@ class Dispatcher:
         self._children: dict[str, Child] = {}
         self._capacities: dict[str, Capacity] = {}
         self._running = False
-        self._turns = Turns(schedule, leases, ledger, zones, clock, self._place, self._may_offer)
+        self._addresses = shaping.addresses
+        self._tokens = Tokens()
+        self._turns = self.turns = Turns(
+            schedule,
+            leases,
+            ledger,
+            zones,
+            shaping.limits,
+            clock,
+            self._place,
+            self._may_offer,
+            self._resume,
+            shaping.shutters,
+        )
 
     # -- life
 
@@ -105,29 +138,56 @@ class Dispatcher:
 
     # -- offers
 
-    def _place(self, zone: Zone, work: Work) -> Limit | None:
-        """Give a delivery to a child; or say which limit is in the way."""
-        domain = work.delivery.domain
-        local = zone.pool.choose(work.delivery.name)
-        permit = self._ledger.permit(
-            zone.name,
-            domain,
-            zone.next_hop or domain,
-            local,
-            self._zones.max_connections(domain),
-            self._clock.seconds(),
-        )
-        if isinstance(permit, Limit):
+    def _place(self, place: Place, works: Iterable[Work]) -> Work | Limit | Gate:
+        """Give the first delivery that may go to a child, and return it; or what is in the way. One whose
+        address may not be used now lets those behind it pass."""
+        zone, way, target = place
+        now = self._clock.seconds()
+        for gate in way.busy:
+            if not gate.room(now):
+                return gate
+        stopped: Gate | None = None
+        for work in islice(works, _AHEAD):
+            local = self._addresses.choose(zone, way, work, now)
+            if not isinstance(local, Gate):
+                connection = self._connection(zone, way, target, work, local, now)
+                if isinstance(connection, Connection):
+                    lease = self._leases.grant(work, connection.child.key, connection.number, now)
+                    self._offer(self._children[connection.child.key], connection, lease, local.local)
+                    return work
+                if isinstance(connection, Limit) or connection not in local.limits.gates:
+                    return connection
+                local = connection
+            stopped = stopped or local
+        assert stopped is not None, "only lanes with work are tried"
+        return stopped
+
+    def _connection(
+        self, zone: Zone, way: Way, target: Target, work: Work, leaving: Leaving, now: float
+    ) -> Connection | Limit | Gate:
+        """One for a delivery, kept or new; or what is in the way."""
+        reach, (local, address) = zone.next_hop or way.domain, leaving
+        size = work.held.message.size
+        kept = self._ledger.kept(zone.name, way, reach, local, now)
+        if kept is not None:
+            stopped = self._tokens.missing(way, address, now)
+            if stopped is not None:
+                return stopped
+            self._ledger.reuse(kept, way)
+            self._counts.reused()
+            kept.size = size
+            self._tokens.spend(kept, now)
+            return kept
+        stopped = self._tokens.may_open(way, address, now)
+        if stopped is not None:
+            return stopped
+        permit = self._ledger.open(zone.name, way, reach, target, local, address, now)
+        if not isinstance(permit, Permit):
             return permit
         for spare in permit.close:
             self._children[spare.child.key].send(frames.Close(spare.number))
-        connection = permit.connection
-        child = self._children[connection.child.key]
-        if connection.state is State.SENDING:
-            self._counts.reused()
-        lease = self._leases.grant(work, child.id, connection.number, self._clock.seconds())
-        self._offer(child, connection, lease, local)
-        return None
+        self._tokens.opened(permit.connection, size, now)
+        return permit.connection
 
     def _offer(self, child: Child, connection: Connection, lease: Lease, local: Local) -> None:
         work = lease.work
@@ -181,8 +241,13 @@ class Dispatcher:
     def _drop(self, connection: Connection, child: Child) -> None:
         """A permit that is not used: the connection, if there is one, is given back."""
         child.send(frames.Close(connection.number))
+        self._remove(connection)
+
+    def _remove(self, connection: Connection) -> None:
+        """It is gone."""
+        self._tokens.settle(connection)
         self._ledger.remove(connection)
-        self._turns.freed(connection.child.zone, connection.domain)
+        self._turns.freed(connection)
 
     # -- children
 
@@ -210,6 +275,8 @@ class Dispatcher:
         lost = self._leases.release(child.id)
         blamed = self._blame([lease for lease in lost if lease.number not in taken]) if crashed else set()
         touched = self._ledger.leave(self._capacities.pop(child.id))
+        for connection in touched:
+            self._tokens.settle(connection)
         for lease in lost:
             entry = taken.get(lease.number)
             if entry is not None:
@@ -218,8 +285,8 @@ class Dispatcher:
                 self._results.put_aside(lease.work, f"{POISON} children died with it")
             elif not (lease.work.crashes and self._turns.suspect(lease.work)):
                 self._schedule.give_back(lease.work)
-        for zone, domain in touched:
-            self._turns.freed(zone, domain)
+        for connection in touched:
+            self._turns.freed(connection)
         return self._store.barrier()
 
     def _blame(self, leases: list[Lease]) -> set[Work]:
@@ -256,26 +323,40 @@ class Dispatcher:
         if self._ledger.answered(connection, self._clock.seconds()):
             child.send(frames.Go(connection.number))
         self._let_go(child)
-        self._turns.answered(child.place, connection.domain)
-        self._turns.freed(child.place, connection.domain)
+        self._turns.answered(connection.target)
+        self._turns.freed(connection)
 
     def _let_go(self, child: Child) -> None:
-        while (connection := self._ledger.may_go(self._capacities[child.id])) is not None:
+        """Answered connections may go on, as far as there is room and they have their tokens."""
+        now = self._clock.seconds()
+        while (connection := self._ledger.first_waiting(self._capacities[child.id])) is not None:
+            missing = self._tokens.missing(connection.way, connection.address, now, connection.resumed)
+            if missing is not None:
+                self._turns.park(connection, missing)
+                continue
+            self._ledger.go(connection)
+            self._tokens.spend(connection, now)
             child.send(frames.Go(connection.number))
+
+    def _resume(self, connection: Connection) -> None:
+        """The token that a parked connection waited for has come."""
+        connection.resumed = True
+        self._ledger.unpark(connection)
+        self._let_go(self._children[connection.child.key])
 
     def _quiet(self, child: Child, connection: Connection) -> None:
         self._ledger.quiet(connection)
+        self._tokens.settle(connection)
         self._let_go(child)
-        self._turns.wake(child.place)
+        self._turns.freed(connection)
 
     def _active(self, child: Child, connection: Connection) -> None:
         self._ledger.active(connection)
-        self._turns.freed(child.place, connection.domain)
+        self._turns.freed(connection)
 
     def _closed(self, child: Child, connection: Connection) -> None:
         if connection.state is State.IDLE:
-            self._ledger.remove(connection)
-            self._turns.freed(child.place, connection.domain)
+            self._remove(connection)
 
     _connection_says: ClassVar[dict[type, Callable[[Dispatcher, Child, Connection], None]]] = {
         frames.Answered: _answered,
@@ -292,15 +373,34 @@ class Dispatcher:
             return
         connection = self._ledger.get(lease.connection)
         if connection is not None:
-            if done.kept:
-                self._ledger.idle(connection)
-            else:
-                self._ledger.remove(connection)
-            self._let_go(child)
-            self._turns.freed(child.place, connection.domain)
+            self._ended(child, connection, done)
         written = self._results.record(lease.work, done.outcome)
         if done.outcome.result is Result.DELIVERED:
             written.addCallback(lambda on_disk: child.settle() if on_disk else None)
+
+    def _ended(self, child: Child, connection: Connection, done: frames.Done) -> None:
+        """A connection has done what it was to do; with throttling it rests before anything else."""
+        if done.outcome.stage == "ehlo":
+            self._tokens.give_back(connection)
+        rest = connection.began + self._zones[child.place].gap - self._clock.seconds()
+        if rest > 0:
+            self._clock.callLater(rest, self._rested, child, connection, done.kept)
+        else:
+            self._rested(child, connection, done.kept)
+
+    def _rested(self, child: Child, connection: Connection, kept: bool) -> None:
+        if self._ledger.get(connection.number) is not connection:
+            return  # Its child has gone meanwhile.
+        reuse = connection.way.reuse
+        if kept and reuse and connection.sent >= reuse:
+            child.send(frames.Close(connection.number))
+            kept = False
+        if kept:
+            self._ledger.idle(connection)
+            self._turns.freed(connection)
+        else:
+            self._remove(connection)
+        self._let_go(child)
 
     def _more(self, child: Child, more: frames.More) -> None:
         lease = self._leases.get(more.lease)

@@ -15,9 +15,16 @@ An idle kept connection counts against its destination's limit until it is given
 from __future__ import annotations
 
 import enum
-from collections import Counter, OrderedDict
-from collections.abc import Hashable
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from relay.dispatch.gates import Connections, Gate, Rate
+from relay.dispatch.limits import Scoped, Way
+from relay.queue.schedule import Lane
+from relay.zone.decision import Scope
 
 #: Sessions at a time, per child, to targets that have not answered lately.
 UNPROVEN = 256
@@ -37,6 +44,7 @@ class State(enum.IntEnum):
     SENDING = 3  # in a transaction
     QUIET = 4  # its peer has said nothing for a while
     IDLE = 5  # kept open for more
+    PARKED = 6  # answered, waits for its token
 
 
 #: States that take up one of the zone's connections.
@@ -44,13 +52,39 @@ _BUSY = frozenset((State.OPENING, State.SENDING))
 
 
 class Limit(enum.StrEnum):
-    """Why a delivery gets no connection now."""
+    """What stops a whole zone."""
 
     ZONE = "all connections of the zone are in use"
     TRYING = "too many targets are being tried"
-    DOMAIN = "the domain is at its connection limit"
-    TARGET = "the target does not answer"
     NO_CHILD = "no child of the zone is running"
+
+
+class Target(Gate):
+    """Hosts that are reached or not reached together: those of a site, or a fixed next hop.
+
+    Attributes:
+        silent: connections to it whose peer has said nothing.
+        trying: lanes that stand in line to be tried.
+        answered: when one last answered (seconds), `-inf` for never.
+    """
+
+    __slots__ = ("answered", "silent", "trying")
+
+    def __init__(self, zone: str, name: str, weight: Callable[[str], float]) -> None:
+        super().__init__("answer", Scope(zone=zone, site=name), weight)
+        self.silent = 0
+        self.trying: dict[Lane, None] = {}
+        self.answered = -math.inf
+
+    def proven(self, now: float) -> bool:
+        """Whether it answered lately."""
+        return self.answered > now - PROVEN_FOR
+
+    def room(self, now: float) -> bool:
+        return self.proven(now) or self.silent < PER_SILENT_TARGET
+
+    def words(self) -> str:
+        return f"{self.scope.site} has not answered yet: {self.silent} connections are being tried"
 
 
 class Capacity:
@@ -69,18 +103,47 @@ class Capacity:
 
 
 class Connection:
-    """One line of the ledger; `local` is what it leaves by, and only compared."""
+    """One line of the ledger.
 
-    __slots__ = ("before_quiet", "child", "domain", "local", "number", "state", "target")
+    Attributes:
+        reach: whom it reaches, a domain or a fixed next hop; with `local`, what it leaves by, it says
+            what else may be sent on it.
+        way: the limits of what is being sent, or was last.
+        address: those of its local address.
+        pending: rates that count on it to want so much when it has been opened.
+        size: of the message that it has or was opened for (bytes).
+        sent: deliveries it was given.
+        resumed: it has waited for its token, and nobody is before it.
+        began: when the last of them (seconds).
+    """
 
-    def __init__(self, number: int, child: Capacity, domain: str, target: str, local: Hashable) -> None:
+    __slots__ = (
+        "address", "before_quiet", "began", "child", "local", "number", "pending", "reach", "resumed", "sent",
+        "size", "state", "target", "way",
+    )  # fmt: skip
+
+    def __init__(
+        self, number: int, child: Capacity, way: Way, reach: str, target: Target, local: Hashable, address: Scoped
+    ) -> None:
         self.number = number
         self.child = child
-        self.domain = domain
+        self.way = way
+        self.reach = reach
         self.target = target
         self.local = local
+        self.address = address
+        self.pending: tuple[tuple[Rate, float], ...] = ()
+        self.resumed = False
+        self.size = 0
+        self.sent = 0
+        self.began = 0.0
         self.state = State.TRYING
         self.before_quiet = State.TRYING
+
+    @property
+    def domain(self) -> str:
+        """The recipient domain that it counts for."""
+        return self.way.domain
 
 
 class Permit(NamedTuple):
@@ -93,14 +156,16 @@ class Permit(NamedTuple):
 class Ledger:
     """All connections, counted every way a limit asks for."""
 
-    def __init__(self) -> None:
+    def __init__(self, weight: Callable[[str], float] = lambda user: 1.0) -> None:
+        """`weight` gives the share of a user among those who wait for a target."""
+        self._weight = weight
         self._number = 0
         self._all: dict[int, Connection] = {}
         self._children: dict[str, list[Capacity]] = {}
-        self._domain: Counter[tuple[str, str]] = Counter()
-        self._silent: Counter[tuple[str, str]] = Counter()
         self._idle: dict[tuple[str, str, Hashable], list[Connection]] = {}
-        self._proven: OrderedDict[tuple[str, str], float] = OrderedDict()
+        # Whoever may be stopped by a target holds it, so that there is never a second one.
+        self._targets: WeakValueDictionary[tuple[str, str], Target] = WeakValueDictionary()
+        self._proven: OrderedDict[Target, None] = OrderedDict()
 
     # -- children
 
@@ -108,13 +173,13 @@ class Ledger:
         """A child can take work."""
         self._children.setdefault(child.zone, []).append(child)
 
-    def leave(self, child: Capacity) -> list[tuple[str, str]]:
-        """A child is gone with all its connections. Returns the (zone, domain) they were for."""
+    def leave(self, child: Capacity) -> list[Connection]:
+        """A child is gone with all its connections, which are returned."""
         self._children[child.zone].remove(child)
         lost = [connection for connection in self._all.values() if connection.child is child]
         for connection in lost:
             self.remove(connection)
-        return [(child.zone, connection.domain) for connection in lost]
+        return lost
 
     def children(self, zone: str) -> list[Capacity]:
         return self._children.get(zone, [])
@@ -132,30 +197,42 @@ class Ledger:
     def connections(self) -> list[Connection]:
         return list(self._all.values())
 
-    def proven(self, zone: str, target: str, now: float) -> bool:
-        """Whether the target answered lately."""
-        return self._proven.get((zone, target), -PROVEN_FOR) > now - PROVEN_FOR
+    def target(self, zone: str, name: str) -> Target:
+        """Who is reached by this name from a zone."""
+        key = (zone, name)
+        target = self._targets.get(key)
+        if target is None:
+            target = self._targets[key] = Target(zone, name, self._weight)
+        return target
 
-    def open_to(self, zone: str, domain: str) -> int:
-        """Connections of a zone to a domain, idle ones included."""
-        return self._domain[zone, domain]
+    # -- giving leave
 
-    def permit(
-        self, zone: str, domain: str, target: str, local: Hashable, limit: int, now: float
-    ) -> Permit | Limit:
-        """Leave for one delivery, or what stands in its way. A permit is entered at once."""
+    def kept(self, zone: str, way: Way, reach: str, local: Hashable, now: float) -> Connection | None:
+        """An idle connection that fits and whose child has room, if there is one."""
+        for connection in reversed(self._idle.get((zone, reach, local), ())):
+            if connection.child.busy >= connection.child.connections:
+                continue
+            old = connection.way
+            if old is way or all(gate in old.counted or gate.room(now) for gate in way.counted):
+                return connection
+        return None
+
+    def reuse(self, connection: Connection, way: Way) -> None:
+        """The idle connection is in a transaction again, whose limits are those of `way`."""
+        if connection.way is not way:
+            _count(connection.way.counted, -1)
+            connection.way = way
+            _count(way.counted, +1)
+        self._move(connection, State.SENDING)
+
+    def open(
+        self, zone: str, way: Way, reach: str, target: Target, local: Hashable, address: Scoped, now: float
+    ) -> Permit | Limit | Gate:
+        """Leave for one new connection, or what stands in its way. A permit is entered at once."""
         children = self._children.get(zone)
         if not children:
             return Limit.NO_CHILD
-        kept = self._kept(zone, domain, target, local, limit)
-        if kept is not None:
-            if kept.domain != domain:
-                self._leave_domain(kept)
-                kept.domain = domain
-                self._domain[zone, domain] += 1
-            self._move(kept, State.SENDING)
-            return Permit(kept)
-        proven = self.proven(zone, target, now)
+        proven = target.proven(now)
         child = min(children, key=_busy if proven else _silent)
         if proven:
             if child.busy >= child.connections or child.quiet >= 2 * child.connecting:
@@ -163,44 +240,45 @@ class Ledger:
         else:
             if child.trying >= UNPROVEN or child.quiet >= child.connecting:
                 return Limit.TRYING
-            few = PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1
-            if self._silent[zone, target] >= few:
-                return Limit.TARGET
+            if target.silent >= (PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1):
+                return target
         close: tuple[Connection, ...] = ()
-        if self._domain[zone, domain] >= limit:
-            spare = self._spare(zone, domain)
-            if spare is None:
-                return Limit.DOMAIN
-            close = (spare,)
-        elif proven and child.idle and len(child.idle) + child.busy >= child.connections:
+        counted = way.counted if address.connections is None else (*way.counted, address.connections)
+        for gate in counted:
+            if not (gate.room(now) or any(gate in _counting(spare) for spare in close)):
+                spare = self._spare(zone, gate)
+                if spare is None:
+                    return gate
+                close = (*close, spare)
+        if not close and proven and child.idle and len(child.idle) + child.busy >= child.connections:
             close = (next(iter(child.idle.values())),)
         for connection in close:
             self.remove(connection)
-        return Permit(self._enter(child, domain, target, local, proven), close)
+        return Permit(self._enter(child, way, reach, target, local, address, proven), close)
 
-    def _kept(self, zone: str, domain: str, target: str, local: Hashable, limit: int) -> Connection | None:
-        """An idle connection that fits and whose child has room."""
-        for connection in reversed(self._idle.get((zone, target, local), ())):
-            if connection.child.busy >= connection.child.connections:
-                continue
-            if connection.domain == domain or self._domain[zone, domain] < limit:
-                return connection
-        return None
-
-    def _spare(self, zone: str, domain: str) -> Connection | None:
-        """An idle connection to the domain that can't be used: another address, another host."""
+    def _spare(self, zone: str, gate: Connections) -> Connection | None:
+        """An idle connection that takes up room there and can't be used: another address, another host."""
         for child in self._children[zone]:
             for connection in child.idle.values():
-                if connection.domain == domain:
+                if gate in _counting(connection):
                     return connection
         return None
 
-    def _enter(self, child: Capacity, domain: str, target: str, local: Hashable, proven: bool) -> Connection:
+    def _enter(
+        self,
+        child: Capacity,
+        way: Way,
+        reach: str,
+        target: Target,
+        local: Hashable,
+        address: Scoped,
+        proven: bool,
+    ) -> Connection:
         self._number += 1
-        connection = Connection(self._number, child, domain, target, local)
+        connection = Connection(self._number, child, way, reach, target, local, address)
         connection.state = State.OPENING if proven else State.TRYING
         self._all[connection.number] = connection
-        self._domain[child.zone, domain] += 1
+        _count(_counting(connection), +1)
         self._count(connection, +1)
         return connection
 
@@ -209,8 +287,10 @@ class Ledger:
     def answered(self, connection: Connection, now: float) -> bool:
         """The peer greeted us; the connection waits for leave to go on. True: it has that
         already, since it stands in for one that had died in its transaction or before."""
-        self._proven[connection.child.zone, connection.target] = now
-        self._proven.move_to_end((connection.child.zone, connection.target))
+        target = connection.target
+        target.answered = now
+        self._proven[target] = None
+        self._proven.move_to_end(target)
         if len(self._proven) > _REMEMBERED:
             self._proven.popitem(last=False)
         self.active(connection)
@@ -219,13 +299,23 @@ class Ledger:
         self._move(connection, State.WAITING)
         return False
 
-    def may_go(self, child: Capacity) -> Connection | None:
-        """The longest waiting connection of a child that has room; it counts as sending now."""
+    def first_waiting(self, child: Capacity) -> Connection | None:
+        """The longest waiting connection of a child that has room."""
         if not child.waiting or child.busy >= child.connections:
             return None
-        connection = next(iter(child.waiting.values()))
+        return next(iter(child.waiting.values()))
+
+    def go(self, connection: Connection) -> None:
+        """It may begin its transaction."""
         self._move(connection, State.SENDING)
-        return connection
+
+    def park(self, connection: Connection) -> None:
+        """It waits for a rate, and holds up none of those behind it."""
+        self._move(connection, State.PARKED)
+
+    def unpark(self, connection: Connection) -> None:
+        """It waits for room again."""
+        self._move(connection, State.WAITING)
 
     def quiet(self, connection: Connection) -> None:
         """Its peer has said nothing for a while."""
@@ -246,15 +336,9 @@ class Ledger:
         """It is gone."""
         self._count(connection, -1)
         del self._all[connection.number]
-        self._leave_domain(connection)
+        _count(_counting(connection), -1)
 
     # -- counting
-
-    def _leave_domain(self, connection: Connection) -> None:
-        key = (connection.child.zone, connection.domain)
-        self._domain[key] -= 1
-        if not self._domain[key]:
-            del self._domain[key]
 
     def _move(self, connection: Connection, state: State) -> None:
         self._count(connection, -1)
@@ -270,15 +354,12 @@ class Ledger:
         if state is State.QUIET:
             child.quiet += step
         if state is State.QUIET or state is State.TRYING:
-            key = (child.zone, connection.target)
-            self._silent[key] += step
-            if not self._silent[key]:
-                del self._silent[key]
+            connection.target.silent += step
         elif state is State.WAITING:
             _enlist(child.waiting, connection, step)
         elif state is State.IDLE:
             _enlist(child.idle, connection, step)
-            place = (child.zone, connection.target, connection.local)
+            place = (child.zone, connection.reach, connection.local)
             if step > 0:
                 self._idle.setdefault(place, []).append(connection)
             else:
@@ -286,6 +367,20 @@ class Ledger:
                 kept.remove(connection)
                 if not kept:
                     del self._idle[place]
+            return
+        if connection.way.busy:
+            _count(connection.way.busy, step)
+
+
+def _counting(connection: Connection) -> tuple[Connections, ...]:
+    """What counts a connection for as long as it is open."""
+    own = connection.address.connections
+    return connection.way.counted if own is None else (*connection.way.counted, own)
+
+
+def _count(gates: tuple[Connections, ...], step: int) -> None:
+    for gate in gates:
+        gate.open += step
 
 
 def _busy(child: Capacity) -> int:

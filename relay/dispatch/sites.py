@@ -21,9 +21,9 @@ from relay.zone.sites import Sites, is_literal
 _log = Logger()
 
 #: Look-ups under way at a time.
-LOOK_UPS = 50
+LOOK_UPS = 500
 #: How long one may take, and how long a domain waits for its first answer (seconds).
-PATIENCE = 10.0
+PATIENCE = 3.0
 #: Domains remembered, and domains that wait to be looked up.
 REMEMBERED = 100_000
 #: How long an answer holds, and none (seconds).
@@ -41,15 +41,17 @@ class KnownSites:
 
     A domain's site stays what it is until a look-up has found another. A site that was found longer
     ago than it holds is still told, and looked up anew beside that.
+
+    Attributes:
+        found: called with a domain when `known` has an answer it didn't have before, be it the first or
+            another one; never within `known`.
     """
 
-    def __init__(self, sites: Sites, resolver: Resolver, clock: Any, found: Callable[[str], None]) -> None:
-        """`found` is called with a domain when `known` has an answer it didn't have before, be it the first
-        or another one; never within `known`."""
+    def __init__(self, sites: Sites, resolver: Resolver, clock: Any) -> None:
+        self.found: Callable[[str], None] = lambda domain: None
         self._sites = sites
         self._resolver = resolver
         self._clock = clock
-        self._found = found
         # The domain looked at last comes last: its site, and until when it holds.
         self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
         # Each domain that is to be looked up, those under way too, and the order of the others.
@@ -170,6 +172,6 @@ class KnownSites:
         if former is not None and former[0] == site:
             return
         try:
-            self._found(domain)
+            self.found(domain)
         except Exception:
             _log.failure("{domain}: its site is known, and what waited for it failed", domain=domain)

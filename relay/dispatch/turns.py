@@ -1,22 +1,32 @@
-"""Whose turn it is: the lanes of a zone take turns, one delivery each.
+"""Whose turn it is: in each zone lanes wait in a line, and at every limit those that it has stopped.
 
 Woken by events alone: work that has come due, a connection that ended its transaction, a
-child that joined. Each wake marks the zone; once per reactor turn the marked zones are
-pumped until a limit says no or the turn has been long enough. A lane that is stopped by a
-limit of its own leaves the line and comes back when that limit moves.
+child that joined, a limit that has room again. Each wake marks the zone; once per reactor turn the
+marked zones are pumped until a limit of the whole zone says no or the turn has been long enough.
+
+A lane stands in one place at a time: in the line of its zone, or at the gate that has stopped it,
+where it costs nothing. A gate with room lets one lane go at a time, the one whose turn it is there,
+and the next one when that has had its try; so what is scarce is shared where it is scarce.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from relay.dispatch.ledger import Ledger, Limit, State
+from relay.dispatch.gates import Gate, Rate, Shut
+from relay.dispatch.ledger import Connection, Ledger, Limit, State, Target
+from relay.dispatch.limits import Limits, Way
+from relay.dispatch.ring import Ring, cost
+from relay.dispatch.shutters import Shutters
+from relay.message.flow import read_flow
 from relay.queue.leases import Lease, Leases
 from relay.queue.schedule import Lane, Schedule, Work
+from relay.queue.store import LaneKey
 from relay.zone.zones import Zone, Zones
 
 _log = Logger()
@@ -27,26 +37,68 @@ _TURNS = 200
 _AGAIN = 1.0
 
 
-class _Line:
-    """The lanes of one zone that wait for their turn."""
+class Turn:
+    """Where a lane stands, since when, and what has stopped it.
 
-    __slots__ = ("marked", "ready", "suspect", "suspects", "trial", "zone")
+    Attributes:
+        way: its limits; None while its site is looked up.
+        target: whom its mail goes to.
+        ring: where it stands.
+        gate: what it waits for; None in the line of its zone.
+        since: when it came there (seconds of the clock).
+        let_go: a gate has let it go, and it has not had its try.
+    """
 
-    def __init__(self, zone: Zone) -> None:
+    __slots__ = ("gate", "let_go", "line", "ring", "since", "target", "way")
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.way: Way | None = None
+        self.target: Target | None = None
+        self.ring: Ring = line.ready
+        self.gate: Gate | None = None
+        self.since = 0.0
+        self.let_go = False
+
+
+class Line:
+    """The lanes of one zone that wait for their turn.
+
+    Attributes:
+        ready: those whose target answered lately.
+        trial: those whose target has yet to answer.
+        full: what stops those that are ready, None for nothing; `trying` what stops the others.
+        suspects: deliveries that were in a child's hands when it crashed: they go one at a time, so
+            that the next crash tells which of them it was.
+    """
+
+    __slots__ = ("full", "marked", "ready", "suspect", "suspects", "trial", "trying", "zone")
+
+    def __init__(self, zone: Zone, weight: Callable[[str], float]) -> None:
         self.zone = zone
-        #: Lanes whose target answered lately, and lanes whose target has yet to answer.
-        self.ready: OrderedDict[Lane, None] = OrderedDict()
-        self.trial: OrderedDict[Lane, None] = OrderedDict()
-        #: Deliveries that were in a child's hands when it crashed: they go one at a time,
-        #: so that the next crash tells which of them it was.
+        self.ready = Ring(weight)
+        self.trial = Ring(weight)
+        self.full: Limit | None = None
+        self.trying: Limit | None = None
         self.suspects: deque[Work] = deque()
         self.suspect: Lease | None = None
         self.marked = False
 
 
+class Place(NamedTuple):
+    """What `place` is asked with."""
+
+    zone: Zone
+    way: Way
+    target: Target
+
+
+#: Gives the first delivery of those that may go to a child, and tells which; or says what is in the way.
+PlaceIt = Callable[[Place, Iterable[Work]], Work | Limit | Gate]
+
+
 class Turns:
-    """The lines of all zones. `place(zone, work)` gives a delivery to a child, or says which
-    limit is in the way; it is asked only while `may()` holds."""
+    """The lines of all zones."""
 
     def __init__(
         self,
@@ -54,22 +106,36 @@ class Turns:
         leases: Leases,
         ledger: Ledger,
         zones: Zones,
+        limits: Limits,
         clock: IReactorTime,
-        place: Callable[[Zone, Work], Limit | None],
+        place: PlaceIt,
         may: Callable[[], bool],
+        resume: Callable[[Connection], None],
+        shutters: Shutters,
     ) -> None:
+        """`place` is asked only while `may()` holds. `resume` is told of a parked connection whose token has
+        come."""
         self._schedule = schedule
         self._leases = leases
         self._ledger = ledger
+        self._limits = limits
         self._clock = clock
         self._place = place
         self._may = may
-        self._lines = {zone.name: _Line(zone) for zone in zones.active()}
-        self._marked: list[_Line] = []
+        self._resume = resume
+        self._site = shutters.site
+        self._closed = shutters.closed
+        shutters.opened = self.opened
+        self._lines = {zone.name: Line(zone, limits.weight) for zone in zones.active()}
+        self._marked: list[Line] = []
         self._without_line: set[str] = set()
         schedule.due = self.lane_due
 
     # -- waking
+
+    def line(self, zone: str) -> Line | None:
+        """The line of a zone that sends."""
+        return self._lines.get(zone)
 
     def wake(self, zone: str) -> None:
         """Something of the zone has moved."""
@@ -81,19 +147,32 @@ class Turns:
         for line in self._lines.values():
             self._mark(line)
 
-    def freed(self, zone: str, domain: str) -> None:
-        """A connection of (zone, domain) changed: whoever waited for that gets a turn."""
-        lane = self._schedule.known(zone, domain)
-        if lane is not None and not lane.listed:
-            self.lane_due(lane)
-        self.wake(zone)
+    def freed(self, connection: Connection) -> None:
+        """A connection changed: whoever waited for that gets a turn."""
+        now = self._clock.seconds()
+        self._let_go(connection.way.gates, now)
+        self._let_go(connection.address.gates, now)
+        self._let_go((connection.target,), now)
+        self.wake(connection.child.zone)
 
-    def answered(self, zone: str, domain: str) -> None:
-        """A host of the domain has answered: its lane no longer waits among those that may not."""
-        line, lane = self._lines[zone], self._schedule.known(zone, domain)
-        if lane is not None and lane in line.trial:
-            del line.trial[lane]
-            line.ready[lane] = None
+    def answered(self, target: Target) -> None:
+        """It has answered: its lanes wait no longer among those that may not."""
+        for lane in list(target.trying):
+            self._change(lane.turn, lane, lane.turn.line.ready)
+
+    def opened(self, gate: Shut) -> None:
+        """All that waited there get a turn."""
+        if gate.timer is not None:
+            gate.timer.cancel()
+            gate.timer = None
+        for lane in list(gate.ring):
+            gate.ring.remove(lane)
+            turn: Turn = lane.turn
+            still = self._find_way(turn, lane.key) if turn.way is None else None
+            if still is None:
+                self._queue(turn, lane)
+            else:
+                self._wait(turn, lane, still)
 
     def suspect(self, work: Work) -> bool:
         """The delivery was in the hands of a child that crashed. False: its zone sends nothing."""
@@ -104,17 +183,48 @@ class Turns:
 
     def lane_due(self, lane: Lane) -> None:
         """A lane may have ready work."""
+        if lane.turn is not None:
+            return
         line = self._lines.get(lane.zone)
         if line is None:
             self._warn_of_zone(lane.zone)
             return
-        if lane.listed:
-            return
-        lane.listed = True
-        target = line.zone.next_hop or lane.domain
-        proven = self._ledger.proven(lane.zone, target, self._clock.seconds())
-        (line.ready if proven else line.trial)[lane] = None
-        self._mark(line)
+        turn = lane.turn = Turn(line)
+        gate = self._find_way(turn, lane.key)
+        if gate is None:
+            self._queue(turn, lane)
+        else:
+            self._wait(turn, lane, gate)
+
+    def _find_way(self, turn: Turn, key: LaneKey) -> Gate | None:
+        """Fill in where it goes; the gate that opens when that is known, when it isn't."""
+        zone = turn.line.zone
+        site = "" if zone.next_hop else self._site(key.domain)
+        if isinstance(site, Gate):
+            return site
+        turn.way = self._limits.way(zone, key.domain, site, read_flow(key.flow).user)
+        turn.target = self._ledger.target(zone.name, zone.next_hop or site)
+        return None
+
+    def _queue(self, turn: Turn, lane: Lane) -> None:
+        """Into the line of its zone."""
+        now = self._clock.seconds()
+        turn.gate = None
+        turn.since = now
+        target = turn.target
+        self._enter(turn, lane, turn.line.ready if target is not None and target.proven(now) else turn.line.trial)
+        self._mark(turn.line)
+
+    def _enter(self, turn: Turn, lane: Lane, ring: Ring) -> None:
+        turn.ring = ring
+        ring.add(lane)
+        if ring is turn.line.trial and turn.target is not None:
+            turn.target.trying[lane] = None
+
+    def _leave(self, turn: Turn, lane: Lane) -> None:
+        turn.ring.remove(lane)
+        if turn.target is not None:
+            turn.target.trying.pop(lane, None)
 
     def _warn_of_zone(self, zone: str) -> None:
         """Once for each zone that has mail and sends nothing."""
@@ -122,12 +232,14 @@ class Turns:
             self._without_line.add(zone)
             _log.warn("zone {zone} is disabled or not configured: its mail waits", zone=zone)
 
-    def _mark(self, line: _Line) -> None:
+    def _mark(self, line: Line) -> None:
         if not line.marked:
             line.marked = True
             self._marked.append(line)
             if len(self._marked) == 1:
                 self._clock.callLater(0, self._pump_marked)
+
+    # -- pumping
 
     def _pump_marked(self) -> None:
         marked, self._marked = self._marked, []
@@ -137,54 +249,154 @@ class Turns:
             if self._may():
                 try:
                     self._pump_suspects(line)
-                    self._pump(line, line.ready)
-                    self._pump(line, line.trial)
+                    line.full = self._pump(line, line.ready)
+                    line.trying = self._pump(line, line.trial)
                 except Exception:
                     _log.failure("dispatch of zone {zone} stumbled", zone=line.zone.name)
                     self._clock.callLater(_AGAIN, self._mark, line)
 
-    def _pump(self, line: _Line, lanes: OrderedDict[Lane, None]) -> None:
-        """Lanes take turns until one is stopped by a limit of the whole zone."""
+    def _pump(self, line: Line, ring: Ring) -> Limit | None:
+        """Lanes take turns until one is stopped by a limit of the whole zone, which is returned."""
         for _ in range(_TURNS):
-            lane = next(iter(lanes), None)
+            lane = ring.head()
             if lane is None:
-                return
+                return None
+            turn: Turn = lane.turn
             if not self._schedule.has_ready(lane):
-                lane.listed = False
-                del lanes[lane]
+                self._leave(turn, lane)
+                lane.turn = None
+                self._had_its_try(turn, None)
                 continue
-            stopped = self._place(line.zone, lane.ready[0])
-            if stopped is None:
-                self._schedule.take(lane)
-                lanes.move_to_end(lane)
-            elif stopped is Limit.DOMAIN or (stopped is Limit.TARGET and not line.zone.next_hop):
-                lane.listed = False
-                del lanes[lane]
-            elif stopped is Limit.TRYING and lanes is line.ready:
-                del lanes[lane]
-                line.trial[lane] = None
-            elif stopped is Limit.ZONE and lanes is line.trial:
-                del lanes[lane]
-                line.ready[lane] = None
+            done = self._try(turn, lane)
+            if isinstance(done, Work):
+                self._schedule.take(lane, done)
+                self._served(turn, lane, cost(done.held.message.body_size))
+                self._had_its_try(turn, None)
+            elif isinstance(done, Gate):
+                self._leave(turn, lane)
+                self._wait(turn, lane, done)
+                self._had_its_try(turn, done)
+            elif done is Limit.TRYING and ring is line.ready:
+                self._change(turn, lane, line.trial)
+            elif done is Limit.ZONE and ring is line.trial:
+                self._change(turn, lane, line.ready)
             else:
-                return
+                return done
         self._mark(line)
+        return None
 
-    def _pump_suspects(self, line: _Line) -> None:
+    def _served(self, turn: Turn, lane: Lane, spent: float) -> None:
+        """It counts in the line, and wherever others wait for the same."""
+        turn.ring.served(lane, spent)
+        if turn.way is not None:
+            for gate in turn.way.gates:
+                if len(gate.ring):
+                    gate.ring.served(lane, spent)
+
+    def _change(self, turn: Turn, lane: Lane, ring: Ring) -> None:
+        self._leave(turn, lane)
+        self._enter(turn, lane, ring)
+
+    def _try(self, turn: Turn, lane: Lane) -> Work | Limit | Gate:
+        """One delivery of the lane to a child, or what is in the way."""
+        way, target = turn.way, turn.target
+        assert way is not None and target is not None, "found when it was put into the line"
+        if not turn.let_go:
+            for gate in way.gates:
+                if len(gate.ring):
+                    return gate
+            if len(target.ring):
+                return target
+        shut = self._closed(way, target)
+        if shut is not None:
+            return shut
+        return self._place(Place(turn.line.zone, way, target), lane.ready)
+
+    def _had_its_try(self, turn: Turn, at: Gate | None) -> None:
+        """Whoever waits for what the lane did not use up gets the next try; `at` is what stopped it."""
+        turn.let_go = False
+        way, target = turn.way, turn.target
+        if way is not None and target is not None:
+            now = self._clock.seconds()
+            self._let_go((gate for gate in way.gates if gate is not at), now)
+            if target is not at:
+                self._let_go((target,), now)
+
+    # -- gates
+
+    def _wait(self, turn: Turn, lane: Lane, gate: Gate) -> None:
+        now = self._clock.seconds()
+        turn.ring, turn.gate, turn.since = gate.ring, gate, now
+        gate.ring.add(lane)
+        self._look_again(gate, now)
+
+    def _look_again(self, gate: Gate, now: float) -> None:
+        """See to it that a gate is looked at when it opens by itself."""
+        if gate.timer is None:
+            after = gate.opens(now)
+            if after is not None:
+                gate.timer = self._clock.callLater(after, self._open, gate)
+
+    def park(self, connection: Connection, gate: Rate) -> None:
+        """An answered connection waits for its token."""
+        self._ledger.park(connection)
+        gate.parked[connection] = None
+        self._look_again(gate, self._clock.seconds())
+
+    def _open(self, gate: Gate) -> None:
+        """The time has come at which a gate may have room."""
+        gate.timer = None
+        now = self._clock.seconds()
+        if isinstance(gate, Rate):
+            while gate.parked and gate.bucket.ready(now):
+                connection, _ = gate.parked.popitem(last=False)
+                self._resume(connection)
+        if isinstance(gate, Shut):
+            if gate.room(now):
+                self.opened(gate)
+        else:
+            self._let_go((gate,), now)
+        if len(gate.ring) or (isinstance(gate, Rate) and gate.parked):
+            self._look_again(gate, now)
+
+    def _let_go(self, gates: Iterable[Gate], now: float) -> None:
+        """From each gate that has room, the lane whose turn it is there goes into the line."""
+        for gate in gates:
+            if len(gate.ring) and gate.room(now):
+                lane = gate.ring.head()
+                if lane is not None:
+                    gate.ring.remove(lane)
+                    lane.turn.let_go = True
+                    self._queue(lane.turn, lane)
+
+    # -- suspects
+
+    def _pump_suspects(self, line: Line) -> None:
         for _ in range(len(line.suspects)):
             if self._suspect_at_work(line):
                 return
             work = line.suspects[0]
-            stopped = self._place(line.zone, work)
-            if stopped is None:
+            stopped = self._try_suspect(line, work)
+            if isinstance(stopped, Work):
                 line.suspects.popleft()
                 line.suspect = self._leases.get(work.lease)
-            elif stopped is Limit.DOMAIN or stopped is Limit.TARGET:
+            elif isinstance(stopped, Gate):
                 line.suspects.rotate(-1)
+                self._clock.callLater(_AGAIN, self._mark, line)
             else:
                 return
 
-    def _suspect_at_work(self, line: _Line) -> bool:
+    def _try_suspect(self, line: Line, work: Work) -> Work | Limit | Gate:
+        turn = Turn(line)
+        gate = self._find_way(turn, work.lane.key)
+        if gate is None and turn.way is not None and turn.target is not None:
+            gate = self._closed(turn.way, turn.target)
+            if gate is None:
+                return self._place(Place(line.zone, turn.way, turn.target), (work,))
+        assert gate is not None, "found, or there is a gate"
+        return gate
+
+    def _suspect_at_work(self, line: Line) -> bool:
         """Whether a suspect is in a child's hands and doing anything but wait for its peer."""
         lease = line.suspect
         return lease is not None and self._leases.get(lease.number) is not None and not self.is_quiet(lease)

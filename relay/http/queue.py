@@ -13,7 +13,7 @@ from relay.http.answer import answer, iso, refusal
 from relay.http.operator import Standing
 from relay.http.slices import Slices
 from relay.message.values import Delivery
-from relay.queue.store import Place, Store, Unreadable
+from relay.queue.store import LaneKey, Place, Store, Unreadable
 
 _PAGE = 1000
 _LANES = 200
@@ -31,6 +31,7 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True):
     due: int
     id: str
     seq: int
+    flow: str = ""
 
 
 class QueueApi:
@@ -102,10 +103,10 @@ class QueueApi:
             if len(found) == _PAGE:
                 cursor = last
                 break
-            item = self._item(lane[0], place)
+            item = self._item(lane.zone, place)
             if item is not None:
                 found.append(item)
-                last = _encoded(Cursor(*lane, place.due, place.id, place.seq))
+                last = _encoded(Cursor(lane.zone, lane.domain, place.due, place.id, place.seq, lane.flow))
         body: dict[str, object] = {"zone": zone, "type": "deferred" if deferred else "queued", "list": found}
         if cursor:
             body["cursor"] = cursor
@@ -114,30 +115,37 @@ class QueueApi:
     # -- the index
 
     async def _lanes(
-        self, zone: str, after: tuple[str, str] | None, slices: Slices
-    ) -> AsyncIterator[tuple[str, str, int]]:
+        self, zone: str, after: LaneKey | None, slices: Slices
+    ) -> AsyncIterator[tuple[LaneKey, int]]:
         """Lanes behind `after`, of one zone or ("") of all."""
         if after is None and zone:
-            after = (zone, "")
+            after = LaneKey(zone, "")
         while lanes := self._store.lanes(after, _LANES):
-            for lane in lanes:
-                if zone and lane[0] != zone:
+            for lane, due in lanes:
+                if zone and lane.zone != zone:
                     return
-                yield lane
-            after = lanes[-1][:2]
+                yield lane, due
+            after = lanes[-1][0]
             await slices.breathe()
 
     async def _domains(self, zone: str, now: int) -> AsyncIterator[tuple[str, int, int]]:
         slices = Slices(self._clock)
-        async for name, domain, _ in self._lanes(zone, None, slices):
-            queued = await self._count(name, domain, None, now, slices)
-            deferred = await self._count(name, domain, Place(now + 1, "", 0), _FAR, slices)
+        domain, queued, deferred = "", 0, 0
+        async for lane, _ in self._lanes(zone, None, slices):
+            # The lanes of a domain follow each other.
+            if lane.domain != domain:
+                if domain:
+                    yield domain, queued, deferred
+                domain, queued, deferred = lane.domain, 0, 0
+            queued += await self._count(lane, None, now, slices)
+            deferred += await self._count(lane, Place(now + 1, "", 0), _FAR, slices)
+        if domain:
             yield domain, queued, deferred
 
-    async def _count(self, zone: str, domain: str, start: Place | None, until: int, slices: Slices) -> int:
+    async def _count(self, lane: LaneKey, start: Place | None, until: int, slices: Slices) -> int:
         count = 0
         while True:
-            page = self._store.scan(zone, domain, start, until, _SCAN)
+            page = self._store.scan(lane, start, until, _SCAN)
             count += len(page.places)
             if len(page.places) < _SCAN:
                 return count
@@ -146,27 +154,27 @@ class QueueApi:
 
     async def _places(
         self, zone: str, cursor: Cursor | None, now: int, deferred: bool
-    ) -> AsyncIterator[tuple[tuple[str, str], Place]]:
+    ) -> AsyncIterator[tuple[LaneKey, Place]]:
         """Places in the order of the index, behind `cursor`."""
         slices = Slices(self._clock)
         until = _FAR if deferred else now
         begin = Place(now + 1, "", 0) if deferred else None
         after = None
         if cursor is not None and (not zone or cursor.zone == zone):
-            after = (cursor.zone, cursor.domain)
+            after = LaneKey(cursor.zone, cursor.domain, cursor.flow)
             start = _behind(Place(cursor.due, cursor.id, cursor.seq))
             async for place in self._lane(after, max(start, begin or start), until, slices):
                 yield after, place
-        async for name, domain, due in self._lanes(zone, after, slices):
+        async for lane, due in self._lanes(zone, after, slices):
             if due <= until:
-                async for place in self._lane((name, domain), begin, until, slices):
-                    yield (name, domain), place
+                async for place in self._lane(lane, begin, until, slices):
+                    yield lane, place
 
     async def _lane(
-        self, lane: tuple[str, str], start: Place | None, until: int, slices: Slices
+        self, lane: LaneKey, start: Place | None, until: int, slices: Slices
     ) -> AsyncIterator[Place]:
         while True:
-            page = self._store.scan(*lane, start, until, _SCAN)
+            page = self._store.scan(lane, start, until, _SCAN)
             for place in page.places:
                 yield place
                 await slices.breathe()

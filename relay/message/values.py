@@ -67,7 +67,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `due` and the times are milliseconds since the epoch. `attempts` counts the failed
     attempts that used up a retry step. `held` names why it is put aside, else "". `notify` and
-    `orcpt` are the recipient's (see relay.message.envelope).
+    `orcpt` are the recipient's (see relay.message.envelope), `flow` says whose it is and how urgent
+    (see relay.message.flow).
     """
 
     id: str
@@ -84,6 +85,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     held: str = ""
     notify: str = ""
     orcpt: str = ""
+    flow: str = ""
 
     @property
     def name(self) -> str:

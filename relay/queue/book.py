@@ -178,7 +178,7 @@ def entries(delivery: Delivery, sender: str | None) -> list[bytes]:
     if delivery.held:
         found = [keys.held(queue_id, seq)]
     else:
-        found = [keys.due(delivery.zone, delivery.domain, delivery.due, queue_id, seq)]
+        found = [keys.due(delivery.zone, delivery.domain, delivery.flow, delivery.due, queue_id, seq)]
     if delivery.attempts > 0 or delivery.first_failure > 0:
         found.append(keys.index("recipient", delivery.recipient, queue_id, seq))
         found.append(keys.index("reason", delivery.category, queue_id, seq))

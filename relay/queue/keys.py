@@ -1,8 +1,8 @@
 """The keys of the queue: what is kept under which bytes, and in what order.
 
 The first byte is the kind. Ids are their 18 hex digits, numbers are big-endian, so that the
-order of the bytes is the order of the things: the due index sorts by (zone, domain, due, id,
-seq). Names (zone, domain) end with a zero byte, which they must not contain; free texts of
+order of the bytes is the order of the things: the due index sorts by (zone, domain, flow, due,
+id, seq). Names (zone, domain) end with a zero byte, which they must not contain; free texts of
 the secondary index carry their length instead. docs/queue-format.md has the table.
 
 `a` (attempt history) and `e` (events) are reserved: they will be written in the same batches.
@@ -24,6 +24,8 @@ TOKEN_LENGTH = 32
 INDEX_KINDS = {"sender": b"s", "recipient": b"r", "reason": b"c"}
 _INDEX_NAMES = {code: name for name, code in INDEX_KINDS.items()}
 
+#: Between a domain, which can't contain it, and the flow.
+_FLOW = "\x01"
 _id = struct.Struct(">c18s").pack
 _numbered = struct.Struct(">c18sI").pack
 _place = struct.Struct(">Q18sI")
@@ -71,14 +73,17 @@ def under_way(queue_id: str) -> bytes:
 
 
 @lru_cache(8192)
-def lane(zone: str, domain: str) -> bytes:
-    """What all due keys of (zone, domain) begin with. ValueError for a zero byte in a name."""
-    return b"q%b\0%b\0" % (_name(zone), _name(domain))
+def lane(zone: str, domain: str, flow: str = "") -> bytes:
+    """What all due keys of a lane begin with; the usual flow leaves no trace in it. ValueError for a
+    byte in a name that would end it."""
+    if _FLOW in domain:
+        raise ValueError(f"a byte 1 in the name {domain!r}")
+    return b"q%b\0%b\0" % (_name(zone), _name(f"{domain}{_FLOW}{flow}" if flow else domain))
 
 
-def due(zone: str, domain: str, due: int, queue_id: str, seq: int) -> bytes:
+def due(zone: str, domain: str, flow: str, due: int, queue_id: str, seq: int) -> bytes:
     """A place in the due index; `due` in milliseconds."""
-    return lane(zone, domain) + _place.pack(due, queue_id.encode(), seq)
+    return lane(zone, domain, flow) + _place.pack(due, queue_id.encode(), seq)
 
 
 def held(queue_id: str, seq: int) -> bytes:
@@ -135,10 +140,11 @@ def name_of(key: bytes) -> tuple[str, int]:
     return queue_id.decode(), seq
 
 
-def lane_of(key: bytes) -> tuple[str, str]:
-    """(zone, domain) of a due key."""
-    zone, domain = key[1 : -_place.size - 1].split(b"\0")
-    return zone.decode(), domain.decode()
+def lane_of(key: bytes) -> tuple[str, str, str]:
+    """(zone, domain, flow) of a due key."""
+    zone, name = key[1 : -_place.size - 1].split(b"\0")
+    domain, _, flow = name.decode().partition(_FLOW)
+    return zone.decode(), domain, flow
 
 
 def counter_of(key: bytes) -> tuple[str, int]:

@@ -28,7 +28,7 @@ from relay.queue.records import (
     read_names,
     read_taken,
 )
-from relay.queue.store import Page, Place, QueueUnusable, StoreError, Unreadable, ZoneCount
+from relay.queue.store import LaneKey, Page, Place, QueueUnusable, StoreError, Unreadable, ZoneCount
 from relay.queue.sweep import Sweep
 from relay.queue.tokens import TokenSweep
 from relay.queue.worker import WorkerThread
@@ -160,8 +160,8 @@ class LevelStore:
     def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
         return self._writer.add(Change(old, new))
 
-    def set_aside(self, zone: str, domain: str, place: Place, why: str) -> Deferred[None]:
-        return self._writer.add(SetAside(zone, domain, place, why))
+    def set_aside(self, lane: LaneKey, place: Place, why: str) -> Deferred[None]:
+        return self._writer.add(SetAside(lane, place, why))
 
     def barrier(self) -> Deferred[None]:
         return self._writer.add(Barrier())
@@ -182,15 +182,15 @@ class LevelStore:
 
     # -- reading
 
-    def lanes(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str, int]]:
+    def lanes(self, after: LaneKey | None, limit: int) -> list[tuple[LaneKey, int]]:
         start = b"q" if after is None else keys.after(keys.lane(*after))
         firsts = self._engine.hop(start, b"r", lambda key: keys.after(key[: -keys.PLACE_LENGTH]), limit)
-        return [(*keys.lane_of(key), keys.place_of(key)[0]) for key in firsts]
+        return [(LaneKey(*keys.lane_of(key)), keys.place_of(key)[0]) for key in firsts]
 
-    def scan(self, zone: str, domain: str, start: Place | None, until: int, limit: int) -> Page:
-        lane = keys.lane(zone, domain)
-        first = lane if start is None else keys.due(zone, domain, *start)
-        places = [Place(*keys.place_of(key)) for key in self._engine.keys(first, keys.after(lane), limit + 1)]
+    def scan(self, lane: LaneKey, start: Place | None, until: int, limit: int) -> Page:
+        prefix = keys.lane(*lane)
+        first = prefix if start is None else keys.due(*lane, *start)
+        places = [Place(*keys.place_of(key)) for key in self._engine.keys(first, keys.after(prefix), limit + 1)]
         found = [place for place in places[:limit] if place.due <= until]
         return Page(found, places[len(found)].due if len(found) < len(places) else None)
 
@@ -278,11 +278,18 @@ def _check_format(engine: Engine, path: Path) -> None:
     record = engine.get(keys.FORMAT)
     if record is not None:
         version = read_format(record).version
-        if version != FORMAT_VERSION:
+        if version > FORMAT_VERSION:
             raise QueueUnusable(f"queue {path} has format {version}, this version knows {FORMAT_VERSION}")
+        if version == FORMAT_VERSION:
+            return
+        _write_format(engine, path)  # What is in it stands as it is.
         return
     if engine.keys(b"\0", b"\xff", 1):
         raise QueueUnusable(f"queue {path} has no format record but is not empty: repair it")
+    _write_format(engine, path)
+
+
+def _write_format(engine: Engine, path: Path) -> None:
     batch = engine.batch()
     batch.put(keys.FORMAT, encode(Format(FORMAT_VERSION)))
     try:

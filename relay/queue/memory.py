@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from relay.message.values import Delivery, Message
 from relay.queue import keys
-from relay.queue.store import Page, Place, StoreError, Unreadable, ZoneCount
+from relay.queue.store import LaneKey, Page, Place, StoreError, Unreadable, ZoneCount
 
 _Name = tuple[str, int]
 
@@ -70,7 +70,7 @@ class MemoryStore:
             self._rows[new.id, new.seq] = new
         return succeed(None)
 
-    def set_aside(self, zone: str, domain: str, place: Place, why: str) -> Deferred[None]:
+    def set_aside(self, lane: LaneKey, place: Place, why: str) -> Deferred[None]:
         row = self._rows.get((place.id, place.seq))
         if row is not None:
             self._rows[place.id, place.seq] = msgspec.structs.replace(row, held=why)
@@ -105,19 +105,19 @@ class MemoryStore:
 
     # -- reading
 
-    def lanes(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str, int]]:
-        first: dict[tuple[str, str], int] = {}
+    def lanes(self, after: LaneKey | None, limit: int) -> list[tuple[LaneKey, int]]:
+        first: dict[LaneKey, int] = {}
         for row in self._rows.values():
-            lane = (row.zone, row.domain)
+            lane = LaneKey(row.zone, row.domain, row.flow)
             if not row.held and (after is None or lane > after):
                 first[lane] = min(row.due, first.get(lane, row.due))
-        return [(*lane, due) for lane, due in sorted(first.items())[:limit]]
+        return sorted(first.items())[:limit]
 
-    def scan(self, zone: str, domain: str, start: Place | None, until: int, limit: int) -> Page:
+    def scan(self, lane: LaneKey, start: Place | None, until: int, limit: int) -> Page:
         places = sorted(
             place
             for row in self._rows.values()
-            if (row.zone, row.domain, row.held) == (zone, domain, "")
+            if (row.zone, row.domain, row.flow, row.held) == (*lane, "")
             and (start is None or (row.due, row.id, row.seq) >= start)
             for place in [Place(row.due, row.id, row.seq)]
         )

@@ -20,7 +20,7 @@ from relay.queue import keys
 from relay.queue.book import Book, entries, indexed
 from relay.queue.counters import bucket_of
 from relay.queue.records import Taken, encode, encode_chunk, read_names
-from relay.queue.store import Place, Unreadable
+from relay.queue.store import LaneKey, Place, Unreadable
 
 
 class Operation(ABC):
@@ -240,24 +240,24 @@ class Change(Operation):
 class SetAside(Operation):
     """A place whose row can't be read is held; one without a row goes."""
 
-    __slots__ = ("domain", "place", "why", "zone")
+    __slots__ = ("lane", "place", "why")
 
-    def __init__(self, zone: str, domain: str, place: Place, why: str) -> None:
+    def __init__(self, lane: LaneKey, place: Place, why: str) -> None:
         self.deferred = Deferred()
-        self.zone = zone
-        self.domain = domain
+        self.lane = lane
         self.place = place
         self.why = why
 
     def plan(self, book: Book) -> None:
         due, queue_id, seq = self.place
         key = keys.delivery(queue_id, seq)
-        stand_in = Delivery(queue_id, seq, self.zone, self.domain, "", due)
+        zone, domain, flow = self.lane
+        stand_in = Delivery(queue_id, seq, zone, domain, "", due, flow=flow)
         row = _row(book, key, stand_in)
         if row is None:
             book.strike_row(key, stand_in, None)
-        elif (row.zone, row.domain, row.due, row.held) != (self.zone, self.domain, due, ""):
-            book.filling.batch.delete(keys.due(self.zone, self.domain, due, queue_id, seq))
+        elif (row.zone, row.domain, row.flow, row.due, row.held) != (zone, domain, flow, due, ""):
+            book.filling.batch.delete(keys.due(zone, domain, flow, due, queue_id, seq))
         else:
             recipient = self._recipient(book) if row is stand_in else row.recipient
             book.strike_row(key, row, None)

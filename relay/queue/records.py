@@ -21,7 +21,7 @@ from relay.message.values import Delivery, Message
 from relay.queue.store import Unreadable
 
 VERSION = 1
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 T = TypeVar("T")
 _head = struct.Struct("<BI")

@@ -1,4 +1,4 @@
-"""What is due: a lane per zone and domain, over the store's due index.
+"""What is due: a lane per zone, domain and flow, over the store's due index.
 
 New mail stays in memory with its small body until its first attempt has ended, within a
 bound; everything else lies in the store and is read back a page at a time (beyond the
@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec.structs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -22,7 +23,7 @@ from twisted.logger import Logger
 
 from relay.message.values import Delivery, Message
 from relay.queue.retry import Retry
-from relay.queue.store import Place, Store, StoreError, Unreadable
+from relay.queue.store import LaneKey, Place, Store, StoreError, Unreadable
 
 _log = Logger()
 
@@ -64,19 +65,20 @@ class Work:
 
 
 class Lane:
-    """The deliveries of one zone to one domain. `alarm` is when the schedule will look again."""
+    """The deliveries of one zone to one domain that are of one flow. `alarm` is when the schedule will
+    look again; `turn` is for those who let lanes take turns."""
 
-    __slots__ = ("alarm", "cursor", "domain", "in_memory", "listed", "next_due", "ready", "zone")
+    __slots__ = ("alarm", "cursor", "domain", "flow", "in_memory", "key", "next_due", "ready", "turn", "zone")
 
-    def __init__(self, zone: str, domain: str) -> None:
-        self.zone = zone
-        self.domain = domain
+    def __init__(self, key: LaneKey) -> None:
+        self.key = key
+        self.zone, self.domain, self.flow = key
         self.ready: deque[Work] = deque()
         self.in_memory = 0
         self.cursor: Place | None = None
         self.next_due: int | None = None
         self.alarm: int | None = None
-        self.listed = False
+        self.turn: Any = None
 
 
 class Schedule:
@@ -92,7 +94,7 @@ class Schedule:
         self._now = now
         self._memory = memory
         self._in_use = 0
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._lanes: dict[LaneKey, Lane] = {}
         self._works: dict[tuple[str, int], Work] = {}
         self._held: dict[str, Held] = {}
         self._heap: list[tuple[int, int, Lane]] = []
@@ -118,7 +120,7 @@ class Schedule:
                 timer.cancel()
         self._heap.clear()
 
-    def _discover(self, after: tuple[str, str] | None) -> None:
+    def _discover(self, after: LaneKey | None) -> None:
         try:
             found = self._store.lanes(after, _LANES)
         except StoreError as error:
@@ -126,27 +128,30 @@ class Schedule:
             self._search = self._clock.callLater(_PATIENCE / 1000, self._discover, after)
             return
         now = self._now()
-        for zone, domain, first_due in found:
-            lane = self.lane(zone, domain)
+        for key, first_due in found:
+            lane = self.lane(key)
             self._expect(lane, first_due)
             if first_due > now + self._retry.longest:
                 self._clock_went_back(lane, now)
         if len(found) == _LANES:
-            self._search = self._clock.callLater(0, self._discover, found[-1][:2])
+            self._search = self._clock.callLater(0, self._discover, found[-1][0])
 
     # -- lanes
 
-    def lane(self, zone: str, domain: str) -> Lane:
+    def lane(self, key: LaneKey) -> Lane:
         """The lane, made when there is none."""
-        key = (zone, domain)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane(zone, domain)
+            lane = self._lanes[key] = Lane(key)
         return lane
 
-    def known(self, zone: str, domain: str) -> Lane | None:
+    def lane_for(self, delivery: Delivery) -> Lane:
+        """The lane that a delivery belongs to, made when there is none."""
+        return self.lane(LaneKey(delivery.zone, delivery.domain, delivery.flow))
+
+    def known(self, key: LaneKey) -> Lane | None:
         """The lane if it has anything at all."""
-        return self._lanes.get((zone, domain))
+        return self._lanes.get(key)
 
     def lanes(self) -> list[Lane]:
         return list(self._lanes.values())
@@ -194,7 +199,7 @@ class Schedule:
         if self._heap:
             self._set_timer(self._heap[0][0], now)
         for lane in woken:
-            if lane.next_due is not None and self._lanes.get((lane.zone, lane.domain)) is lane:
+            if lane.next_due is not None and self._lanes.get(lane.key) is lane:
                 self.due(lane)
 
     # -- work in
@@ -207,7 +212,7 @@ class Schedule:
         for delivery in deliveries:
             if known is not None and (delivery.id, delivery.seq) in self._works:
                 continue
-            lane = self.lane(delivery.zone, delivery.domain)
+            lane = self.lane_for(delivery)
             if delivery.due > now or len(lane.ready) >= _READY or self._in_use >= self._memory:
                 self._in_store(lane, delivery)
                 continue
@@ -244,9 +249,12 @@ class Schedule:
             self._refill(lane)
         return bool(lane.ready)
 
-    def take(self, lane: Lane) -> Work:
-        """The next work of a lane that has some; it stays in memory until it is settled."""
-        return lane.ready.popleft()
+    def take(self, lane: Lane, work: Work) -> None:
+        """Take ready work out of its lane; it stays in memory until it is settled."""
+        if lane.ready[0] is work:
+            lane.ready.popleft()
+        else:
+            lane.ready.remove(work)
 
     def give_back(self, work: Work) -> None:
         """Leased work that came to nothing: due again, ahead of the others."""
@@ -266,9 +274,9 @@ class Schedule:
             self._in_use -= held.size
             del self._held[delivery.id]
         if now_in_store is not None and not now_in_store.held:
-            self._in_store(self.lane(now_in_store.zone, now_in_store.domain), now_in_store)
+            self._in_store(self.lane_for(now_in_store), now_in_store)
         if lane.next_due is None and not lane.in_memory:
-            self._lanes.pop((lane.zone, lane.domain), None)
+            self._lanes.pop(lane.key, None)
 
     def work(self, queue_id: str, seq: int) -> Work | None:
         """A delivery that is in memory now."""
@@ -280,7 +288,7 @@ class Schedule:
         work = self._works.get((delivery.id, delivery.seq))
         if work is None:
             held = self._held.get(message.id) or self._hold(message)
-            return self._enter(self.lane(delivery.zone, delivery.domain), held, delivery)
+            return self._enter(self.lane_for(delivery), held, delivery)
         if work.lease or work not in work.lane.ready:
             return None
         work.lane.ready.remove(work)
@@ -300,7 +308,7 @@ class Schedule:
                     return
             limit = _PAGE if self._in_use < self._memory else 1
             try:
-                page = self._store.scan(lane.zone, lane.domain, lane.cursor, now, limit)
+                page = self._store.scan(lane.key, lane.cursor, now, limit)
                 for place in page.places:
                     self._load(lane, place)
                     lane.cursor = Place(place.due, place.id, place.seq + 1)
@@ -310,7 +318,7 @@ class Schedule:
                 return
             lane.next_due = page.next_due
         if lane.next_due is None and not lane.in_memory:
-            self._lanes.pop((lane.zone, lane.domain), None)
+            self._lanes.pop(lane.key, None)
 
     def _load(self, lane: Lane, place: Place) -> None:
         if (place.id, place.seq) in self._works:
@@ -334,7 +342,7 @@ class Schedule:
             return
         self._unreadable.add(name)
         _log.error("{id}.{seq:03x} can't be read: {why}", id=place.id, seq=place.seq, why=why)
-        self._store.set_aside(lane.zone, lane.domain, place, why).addCallbacks(
+        self._store.set_aside(lane.key, place, why).addCallbacks(
             lambda _: self._unreadable.discard(name),
             lambda failure: _log.failure("{id}.{seq:03x} not put aside", failure, id=place.id, seq=place.seq),
         )
@@ -344,7 +352,7 @@ class Schedule:
         one its acceptance, lies in the future, the clock was ahead when it was written: it
         gets its step from now on."""
         try:
-            page = self._store.scan(lane.zone, lane.domain, lane.cursor, lane.next_due or now, _PAGE)
+            page = self._store.scan(lane.key, lane.cursor, lane.next_due or now, _PAGE)
             for place in page.places:
                 row, message = self._store.delivery(place.id, place.seq), self._store.message(place.id)
                 if row is not None and message is not None and (row.last_failure or message.created) > now:

@@ -28,6 +28,14 @@ class QueueUnusable(Exception):
     """The queue can't be opened; the text is one clear line for the operator."""
 
 
+class LaneKey(NamedTuple):
+    """A lane: the deliveries of one zone to one domain that are of one flow (relay.message.flow)."""
+
+    zone: str
+    domain: str
+    flow: str = ""
+
+
 class Place(NamedTuple):
     """Where a delivery stands in the due index, whose order this is."""
 
@@ -76,17 +84,15 @@ class Store(Protocol):
     def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
         """Replace a row: deferral, send now, hold, release. Same id and seq."""
 
-    def set_aside(self, zone: str, domain: str, place: Place, why: str) -> Deferred[None]:
+    def set_aside(self, lane: LaneKey, place: Place, why: str) -> Deferred[None]:
         """Hold a delivery whose row can't be read, with a row that says `why` in its stead;
         a place without any row is forgotten. So the rest of its lane flows on."""
 
-    def lanes(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str, int]]:
-        """The next (zone, domain, first due) in key order; cost per lane, not per delivery.
-        Held deliveries are not in the due index and don't count."""
+    def lanes(self, after: LaneKey | None, limit: int) -> list[tuple[LaneKey, int]]:
+        """The next lanes in the order of their keys, each with the due time of its first delivery; cost
+        per lane, not per delivery. Held deliveries are not in the due index and don't count."""
 
-    def scan(
-        self, zone: str, domain: str, start: Place | None, until: int, limit: int
-    ) -> Page:
+    def scan(self, lane: LaneKey, start: Place | None, until: int, limit: int) -> Page:
         """Up to `limit` places of a lane from `start` (inclusive) with due <= `until`."""
 
     def held(self, after: str, limit: int) -> list[Delivery]:

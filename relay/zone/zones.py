@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from relay.config.schema import Config, Domain, PoolAddress
 from relay.config.schema import Zone as ZoneSection
+from relay.config.units import rate
 from relay.zone.pool import Pool
 
 DEFAULT = "default"
@@ -18,6 +19,14 @@ class Zone(NamedTuple):
     name: str
     options: ZoneSection
     pool: Pool
+
+    @property
+    def gap(self) -> float:
+        """How long a connection rests from one delivery to the next (seconds), by `throttling`."""
+        if not self.options.throttling:
+            return 0.0
+        amount, unit = rate(self.options.throttling)
+        return unit / amount
 
     @property
     def next_hop(self) -> str:
@@ -52,9 +61,9 @@ class Zones:
         pools = [zone.pool for zone in self._zones.values()]
         return {name for pool in pools for _, name in (*pool.ipv4, *pool.ipv6)}
 
-    def max_connections(self, domain: str) -> int:
-        """How many connections may be open to a recipient domain, per zone."""
-        return self._domains.get(domain, self._any_domain).max_connections
+    def domain(self, domain: str) -> Domain:
+        """What is configured for a recipient domain."""
+        return self._domains.get(domain, self._any_domain)
 
 
 def from_config(config: Config) -> Zones:

@@ -22,7 +22,7 @@ from relay.message.envelope import Envelope
 from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
 from relay.metrics.definitions import Metrics
-from relay.queue.store import Page, Place, Unreadable, ZoneCount
+from relay.queue.store import LaneKey, Page, Place, Unreadable, ZoneCount
 from relay.smtp.reply import reply
 
 NOW = 1795319890_123
@@ -75,19 +75,19 @@ class FakeStore:
     def zones(self) -> list[str]:
         return sorted({row.zone for row in self.rows})
 
-    def lanes(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str, int]]:
-        lanes: dict[tuple[str, str], int] = {}
+    def lanes(self, after: LaneKey | None, limit: int) -> list[tuple[LaneKey, int]]:
+        lanes: dict[LaneKey, int] = {}
         for row in self.rows:
-            lane = (row.zone, row.domain)
+            lane = LaneKey(row.zone, row.domain, row.flow)
             if not row.held and (after is None or lane > after):
                 lanes[lane] = min(lanes.get(lane, row.due), row.due)
-        return [(*lane, due) for lane, due in sorted(lanes.items())][:limit]
+        return sorted(lanes.items())[:limit]
 
-    def scan(self, zone: str, domain: str, start: Place | None, until: int, limit: int) -> Page:
+    def scan(self, lane: LaneKey, start: Place | None, until: int, limit: int) -> Page:
         places = sorted(
             Place(row.due, row.id, row.seq)
             for row in self.rows
-            if (row.zone, row.domain) == (zone, domain) and not row.held and row.due <= until
+            if (row.zone, row.domain, row.flow) == lane and not row.held and row.due <= until
         )
         places = [place for place in places if start is None or place >= start]
         return Page(places[:limit], places[limit].due if len(places) > limit else None)

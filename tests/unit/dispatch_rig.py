@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,11 +11,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.channel import frames
 from relay.channel.frames import Frame, Offer
 from relay.channel.journal import Acceptance
-from relay.config.schema import Zone
+from relay.config.schema import Domain, Sender, Site, Zone
+from relay.dispatch.addresses import Addresses
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.ledger import Ledger
+from relay.dispatch.limits import Limits, Senders
 from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
+from relay.dispatch.shutters import Shutters
 from relay.logs.maillog import MailLog
 from relay.message.values import Message, Outcome, Result
 from relay.queue.leases import Leases
@@ -55,10 +59,29 @@ class FakeChild:
         return found
 
 
+class FakeSites:
+    """Each domain is its own site, but for those in `named`; those in `unknown` are looked up for ever."""
+
+    def __init__(self) -> None:
+        self.found: Callable[[str], None] = lambda domain: None
+        self.named: dict[str, str] = {}
+        self.unknown: set[str] = set()
+        self.sections: dict[str, Site] = {}
+
+    def known(self, domain: str) -> str | None:
+        return None if domain in self.unknown else self.named.get(domain, domain)
+
+    def section(self, site: str) -> Site:
+        return self.sections.get(site, Site(max_connections=0))
+
+
 class DispatchRig(SynchronousTestCase):
     zones: dict[str, Zone] = {"default": Zone(connections=2)}
+    domains: dict[str, Domain] = {}
+    senders: dict[str, Sender] = {}
 
     def setUp(self) -> None:
+        self.sites = FakeSites()
         self.clock = a_clock()
         self.now = milliseconds(self.clock)
         self.store = LateStore()
@@ -68,16 +91,21 @@ class DispatchRig(SynchronousTestCase):
         retry = a_retry(60.0, 120.0)
         self.schedule = Schedule(self.store, retry, self.clock, self.now, 1 << 24)
         self.results = Results(self.store, self.schedule, retry, self.log, self.tally, self.now)
-        self.leases, self.ledger = Leases(5), Ledger()
+        zones = self.zones_ = zones_of(self.domains, **self.zones)
+        self.limits = Limits(zones, self.sites, Senders(self.senders), self.clock.seconds)
+        self.addresses = Addresses(self.limits)
+        self.shutters = Shutters(self.sites, self.limits.weight)
+        self.leases, self.ledger = Leases(5), Ledger(self.limits.weight)
         self.dispatcher = Dispatcher(
             self.store,
             self.schedule,
             self.leases,
             self.ledger,
-            zones_of(**self.zones),
+            zones,
             self.results,
             self.tally,
             self.clock,
+            self,
         )
         self.operator = Operator(self.store, self.schedule, self.leases, self.log, self.clock, self.now)
         self.number = 0
@@ -131,6 +159,11 @@ class DispatchRig(SynchronousTestCase):
         """What the mail log says."""
         self.log.flush()
         return self.file.getvalue().decode().splitlines()
+
+    def open_to(self, domain: str) -> int:
+        """Connections to a domain, idle ones included, by the limit that counts them."""
+        [count] = self.limits.way(self.zones_["default"], domain, domain, "").counted
+        return count.open
 
     def everything_is_free(self) -> None:
         """Nothing is left anywhere: no lease, no connection, no work, no mail."""

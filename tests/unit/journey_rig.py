@@ -13,7 +13,7 @@ from relay.config.schema import Config, Domain, Queue, Zone
 from relay.message.values import Delivery, Message, Origin, Result
 from relay.queue.memory import MemoryStore
 from relay.queue.retry import Retry
-from relay.queue.store import Place, StoreError, Unreadable
+from relay.queue.store import LaneKey, Place, StoreError, Unreadable
 from relay.zone.zones import Zones, from_config
 
 START = 1_700_000_000.0
@@ -52,9 +52,10 @@ def a_delivery(message: Message, seq: int, domain: str, due: int, zone: str = "d
     return Delivery(message.id, seq, zone, domain, f"to{seq}@{domain}", due)
 
 
-def zones_of(**zones: Zone) -> Zones:
-    """Zones by name; "default" is always there. At most three connections to d.test."""
-    return from_config(Config(hostname="relay.test", zones=zones, domains={"d.test": Domain(max_connections=3)}))
+def zones_of(domains: dict[str, Domain] | None = None, /, **zones: Zone) -> Zones:
+    """Zones by name; "default" is always there. At most three connections to d.test, unless `domains` say other."""
+    sections = {"d.test": Domain(max_connections=3), **(domains or {})}
+    return from_config(Config(hostname="relay.test", zones=zones, domains=sections))
 
 
 def a_retry(*steps: float) -> Retry:
@@ -115,8 +116,8 @@ class LateStore(MemoryStore):
     def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
         return self._later(super().change(old, new))
 
-    def set_aside(self, zone: str, domain: str, place: Place, why: str) -> Deferred[None]:
-        return self._later(super().set_aside(zone, domain, place, why))
+    def set_aside(self, lane: LaneKey, place: Place, why: str) -> Deferred[None]:
+        return self._later(super().set_aside(lane, place, why))
 
     def barrier(self) -> Deferred[None]:
         return self._later(super().barrier())
@@ -125,10 +126,10 @@ class LateStore(MemoryStore):
         self._look(queue_id)
         return super().message(queue_id)
 
-    def scan(self, zone: str, domain: str, start: Place | None, until: int, limit: int) -> Any:
+    def scan(self, lane: LaneKey, start: Place | None, until: int, limit: int) -> Any:
         self._look("")
         self.reads += 1
-        return super().scan(zone, domain, start, until, limit)
+        return super().scan(lane, start, until, limit)
 
     def _look(self, name: str) -> None:
         if self.silent:

@@ -18,6 +18,7 @@ from relay.dispatch.ledger import UNPROVEN, State
 from relay.message.values import Result
 from relay.zone.pool import Local
 from relay.zone.zones import from_config
+from relay.queue.store import LaneKey
 from tests.unit import dispatch_rig
 from tests.unit.dispatch_rig import BOUNCED, DEFERRED, DELIVERED, DispatchRig, FakeChild
 from tests.unit.journey_rig import a_delivery, a_message
@@ -136,7 +137,7 @@ class Life(DispatchRig):
         [offer] = self.offers(child)
         self.begin(child, offer)
         self.done(child, offer, kept=True)
-        self.assertEqual(self.ledger.open_to("default", "d.test"), 1)
+        self.assertEqual(self.open_to("d.test"), 1)
         self.says(child, frames.Closed(offer.connection))
         self.assertEqual(self.ledger.connections(), [])
 
@@ -192,7 +193,7 @@ class Limits(DispatchRig):
         self.accept(*["d.test"] * 20)
         done = 0
         while done < 20:
-            self.assertLessEqual(self.ledger.open_to("default", "d.test"), 3)
+            self.assertLessEqual(self.open_to("d.test"), 3)
             found = [(child, offer) for child in children for offer in self.offers(child)]
             self.assertTrue(found, f"stuck after {done}")
             for child, offer in found:
@@ -565,7 +566,7 @@ class Holding(DispatchRig):
         self.store.broken = True
         self.dispatcher.hold()
         self.assertEqual(child.heard(), [frames.Hold(True)])
-        self.schedule.lane("default", "d.test")
+        self.schedule.lane(LaneKey("default", "d.test"))
         self.store.broken = False
         message_waits = self.accept
         self.store.broken = True
@@ -599,7 +600,7 @@ class MixedPool(DispatchRig):
         names = ("2001:db8::1", "192.0.2.1", "2001:db8::2", "2001:db8::3")
         pool = tuple(PoolAddress(address=name) for name in names)
         self.config = from_config(Config(hostname="relay.test", pools={"default": pool}))
-        self.patch(dispatch_rig, "zones_of", lambda **zones: self.config)
+        self.patch(dispatch_rig, "zones_of", lambda *domains, **zones: self.config)
         super().setUp()
 
     def test_an_address_of_each_kind_and_connections_for_that_pair(self) -> None:

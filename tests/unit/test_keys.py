@@ -13,7 +13,8 @@ seqs = st.integers(1, 2**32 - 1)
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 dues = st.integers(0, 2**64 - 1)
-places = st.tuples(names, names, dues, ids, seqs)
+domains = names.map(lambda name: name.replace("\1", ""))
+places = st.tuples(names, domains, names, dues, ids, seqs)
 
 
 class KeyTests(SynchronousTestCase):
@@ -33,7 +34,7 @@ class KeyTests(SynchronousTestCase):
             self.assertEqual(keys.decode(encode(queue_id)), (kind, (queue_id,)))
 
     @given(places)
-    def test_due_keys(self, place: tuple[str, str, int, str, int]) -> None:
+    def test_due_keys(self, place: tuple[str, str, str, int, str, int]) -> None:
         self.assertEqual(keys.decode(keys.due(*place)), ("due", place))
 
     @given(names, dues)
@@ -56,13 +57,19 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(keys.decode(keys.STATE), ("state", ()))
 
     @given(places, places)
-    def test_order_of_due_keys(self, one: tuple[str, str, int, str, int], other: tuple) -> None:  # type: ignore[type-arg]
+    def test_order_of_due_keys(self, one: tuple[str, str, str, int, str, int], other: tuple) -> None:  # type: ignore[type-arg]
         self.assertEqual(keys.due(*one) < keys.due(*other), one < other)
 
-    @given(names, names, places)
-    def test_a_lane_holds_its_places_and_no_others(self, zone: str, domain: str, place: tuple) -> None:  # type: ignore[type-arg]
-        lane, key = keys.lane(zone, domain), keys.due(*place)
-        self.assertEqual(lane <= key < keys.after(lane), place[:2] == (zone, domain))
+    @given(names, domains, names, places)
+    def test_a_lane_holds_its_places_and_no_others(
+        self,
+        zone: str,
+        domain: str,
+        flow: str,
+        place: tuple,  # type: ignore[type-arg]
+    ) -> None:
+        lane, key = keys.lane(zone, domain, flow), keys.due(*place)
+        self.assertEqual(lane <= key < keys.after(lane), place[:3] == (zone, domain, flow))
 
     @given(st.binary(max_size=60))
     def test_any_other_bytes_are_refused(self, key: bytes) -> None:
@@ -75,11 +82,13 @@ class KeyTests(SynchronousTestCase):
 
     def test_a_zero_byte_in_a_name_is_refused(self) -> None:
         self.assertRaises(ValueError, keys.lane, "a\0", "b")
+        self.assertRaises(ValueError, keys.lane, "a", "b\0")
+        self.assertRaises(ValueError, keys.lane, "a", "b\1", "c")
         self.assertRaises(ValueError, keys.counter, "a\0", 1)
         self.assertRaises(ValueError, keys.decode, b"ca\0b\0" + bytes(8))
 
     def test_a_due_key_without_the_end_of_its_domain_is_refused(self) -> None:
-        key = keys.due("a", "b.example", 1, 18 * "0", 1)
+        key = keys.due("a", "b.example", "", 1, 18 * "0", 1)
         self.assertEqual(keys.decode(key).fields[:2], ("a", "b.example"))
         self.assertRaises(ValueError, keys.decode, key[: -keys.PLACE_LENGTH - 1] + b"x" + key[-keys.PLACE_LENGTH :])
 

@@ -57,7 +57,9 @@ class Case(TestCase):
         self.sites = self.knowing(self.dns)
 
     def knowing(self, resolver: Any) -> KnownSites:
-        return KnownSites(Sites({}), resolver, self.clock, self.told.append)
+        sites = KnownSites(Sites({}), resolver, self.clock)
+        sites.found = self.told.append
+        return sites
 
     def ask(self, domain: str) -> str | None:
         """What is known, and what is then begun."""
@@ -128,7 +130,8 @@ class Knowing(Case):
         def found(domain: str) -> None:
             raise ZeroDivisionError
 
-        self.sites = KnownSites(Sites({}), self.dns, self.clock, found)
+        self.sites = KnownSites(Sites({}), self.dns, self.clock)
+        self.sites.found = found
         self.assertEqual("gmail", self.learn("a.example", GMAIL))
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
@@ -238,7 +241,8 @@ class Waiting(Case):
         self.assertEqual(1 + LOOK_UPS, len(self.dns.asked))
 
     def test_stop_by_whoever_is_told(self) -> None:
-        self.sites = KnownSites(Sites({}), Ready(), self.clock, lambda domain: self.sites.stop())
+        self.sites = KnownSites(Sites({}), Ready(), self.clock)
+        self.sites.found = lambda domain: self.sites.stop()
         for number in range(3):
             self.sites.known(f"{number}.example")
         self.clock.advance(0)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.dispatch.gates import Connections, Gate
 from relay.dispatch.ledger import (
     PER_SILENT_TARGET,
     PROVEN_FOR,
@@ -19,13 +20,51 @@ from relay.dispatch.ledger import (
     Permit,
     State,
 )
+from relay.dispatch.limits import NONE, Way
+from relay.zone.decision import Scope
 
 LOCAL = "192.0.2.1"
 
 
+class Books(Ledger):
+    """A ledger whose ways are those of single domains, each with one limit of connections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ways: dict[str, Way] = {}
+
+    def way(self, domain: str, limit: int) -> Way:
+        way = self._ways.get(domain)
+        if way is None:
+            count = Connections(Scope(zone="z", domain=domain), limit, lambda user: 1.0)
+            way = self._ways[domain] = Way(domain, "", "", (count,), (), (), (), (), 0, (count,), ())
+        way.counted[0].most = limit
+        return way
+
+    def permit(
+        self, zone: str, domain: str, target: str, local: str, limit: int, now: float
+    ) -> Permit | Limit | Gate:
+        """One on a kept connection, or a new one."""
+        way, name = self.way(domain, limit), target or domain
+        kept = self.kept(zone, way, name, local, now)
+        if kept is not None:
+            self.reuse(kept, way)
+            return Permit(kept)
+        return self.open(zone, way, name, self.target(zone, name), local, NONE, now)
+
+    def may_go(self, child: Capacity) -> Connection | None:
+        connection = self.first_waiting(child)
+        if connection is not None:
+            self.go(connection)
+        return connection
+
+    def open_to(self, zone: str, domain: str) -> int:
+        return self._ways[domain].counted[0].open if domain in self._ways else 0
+
+
 class LedgerRig(SynchronousTestCase):
     def setUp(self) -> None:
-        self.ledger = Ledger()
+        self.ledger = Books()
         self.now = 0.0
         self.child = self.join("a-1")
 
@@ -34,7 +73,7 @@ class LedgerRig(SynchronousTestCase):
         self.ledger.join(child)
         return child
 
-    def permit(self, domain: str = "d.test", limit: int = 5, target: str = "", local: str = LOCAL) -> Permit | Limit:
+    def permit(self, domain: str = "d.test", limit: int = 5, target: str = "", local: str = LOCAL) -> Permit | Limit | Gate:
         return self.ledger.permit("z", domain, target or domain, local, limit, self.now)
 
     def permitted(self, domain: str = "d.test", limit: int = 5, target: str = "", local: str = LOCAL) -> Connection:
@@ -98,9 +137,9 @@ class Limits(LedgerRig):
     def test_target(self) -> None:
         for _ in range(PER_SILENT_TARGET):
             connection = self.permitted()
-        self.assertIs(self.permit(), Limit.TARGET)
+        self.assertIs(self.permit(), self.ledger.target("z", "d.test"))
         self.ledger.quiet(connection)
-        self.assertIs(self.permit(), Limit.TARGET)
+        self.assertIs(self.permit(), self.ledger.target("z", "d.test"))
         self.ledger.remove(connection)
         self.permitted()
 
@@ -108,22 +147,22 @@ class Limits(LedgerRig):
         self.prove()
         for _ in range(5):
             self.ledger.quiet(self.send())
-        self.assertIs(self.permit(), Limit.DOMAIN)
+        self.assertIs(self.permit(), self.ledger.way("d.test", 5).counted[0])
 
     def test_an_answer_is_forgotten_some_time(self) -> None:
         self.prove()
         self.now = PROVEN_FOR - 1
-        self.assertTrue(self.ledger.proven("z", "d.test", self.now))
-        self.assertFalse(self.ledger.proven("y", "d.test", self.now))
+        self.assertTrue(self.ledger.target("z", "d.test").proven(self.now))
+        self.assertFalse(self.ledger.target("y", "d.test").proven(self.now))
         self.now = PROVEN_FOR + 1
-        self.assertFalse(self.ledger.proven("z", "d.test", self.now))
+        self.assertFalse(self.ledger.target("z", "d.test").proven(self.now))
 
     def test_D37_domain(self) -> None:
         self.prove()
         self.join("a-2")
         for _ in range(5):
             self.permitted()
-        self.assertIs(self.permit(), Limit.DOMAIN)
+        self.assertIs(self.permit(), self.ledger.way("d.test", 5).counted[0])
         self.assertEqual(self.ledger.open_to("z", "d.test"), 5)
 
     def test_D37_an_idle_connection_counts_until_it_is_given_back(self) -> None:
@@ -161,7 +200,7 @@ class Limits(LedgerRig):
         for n in range(UNPROVEN):
             self.ledger.quiet(self.permitted(f"h{n}.test"))
         self.permitted("last.test")
-        self.assertIs(self.permit("last.test"), Limit.TARGET)
+        self.assertIs(self.permit("last.test"), self.ledger.target("z", "last.test"))
 
 
 class Reuse(LedgerRig):
@@ -179,13 +218,12 @@ class Reuse(LedgerRig):
         self.ledger.idle(connection)
         self.assertIs(self.permitted("b.test", target="hop"), connection)
         self.assertEqual((self.ledger.open_to("z", "a.test"), self.ledger.open_to("z", "b.test")), (0, 1))
-        self.assertEqual(dict(self.ledger._domain), {("z", "b.test"): 1})
 
     def test_but_not_beyond_that_domains_limit(self) -> None:
         self.send("b.test", 1, "hop")
         connection = self.send("a.test", 1, "hop")
         self.ledger.idle(connection)
-        self.assertIs(self.permit("b.test", 1, "hop"), Limit.DOMAIN)
+        self.assertIs(self.permit("b.test", 1, "hop"), self.ledger.way("b.test", 1).counted[0])
 
     def test_the_latest_is_taken_first(self) -> None:
         """So that those no longer needed fall idle for good."""
@@ -244,7 +282,7 @@ class Leaving(LedgerRig):
         self.prove()
         opened = [self.permitted() for _ in range(4)]
         self.assertEqual((self.child.busy, other.busy), (2, 2))
-        self.assertEqual(self.ledger.leave(self.child), [("z", "d.test")] * 2)
+        self.assertEqual(self.ledger.leave(self.child), [one for one in opened if one.child is self.child])
         self.assertEqual(self.ledger.children("z"), [other])
         self.assertEqual(self.ledger.connections(), [one for one in opened if one.child is other])
 
@@ -258,7 +296,7 @@ class Model(SynchronousTestCase):
     def test_counts_equal_a_recount_and_limits_are_never_passed(
         self, moves: list[tuple[str, int, int]], hop: bool
     ) -> None:
-        ledger, now, limit = Ledger(), 0.0, 3
+        ledger, now, limit = Books(), 0.0, 3
         capacities: list[Capacity] = []
 
         def join() -> None:
@@ -309,7 +347,7 @@ class Model(SynchronousTestCase):
             now += m * 100
             self.recount(ledger, capacities)
 
-    def recount(self, ledger: Ledger, capacities: list[Capacity]) -> None:
+    def recount(self, ledger: Books, capacities: list[Capacity]) -> None:
         every = ledger.connections()
         for child in capacities:
             states = Counter(one.state for one in every if one.child is child)
@@ -317,8 +355,10 @@ class Model(SynchronousTestCase):
             busy = states[State.OPENING] + states[State.SENDING]
             rest = (states[State.TRYING], states[State.QUIET], states[State.IDLE], states[State.WAITING])
             self.assertEqual(counted, (busy, *rest))
-        self.assertEqual(dict(ledger._domain), dict(Counter(("z", one.domain) for one in every)))
-        silent = Counter(("z", one.target) for one in every if one.state in (State.QUIET, State.TRYING))
-        self.assertEqual(dict(ledger._silent), dict(silent))
-        idle = Counter(("z", one.target, one.local) for one in every if one.state is State.IDLE)
+        domains = Counter(one.domain for one in every)
+        self.assertEqual({name: ledger.open_to("z", name) for name in ledger._ways}, {**dict.fromkeys(ledger._ways, 0), **domains})
+        silent = Counter(one.target for one in every if one.state in (State.QUIET, State.TRYING))
+        targets = {one.target for one in every} | set(ledger._proven)
+        self.assertEqual({target: target.silent for target in targets if target.silent}, dict(silent))
+        idle = Counter(("z", one.reach, one.local) for one in every if one.state is State.IDLE)
         self.assertEqual({place: len(kept) for place, kept in ledger._idle.items()}, dict(idle))

@@ -22,7 +22,7 @@ from relay.queue import keys
 from relay.queue.engine import LevelDb
 from relay.queue.level import LevelStore
 from relay.queue.records import Format, encode
-from relay.queue.store import QueueUnusable, StoreError, Unreadable, ZoneCount
+from relay.queue.store import LaneKey, QueueUnusable, StoreError, Unreadable, ZoneCount
 from tests.unit.store_rig import HandReactor, HandWorker, delivery, message, queue_id, settle
 
 NOW = 1_700_000_000_000
@@ -62,7 +62,7 @@ class Opening(SynchronousTestCase):
     def numbers(self, store: LevelStore) -> list[int]:
         """Which messages are whole; Unreadable if one can't be read."""
         found = []
-        for place in store.scan("default", "example.org", None, NOW, 100_000).places:
+        for place in store.scan(LaneKey("default", "example.org"), None, NOW, 100_000).places:
             self.assertIsNotNone(store.message(place.id))
             store.chunk(place.id, 0)
             found.append(int(place.id, 16))
@@ -324,10 +324,10 @@ class FormatTests(Opening):
         """Q20."""
         store = self.open()
         batch = store._engine.batch()
-        batch.put(keys.FORMAT, encode(Format(2)))
+        batch.put(keys.FORMAT, encode(Format(3)))
         store._engine.write(batch)
         self.close(store)
-        self.assertRefused("format 2")
+        self.assertRefused("format 3")
 
     def test_damaged_counters_are_refused(self) -> None:
         self.fill(1, 3)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.message.values import Delivery, Message
 from relay.queue import schedule as module
 from relay.queue.schedule import Lane, Schedule, Work
-from relay.queue.store import Place
+from relay.queue.store import LaneKey, Place
 from tests.unit.journey_rig import LateStore, a_clock, a_delivery, a_message, a_retry, milliseconds
 
 DOMAINS = ("a.test", "b.test")
@@ -60,7 +60,8 @@ class Rig:
         """The next delivery, as the dispatcher would find it."""
         for lane in list(self.listed):
             if self.schedule.has_ready(lane):
-                work = self.schedule.take(lane)
+                work = lane.ready[0]
+                self.schedule.take(lane, work)
                 assert not work.lease and not work.gone
                 work.lease = 1
                 self.leased.append(work)
@@ -109,7 +110,7 @@ class Rig:
         for name, row in self.store.rows.items():
             if row.held or name in schedule._works or self.changing[name]:
                 continue
-            lane = schedule.known(row.zone, row.domain)
+            lane = schedule.known(LaneKey(row.zone, row.domain, row.flow))
             assert lane is not None, row
             assert lane.cursor is None or Place(row.due, *name) >= lane.cursor, (row, lane.cursor)
             assert lane.next_due is not None and lane.next_due <= row.due, (row, lane.next_due)
@@ -414,10 +415,10 @@ class Faults(SynchronousTestCase):
             rig.accept(["dead.test"])
         rig.accept(["good.test"])
         rig.store.reads = 0
-        lane = rig.schedule.known("default", "good.test")
+        lane = rig.schedule.known(LaneKey("default", "good.test"))
         assert lane is not None and rig.schedule.has_ready(lane)
         self.assertEqual(rig.store.reads, 0)
-        dead = rig.schedule.known("default", "dead.test")
+        dead = rig.schedule.known(LaneKey("default", "dead.test"))
         assert dead is not None
         self.assertEqual(len(dead.ready), module._READY)
 

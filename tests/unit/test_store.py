@@ -16,7 +16,7 @@ from relay.config.schema import Queue
 from relay.queue.level import LevelStore
 from relay.queue.memory import MemoryStore
 from relay.queue.operations import Forget
-from relay.queue.store import Place, Store, Unreadable, ZoneCount
+from relay.queue.store import LaneKey, Place, Store, Unreadable, ZoneCount
 from relay.queue.tokens import PAUSE, PERIOD
 from tests.unit.store_rig import HandReactor, HandWorker, delivery, message, queue_id, settle
 
@@ -116,7 +116,7 @@ class Conformance:
         self.done(appended)
         self.done(finished)
         self.assertIsNone(self.store.message(queue_id(1)))
-        self.assertEqual(self.store.scan("default", "example.org", None, NOW, 10).places, [])
+        self.assertEqual(self.store.scan(LaneKey("default", "example.org"), None, NOW, 10).places, [])
         self.assertEqual(self.store.count("default", NOW), ZoneCount(0, 0, 0))
 
     def test_all_deliveries_finished_in_the_same_breath(self) -> None:
@@ -135,7 +135,7 @@ class Conformance:
         later = replace(row, due=NOW + 300_000, attempts=1, first_failure=NOW, category="network")
         self.done(self.store.change(row, later))
         self.assertEqual(self.store.delivery(queue_id(1), 1), later)
-        page = self.store.scan("default", "example.org", None, NOW, 10)
+        page = self.store.scan(LaneKey("default", "example.org"), None, NOW, 10)
         self.assertEqual((page.places, page.next_due), ([], NOW + 300_000))
         self.assertEqual(self.store.count("default", NOW), ZoneCount(0, 1, 0))
         self.assertEqual(self.store.count("default", NOW + 300_000), ZoneCount(1, 0, 0))
@@ -160,16 +160,16 @@ class Conformance:
         deferred = self.store.change(row, replace(row, due=NOW + 60_000, attempts=1, first_failure=NOW))
         self.done(sent_now)
         self.done(deferred)
-        page = self.store.scan("default", "example.org", None, NOW + 90_000, 10)
+        page = self.store.scan(LaneKey("default", "example.org"), None, NOW + 90_000, 10)
         self.assertEqual(page.places, [Place(NOW + 60_000, queue_id(1), 1)])
         self.done(self.store.finish(mail, row))
-        self.assertEqual(self.store.scan("default", "example.org", None, NOW + 90_000, 10).places, [])
+        self.assertEqual(self.store.scan(LaneKey("default", "example.org"), None, NOW + 90_000, 10).places, [])
         self.assertEqual(self.store.count("default", NOW), ZoneCount(0, 0, 0))
 
     def test_a_change_can_move_to_another_lane(self) -> None:
         _, (row,) = self.put(1)
         self.done(self.store.change(row, replace(row, zone="other", domain="example.net")))
-        self.assertEqual(self.store.lanes(None, 10), [("other", "example.net", NOW)])
+        self.assertEqual(self.store.lanes(None, 10), [(LaneKey("other", "example.net"), NOW)])
         self.assertEqual(self.store.zones(), ["other"])
 
     # -- tokens
@@ -203,7 +203,7 @@ class Conformance:
         self.assertEqual(self.store.held("", 10), held)
         self.assertEqual(self.store.held(held[0].name, 10), held[1:])
         self.assertEqual(self.store.held("", 1), held[:1])
-        page = self.store.scan("default", "example.org", None, NOW, 10)
+        page = self.store.scan(LaneKey("default", "example.org"), None, NOW, 10)
         self.assertEqual([place.id for place in page.places], [queue_id(2)])
         self.assertEqual(self.store.count("default", NOW), ZoneCount(1, 0, 2))
         self.done(self.store.change(held[0], replace(held[0], held="", due=NOW)))
@@ -217,22 +217,29 @@ class Conformance:
 
     def test_set_aside_holds(self) -> None:
         _, (row,) = self.put(1)
-        self.done(self.store.set_aside("default", "example.org", Place(NOW, row.id, 1), "unreadable"))
+        self.done(self.store.set_aside(LaneKey("default", "example.org"), Place(NOW, row.id, 1), "unreadable"))
         self.assertEqual([one.held for one in self.store.held("", 10)], ["unreadable"])
         self.assertEqual(self.store.count("default", NOW), ZoneCount(0, 0, 1))
 
     # -- lanes and scan
 
     def test_lanes_in_order_and_by_pages(self) -> None:
-        lanes = [("a", "x.org"), ("a", "x.org.uk"), ("a", "y.org"), ("ab", "b.org"), ("b", "a.org")]
-        for number, (zone, domain) in enumerate(random.Random(1).sample(lanes, len(lanes))):
-            self.put(number * 2 + 1, zone=zone, domain=domain, due=NOW + 7)
-            self.put(number * 2 + 2, zone=zone, domain=domain, due=NOW)
-        expected = [(*lane, NOW) for lane in lanes]
+        lanes = [
+            LaneKey("a", "x.org"),
+            LaneKey("a", "x.org", "1me"),
+            LaneKey("a", "x.org.uk"),
+            LaneKey("a", "y.org", "0"),
+            LaneKey("ab", "b.org"),
+            LaneKey("b", "a.org"),
+        ]
+        for number, (zone, domain, flow) in enumerate(random.Random(1).sample(lanes, len(lanes))):
+            self.put(number * 2 + 1, zone=zone, domain=domain, flow=flow, due=NOW + 7)
+            self.put(number * 2 + 2, zone=zone, domain=domain, flow=flow, due=NOW)
+        expected = [(lane, NOW) for lane in lanes]
         self.assertEqual(self.store.lanes(None, 10), expected)
         self.assertEqual(self.store.lanes(None, 2), expected[:2])
         self.assertEqual(self.store.lanes(lanes[1], 10), expected[2:])
-        self.assertEqual(self.store.lanes(("a", "x"), 1), expected[:1])
+        self.assertEqual(self.store.lanes(LaneKey("a", "x"), 1), expected[:1])
         self.assertEqual(self.store.lanes(lanes[-1], 10), [])
         self.assertEqual(self.store.zones(), ["a", "ab", "b"])
 
@@ -242,7 +249,7 @@ class Conformance:
         self.put(9, domain="example.net", due=NOW)
 
         def page(start: Place | None, until: int, limit: int) -> tuple[list[int], int | None]:
-            found = self.store.scan("default", "example.org", start, NOW + until, limit)
+            found = self.store.scan(LaneKey("default", "example.org"), start, NOW + until, limit)
             return [int(place.id, 16) for place in found.places], found.next_due
 
         self.assertEqual(page(None, 0, 10), ([], NOW + 1000))
@@ -252,7 +259,7 @@ class Conformance:
         self.assertEqual(page(Place(NOW + 3000, queue_id(3), 1), 9000, 10), ([3, 4, 5], None))
         self.assertEqual(page(Place(NOW + 3000, queue_id(3), 2), 9000, 10), ([4, 5], None))
         self.assertEqual(page(Place(NOW + 9000, "", 0), 9000, 10), ([], None))
-        self.assertEqual(self.store.scan("none", "example.org", None, NOW, 10).places, [])
+        self.assertEqual(self.store.scan(LaneKey("none", "example.org"), None, NOW, 10).places, [])
 
     def test_deliveries_by_pages(self) -> None:
         _, rows = self.put(1, *[delivery(1, seq) for seq in range(1, 8)])
@@ -512,9 +519,9 @@ class LevelStoreTests(Conformance, SynchronousTestCase):
             self.store._engine.write(batch)
             self.assertRaises(Unreadable, self.store.delivery, queue_id(1), 2)
             self.assertEqual([row.seq for row in self.store.deliveries(queue_id(1), 0, 10)], [1])
-        places = self.store.scan("default", "example.org", None, NOW, 10).places
+        places = self.store.scan(LaneKey("default", "example.org"), None, NOW, 10).places
         self.assertEqual(len(places), 3)
-        self.done(self.store.set_aside("default", "example.org", places[1], "unreadable row"))
+        self.done(self.store.set_aside(LaneKey("default", "example.org"), places[1], "unreadable row"))
         (held,) = self.store.held("", 10)
         self.assertEqual((held.seq, held.recipient, held.held), (2, "r2@example.org", "unreadable row"))
         self.assertEqual(self.store.count("default", NOW), ZoneCount(2, 0, 1))
@@ -529,7 +536,7 @@ class LevelStoreTests(Conformance, SynchronousTestCase):
         batch = self.store._engine.batch()
         batch.delete(b"d" + queue_id(1).encode() + b"\0\0\0\1")
         self.store._engine.write(batch)
-        self.done(self.store.set_aside("default", "example.org", Place(NOW, row.id, 1), "no row"))
+        self.done(self.store.set_aside(LaneKey("default", "example.org"), Place(NOW, row.id, 1), "no row"))
         self.assertEqual(self.store.lanes(None, 10), [])
         self.assertEqual(self.store.zones(), [])
 

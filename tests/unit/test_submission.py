@@ -23,7 +23,7 @@ from relay.message.envelope import Envelope, Recipient
 from relay.message.user import User
 from relay.message.values import Delivery, Message
 from relay.queue.schedule import Schedule
-from relay.queue.store import StoreError, Unreadable, ZoneCount
+from relay.queue.store import LaneKey, StoreError, Unreadable, ZoneCount
 from relay.zone.routing import Router
 from tests.unit.journey_rig import ORIGIN, LateStore, Tally, a_clock, a_retry, milliseconds, zones_of
 
@@ -176,7 +176,7 @@ class SubmissionTests(SynchronousTestCase):
         row = Delivery(message.id, 1, "default", "to.test", "b@to.test", self.rig.now())
         self.assertEqual(self.rig.store.rows, {(message.id, 1): row})
         self.assertEqual(self.rig.tally.pushes, [True])
-        lane = self.rig.schedule.known("default", "to.test")
+        lane = self.rig.schedule.known(LaneKey("default", "to.test"))
         assert lane is not None
         self.assertEqual(lane.ready[0].held.body, BODY)
 
@@ -496,9 +496,9 @@ class LaterTests(SynchronousTestCase):
         self.assertEqual(woken, [])
         self.rig.clock.advance(3600)
         self.assertEqual(woken, [due])
-        lane = schedule.known("default", "to.test")
+        lane = schedule.known(LaneKey("default", "to.test"))
         assert lane is not None
-        self.assertEqual(schedule.take(lane).delivery.recipient, "b@to.test")
+        self.assertEqual(lane.ready[0].delivery.recipient, "b@to.test")
         schedule.stop()
 
 

@@ -1,0 +1,128 @@
+"""What a delivery may have to wait for: a number of connections, a rate, or whatever has been shut.
+
+Lanes that a gate has stopped stand at it in a ring, and cost nothing while they do; when there
+is room, the one whose turn it is goes back into the line of its zone. So that nobody who comes
+later overtakes them, whoever comes to a gate with others waiting waits too.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from relay.dispatch.ring import Ring
+from relay.zone.decision import Scope
+from relay.zone.rates import Bucket
+
+if TYPE_CHECKING:
+    from relay.dispatch.ledger import Connection
+
+#: So long before its token is there a connection may be opened, which takes a while (seconds).
+_AHEAD = 0.25
+#: How long a gate is left alone that has room in a moment (seconds).
+_MOMENT = 0.02
+
+
+class Gate:
+    """One of them. `kind` is its name in answers and logs, `scope` what it counts for.
+
+    Attributes:
+        ring: the lanes that wait here.
+        timer: the call that looks at it again.
+    """
+
+    __slots__ = ("__weakref__", "kind", "ring", "scope", "timer")
+
+    def __init__(self, kind: str, scope: Scope, weight: Callable[[str], float]) -> None:
+        self.kind = kind
+        self.scope = scope
+        self.ring = Ring(weight)
+        self.timer: Any = None
+
+    def room(self, now: float) -> bool:
+        """Whether one more may pass; `now` in seconds of a clock that never jumps."""
+        raise NotImplementedError
+
+    def opens(self, now: float) -> float | None:
+        """In how many seconds there may be room again; None: when something ends, which is told."""
+        return None
+
+    def words(self) -> str:
+        """The limit, for people."""
+        raise NotImplementedError
+
+
+class Connections(Gate):
+    """So many connections at a time."""
+
+    __slots__ = ("most", "open")
+
+    def __init__(self, scope: Scope, most: int, weight: Callable[[str], float]) -> None:
+        super().__init__("connections", scope, weight)
+        self.most = most
+        self.open = 0
+
+    def room(self, now: float) -> bool:
+        return self.open < self.most
+
+    def words(self) -> str:
+        return f"{self.most} connections at a time ({self.scope}), {self.open} are open"
+
+
+class Rate(Gate):
+    """So much in a unit of time. Its token is spent just before MAIL, so that a host that hangs costs none.
+
+    Attributes:
+        pending: what connections that are being opened will want.
+        parked: those that have been answered and wait for it.
+        wide: whether those that may never be answered must not keep others from being opened.
+    """
+
+    __slots__ = ("bucket", "parked", "pending", "wide")
+
+    def __init__(
+        self, kind: str, scope: Scope, bucket: Bucket, weight: Callable[[str], float], wide: bool
+    ) -> None:
+        super().__init__(kind, scope, weight)
+        self.bucket = bucket
+        self.pending = 0.0
+        self.parked: OrderedDict[Connection, None] = OrderedDict()
+        self.wide = wide
+
+    def ready(self, now: float) -> bool:
+        """Whether a message may go this moment, and nobody has waited longer for that."""
+        return not self.parked and self.bucket.ready(now)
+
+    def room(self, now: float) -> bool:
+        """Whether a connection may be opened: its token is there, or will be when it is answered."""
+        return self.bucket.ready(now, _AHEAD, self.pending)
+
+    def opens(self, now: float) -> float | None:
+        return max(_MOMENT if self.pending else 0.0, self.bucket.wait(now))
+
+    def words(self) -> str:
+        return f"{self.bucket} ({self.scope})"
+
+
+class Shut(Gate):
+    """Nothing passes until it is opened, for all that wait at once."""
+
+    __slots__ = ("reason", "until")
+
+    def __init__(
+        self, kind: str, scope: Scope, reason: str, weight: Callable[[str], float], until: float | None = None
+    ) -> None:
+        """`until` is when it is looked at again (seconds of the clock), None: when that is told."""
+        super().__init__(kind, scope, weight)
+        self.reason = reason
+        self.until = until
+
+    def room(self, now: float) -> bool:
+        return self.until is not None and now >= self.until
+
+    def opens(self, now: float) -> float | None:
+        return None if self.until is None else max(0.0, self.until - now)
+
+    def words(self) -> str:
+        return self.reason

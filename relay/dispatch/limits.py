@@ -1,0 +1,189 @@
+"""Which limits stand in the way of a delivery: those of its zone, domain, site and user, and of the
+address that it leaves by.
+
+They are made from the configuration when they are first met, and each is one for all children, so
+that what they count is exact. They are forgotten with the last lane and connection that they hold
+for; rates not before they have filled again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary
+
+from relay.config import schema
+from relay.config.units import byte_rate, rate
+from relay.dispatch.gates import Connections, Gate, Rate
+from relay.zone.decision import Scope
+from relay.zone.rates import Bucket
+from relay.zone.zones import Zone, Zones
+
+DEFAULT = "default"
+#: Scopes with rates that are remembered before those of no more use are looked for.
+_REMEMBERED = 20_000
+#: Ways that are remembered.
+_WAYS = 4096
+
+
+class Sections(Protocol):
+    """What a configuration says of sites."""
+
+    def section(self, site: str) -> schema.Site: ...
+
+
+class Senders:
+    """What a configuration says of users."""
+
+    def __init__(self, sections: Mapping[str, schema.Sender]) -> None:
+        self._sections = {name.lower(): section for name, section in sections.items()}
+        self._any = self._sections.get(DEFAULT, schema.Sender())
+
+    def section(self, user: str) -> schema.Sender:
+        """Mail of nobody has the usual share and no limits of a user."""
+        return self._sections.get(user.lower(), self._any)
+
+    def weight(self, user: str) -> float:
+        """The share of a user beside the others; 1.0 is the usual one."""
+        return self.section(user).weight / schema.Sender().weight
+
+
+class Scoped:
+    """The limits of one scope."""
+
+    __slots__ = ("__weakref__", "connections", "gates", "opening", "sending", "volume")
+
+    def __init__(
+        self,
+        connections: Connections | None = None,
+        opening: tuple[Rate, ...] = (),
+        sending: tuple[Rate, ...] = (),
+        volume: tuple[Rate, ...] = (),
+    ) -> None:
+        self.connections = connections
+        self.opening = opening
+        self.sending = sending
+        self.volume = volume
+        own: tuple[Gate, ...] = () if connections is None else (connections,)
+        self.gates = (*own, *opening, *sending, *volume)
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        return (*self.opening, *self.sending, *self.volume)
+
+
+NONE = Scoped()
+
+
+class Way(NamedTuple):
+    """All that stands in the way of one lane.
+
+    `counted` count each open connection, idle ones too, `busy` only those in use. `opening` are
+    rates of new connections, `sending` of messages, `volume` of bytes. `reuse` is how many
+    deliveries one connection may take, 0: as many as the zone says.
+    """
+
+    domain: str
+    site: str
+    user: str
+    counted: tuple[Connections, ...]
+    busy: tuple[Connections, ...]
+    opening: tuple[Rate, ...]
+    sending: tuple[Rate, ...]
+    volume: tuple[Rate, ...]
+    reuse: int
+    gates: tuple[Gate, ...]
+    scopes: tuple[Scoped, ...]
+
+
+class Limits:
+    """All of them."""
+
+    def __init__(self, zones: Zones, sites: Sections, senders: Senders, seconds: Callable[[], float]) -> None:
+        self._zones = zones
+        self._sites = sites
+        self._senders = senders
+        self._seconds = seconds
+        self.weight: Callable[[str], float] = senders.weight
+        # Whoever may still count by it holds it, so that there is never a second one.
+        self._scoped: WeakValueDictionary[Hashable, Scoped] = WeakValueDictionary()
+        self._kept: dict[Hashable, Scoped] = {}
+        self._ways: OrderedDict[tuple[str, str, str, str], Way] = OrderedDict()
+
+    def way(self, zone: Zone, domain: str, site: str, user: str) -> Way:
+        """The limits of a lane. `site` is "" with a fixed next hop."""
+        key = (zone.name, domain, site, user)
+        way = self._ways.get(key)
+        if way is None:
+            way = self._ways[key] = self._make(zone, domain, site, user)
+            if len(self._ways) > _WAYS:
+                self._ways.popitem(last=False)
+        return way
+
+    def at(self, zone: Zone, address: str) -> Scoped:
+        """The limits of a local address of a zone."""
+        section = zone.options.address
+        if section == _UNLIMITED:
+            return NONE
+        return self._of(section, Scope(zone=zone.name, address=address), wide=True)
+
+    def _make(self, zone: Zone, domain: str, site: str, user: str) -> Way:
+        name = zone.name
+        domain_section, site_section = self._zones.domain(domain), self._sites.section(site)
+        whole = self._of(zone.options, Scope(zone=name), wide=True)
+        there = self._of(domain_section, Scope(zone=name, domain=domain))
+        around = self._of(site_section, Scope(zone=name, site=site)) if site else NONE
+        theirs = self._of(self._senders.section(user), Scope(user=user), wide=True) if user else NONE
+        scopes = (there, around, whole, theirs)
+        return Way(
+            domain,
+            site,
+            user,
+            tuple(one.connections for one in scopes[:3] if one.connections is not None),
+            () if theirs.connections is None else (theirs.connections,),
+            _joined(one.opening for one in scopes),
+            _joined(one.sending for one in scopes),
+            _joined(one.volume for one in scopes),
+            min((n for n in (domain_section.reuse, site_section.reuse if site else 0) if n), default=0),
+            tuple(gate for one in scopes for gate in one.gates),
+            scopes,
+        )
+
+    def _of(self, section: schema.Limits, scope: Scope, wide: bool = False) -> Scoped:
+        key = (scope.zone, scope.domain, scope.site, scope.address, scope.user)
+        known = self._scoped.get(key)
+        if known is None:
+            known = self._scoped[key] = self._scope(section, scope, wide)
+            if known.rates:
+                self._kept[key] = known
+                if len(self._kept) > _REMEMBERED:
+                    self._forget()
+        return known
+
+    def _scope(self, section: schema.Limits, scope: Scope, wide: bool) -> Scoped:
+        def rates(kind: str, read: Callable[[str], tuple[float, float]], texts: tuple[str, ...]) -> tuple[Rate, ...]:
+            return tuple(Rate(kind, scope, Bucket(*read(text)), self.weight, wide) for text in texts)
+
+        most = section.max_connections
+        return Scoped(
+            Connections(scope, most, self.weight) if most else None,
+            rates("new connections", rate, section.new_connections),
+            rates("messages", rate, section.messages),
+            rates("bytes", byte_rate, section.bytes),
+        )
+
+    def _forget(self) -> None:
+        """Those go whose rates are as if nothing had ever passed."""
+        now = self._seconds()
+        for key, scoped in list(self._kept.items()):
+            if all(rate.bucket.full(now) for rate in scoped.rates):
+                del self._kept[key]
+
+
+_UNLIMITED = schema.Limits()
+
+
+def _joined(parts: Iterable[tuple[Rate, ...]]) -> tuple[Rate, ...]:
+    return tuple(rate for part in parts for rate in part)
+

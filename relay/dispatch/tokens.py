@@ -1,0 +1,79 @@
+"""What rates want of a connection: that it is opened in time, and pays just before MAIL."""
+
+from __future__ import annotations
+
+from relay.dispatch.gates import Rate
+from relay.dispatch.ledger import Connection, State
+from relay.dispatch.limits import Scoped, Way
+
+
+class Tokens:
+    """Pays, and knows who will have to."""
+
+    def missing(self, way: Way, address: Scoped, now: float, resumed: bool = False) -> Rate | None:
+        """The first rate that has no token for a message this moment. `resumed`: it has waited already."""
+        for rates in (way.sending, way.volume, address.sending, address.volume):
+            for rate in rates:
+                if not (rate.bucket.ready(now) if resumed else rate.ready(now)):
+                    return rate
+        return None
+
+    def may_open(self, way: Way, address: Scoped, now: float) -> Rate | None:
+        """The first rate that stands in the way of a new connection."""
+        for rates in (way.opening, address.opening):
+            for rate in rates:
+                if not rate.ready(now):
+                    return rate
+        for rates in (way.sending, way.volume, address.sending, address.volume):
+            for rate in rates:
+                if not rate.room(now):
+                    return rate
+        return None
+
+    def opened(self, connection: Connection, size: int, now: float) -> None:
+        """A new connection, for a message of so many bytes: it pays for itself now, for the message later."""
+        way, address = connection.way, connection.address
+        connection.size = size
+        for rate in (*way.opening, *address.opening):
+            rate.bucket.take(1, now)
+        sending, volume = (*way.sending, *address.sending), (*way.volume, *address.volume)
+        if not sending and not volume:
+            return
+        trying = connection.state is State.TRYING
+        connection.pending = tuple(
+            (rate, wanted)
+            for rates, wanted in ((sending, 1.0), (volume, float(size)))
+            for rate in rates
+            if not (trying and rate.wide)
+        )
+        for rate, wanted in connection.pending:
+            rate.pending += wanted
+
+    def spend(self, connection: Connection, now: float) -> None:
+        """Its message goes now."""
+        self.settle(connection)
+        connection.resumed = False
+        connection.sent += 1
+        connection.began = now
+        way, address = connection.way, connection.address
+        for rate in (*way.sending, *address.sending):
+            rate.bucket.take(1, now)
+        for rate in (*way.volume, *address.volume):
+            rate.bucket.take(connection.size, now)
+
+    def give_back(self, connection: Connection) -> None:
+        """The message it paid for last was not begun."""
+        way, address = connection.way, connection.address
+        for rate in (*way.sending, *address.sending):
+            rate.bucket.give_back(1)
+        for rate in (*way.volume, *address.volume):
+            rate.bucket.give_back(connection.size)
+
+    def settle(self, connection: Connection) -> None:
+        """Nothing is to be expected of it any more."""
+        pending, connection.pending = connection.pending, ()
+        for rate, wanted in pending:
+            rate.pending = max(0.0, rate.pending - wanted)
+        way, address = connection.way, connection.address
+        for rate in (*way.sending, *way.volume, *address.sending, *address.volume):
+            rate.parked.pop(connection, None)
