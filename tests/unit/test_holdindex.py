@@ -69,7 +69,7 @@ class Index(SynchronousTestCase):
         names: Any = ("", "a", "b"), ("", "x.test", "y.test"), ("", "s"), ("", "192.0.2.1", "::1"), ("", "al"), range(3)
         for number, (zone, domain, site, address, user, until) in enumerate(product(*names)):
             scope = Scope(zone=zone, domain=domain, site=site, address=address, user=user)
-            if until or scope.zone and scope.user:
+            if until or (scope.zone and scope.user):
                 every.append(Hold(f"h{number}", scope, "why", 0, until * number))
         index.change(every, ())
         for asked_for in product(("a", "b", "c"), ("x.test", "z.test"), ("", "s", "t"), ("", "al", "bo")):
