@@ -63,7 +63,8 @@ class Holds:
         self.matching = self._index.matching
         self.addresses = self._index.addresses
         self._waiting: list[_Change] = []
-        self._coming = 0
+        #: Ids of those on their way to the disk.
+        self._coming: set[str] = set()
         self._writing = False
         #: What is on disk may not be what is in force.
         self._doubtful = False
@@ -99,9 +100,9 @@ class Holds:
             TooManyHolds: there are ten thousand.
         """
         hold = made(self._fresh_id(), scope, reason, self._now(), until, everything)
-        if len(self._index) + self._coming >= MOST:
+        if len(self._index) + len(self._coming) >= MOST:
             raise TooManyHolds(f"there are {MOST} holds")
-        self._coming += 1
+        self._coming.add(hold.id)
         return self._ask(hold, "")
 
     def release(self, id: str) -> Deferred[Hold | None]:
@@ -112,10 +113,9 @@ class Holds:
     # -- to disk, one file after the other; what is asked meanwhile goes into the next
 
     def _fresh_id(self) -> str:
-        coming = {change.new.id for change in self._waiting if change.new is not None}
         while True:
             id = self._new_id()
-            if self._index.get(id) is None and id not in coming:
+            if self._index.get(id) is None and id not in self._coming:
                 return id
 
     def _ask(self, new: Hold | None, gone: str) -> Deferred[Any]:
@@ -164,7 +164,7 @@ class Holds:
     def _over(self, changes: list[_Change]) -> None:
         """The next file, or the next time to look."""
         self._writing = False
-        self._coming -= sum(change.new is not None for change in changes)
+        self._coming -= {change.new.id for change in changes if change.new is not None}
         if self._waiting:
             self._write()
         elif self._stopping is None:

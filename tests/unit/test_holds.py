@@ -116,6 +116,18 @@ class InForce(HoldsCase):
         self.holds.release(second.id)
         self.assertFalse(self.held())
 
+    def test_an_id_of_its_own(self) -> None:
+        """Among those in force, and those on their way to the disk."""
+        ids = iter(("a", "a", "b", "a", "b", "c"))
+        self.holds._new_id = lambda: next(ids)
+        self.threads.late = True
+        added = [self.holds.add(DOMAIN, "why"), self.holds.add(DOMAIN, "why")]
+        self.threads.work()
+        self.threads.work()
+        added.append(self.holds.add(DOMAIN, "why"))
+        self.threads.work()
+        self.assertEqual([self.successResultOf(each).id for each in added], ["a", "b", "c"])
+
     def test_what_cannot_be(self) -> None:
         self.assertRaises(BadHold, self.holds.add, Scope(), "why")
         self.assertRaises(BadHold, self.holds.add, DOMAIN, "why", self.now())
