@@ -5,7 +5,8 @@ Klein installs a reactor when it is imported: import this module late.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -41,6 +42,13 @@ _FULL = (
 )
 
 
+class Resources(typing.Protocol):
+    """A group of resources."""
+
+    def add_routes(self, app: Klein) -> None:
+        """Says which paths are its own."""
+
+
 def make_site(
     options: Api,
     *,
@@ -53,21 +61,24 @@ def make_site(
     metrics: Metrics,
     reactor: IReactorTime,
     now: Callable[[], int],
+    more: Iterable[Resources] = (),
 ) -> ApiSite:
     """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
-    /test-auth on."""
+    /test-auth on; `more` are resources of parts that aren't named here."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     submit = SubmitApi(options, intake, store)
-    for group in (
+    groups: tuple[Resources, ...] = (
         submit,
         QueueApi(store, standing, reactor, now),
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
         TestAuthApi(demo_login, now),
-    ):
+        *more,
+    )
+    for group in groups:
         group.add_routes(app)
     # The first that fits answers.
     for kind, on_error in (

@@ -188,7 +188,14 @@ class Answer(NamedTuple):
 class Rig:
     """A site and a way to talk to it."""
 
-    def __init__(self, peer: str = "127.0.0.1", clock: Any = None, demo_login: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        peer: str = "127.0.0.1",
+        clock: Any = None,
+        demo_login: bool = False,
+        more: Sequence[Any] = (),
+        **options: Any,
+    ) -> None:
         self.clock = clock or Clock()
         self.store = FakeStore()
         self.intake = FakeIntake(self.store)
@@ -207,6 +214,7 @@ class Rig:
             metrics=self.metrics,
             reactor=self.clock,
             now=lambda: NOW,
+            more=more,
         )
 
     def connect(self) -> Client:

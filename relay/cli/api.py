@@ -1,0 +1,132 @@
+"""How commands ask a running relay: its API, at the URL that is given or where the configuration puts it."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from relay.cli.command import config_argument
+from relay.config import endpoints
+from relay.config.load import ConfigError, load
+
+#: Seconds to wait for the relay.
+_PATIENCE = 30.0
+#: Bytes of an answer.
+_LONGEST = 64 * 1024 * 1024
+_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class ApiError(Exception):
+    """What was asked for can't be had; the text is one line for the operator."""
+
+
+class NoAnswer(ApiError):
+    """The relay couldn't be asked: it is perhaps about to start."""
+
+
+class Api:
+    """The API of one relay. Blocks; every question has a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is `http://HOST:PORT` or `unix:PATH`. Raises ApiError."""
+        self._url = url
+        self._connect = _connector(url)
+
+    def ask(self, method: str, path: str, fields: object = None) -> Any:
+        """The JSON that is answered.
+
+        Raises:
+            NoAnswer: nobody answers.
+            ApiError: the relay refuses, and says why; or it is no relay that answers.
+        """
+        body = None if fields is None else json.dumps(fields).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        connection = self._connect()
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            data = response.read(_LONGEST)
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise NoAnswer(f"no answer from the relay at {self._url}: {plain(why)}") from None
+        finally:
+            connection.close()
+        try:
+            answer = json.loads(data)
+            if response.status < 300:
+                return answer
+            why = str(answer.get("message") or answer["error"])
+        except (ValueError, RecursionError, AttributeError, KeyError):
+            raise ApiError(f"{self._url} answers as no relay does: {response.status} to {path}") from None
+        raise ApiError(plain(why))
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_PATIENCE)
+        self.sock.connect(self._path)
+
+
+def api_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--api URL`, or `--config FILE` that says where the API is."""
+    parser.add_argument("--api", metavar="URL", default="", help="default: api.endpoint of the configuration")
+    config_argument(parser)
+
+
+def asking(arguments: argparse.Namespace, ask: Callable[[Api], None]) -> int:
+    """Runs `ask` with the API that the arguments name; returns 0, or 1 with the reason on standard error."""
+    try:
+        ask(Api(arguments.api or _configured(arguments.config)))
+    except (ApiError, ConfigError) as error:
+        print(f"zonerelay: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def plain(text: object) -> str:
+    """Text from elsewhere, fit for a terminal: whatever could steer it stands as an escape."""
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in str(text))
+
+
+def named(entry: dict[str, Any]) -> str:
+    """What a hold or a decision is about."""
+    words = [f"{key} {plain(entry[key])}" for key in ("zone", "domain", "site", "address", "user") if entry.get(key)]
+    return ", ".join(words) or "everything"
+
+
+def _configured(path: str) -> str:
+    """The URL that a configuration says."""
+    endpoint = endpoints.read(load(path).api.endpoint)
+    if endpoint.kind == "unix" and endpoint.path:
+        return f"unix:{endpoint.path}"
+    if endpoint.kind in ("tcp", "tcp6") and endpoint.port:
+        host = "::1" if endpoint.kind == "tcp6" and not endpoint.interface else endpoint.interface
+        host = _EVERYWHERE.get(host, host)
+        return f"http://[{host}]:{endpoint.port}" if ":" in host else f"http://{host}:{endpoint.port}"
+    raise ApiError(f"{path}: api.endpoint doesn't tell where the API is: give --api")
+
+
+def _connector(url: str) -> Callable[[], http.client.HTTPConnection]:
+    if url.startswith("unix:") and len(url) > 5:
+        return lambda: _UnixConnection(url.removeprefix("unix:"))
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 80
+        if parts.scheme != "http" or not host or "@" in parts.netloc or parts.path.strip("/") or parts.query:
+            raise ValueError
+    except ValueError:
+        raise ApiError(f'--api: expected "http://127.0.0.1:8080" or "unix:/run/api.sock", got {plain(url)}') from None
+    return lambda: http.client.HTTPConnection(host, port, timeout=_PATIENCE)
