@@ -16,9 +16,9 @@ from relay.dispatch import turns
 from relay.dispatch.dispatcher import POISON
 from relay.dispatch.ledger import UNPROVEN, State
 from relay.message.values import Result
+from relay.queue.store import LaneKey
 from relay.zone.pool import Local
 from relay.zone.zones import from_config
-from relay.queue.store import LaneKey
 from tests.unit import dispatch_rig
 from tests.unit.dispatch_rig import BOUNCED, DEFERRED, DELIVERED, DispatchRig, FakeChild
 from tests.unit.journey_rig import a_delivery, a_message

@@ -8,12 +8,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.queue.leases import Leases
 from relay.queue.schedule import Held, Lane, Work
+from relay.queue.store import LaneKey
 from tests.unit.journey_rig import a_delivery, a_message
 
 
 def a_work(number: int) -> Work:
     message = a_message(number)
-    return Work(Lane("default", "d.test"), Held(message, None), a_delivery(message, 1, "d.test", 0))
+    return Work(Lane(LaneKey("default", "d.test")), Held(message, None), a_delivery(message, 1, "d.test", 0))
 
 
 class LeaseTests(SynchronousTestCase):

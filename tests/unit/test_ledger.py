@@ -73,7 +73,9 @@ class LedgerRig(SynchronousTestCase):
         self.ledger.join(child)
         return child
 
-    def permit(self, domain: str = "d.test", limit: int = 5, target: str = "", local: str = LOCAL) -> Permit | Limit | Gate:
+    def permit(
+        self, domain: str = "d.test", limit: int = 5, target: str = "", local: str = LOCAL
+    ) -> Permit | Limit | Gate:
         return self.ledger.permit("z", domain, target or domain, local, limit, self.now)
 
     def permitted(self, domain: str = "d.test", limit: int = 5, target: str = "", local: str = LOCAL) -> Connection:
@@ -356,7 +358,8 @@ class Model(SynchronousTestCase):
             rest = (states[State.TRYING], states[State.QUIET], states[State.IDLE], states[State.WAITING])
             self.assertEqual(counted, (busy, *rest))
         domains = Counter(one.domain for one in every)
-        self.assertEqual({name: ledger.open_to("z", name) for name in ledger._ways}, {**dict.fromkeys(ledger._ways, 0), **domains})
+        for name in ledger._ways:
+            self.assertEqual(ledger.open_to("z", name), domains[name])
         silent = Counter(one.target for one in every if one.state in (State.QUIET, State.TRYING))
         targets = {one.target for one in every} | set(ledger._proven)
         self.assertEqual({target: target.silent for target in targets if target.silent}, dict(silent))

@@ -82,7 +82,7 @@ class ZoneTests(SynchronousTestCase):
         zones = from_config(
             Config(domains={"Default": Domain(max_connections=7), "One.test": Domain(max_connections=1)})
         )
-        self.assertEqual((zones.max_connections("one.test"), zones.max_connections("x.test")), (1, 7))
+        self.assertEqual((zones.domain("one.test").max_connections, zones.domain("x.test").max_connections), (1, 7))
         self.assertEqual(from_config(Config()).max_connections("x.test"), 5)
 
     def test_next_hop(self) -> None:
