@@ -196,7 +196,8 @@ class RouteTests(SynchronousTestCase):
     def test_what_the_documentation_shows(self) -> None:
         text = (Path(__file__).parents[2] / "docs" / "zones.md").read_text()
         Path(self.path).write_text(text.partition("```toml\n")[2].partition("```\n")[0])
-        shown = textwrap.dedent(text.partition("Says what would become")[2].partition("\n\n")[2].partition("`--header")[0])
+        chapter = text.partition("Says what would become")[2].partition("`--header")[0]
+        shown = textwrap.dedent(chapter.partition("\n\n")[2])
         command, _, told = shown.replace("\\\n", "").partition("\n")
         words = command.split()
         self.assertEqual(words[:5], ["$", "zonerelay", "route", "--config", "zones.toml"])
