@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
@@ -30,7 +31,9 @@ class Briefing(msgspec.Struct, frozen=True, kw_only=True):
 class SenderBriefing(Briefing, frozen=True, kw_only=True):
     """Everything a sender child needs to know.
 
-    `own` are addresses of this relay's listeners at the zone's port: mail that leads there loops.
+    `own` are addresses of this relay's listeners at the zone's port: mail that leads there loops. `ipv6` says
+    for each recipient domain that isn't like most whether IPv6 is never used, and whether it is tried
+    first; "default" is for most of them.
     """
 
     journal: str
@@ -39,6 +42,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     timeouts: Timeouts
     dns: Dns
     product: str
+    ipv6: Mapping[str, tuple[bool, bool]] = {}
 
 
 class ReceiverBriefing(Briefing, frozen=True, kw_only=True):

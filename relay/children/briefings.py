@@ -50,6 +50,7 @@ class Briefings:
             dns=config.dns,
             hostname=config.hostname,
             product=config.name,
+            ipv6=self._zones.ipv6_by_domain(zone),
         )
 
     def receiver(self, listener: str, child: str, section: Listener) -> ReceiverBriefing:

@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Sequence
 
 from relay import __version__
-from relay.cli import check_config, decisions, demo, hold, run, user
+from relay.cli import check_config, decisions, demo, hold, route, run, user
 from relay.cli.command import Command, Start
 
 #: In the order in which the help shows them.
 COMMANDS: tuple[Command, ...] = (
     run.COMMAND,
     check_config.COMMAND,
+    route.COMMAND,
     user.COMMAND,
     hold.HOLD,
     hold.RELEASE,

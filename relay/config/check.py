@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
-from relay.config import endpoints
+from relay.config import check_sites, check_zones, endpoints
 from relay.config.lines import Path
-from relay.config.plain import meant, shown
-from relay.config.providers import PROVIDERS
+from relay.config.names import is_address, is_host
+from relay.config.plain import shown
 from relay.config.schema import Config, Listener
 from relay.config.shape import Problem
 
@@ -47,9 +47,8 @@ def problems(config: Config) -> Iterator[Problem]:
                 ("dns", "nameservers", f"[{index}]"),
                 f'expected an address such as "127.0.0.1", "127.0.0.1:53" or "[::1]:53", got {shown(server)}',
             )
-    yield from _pools(config)
-    yield from _zones(config)
-    yield from _sites(config)
+    yield from check_zones.problems(config)
+    yield from check_sites.problems(config)
     for kind, names in _named_tables(config):
         yield from _names((kind,), names, domains=kind == "domains")
 
@@ -86,7 +85,7 @@ def warnings(config: Config) -> Iterator[Problem]:
 
 
 def _identity(config: Config) -> Iterator[Problem]:
-    if not _is_host(config.hostname):
+    if not is_host(config.hostname):
         yield Problem(("hostname",), f"expected a host name, got {shown(config.hostname)}")
     if not config.name.isascii() or not config.name.strip():
         yield Problem(("name",), f"expected printable ASCII, got {shown(config.name)}")
@@ -216,53 +215,6 @@ def _endpoints(config: Config) -> Iterator[Problem]:
         taken.setdefault(place, path)
 
 
-def _pools(config: Config) -> Iterator[Problem]:
-    for name, pool in config.pools.items():
-        if not pool:
-            yield Problem(("pools", name), "expected at least one address, got an empty list")
-        for index, entry in enumerate(pool):
-            path = ("pools", name, f"[{index}]")
-            if not _is_address(entry.address):
-                yield Problem((*path, "address"), f"expected an IP address, got {shown(entry.address)}")
-            if entry.name and not _is_host(entry.name):
-                yield Problem((*path, "name"), f"expected a host name, got {shown(entry.name)}")
-
-
-def _zones(config: Config) -> Iterator[Problem]:
-    for name, zone in config.zones.items():
-        path = ("zones", name)
-        if zone.pool not in config.pools:
-            text = f"expected the name of a pool ({', '.join(config.pools)}), got {shown(zone.pool)}"
-            yield Problem((*path, "pool"), text + meant(zone.pool, config.pools))
-        if zone.host and not _is_host(zone.host) and not _is_address(zone.host):
-            yield Problem((*path, "host"), f"expected a host name or IP address, got {shown(zone.host)}")
-    if "default" not in map(str.lower, config.zones) and "default" not in config.pools:
-        yield Problem(("pools",), 'expected a pool "default": the default zone is always there and uses it')
-
-
-def _sites(config: Config) -> Iterator[Problem]:
-    """Each table of sites says which hosts are meant, in patterns that no other table has."""
-    whose: dict[str, str] = {}
-    for name, site in config.sites.items():
-        path = ("sites", name)
-        if name.lower() == "default":
-            if site.mx:
-                yield Problem((*path, "mx"), 'expected nothing: "default" is for each site without a table')
-            continue
-        if not site.mx and name.lower() not in PROVIDERS:
-            expected = "expected mx, the names of its mail exchangers, or the name of a provider that is known"
-            yield Problem(path, f"{expected}, got {shown(name)}" + meant(name, (*PROVIDERS, "default")))
-        for index, pattern in enumerate(site.mx):
-            place = (*path, "mx", f"[{index}]")
-            plain = pattern.lower().removesuffix(".")
-            if not _is_host(plain.removeprefix("*.")):
-                expected = 'expected a host such as "mx.example.com", or "*.example.com" for all below'
-                yield Problem(place, f"{expected}, got {shown(pattern)}")
-            elif whose.setdefault(plain, name) != name:
-                other = f"which sites.{whose[plain]} has"
-                yield Problem(place, f"expected a pattern of its own, got {shown(pattern)}, {other}")
-
-
 def _named_tables(config: Config) -> Iterable[tuple[str, Iterable[str]]]:
     return (
         ("listeners", config.listeners),
@@ -280,38 +232,21 @@ def _names(path: Path, names: Iterable[str], domains: bool) -> Iterator[Problem]
         if name.lower() in seen:
             yield Problem((*path, name), f"differs from {shown(seen[name.lower()])} by case alone")
         seen.setdefault(name.lower(), name)
-        if not (_is_host(name) if domains else _NAME.fullmatch(name)):
+        if not (is_host(name) if domains else _NAME.fullmatch(name)):
             what = "a domain" if domains else "a name of letters, digits, dots, dashes and underscores"
             yield Problem((*path, name), f"expected {what}, got {shown(name)}")
 
 
-def _is_host(text: str) -> bool:
-    """What a HELO may say (RFC 5321 4.1.2), and underscores, which real hosts have."""
-    labels = text.removesuffix(".").split(".")
-    return len(text) <= 253 and all(
-        0 < len(label) <= 63 and label.isascii() and label.replace("-", "").replace("_", "a").isalnum()
-        for label in labels
-    )
-
-
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text  # a scope is no part of what can be bound by name
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _is_nameserver(text: str) -> bool:
-    if _is_address(text):
+    if is_address(text):
         return True
     host, _, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         return False
-    return _is_address(host) and port.isascii() and port.isdigit() and 0 < int(port) <= 65535
+    return is_address(host) and port.isascii() and port.isdigit() and 0 < int(port) <= 65535

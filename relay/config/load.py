@@ -7,14 +7,17 @@ import socket
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from json import dumps
 from pathlib import Path as FilePath
 
-import msgspec
+import msgspec.structs
 
-from relay.config import check
+from relay.config import check, interfaces
 from relay.config.lines import Path, key_lines, line_of
-from relay.config.schema import Config
+from relay.config.names import is_address
+from relay.config.plain import meant, shown
+from relay.config.schema import Config, Zone
 from relay.config.shape import Problem, build
 
 #: Looked for in the working directory when no file is named.
@@ -36,7 +39,8 @@ def load(path: str | os.PathLike[str]) -> Config:
     """The configuration in the file at `path`.
 
     Relative paths in it (queue.path, dkim.keys, logs.mail) are left as they are and mean the
-    working directory of the process. An empty `hostname` becomes the machine's own name.
+    working directory of the process. An empty `hostname` becomes the machine's own name, and the
+    addresses of a zone's `interface` join its `addresses`.
     Raises ConfigError with every problem, each a line `file:line: key: what was expected`.
     """
     name = os.fspath(path)
@@ -92,6 +96,7 @@ def _read(text: str, name: str) -> tuple[Config, Mapping[Path, int]]:
     config, problems = build(table)
     if not config.hostname:
         config = msgspec.structs.replace(config, hostname=socket.getfqdn())
+    config = _with_interfaces(config, problems)
     # What did not fit was replaced by a default, which must not be judged in its place.
     problems += [
         problem
@@ -105,6 +110,33 @@ def _read(text: str, name: str) -> tuple[Config, Mapping[Path, int]]:
     return config, lines
 
 
+def _with_interfaces(config: Config, problems: list[Problem]) -> Config:
+    """Each zone with the addresses of its interface, as far as its pool hasn't got them; what is wrong
+    joins `problems`."""
+    zones: dict[str, Zone] = {}
+    for name, zone in config.zones.items():
+        zones[name] = zone
+        if not zone.interface:
+            continue
+        path = ("zones", name, "interface")
+        try:
+            found = interfaces.addresses(zone.interface)
+        except interfaces.NoInterface as error:
+            text = f"expected an interface of this machine ({error}), got {shown(zone.interface)}"
+            problems.append(Problem(path, text + meant(zone.interface, interfaces.names())))
+            continue
+        except OSError as error:
+            problems.append(Problem(path, f"the addresses of {shown(zone.interface)} can't be read: {error}"))
+            continue
+        if not found:
+            problems.append(Problem(path, f"expected an interface with an address, {shown(zone.interface)} has none"))
+        named = [*zone.addresses, *(one.address for one in config.pools.get(zone.pool, ()))]
+        known = {str(ip_address(address)) for address in named if is_address(address)}
+        more = tuple(address for address in found if address not in known)
+        zones[name] = msgspec.structs.replace(zone, addresses=zone.addresses + more)
+    return msgspec.structs.replace(config, zones=zones)
+
+
 def _touch(one: Path, other: Path) -> bool:
     """Whether one path lies within the other."""
     shorter = min(len(one), len(other))
@@ -115,10 +147,10 @@ def _line(name: str, lines: Mapping[Path, int], problem: Problem) -> str:
     """`file:line: key: text`."""
     line = line_of(lines, problem.path)
     place = f"{name}:{line}" if line else name
-    return f"{place}: {_key(problem.path)}: {problem.text}"
+    return f"{place}: {dotted(problem.path)}: {problem.text}"
 
 
-def _key(path: Path) -> str:
+def dotted(path: Path) -> str:
     """A path as TOML writes it, with the places in lists: `pools.default[0].address`."""
     key = ""
     for word in path:

@@ -7,7 +7,7 @@ taken for the other: least of all is an MX that can't be looked up taken for non
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple, Protocol
@@ -51,14 +51,15 @@ class Resolver(Protocol):
 class Settings:
     """How a zone chooses among addresses.
 
-    `own` are addresses on which this relay itself takes mail. `random` shuffles hosts of the
-    same preference.
+    `own` are addresses on which this relay itself takes mail. Hosts in `blocked`, lower-case names, and
+    those below them are never connected to. `random` shuffles hosts of the same preference.
     """
 
     ignore_ipv6: bool = False
     prefer_ipv6: bool = False
     block_local_addresses: bool = True
     own: frozenset[str] = frozenset()
+    blocked: frozenset[str] = frozenset()
     random: Random = field(default_factory=Random)
 
     @property
@@ -85,6 +86,7 @@ async def find(resolver: Resolver, domain: str, settings: Settings) -> list[Host
         raise Unroutable(Result.BOUNCED, f"5.1.10 {error}") from error
     except DnsError as error:
         raise _unroutable(error) from error
+    exchangers = _unblocked(exchangers, domain, settings.blocked)
     settings.random.shuffle(exchangers)
     # No more look-ups than there may be tries.
     exchangers = sorted(exchangers, key=_preference)[:MAX_ADDRESSES]
@@ -120,6 +122,27 @@ async def next_hop(resolver: Resolver, host: str, settings: Settings) -> list[Ho
         category = "dns" if error.temporary else "ours"
         raise Unroutable(Result.DEFERRED, f"Next hop can't be found: {error}", category) from error
     return _distinct(Host(host, address) for address in addresses)[:MAX_ADDRESSES]
+
+
+def _unblocked(
+    exchangers: list[tuple[int, str]], domain: str, blocked: frozenset[str]
+) -> list[tuple[int, str]]:
+    """Those that aren't blocked, as configured. Raises Unroutable when none is left."""
+    if not blocked:
+        return exchangers
+    left = [exchanger for exchanger in exchangers if blocked.isdisjoint(_above(exchanger[1]))]
+    if not left:
+        shown = ", ".join(name for _, name in exchangers[:3])
+        raise Unroutable(Result.BOUNCED, f"5.4.4 Every host of {domain} is blocked here ({shown})")
+    return left
+
+
+def _above(host: str) -> Iterator[str]:
+    """A host's name, and the domains that it is in."""
+    name = host.rstrip(".").lower()
+    while name:
+        yield name
+        name = name.partition(".")[2]
 
 
 async def _addresses(resolver: Resolver, name: str, settings: Settings) -> list[str] | DnsError:

@@ -12,6 +12,7 @@ those dots and leaves it to the master how long they are waited for.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,6 +26,7 @@ from relay.delivery.exchangers import Host, Settings, find, next_hop
 from relay.delivery.session import Session
 from relay.message.values import Outcome
 from relay.net.dns import Resolver
+from relay.zone.zones import DEFAULT
 
 _log = Logger()
 
@@ -63,8 +65,17 @@ class Sender:
         self._resolver = Resolver(reactor, briefing.dns)
         options = briefing.options
         self._settings = Settings(
-            options.ignore_ipv6, options.prefer_ipv6, options.block_local_addresses, frozenset(briefing.own)
+            options.ignore_ipv6,
+            options.prefer_ipv6,
+            options.block_local_addresses,
+            frozenset(briefing.own),
+            frozenset(name.lower().rstrip(".") for name in options.block_domains),
         )
+        self._by_domain = {
+            domain: replace(self._settings, ignore_ipv6=ignore, prefer_ipv6=prefer)
+            for domain, (ignore, prefer) in briefing.ipv6.items()
+        }
+        self._most = self._by_domain.get(DEFAULT, self._settings)
         self.exit_code = 0
 
     # -- the link
@@ -134,7 +145,7 @@ class Sender:
     async def _hosts(self, offer: frames.Offer) -> list[Host]:
         if host := self._briefing.options.host:
             return await next_hop(self._resolver, host, self._settings)
-        return await find(self._resolver, offer.domain, self._settings)
+        return await find(self._resolver, offer.domain, self._by_domain.get(offer.domain, self._most))
 
     def _serves(self, domain: str, host: Host) -> bool:
         """A fixed next hop takes mail for every domain."""

@@ -22,7 +22,7 @@ from relay.message.longlines import LineTooLong
 from relay.message.trail import Trail, hops
 from relay.message.values import Delivery, Message, Origin
 from relay.smtp.reply import reply
-from relay.zone.routing import Router
+from relay.zone.routing import ASKED, Mail, Router, Routes
 
 #: A Date so far ahead isn't a clock that is wrong, but a wish (ms).
 EARLY = 300_000
@@ -69,8 +69,8 @@ class Composer:
         user: str = "",
         zone: str = "",
     ) -> Composed:
-        """The message and its deliveries, as of `now` (ms). `user` is whose X-Idempotency-Keys these
-        are, `zone` the one that all mail of the user goes through, if any. Raises Refused."""
+        """The message and its deliveries, as of `now` (ms). `user` is whose message it is, and whose
+        X-Idempotency-Keys; `zone` the one that all mail of the user goes through, if any. Raises Refused."""
         sender, recipients = _envelope(envelope, block)
         self._check_trail(block, recipients, terms)
         try:
@@ -103,10 +103,9 @@ class Composer:
             envelope.envid,
             fit.fbl,
         )
-        zone = self._zone(zone, block, sender, terms)
+        to = routes(self._router, block, sender, origin.address, user, zone, terms.routing_headers).to
         due = _due(envelope, fit, terms, now)
         response = WAITS if due > now else ""
-        for_recipient = self._router.for_recipient
         deliveries = []
         for seq, recipient in enumerate(recipients, 1):
             address = recipient.address
@@ -117,7 +116,7 @@ class Composer:
                 Delivery(
                     queue_id,
                     seq,
-                    for_recipient(zone, domain),
+                    to(domain).zone,
                     domain,
                     address,
                     due,
@@ -135,10 +134,15 @@ class Composer:
         if passed and self._trail.loops(block, (recipient.address for recipient in recipients)):
             raise Refused(LOOP)
 
-    def _zone(self, own: str, block: HeaderBlock, sender: str, terms: Terms) -> str:
-        asked = own or (block.get("X-Sending-Zone") if terms.routing_headers else None)
-        from_domain = domain_at_a_glance(block.get("From") or "")
-        return self._router.for_message(asked or "", block.all, from_domain, sender.rpartition("@")[2])
+
+def routes(
+    router: Router, block: HeaderBlock, sender: str, client: str, user: str, own: str, believed: bool
+) -> Routes:
+    """How the deliveries of a message with this header go. `own` is the zone of the user, if there is one;
+    `believed` whether X-Sending-Zone is."""
+    asked = block.get(ASKED) if believed else None
+    from_domain = domain_at_a_glance(block.get("From") or "")
+    return router.routes(Mail(block.all, own, asked or "", from_domain, sender.rpartition("@")[2], client, user))
 
 
 def _envelope(envelope: Envelope, block: HeaderBlock) -> tuple[str, tuple[Recipient, ...]]:

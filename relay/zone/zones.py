@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import NamedTuple
 
-from relay.config.schema import Config, Domain, PoolAddress
+import msgspec.structs
+
+from relay.config.schema import Choice, Config, Domain, PoolAddress
 from relay.config.schema import Zone as ZoneSection
 from relay.config.units import rate
 from relay.zone.pool import Pool
 
 DEFAULT = "default"
+#: By these the system chooses the address: no others are meant where others are named.
+WILDCARDS = ("0.0.0.0", "::")
+
+
+class Ipv6(NamedTuple):
+    """How a zone reaches a domain: whether it never uses IPv6, and whether it tries that first."""
+
+    ignore: bool
+    prefer: bool
 
 
 class Zone(NamedTuple):
@@ -33,14 +45,27 @@ class Zone(NamedTuple):
         """`host:port` of the fixed next hop, "" when mail goes to the MX hosts."""
         return f"{self.options.host}:{self.options.port}" if self.options.host else ""
 
+    def key_of(self, name: str, sender: str) -> str:
+        """What picks the local address of the delivery called `name` (`id.seq`), whose envelope sender
+        is `sender`."""
+        return sender if self.options.pool_hash == "from" else name
+
 
 class Zones:
-    """All zones by lower-case name, and the limits per recipient domain."""
+    """All zones by lower-case name, and what is said of recipient domains."""
 
     def __init__(self, zones: Mapping[str, Zone], domains: Mapping[str, Domain]) -> None:
         self._zones = dict(zones)
         self._domains = {name.lower(): section for name, section in domains.items()}
-        self._any_domain = self._domains.get(DEFAULT, Domain())
+        self._domains.setdefault(DEFAULT, Domain())
+        self._any_domain = self._domains[DEFAULT]
+        self._disabled = {
+            (zone.name, domain): left_out
+            for domain, section in self._domains.items()
+            if section.disabled_addresses
+            for zone in self._zones.values()
+            if (left_out := _left_out(zone.pool, section))
+        }
 
     def __getitem__(self, name: str) -> Zone:
         return self._zones[name]
@@ -53,33 +78,91 @@ class Zones:
         return sorted(self._zones)
 
     def active(self) -> list[Zone]:
-        """The zones that send."""
-        return [self._zones[name] for name in self.names() if not self._zones[name].options.disabled]
+        """The zones that send, in the order of the file."""
+        return [zone for zone in self._zones.values() if not zone.options.disabled]
 
     def said(self) -> set[str]:
         """All names by which deliveries call us."""
         pools = [zone.pool for zone in self._zones.values()]
         return {name for pool in pools for _, name in (*pool.ipv4, *pool.ipv6)}
 
+    def addresses(self) -> set[str]:
+        """All local addresses that zones which send leave by."""
+        pools = [zone.pool for zone in self.active()]
+        return {address for pool in pools for address, _ in (*pool.ipv4, *pool.ipv6)}
+
     def domain(self, domain: str) -> Domain:
-        """What is configured for a recipient domain."""
+        """What is said of a recipient domain: by its own table, else by that of all others."""
         return self._domains.get(domain, self._any_domain)
+
+    def domain_table(self, domain: str) -> str:
+        """The name of the table that `domain` is."""
+        return domain if domain in self._domains else DEFAULT
+
+    def disabled(self, zone: str, domain: str) -> frozenset[str]:
+        """The addresses of a zone that are not for this domain. Were these all of a kind that it has, none of
+        that kind is among them: mail leaves by an address that isn't meant for it rather than never."""
+        if not self._disabled:
+            return _NOBODY
+        return self._disabled.get((zone, self.domain_table(domain)), _NOBODY)
+
+    def ipv6(self, zone: str, domain: str) -> Ipv6:
+        """How `zone` reaches `domain`. A fixed next hop is none of the domain's hosts: there it is as the
+        zone says."""
+        options, section = self._zones[zone].options, self.domain(domain)
+        if options.host:
+            return Ipv6(options.ignore_ipv6, options.prefer_ipv6)
+        return Ipv6(
+            _chosen(section.ignore_ipv6, options.ignore_ipv6), _chosen(section.prefer_ipv6, options.prefer_ipv6)
+        )
+
+    def ipv6_by_domain(self, zone: str) -> dict[str, Ipv6]:
+        """How `zone` reaches the domains that it reaches in another way than most; how it reaches most
+        stands under DEFAULT."""
+        most = self.ipv6(zone, DEFAULT)
+        others = {domain: ipv6 for domain in self._domains if (ipv6 := self.ipv6(zone, domain)) != most}
+        return {DEFAULT: most, **others}
+
+
+_NOBODY: frozenset[str] = frozenset()
+
+
+def _chosen(choice: Choice, zones: bool) -> bool:
+    return zones if choice == "zone" else choice == "on"
+
+
+def _left_out(pool: Pool, section: Domain) -> frozenset[str]:
+    """The disabled addresses of a domain, as far as they leave something of each kind."""
+    disabled = {_spelled(address) for address in section.disabled_addresses}
+    kinds = [{address for address, _ in kind} for kind in (pool.ipv4, pool.ipv6)]
+    return frozenset().union(*(kind & disabled for kind in kinds if kind - disabled))
 
 
 def from_config(config: Config) -> Zones:
     """The zones of a checked configuration; an address without a name says the host name."""
-    pools = {
-        name: Pool(
-            [
-                address if address.name else PoolAddress(address=address.address, name=config.hostname)
-                for address in addresses
-            ]
-        )
-        for name, addresses in config.pools.items()
-    }
-    zones = {
-        name.lower(): Zone(name.lower(), section, pools[section.pool]) for name, section in config.zones.items()
-    }
+    zones = {name.lower(): _zone(name.lower(), section, config) for name, section in config.zones.items()}
     if DEFAULT not in zones:
-        zones[DEFAULT] = Zone(DEFAULT, ZoneSection(), pools[ZoneSection().pool])
+        zones[DEFAULT] = _zone(DEFAULT, ZoneSection(), config)
     return Zones(zones, config.domains)
+
+
+def _zone(name: str, section: ZoneSection, config: Config) -> Zone:
+    own = [PoolAddress(address=address) for address in section.addresses]
+    kinds = {":" in one.address for one in own if one.address not in WILDCARDS}
+    pool = [
+        one
+        for one in config.pools[section.pool]
+        # A zone that names addresses of a kind doesn't want the system to choose others.
+        if not (one.address in WILDCARDS and (":" in one.address) in kinds)
+    ]
+    complete = msgspec.structs.replace
+    return Zone(
+        name,
+        section,
+        Pool([complete(one, address=_spelled(one.address), name=one.name or config.hostname) for one in (*pool, *own)]),
+    )
+
+
+def _spelled(address: str) -> str:
+    """An address as the system writes it, so that it is found by its text."""
+    return str(ip_address(address))

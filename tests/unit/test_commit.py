@@ -138,7 +138,7 @@ class CommitTests(SynchronousTestCase):
             if key[:1] == b"c":
                 on_disk.add(*keys.counter_of(key), record[-1])
         for zone in {str(row[0]) for row in rows} | {"default"}:
-            due = [int(row[2]) for row in rows if row[0] == zone]
+            due = [int(row[3]) for row in rows if row[0] == zone]
             queued = sum(1 for when in due if when <= NOW)
             expected = ZoneCount(queued, len(due) - queued, 0)
             self.assertEqual(self.committer.book.counters.count(zone, NOW), expected)

@@ -31,7 +31,8 @@ TO = (Recipient("b@to.test"),)
 
 class Case(SynchronousTestCase):
     def setUp(self) -> None:
-        zones = zones_of(bulk=Zone(recipient_domains=("bulk.test",)))
+        near = Zone(client_networks=("192.0.2.0/24",))
+        zones = zones_of(bulk=Zone(recipient_domains=("bulk.test",)), near=near, alices=Zone(users=("alice",)))
         self.composer = Composer(Router(zones), Trail({"relay.test"}, "beef"), "relay.test")
 
     def compose(self, header: bytes = HEADER, envelope: Envelope | None = None, **changes: Any) -> Composed:
@@ -80,9 +81,27 @@ class KeptTests(Case):
 
     def test_the_zone_of_a_user(self) -> None:
         to = (Recipient("b@to.test"), Recipient("c@bulk.test"))
-        for zone, zones in (("", ["default", "bulk"]), ("bulk", ["bulk", "bulk"])):
+        for zone, zones in (("", ["near", "bulk"]), ("bulk", ["bulk", "bulk"])):
             rows = self.compose(envelope=Envelope("s@x.test", to), zone=zone).deliveries
             self.assertEqual([row.zone for row in rows], zones)
+
+    def test_the_zone_of_a_client_and_of_a_user_by_name(self) -> None:
+        for client, user, zone in (
+            ("192.0.2.7", "alice", "near"),
+            ("198.51.100.7", "alice", "alices"),
+            ("", "Alice", "alices"),
+            ("198.51.100.7", "", "default"),
+        ):
+            rows = self.compose(origin=Origin("feeder", client), user=user).deliveries
+            self.assertEqual([row.zone for row in rows], [zone])
+
+    def test_a_zone_is_asked_for_where_that_is_believed(self) -> None:
+        for believed, own, zone in (
+            (True, "", "alices"), (False, "", "near"), (True, "bulk", "bulk"), (True, "none", "alices"),
+        ):  # fmt: skip
+            terms = Terms(routing_headers=believed)
+            rows = self.compose(HEADER + b"X-Sending-Zone: Alices\r\n", terms=terms, zone=own).deliveries
+            self.assertEqual([row.zone for row in rows], [zone])
 
     def test_S27_one_recipient_given_a_hundred_times_in_the_header(self) -> None:
         header = HEADER + b"To: " + b", ".join([b"b@to.test", b"B@to.test"] * 50) + b"\r\n"

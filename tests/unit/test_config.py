@@ -144,6 +144,49 @@ BROKEN = {
         ":2: sites.a.mx[5]: expected a host",
         ':4: sites.b.mx[0]: expected a pattern of its own, got "mx.A.example", which sites.a has',
     ],
+    "[zones.default]\nthrottling = '5'\naddresses = ['192.0.2.1', 'eth0']\nblock_domains = ['*.x.test']\n": [
+        ':2: zones.default.throttling: expected a rate such as "100/s", "60/m", "1000/h" or "50000/d", got "5"',
+        ':3: zones.default.addresses[1]: expected an IP address, got "eth0"',
+        ':4: zones.default.block_domains[0]: expected a domain such as "example.com", got "*.x.test"',
+    ],
+    "[zones.default]\nsender_domains = ['@x.test']\nrecipient_domains = ['[192.0.2.1]', 'a b']\n": [
+        ':2: zones.default.sender_domains[0]: expected a domain such as "example.com", got "@x.test"',
+        ":3: zones.default.recipient_domains[1]: expected a domain",
+    ],
+    "[zones.default]\nclient_networks = ['10.0.0.1/8', 'home', '::1']\n": [
+        ':2: zones.default.client_networks[0]: expected a network, got an address in one; did you mean "10.0.0.0/8"?',
+        ":2: zones.default.client_networks[1]: expected a network such as",
+    ],
+    "[zones.default.routing_headers]\n'X Y' = ['a']\nX-Z = []\n": [
+        ':2: zones.default.routing_headers."X Y": expected the name of a header, got "X Y"',
+        ":3: zones.default.routing_headers.X-Z: expected at least one value",
+    ],
+    "[zones.default]\ninterface = 'no-such-if'\n": [
+        ":2: zones.default.interface: expected an interface of this machine (lo"
+    ],
+    "[domains.'a.test']\ndisabled_addresses = ['192.0.2.1', 'x']\n": [
+        ':2: domains."a.test".disabled_addresses[1]: expected an IP address, got "x"'
+    ],
+    "[pools]\ndefault = [{ address = '192.0.2.1', ratio = 1 }, { address = '192.0.2.2', ratio = 1 }]\n": [
+        ":2: pools.default: expected one IPv4 address with the ratio 1 (only this one), got 2"
+    ],
+    "[pools]\ndefault = [{ address = '::1', ratio = 0 }, { address = '192.0.2.2', ratio = 0 }]\n": [
+        ":2: pools.default: every ratio is 0, so no address is ever used"
+    ],
+    "[pools]\ndefault = [{ address = '::1', ratio = 0.5 }, { address = '::2', ratio = 0.5 }, { address = '::3' }]\n": [
+        ":2: pools.default: expected ratios of its IPv6 addresses that leave something for those without one, got 1 to"
+    ],
+    "[pools]\ndefault = [{ address = '::1', ratio = -0.5 }]\n": [
+        ":2: pools.default[0].ratio: expected a number from 0 to 1, or -1 for none, got -0.5"
+    ],
+    "[pools]\ndefault = [{ address = '::1', warmup = 'defalt', warmup_since = '2026-13-01' }]\n": [
+        ':2: pools.default[0].warmup: expected the name of a plan in warmups (default), got "defalt"; did you mean',
+        ':2: pools.default[0].warmup_since: expected the first day, such as "2026-12-01", got "2026-13-01"',
+    ],
+    "pools.default = [{ address = '::1', warmup = 'default' }, { address = '::2', warmup_since = '2026-12-01' }]": [
+        ":1: pools.default[0].warmup_since: expected the first day, such as \"2026-12-01\", for there is a warmup",
+        ":1: pools.default[1].warmup: expected the name of a plan, for there is a warmup_since",
+    ],
     "hostname = 'a..b'\nname = ' '\n": [":1: hostname: expected a host name", ":2: name: expected printable"],
 }
 

@@ -229,3 +229,19 @@ class NextHop(Case):
         for problem, category in ((TimedOut("x"), "dns"), (NoSuchDomain("x"), "ours"), (NoData("x"), "ours")):
             failure = self.failureResultOf(self.hop("hop.test", {"hop.test": problem}), Unroutable)
             self.assertEqual((failure.value.result, failure.value.category), (Result.DEFERRED, category))
+
+
+class Blocked(Case):
+    def test_hosts_and_those_below_them(self) -> None:
+        mx = [(5, "MX.bad.test."), (10, "bad.test"), (20, "notbad.test"), (30, "good.test")]
+        addresses = {name.lower().rstrip("."): [f"9.0.0.{number}"] for number, name in mx}
+        found = self.find(mx, addresses, blocked=frozenset({"bad.test"}))
+        self.assertEqual([host.name for host in found], ["notbad.test", "good.test"])
+        self.assertNotIn("46 bad.test", self.zone.asked)
+
+    def test_all_of_them(self) -> None:
+        for mx in ([(10, "mx.bad.test"), (20, "bad.test")], NoData("no MX")):
+            blocked = frozenset({"bad.test", "to.test"})
+            self.assertEqual(self.outcome(mx, blocked=blocked), (Result.BOUNCED, "dns", "5.4.4"))
+        problem = self.failureResultOf(self.asking([(10, "mx.bad.test")], blocked=frozenset({"test"})), Unroutable)
+        self.assertEqual(problem.getErrorMessage(), "5.4.4 Every host of to.test is blocked here (mx.bad.test)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.channel import frames
 from relay.channel.frames import Frame, Offer
 from relay.channel.journal import Acceptance
-from relay.config.schema import Dns
+from relay.config.schema import Dns, Zone
 from relay.delivery import sender as module
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.sender import Sender, Unavailable
@@ -96,11 +97,11 @@ class SenderRig(SynchronousTestCase):
         self.clock = StoppingClock()
         self.told: list[Any] = []
         self.journal = FakeJournal(self.told)
-        briefing = a_briefing(journal=Path("unused"))
-        briefing = type(briefing)(
-            **{name: getattr(briefing, name) for name in briefing.__struct_fields__}
-            | {"dns": Dns(nameservers=("127.0.0.1:53",))}
-        )
+        self.begin()
+
+    def begin(self, **changes: Any) -> None:
+        """A sender with these changes to its briefing."""
+        briefing = replace(a_briefing(journal=Path("unused")), dns=Dns(nameservers=("127.0.0.1:53",)), **changes)
         self.sender = Sender(briefing, self.journal, self.clock)  # type: ignore[arg-type]
         self.link = FakeLink(self.sender)
         self.sender.link_made(self.link)  # type: ignore[arg-type]
@@ -144,6 +145,25 @@ class Work(SenderRig):
         hosts = Deferred.fromCoroutine(self.sender._hosts(offer(domain="[192.0.2.25]")))
         problem = self.failureResultOf(hosts, Unroutable).value
         self.assertEqual((problem.result, str(problem)[:6]), (Result.BOUNCED, "5.4.6 "))
+
+    def test_how_domains_are_reached(self) -> None:
+        """Each domain as the briefing says, and hosts that are blocked not at all."""
+        ipv6 = {"default": (False, True), "four.test": (True, False)}
+        self.begin(options=Zone(block_domains=("Bad.test.",)), ipv6=ipv6)
+        asked: list[tuple[str, tuple[int, ...]]] = []
+
+        class Resolver:
+            async def mx(self, domain: str) -> list[tuple[int, str]]:
+                return [(10, f"mx.{domain}"), (20, "mx.bad.test")]
+
+            async def addresses(self, host: str, families: tuple[int, ...]) -> list[str]:
+                asked.append((host, families))
+                return ["9.0.0.1"]
+
+        self.sender._resolver = Resolver()  # type: ignore[assignment]
+        for domain in ("four.test", "most.test"):
+            self.successResultOf(Deferred.fromCoroutine(self.sender._hosts(offer(domain=domain))))
+        self.assertEqual(asked, [("mx.four.test", (4,)), ("mx.most.test", (6, 4))])
 
     def test_a_session_that_is_over_is_made_anew(self) -> None:
         self.hear(offer(connection=1, lease=1))

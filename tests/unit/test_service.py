@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay import service as module
 from relay.children import fence as fences
-from relay.config.schema import Config, Listener, Logs, Queue, Zone
+from relay.config.schema import Config, Domain, Listener, Logs, Queue, Zone
 from relay.queue.store import QueueUnusable
 from relay.service import RelayService, StartupError
 
@@ -49,6 +49,13 @@ class Briefings(SynchronousTestCase):
         service._ports = ports
         self.assertEqual(service._briefings.sender("default", "x").own, ("192.0.2.1", "2001:db8::1"))
         self.assertEqual(service._briefings.sender("high", "x").own, ("192.0.2.2",))
+
+    def test_how_domains_are_reached(self) -> None:
+        domains = {"default": Domain(), "four.test": Domain(ignore_ipv6="on")}
+        service = RelayService(Config(hostname="relay.test", domains=domains), MemoryReactorClock())
+        service._ports = [("data channel", port("127.0.0.1", 25))]  # type: ignore[list-item]
+        wanted = {"default": (False, False), "four.test": (True, False)}
+        self.assertEqual(service._briefings.sender("default", "x").ipv6, wanted)
 
 
 class Part:

@@ -1,0 +1,181 @@
+"""How a delivery would leave by a configuration, and why: its zone, local addresses and limits.
+
+It asks what the relay itself asks; nothing here is a rule of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from relay.config.load import dotted
+from relay.config.schema import Config, Limits
+from relay.intake.composing import routes
+from relay.message.headers import HeaderBlock
+from relay.zone.pool import Slots, number
+from relay.zone.routing import Router
+from relay.zone.zones import DEFAULT, Zone, Zones
+
+#: Addresses shown of a pool, where none of them is chosen.
+_SHOWN = 10
+#: Keys of Limits, in the order in which they are told.
+_LIMITS = tuple(field.name for field in msgspec.structs.fields(Limits))
+
+
+class Mail(msgspec.Struct, frozen=True):
+    """What is asked about. `id` is "" when it is not known yet; `own` the zone of the user in the users'
+    file; `believed` whether X-Sending-Zone is."""
+
+    sender: str
+    block: HeaderBlock
+    client: str = ""
+    user: str = ""
+    own: str = ""
+    believed: bool = True
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """One limit that applies: where it stands, and what it says."""
+
+    key: str
+    limit: str
+
+
+class From(msgspec.Struct, frozen=True):
+    """A local address, "" when none is chosen, what EHLO says there, and why."""
+
+    address: str
+    name: str
+    why: str
+
+
+class Leaving(msgspec.Struct, frozen=True):
+    """How one delivery would leave. `site` is "" when it isn't known, or does not matter for there is a
+    fixed next hop."""
+
+    recipient: str
+    zone: str
+    rule: str
+    why: str
+    to: str
+    next_hop: str
+    site: str
+    pool: str
+    key: str
+    ipv4: From
+    ipv6: From
+    disabled_addresses: tuple[str, ...]
+    ipv6_preference: str
+    limits: tuple[Bound, ...]
+    tls: str
+
+
+class Explained:
+    """A configuration that is asked about mail."""
+
+    def __init__(self, config: Config, zones: Zones, site_of: Callable[[str], str]) -> None:
+        """`site_of` gives the site of a recipient domain, "" when it isn't known."""
+        self._config = config
+        self._zones = zones
+        self._router = Router(zones)
+        self._site_of = site_of
+
+    def leaving(self, mail: Mail, recipient: str, name: str) -> Leaving:
+        """How the delivery to `recipient`, called `name` (`id.seq`; "": not known), would leave."""
+        domain = recipient.rpartition("@")[2]
+        course = routes(self._router, mail.block, mail.sender, mail.client, mail.user, mail.own, mail.believed)
+        route = course.to(domain)
+        zone = self._zones[route.zone]
+        key = zone.key_of(name, mail.sender)
+        by_name = zone.options.pool_hash == "id"
+        by = f"its id {key}" if by_name else f"its sender <{key}>"
+        excluded = self._zones.disabled(zone.name, domain)
+        local = zone.pool.choose(key, excluded)
+        slots4, slots6 = zone.pool.slots(excluded)
+        # A fixed next hop is none of the domain's hosts.
+        site = "" if zone.next_hop else self._site_of(domain)
+        known = bool(name) or not by_name
+        return Leaving(
+            recipient,
+            zone.name,
+            route.rule,
+            str(route),
+            self._target(zone, domain),
+            zone.next_hop,
+            site,
+            zone.options.pool,
+            key,
+            _from("IPv4", local.address, local.name, slots4, key, by, known),
+            _from("IPv6", local.address6, local.name6, slots6, key, by, known),
+            tuple(sorted(excluded)),
+            self._preference(zone, domain),
+            tuple(self._limits(zone, domain, site, mail.user)),
+            tls_policy(zone, domain),
+        )
+
+    def _target(self, zone: Zone, domain: str) -> str:
+        disabled = ", but the zone is disabled: mail waits in it" if zone.options.disabled else ""
+        if zone.next_hop:
+            return f"the next hop {zone.next_hop} (zones.{zone.name}.host){disabled}"
+        return f"the mail exchangers of {domain}{disabled}"
+
+    def _preference(self, zone: Zone, domain: str) -> str:
+        ignore, prefer = self._zones.ipv6(zone.name, domain)
+        said = "IPv4 only" if ignore else "IPv6 first" if prefer else "IPv4 first"
+        key = "ignore_ipv6" if ignore else "prefer_ipv6"
+        by_domain = not zone.options.host and getattr(self._zones.domain(domain), key) != "zone"
+        table = ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
+        return f"{said} ({dotted((*table, key))})"
+
+    def _limits(self, zone: Zone, domain: str, site: str, user: str) -> Iterator[Bound]:
+        options, path = zone.options, ("zones", zone.name)
+        yield Bound(dotted((*path, "connections")), f"{options.connections} in each process")
+        yield Bound(dotted((*path, "processes")), str(options.processes))
+        yield from _said(path, options)
+        if options.throttling:
+            yield Bound(dotted((*path, "throttling")), f"{options.throttling} on each connection")
+        yield from _said((*path, "address"), options.address)
+        yield from _said(("domains", self._zones.domain_table(domain)), self._zones.domain(domain))
+        if site:
+            yield from _of_table("sites", site, self._config.sites)
+        if user:
+            yield from _of_table("senders", user, self._config.senders)
+
+
+def tls_policy(zone: Zone, domain: str) -> str:
+    """What is asked of TLS on the way from `zone` to `domain`."""
+    return "none: no outgoing connection uses TLS, mail leaves in the clear"
+
+
+def _from(kind: str, address: str, name: str, slots: Slots, key: str, by: str, known: bool) -> From:
+    """Of which slots it is one, and by what."""
+    if not slots:
+        return From("", "", f"the pool has no {kind} address in use: hosts are not reached over {kind}")
+    counts = Counter(slots)
+    if len(counts) == 1:
+        return From(address, name, "the only one in use")
+    if not known:
+        shown = [f"{one.address} ({count} of {len(slots)} slots)" for one, count in counts.most_common(_SHOWN)]
+        more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
+        return From("", "", f"its id picks one of {', '.join(shown)}{more}")
+    place = number(key) % len(slots)
+    has = counts[slots[place]]
+    return From(address, name, f"slot {place + 1} of {len(slots)}, of which it has {has}, by {by}")
+
+
+def _said(path: tuple[str, ...], section: Limits) -> Iterator[Bound]:
+    """What a table limits; what it leaves open is not told."""
+    for key in _LIMITS:
+        value = getattr(section, key)
+        if value:
+            yield Bound(dotted((*path, key)), ", ".join(value) if isinstance(value, tuple) else str(value))
+
+
+def _of_table(kind: str, name: str, tables: Mapping[str, Limits]) -> Iterator[Bound]:
+    """What the table `name` limits; where there is none, "default"."""
+    found = {table.lower(): (table, section) for table, section in tables.items()}
+    pair = found.get(name.lower()) or found.get(DEFAULT)
+    if pair is not None:
+        yield from _said((kind, pair[0]), pair[1])

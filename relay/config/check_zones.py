@@ -1,0 +1,116 @@
+"""What pools, zones and recipient domains must be to one another."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from datetime import date
+
+from relay.config import units
+from relay.config.lines import Path
+from relay.config.names import is_address, is_host
+from relay.config.plain import meant, shown
+from relay.config.schema import Config, PoolAddress, Zone
+from relay.config.shape import Problem
+
+
+def problems(config: Config) -> Iterator[Problem]:
+    """All that contradicts itself or could not work, in the order of the file."""
+    for name, pool in config.pools.items():
+        if not pool:
+            yield Problem(("pools", name), "expected at least one address, got an empty list")
+        for index, entry in enumerate(pool):
+            yield from _entry(("pools", name, f"[{index}]"), entry, config)
+        yield from _ratios(("pools", name), pool)
+    for name, zone in config.zones.items():
+        yield from _zone(("zones", name), zone, config)
+    if "default" not in map(str.lower, config.zones) and "default" not in config.pools:
+        yield Problem(("pools",), 'expected a pool "default": the default zone is always there and uses it')
+    for name, domain in config.domains.items():
+        yield from _addresses(("domains", name, "disabled_addresses"), domain.disabled_addresses)
+
+
+def _entry(path: Path, entry: PoolAddress, config: Config) -> Iterator[Problem]:
+    if not is_address(entry.address):
+        yield Problem((*path, "address"), f"expected an IP address, got {shown(entry.address)}")
+    if entry.name and not is_host(entry.name):
+        yield Problem((*path, "name"), f"expected a host name, got {shown(entry.name)}")
+    if -1 < entry.ratio < 0:
+        yield Problem((*path, "ratio"), f"expected a number from 0 to 1, or -1 for none, got {shown(entry.ratio)}")
+    if entry.warmup and entry.warmup not in config.warmups:
+        text = f"expected the name of a plan in warmups ({', '.join(config.warmups)}), got {shown(entry.warmup)}"
+        yield Problem((*path, "warmup"), text + meant(entry.warmup, config.warmups))
+    since = 'expected the first day, such as "2026-12-01"'
+    if entry.warmup_since:
+        if not _is_day(entry.warmup_since):
+            yield Problem((*path, "warmup_since"), f"{since}, got {shown(entry.warmup_since)}")
+        if not entry.warmup:
+            yield Problem((*path, "warmup"), "expected the name of a plan, for there is a warmup_since")
+    elif entry.warmup:
+        yield Problem((*path, "warmup_since"), f"{since}, for there is a warmup")
+
+
+def _ratios(path: Path, pool: tuple[PoolAddress, ...]) -> Iterator[Problem]:
+    """Hosts are reached over IPv4 from the IPv4 addresses alone, so each kind is a whole of its own."""
+    if pool and all(entry.ratio == 0 for entry in pool):
+        yield Problem(path, "every ratio is 0, so no address is ever used: expected one above 0, or without a ratio")
+    for kind, ratios in (
+        ("IPv4", [entry.ratio for entry in pool if ":" not in entry.address]),
+        ("IPv6", [entry.ratio for entry in pool if ":" in entry.address]),
+    ):
+        stated = sum(ratio for ratio in ratios if ratio > 0)
+        if ratios.count(1) > 1:
+            yield Problem(path, f"expected one {kind} address with the ratio 1 (only this one), got {ratios.count(1)}")
+        elif 1 not in ratios and stated >= 1 and -1 in ratios:
+            text = f"expected ratios of its {kind} addresses that leave something for those without one"
+            yield Problem(path, f"{text}, got {stated:g} together")
+
+
+def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
+    if zone.pool not in config.pools:
+        text = f"expected the name of a pool ({', '.join(config.pools)}), got {shown(zone.pool)}"
+        yield Problem((*path, "pool"), text + meant(zone.pool, config.pools))
+    if zone.host and not is_host(zone.host) and not is_address(zone.host):
+        yield Problem((*path, "host"), f"expected a host name or IP address, got {shown(zone.host)}")
+    yield from _addresses((*path, "addresses"), zone.addresses)
+    if zone.throttling:
+        try:
+            units.rate(zone.throttling)
+        except units.UnitError as error:
+            yield Problem((*path, "throttling"), f"expected {error}, got {shown(zone.throttling)}")
+    for key in ("sender_domains", "recipient_domains", "block_domains"):
+        for index, text in enumerate(getattr(zone, key)):
+            literal = key != "block_domains" and text[:1] == "[" and text[-1:] == "]"
+            if not literal and not is_host(text):
+                yield Problem((*path, key, f"[{index}]"), f'expected a domain such as "example.com", got {shown(text)}')
+    for header, values in zone.routing_headers.items():
+        if not re.fullmatch("[!-9;-~]+", header.strip()):
+            yield Problem((*path, "routing_headers", header), f"expected the name of a header, got {shown(header)}")
+        if not values:
+            yield Problem((*path, "routing_headers", header), "expected at least one value, got an empty list")
+    for index, text in enumerate(zone.client_networks):
+        yield from _network((*path, "client_networks", f"[{index}]"), text)
+
+
+def _network(path: Path, text: str) -> Iterator[Problem]:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        yield Problem(path, f'expected a network such as "10.0.0.0/8", got {shown(text)}')
+        return
+    if network.network_address != ipaddress.ip_interface(text).ip:
+        yield Problem(path, f'expected a network, got an address in one; did you mean "{network}"?')
+
+
+def _addresses(path: Path, addresses: tuple[str, ...]) -> Iterator[Problem]:
+    for index, text in enumerate(addresses):
+        if not is_address(text):
+            yield Problem((*path, f"[{index}]"), f"expected an IP address, got {shown(text)}")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

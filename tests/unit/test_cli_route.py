@@ -1,0 +1,210 @@
+"""`zonerelay route`: what it says is what the relay would do."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.cli.main import main
+from relay.config.load import load
+from relay.zone.zones import from_config
+from tests.unit.test_cli import never
+
+CONFIG = """
+hostname = "relay.example.com"
+[listeners.feeder]
+[listeners.apps]
+endpoint = "tcp:2526"
+allow_networks = ["10.0.0.0/8"]
+allow_routing_headers = true
+[pools]
+default = [{ address = "192.0.2.1" }]
+news = [
+  { address = "192.0.2.11", name = "n1.example.com" },
+  { address = "192.0.2.12", name = "n2.example.com" },
+  { address = "192.0.2.13", name = "n3.example.com" },
+  { address = "192.0.2.14", name = "n4.example.com", ratio = 0.05 },
+  { address = "2001:db8::11", name = "n1.example.com" },
+]
+[zones.News]
+pool = "news"
+sender_domains = ["news.example.com"]
+messages = ["20000/h", "5/s"]
+throttling = "100/m"
+address = { messages = ["5000/h"] }
+[zones.sticky]
+pool = "news"
+pool_hash = "from"
+users = ["bob"]
+prefer_ipv6 = true
+[zones.hop]
+host = "hop.example.com"
+port = 26
+client_networks = ["10.0.0.0/8"]
+[zones.off]
+disabled = true
+[domains."example.net"]
+max_connections = 2
+disabled_addresses = ["192.0.2.12"]
+ignore_ipv6 = "on"
+[sites.Gmail]
+max_connections = 7
+bytes = ["1GB/h"]
+[senders.bob]
+messages = ["9/m"]
+"""
+ID = "1a20169d1ea000beef"
+
+
+class RouteTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.out, self.err = io.StringIO(), io.StringIO()
+        self.patch(sys, "stdout", self.out)
+        self.patch(sys, "stderr", self.err)
+        self.path = self.mktemp()
+        Path(self.path).write_text(CONFIG)
+
+    def run_with(self, *words: str) -> int:
+        self.out.seek(0)
+        self.out.truncate()
+        self.err.seek(0)
+        self.err.truncate()
+        return main(["route", "--config", self.path, *words], never)
+
+    def told(self, *words: str, sender: str = "a@news.example.com", to: str = "b@example.org") -> str:
+        self.assertEqual(self.run_with("--from", sender, "--to", to, *words), 0, self.err.getvalue())
+        self.assertEqual(self.err.getvalue(), "")
+        return self.out.getvalue()
+
+    def asked(self, *words: str, **mail: str) -> dict[str, Any]:
+        [way] = json.loads(self.told("--json", *words, **mail))
+        found: dict[str, Any] = way
+        return found
+
+    def limits(self, *words: str, **mail: str) -> dict[str, str]:
+        return {bound["key"]: bound["limit"] for bound in self.asked(*words, **mail)["limits"]}
+
+    def test_what_an_operator_reads(self) -> None:
+        self.assertEqual(
+            self.told("--id", f"{ID}.002", "--site", "gmail"),
+            """b@example.org
+  zone      news: zones.news.sender_domains has news.example.com
+  to        the mail exchangers of example.org
+  pool      news
+  IPv4      192.0.2.13, EHLO n3.example.com: slot 19 of 22, of which it has 7, by its id 1a20169d1ea000beef.002
+  IPv6      2001:db8::11, EHLO n1.example.com: the only one in use
+  order     IPv4 first (zones.news.prefer_ipv6)
+  limits    zones.news.connections           10 in each process
+            zones.news.processes             1
+            zones.news.messages              20000/h, 5/s
+            zones.news.throttling            100/m on each connection
+            zones.news.address.messages      5000/h
+            domains.default.max_connections  5
+            sites.Gmail.max_connections      7
+            sites.Gmail.bytes                1GB/h
+  TLS       none: no outgoing connection uses TLS, mail leaves in the clear
+""",
+        )
+
+    def test_it_is_what_the_relay_chooses(self) -> None:
+        zone = from_config(load(self.path))["news"]
+        for seq in range(1, 30):
+            name = f"{ID}.{seq:03x}"
+            way = self.asked("--id", name)
+            local = (way["ipv4"]["address"], way["ipv4"]["name"], way["ipv6"]["address"], way["ipv6"]["name"])
+            self.assertEqual(local, zone.pool.choose(name))
+
+    def test_recipients_count_from_001(self) -> None:
+        self.run_with("--from", "a@news.example.com", "--to", "b@x.org", "--to", "c@example.net", "--id", ID, "--json")
+        ways = json.loads(self.out.getvalue())
+        self.assertEqual([way["key"] for way in ways], [f"{ID}.001", f"{ID}.002"])
+        self.assertEqual([way["recipient"] for way in ways], ["b@x.org", "c@example.net"])
+
+    def test_without_an_id(self) -> None:
+        way = self.asked()
+        self.assertEqual(way["ipv4"]["address"], "")
+        self.assertTrue(way["ipv4"]["why"].startswith("its id picks one of 192.0.2.11 (7 of 22 slots), "))
+        self.assertEqual(self.asked(sender="a@x.org")["ipv4"]["address"], "192.0.2.1")
+
+    def test_by_the_sender(self) -> None:
+        way = self.asked("--user", "Bob", sender="a@x.org")
+        self.assertEqual((way["zone"], way["rule"], way["key"]), ("sticky", "users", "a@x.org"))
+        self.assertTrue(way["ipv4"]["why"].endswith(", by its sender <a@x.org>"))
+        self.assertEqual(way["ipv6_preference"], "IPv6 first (zones.sticky.prefer_ipv6)")
+        self.assertEqual(self.limits("--user", "Bob", sender="a@x.org")["senders.bob.messages"], "9/m")
+
+    def test_a_domain_with_its_own_table(self) -> None:
+        way = self.asked("--id", ID, to="b@EXAMPLE.net")
+        self.assertEqual(way["disabled_addresses"], ["192.0.2.12"])
+        self.assertNotEqual(way["ipv4"]["address"], "192.0.2.12")
+        self.assertEqual(way["ipv6_preference"], 'IPv4 only (domains."example.net".ignore_ipv6)')
+        self.assertEqual(self.limits(to="b@example.net")['domains."example.net".max_connections'], "2")
+        self.assertIn("  not from  192.0.2.12: disabled_addresses of the domain\n", self.told(to="b@example.net"))
+
+    def test_a_fixed_next_hop(self) -> None:
+        told = self.told("--client", "10.1.1.1", "--site", "gmail", sender="a@x.org")
+        self.assertIn("  to        the next hop hop.example.com:26 (zones.hop.host)\n", told)
+        self.assertNotIn("site", told)
+
+    def test_where_sending_zone_is_believed(self) -> None:
+        header = ("--header", "X-Sending-Zone: sticky")
+        for words, zone in (((), "sticky"), (("--listener", "apps"), "sticky"), (("--listener", "feeder"), "news")):
+            self.assertEqual(self.asked(*header, *words)["zone"], zone)
+        told = self.told(*header, "--listener", "feeder")
+        self.assertIn("passed over: X-Sending-Zone: sticky, which this listener doesn't believe\n", told)
+        told = self.told("--header", "X-Sending-Zone: off")
+        self.assertIn("passed over: X-Sending-Zone: off, for no zone of that name sends\n", told)
+
+    def test_the_users_own_zone(self) -> None:
+        users = Path(self.mktemp())
+        users.write_text("[users.carol]\nzone = 'sticky'\n[users.dave]\nzone = 'none'\n")
+        Path(self.path).write_text(f"{CONFIG}\n[access]\nusers = '{users}'\n")
+        self.assertEqual(self.asked("--user", "Carol")["rule"], "user's zone")
+        told = self.told("--user", "dave")
+        self.assertIn("passed over: the user's zone none, for no zone of that name sends\n", told)
+        self.assertEqual(self.asked("--user", "eve")["zone"], "news")
+        users.write_text("[users]\ncarol = 1\n")
+        self.assertEqual(self.run_with("--from", "a@x.org", "--to", "b@x.org", "--user", "carol"), 1)
+
+    def test_the_null_sender(self) -> None:
+        for sender in ("", "<>"):
+            self.assertEqual(self.asked(sender=sender)["zone"], "default")
+
+    def test_bad_input(self) -> None:
+        """One line, on standard error, and code 1."""
+        for words, line in (
+            (("--from", "a", "--to", "b@x.org"), 'zonerelay: --from "a": no domain'),
+            (("--from", "a@x.org", "--to", "b@"), 'zonerelay: --to "b@": empty domain'),
+            (("--from", "a@x.org", "--to", "b@localhost"), 'zonerelay: --to "b@localhost": mail to this machine'),
+            (("--from", "", "--to", "b@x.org", "--client", "x"), "zonerelay: --client: expected an IP address"),
+            (("--from", "", "--to", "b@x.org", "--id", "7"), "zonerelay: --id: expected a queue id"),
+            (("--from", "", "--to", "b@x.org", "--header", "a b"), "zonerelay: --header: expected"),
+            (("--from", "", "--to", "b@x.org", "--header", "A: b\r\nX-Sending-Zone: c"), "zonerelay: --header: exp"),
+            (("--from", "", "--to", "b@x.org", "--listener", "feedr"), "zonerelay: --listener: expected one of feeder"),
+            (("--from", "", "--to", "b@x.org", "--to", "c@x.org", "--id", f"{ID}.001"), "zonerelay: --id: with a SEQ"),
+        ):
+            self.assertEqual(self.run_with(*words), 1, words)
+            self.assertTrue(self.err.getvalue().startswith(line), self.err.getvalue())
+            self.assertEqual((self.out.getvalue(), self.err.getvalue().count("\n")), ("", 1))
+
+    def test_what_the_documentation_shows(self) -> None:
+        text = (Path(__file__).parents[2] / "docs" / "zones.md").read_text()
+        Path(self.path).write_text(text.partition("```toml\n")[2].partition("```\n")[0])
+        chapter = text.partition("Says what would become")[2].partition("`--header")[0]
+        shown = textwrap.dedent(chapter.partition("\n\n")[2])
+        command, _, told = shown.replace("\\\n", "").partition("\n")
+        words = command.split()
+        self.assertEqual(words[:5], ["$", "zonerelay", "route", "--config", "zones.toml"])
+        self.assertEqual(self.run_with(*words[5:]), 0)
+        self.assertEqual(self.out.getvalue().strip(), told.strip())
+
+    def test_a_bad_configuration(self) -> None:
+        Path(self.path).write_text("[zones.a]\npool = 'x'\n")
+        self.assertEqual(self.run_with("--from", "", "--to", "b@x.org"), 1)
+        self.assertIn(f"{self.path}:2: zones.a.pool: ", self.err.getvalue())
