@@ -17,8 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay import keep as module
 from relay.access.quota import Quotas
 from relay.access.refused import Refused
+from relay.config.schema import Backoff as BackoffSection
 from relay.keep import InThread, Keep
 from relay.message.user import User
+from relay.zone.backoff import Backoff
 
 USER = User("alice", messages=((2, 3600.0),))
 GARBAGE = (
@@ -78,6 +80,35 @@ class KeepTests(SynchronousTestCase):
             keep.stop()
         self.assertEqual([event["fate"] for event in events], ["not written"])
         self.assertFalse(self.path.exists())
+
+
+class BackoffTests(SynchronousTestCase):
+    """Back-offs are kept by the same class, and garbage is no reason not to start."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.clock = Clock()
+
+    def begun(self) -> tuple[Backoff, Keep[int]]:
+        backoff = Backoff(BackoffSection(), lambda decision: keep.soon())
+        keep = Keep(backoff, self.path, self.clock, lambda: int(self.clock.seconds() * 1000), "back-offs")
+        keep.start()
+        return backoff, keep
+
+    def test_a_listing_is_on_disk_within_a_second(self) -> None:
+        backoff, _ = self.begun()
+        backoff.complained("z", "s", "192.0.2.7", "blacklist", "554 listed", 0)
+        self.clock.advance(1)
+        self.assertEqual(self.begun()[0].allowance("z", "s", "192.0.2.7", 0), 0)
+
+    def test_whatever_the_file_holds(self) -> None:
+        for held in GARBAGE:
+            self.path.write_bytes(held)
+            with capturedLogs() as events:
+                backoff, keep = self.begun()
+                keep.stop()
+            self.assertEqual([event["fate"] for event in events], ["start anew"], held)
+            self.assertEqual(len(backoff), 0)
 
 
 class Word:
