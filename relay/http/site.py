@@ -21,6 +21,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from relay.config.schema import Api
 from relay.http.access import address_of, check
 from relay.http.answer import RETRY_AFTER, Problem, answer_problem, failure, refusal
+from relay.http.backoff import BackoffApi, Backoffs
 from relay.http.message import MessageApi
 from relay.http.metrics import MetricsApi
 from relay.http.operator import Operator, Standing
@@ -51,11 +52,12 @@ def make_site(
     operator: Operator,
     standing: Standing,
     metrics: Metrics,
+    backoffs: Backoffs | None = None,
     reactor: IReactorTime,
     now: Callable[[], int],
 ) -> ApiSite:
     """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
-    /test-auth on."""
+    /test-auth on. Without `backoffs` there are no resources of them."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
@@ -69,6 +71,8 @@ def make_site(
         TestAuthApi(demo_login, now),
     ):
         group.add_routes(app)
+    if backoffs is not None:
+        BackoffApi(backoffs, now).add_routes(app)
     # The first that fits answers.
     for kind, on_error in (
         (Problem, _on_problem),
