@@ -12,6 +12,8 @@ do anything for that: what is not asked about heals too. Times are ms since the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from ipaddress import ip_address
 from itertools import islice
 from typing import Any
 
@@ -257,5 +259,14 @@ def _matches(scope: Scope, zone: str, site: str, address: str) -> bool:
     return (
         (not scope.zone or scope.zone == zone)
         and (not scope.site or scope.site == site)
-        and (not scope.address or scope.address == address)
+        and (not scope.address or _plain(scope.address) == _plain(address))
     )
+
+
+@lru_cache(1024)
+def _plain(address: str) -> str:
+    """An IPv6 address has many spellings; the configuration's is the one that paths have."""
+    try:
+        return str(ip_address(address)) if ":" in address else address
+    except ValueError:
+        return address

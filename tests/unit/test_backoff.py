@@ -204,6 +204,11 @@ class ByHandTests(Case):
         self.assertEqual(self.backoff.end(Scope(), T), 3)
         self.assertEqual(self.backoff.listed(T), [])
 
+    def test_an_address_by_another_spelling(self) -> None:
+        self.backoff.complained("a", "s", "2001:DB8:0::7", "rate", "421 x", T)
+        self.assertEqual(self.backoff.end(Scope(address="2001:db8::8"), T), 0)
+        self.assertEqual(self.backoff.end(Scope(address="2001:db8::7"), T), 1)
+
     def test_listed(self) -> None:
         for number in range(5):
             self.backoff.complained("a", f"s{number}", "192.0.2.7", "rate", "421 x", T + number)
