@@ -31,11 +31,13 @@ _LISTED = r"(?:black-?list|block-?list|listed (?:in|at|on|by)|blocked using)"
 _TABLE: tuple[tuple[Complaint | Literal[""], tuple[str, ...]], ...] = (
     # Codes that providers publish, which say it whatever the words beside them.
     ("rate", (
-        r"\[tss?0[12456789]\]", r"\brp-00[1-9]\b", r"\b4\.7\.28\b", r"#rl0000", r"\bhl:i(?:cc|fc)\b", r"\bofr_?004",
+        r"\[tss?0[12456789]\]", r"\brp-00[1-9]\b", r"\b4\.7\.28\b", r"\brl0000[0-9][0-9]\b", r"\bhl:i(?:cc|fc)\b",
+        r"\bofr_?004",
     )),
+    ("blacklist", (r"\bbl000001\b",)),
     ("block", (
-        r"\[tss?03\]", r"\bs31[45]0\b", r"\b(?:sc|dy|ou)-00[1-9]\b", r"\b5\.7\.6(?:0[6-9]|[1-4][0-9])\b", r"#bl0000",
-        r"ipcheck\.proofpoint",
+        r"\[tss?03\]", r"\ba?s31[45]0\b", r"\b(?:sc|dy|ou)-00[1-9]\b", r"\b5\.7\.6(?:0[6-9]|[1-4][0-9])\b",
+        r"\bbl0000[0-9][0-9]\b", r"ipcheck\.proofpoint",
     )),
     # Of one message, one recipient, one session: nothing against our address.
     ("", (
