@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,7 +20,6 @@ from twisted.python.failure import Failure
 from relay.access.basic import BasicService, Unanswered
 from relay.access.cache import Cache
 from relay.access.guesses import Guesses, network_of
-from relay.access.keep import Keep
 from relay.access.login import VOUCHED, Client
 from relay.access.mechanisms import Claim, External, Failed, Login, Password, Plain, Proven, Vouched, Voucher, Wanted
 from relay.access.passwords import MOST, Passwords
@@ -30,6 +29,7 @@ from relay.access.scram import ITERATIONS, Keys, Scram
 from relay.access.turns import Turns
 from relay.access.users import Users
 from relay.config.schema import Access as Section
+from relay.keep import InThread, Keep
 from relay.message.user import User
 from relay.smtp.reply import reply
 
@@ -72,7 +72,7 @@ class Access:
         self._passwords = Passwords(reactor)
         self._turns = Turns(reactor)
         self._patience = section.timeout
-        self._keep: Keep | None = None
+        self._keep: Keep[float] | None = None
         self._secret = secrets.token_bytes(32)
         self.quotas = Quotas(
             [read_limit(text) for text in section.messages], [read_limit(text) for text in section.recipients]
@@ -107,9 +107,11 @@ class Access:
         """Count a message of a user. Raises Refused when it is over a limit."""
         return self.quotas.charge(user, recipients, self._now() / 1000)
 
-    def start(self, path: Path) -> None:
-        """Go on with the counts kept at `path`, and keep them there."""
-        self._keep = Keep(self.quotas, path, self._reactor, self._now)
+    def start(self, path: Path, in_thread: InThread = maybeDeferred) -> None:
+        """Go on with the counts kept at `path`, and keep them there; the disk is waited for `in_thread`."""
+        self._keep = Keep(
+            self.quotas, path, self._reactor, lambda: self._now() / 1000, "counts of users", in_thread
+        )
         self._keep.start()
 
     def stop(self) -> None:

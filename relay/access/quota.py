@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
 
 from relay.access.refused import Refused
 from relay.message.user import User
@@ -16,6 +19,8 @@ from relay.smtp.reply import Reply, reply
 
 _PARTS = 60
 _SPANS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
+#: User, what, limit, span, parts.
+Saved = tuple[str, str, int, float, list[tuple[int, int]]]
 _WORDS = {60.0: "a minute", 3600.0: "an hour", 86400.0: "a day"}
 
 
@@ -157,7 +162,7 @@ class Quotas:
 
     # -- over a restart
 
-    def saved(self, now: float) -> list[tuple[str, str, int, float, list[tuple[int, int]]]]:
+    def saved(self, now: float) -> list[Saved]:
         """What is to be kept: user, what, limit, span, parts. Minutes are not: a restart takes long enough.
         Users whose counts have all faded are forgotten."""
         for key in [key for key, windows in self._windows.items() if not any(w.used(now) for w in windows)]:
@@ -169,11 +174,11 @@ class Quotas:
             if window.limit[1] > _SPANS["m"] and (parts := window.parts())
         ]
 
-    def restore(self, saved: Iterable[tuple[str, str, int, float, list[tuple[int, int]]]], now: float) -> None:
+    def restore(self, saved: Any, now: float) -> None:
         """Go on from what was kept. What a clock that was ahead has counted would count for too long: it
-        counts as of now."""
+        counts as of now. Raises ValueError for what was never saved."""
         found: dict[tuple[str, str], list[Window]] = {}
-        for name, what, limit, span, parts in saved:
+        for name, what, limit, span, parts in msgspec.convert(saved, list[Saved]):
             if span in _WORDS:
                 latest = int(now // (span / _PARTS))
                 kept = sorted((min(part, latest), count) for part, count in parts if count > 0)

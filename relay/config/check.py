@@ -49,6 +49,9 @@ def problems(config: Config) -> Iterator[Problem]:
             )
     yield from check_zones.problems(config)
     yield from check_sites.problems(config)
+    for key in ("unreachable", "pauses"):
+        if not getattr(config.backoff, key):
+            yield Problem(("backoff", key), "expected at least one pause, got an empty list")
     for kind, names in _named_tables(config):
         yield from _names((kind,), names, domains=kind == "domains")
 

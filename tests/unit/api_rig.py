@@ -14,6 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from relay.config.schema import Api
+from relay.config.schema import Backoff as BackoffSection
 from relay.dispatch.operator import LeaseInfo
 from relay.http.operator import Standing
 from relay.http.site import make_site
@@ -24,6 +25,8 @@ from relay.message.values import Delivery, Message, Origin
 from relay.metrics.definitions import Metrics
 from relay.queue.store import LaneKey, Page, Place, Unreadable, ZoneCount
 from relay.smtp.reply import reply
+from relay.zone.backoff import Backoff
+from relay.zone.decision import Decision
 
 NOW = 1795319890_123
 ID = "1a20169d1ea0007acc"
@@ -201,6 +204,8 @@ class Rig:
         self.intake = FakeIntake(self.store)
         self.operator = FakeOperator()
         self.metrics = Metrics()
+        self.decisions: list[Decision] = []
+        self.backoff = Backoff(BackoffSection(), self.decisions.append)
         self.peer = IPv4Address("TCP", peer, 4321)
         zones = (("default", False), ("bounces", False), ("old", True))
         self.site = make_site(

@@ -37,6 +37,8 @@ BROKEN = {
     "[queue]\nsync = 1\n": [":2: queue.sync: expected true or false, got 1"],
     "[queue]\nretry = '5m'\n": [':2: queue.retry: expected a list, got "5m"'],
     "[queue]\nretry = []\n": [":2: queue.retry: expected at least one step"],
+    "[backoff]\npauses = []\n": [":2: backoff.pauses: expected at least one pause"],
+    "[backoff]\nunreachable = []\n": [":2: backoff.unreachable: expected at least one pause"],
     "[queue]\nretry = ['5m', 0, 'x']\n": [
         ':2: queue.retry[1]: expected a duration such as "4h" (ms, s, m, h, d, w) or a number of seconds ab',
         ":2: queue.retry[2]: expected a duration",

@@ -38,7 +38,7 @@ class ZoneTests(SynchronousTestCase):
             Config(domains={"Default": Domain(max_connections=7), "One.test": Domain(max_connections=1)})
         )
         self.assertEqual((zones.domain("one.test").max_connections, zones.domain("x.test").max_connections), (1, 7))
-        self.assertEqual(from_config(Config()).max_connections("x.test"), 5)
+        self.assertEqual(from_config(Config()).domain("x.test").max_connections, 5)
 
     def test_next_hop(self) -> None:
         self.assertEqual(zones_of(a=Zone(host="hop.test", port=26))["a"].next_hop, "hop.test:26")
