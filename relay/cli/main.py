@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Sequence
 
 from relay import __version__
-from relay.cli import check_config, demo, run, user
+from relay.cli import check_config, demo, run, user, warmup
 from relay.cli.command import Command, Start
 
 #: In the order in which the help shows them.
-COMMANDS: tuple[Command, ...] = (run.COMMAND, check_config.COMMAND, user.COMMAND, demo.COMMAND)
+COMMANDS: tuple[Command, ...] = (run.COMMAND, check_config.COMMAND, user.COMMAND, warmup.COMMAND, demo.COMMAND)
 
 
 def main(words: Sequence[str], start: Start) -> int:

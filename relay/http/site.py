@@ -28,6 +28,7 @@ from relay.http.queue import QueueApi
 from relay.http.request import ApiChannel, ApiRequest
 from relay.http.submit import MessageUpload, SubmitApi
 from relay.http.test_auth import TestAuthApi
+from relay.http.warmup import Warmth, WarmupApi
 from relay.listener.door import Intake
 from relay.metrics.definitions import Metrics
 from relay.queue.store import Store, StoreError
@@ -51,11 +52,12 @@ def make_site(
     operator: Operator,
     standing: Standing,
     metrics: Metrics,
+    warmth: Warmth | None = None,
     reactor: IReactorTime,
     now: Callable[[], int],
 ) -> ApiSite:
     """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
-    /test-auth on."""
+    /test-auth on, `warmth` /v1/warmup."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
@@ -69,6 +71,8 @@ def make_site(
         TestAuthApi(demo_login, now),
     ):
         group.add_routes(app)
+    if warmth is not None:
+        WarmupApi(warmth, now).add_routes(app)
     # The first that fits answers.
     for kind, on_error in (
         (Problem, _on_problem),
