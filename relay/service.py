@@ -23,6 +23,7 @@ from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from relay.access.access import Access
@@ -37,6 +38,7 @@ from relay.children.roster import Roster
 from relay.children.senders import Senders
 from relay.config.schema import Config, Listener
 from relay.dispatch.dispatcher import Dispatcher
+from relay.dispatch.holds import HoldsUnusable
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
 from relay.dispatch.operator import Operator
@@ -100,7 +102,7 @@ class RelayService(Service):
         leases = Leases(secrets.randbits(31))
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
         self._results = Results(self.store, self.schedule, retry, log, self.metrics, now)
-        self.shaping = Shaping(config, zones, reactor)
+        self.shaping = Shaping(config, zones, log, reactor, now, deferToThread)
         self.ledger = Ledger(self.shaping.limits.weight)
         self.dispatcher = Dispatcher(
             self.store,
@@ -126,6 +128,7 @@ class RelayService(Service):
             now=now,
             names=zones.said(),
             idempotency=config.queue.idempotency,
+            urgency=self.shaping.limits.urgency,
         )
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
         self._journals = Path(config.queue.path) / "journal"
@@ -142,7 +145,7 @@ class RelayService(Service):
         """Opens the queue and all ports. Raises StartupError; nothing is left half-started."""
         try:
             self._open()
-        except (QueueUnusable, OSError) as error:
+        except (QueueUnusable, HoldsUnusable, OSError) as error:
             self._abort_start()
             raise StartupError(str(error)) from None
         except BaseException:
@@ -165,6 +168,7 @@ class RelayService(Service):
         self._look_at_files(allow_many_files())
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
+        self.shaping.start()
         access = self._access = self._make_access()
         try:
             self._log.open(config.logs.mail, Path(config.queue.path))
@@ -199,6 +203,7 @@ class RelayService(Service):
                 hold(port)
                 self._reception.serve(name, section, door, port)
         from relay.http.operator import Standing
+        from relay.http.shaping import resources
         from relay.http.site import make_site  # Klein installs a reactor when imported.
 
         zones = self._zones
@@ -217,6 +222,7 @@ class RelayService(Service):
             metrics=self.metrics,
             reactor=self._reactor,
             now=self._now,
+            more=resources(self.shaping, zones, self._reactor, self._now),
         )
         # A flood of mail leaves room for who wants to look at it, and for children.
         self._listen("API", config.api.endpoint, self._site, RESERVE // 2)
@@ -262,6 +268,8 @@ class RelayService(Service):
             port.stopListening()
         if self._access is not None:
             self._access.stop()
+        self.shaping.stop()
+        self.shaping.write()
         self.store.close()
 
     def _admit(self, hello: Hello, link: Link) -> Child | None:
@@ -314,6 +322,7 @@ class RelayService(Service):
         self.schedule.stop()
         if self._access is not None:
             self._access.stop()
+        await _waited(self.shaping.write())
         await _waited(self.store.close())
         self._log.flush()
 

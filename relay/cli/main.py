@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from relay import __version__
-from relay.cli import check_config, decisions, demo, hold, route, run, user
+from relay.cli import check_config, decisions, demo, hold, route, run, user, warmup
 from relay.cli.command import Command, Start
 
 #: In the order in which the help shows them.
@@ -19,6 +19,7 @@ COMMANDS: tuple[Command, ...] = (
     hold.RELEASE,
     hold.HOLDS,
     decisions.COMMAND,
+    warmup.COMMAND,
     demo.COMMAND,
 )
 

@@ -1,30 +1,268 @@
-"""Which local address a delivery leaves by."""
+"""Which local address a delivery leaves by: the one that its name has drawn, of those that may be used now."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
-from relay.dispatch.gates import Gate
+from twisted.internet.defer import Deferred
+
+from relay.dispatch.gates import Connections, Gate, Shut
 from relay.dispatch.limits import Limits, Scoped, Way
 from relay.queue.schedule import Work
+from relay.zone.backoff import Backoff
+from relay.zone.decision import Scope
 from relay.zone.pool import Local
-from relay.zone.zones import Zone
+from relay.zone.zones import Zone, Zones
+
+#: A gate whose opening isn't known is looked at after this long (seconds).
+_SOME_TIME = 60.0
+
+
+class Gone(Protocol):
+    """Knows which addresses are not on this machine."""
+
+    @property
+    def gone(self) -> Iterable[str]: ...
+
+
+class Held(Protocol):
+    """Knows which addresses an operator has put on hold."""
+
+    def addresses(self, zone: str, domain: str, site: str, user: str) -> frozenset[str]: ...
+
+
+class Warming(Protocol):
+    """Counts what addresses in warm-up may send (relay.dispatch.warmup)."""
+
+    def room(self, address: str, site: str) -> int | None: ...
+    def spend(self, address: str, site: str) -> bool | Deferred[bool]: ...
+    def give_back(self, address: str, site: str, day: int) -> None: ...
+    def next_change(self) -> int: ...
+    def day(self) -> int: ...
 
 
 class Leaving(NamedTuple):
-    """The addresses a delivery leaves by, and the limits of the one that counts."""
+    """The addresses a delivery leaves by, and their limits."""
 
     local: Local
     limits: Scoped
 
 
+class _PathLimit(Connections):
+    """How many connections an address may have to a site that has complained; it grows by itself."""
+
+    __slots__ = ("_backoff", "_now")
+
+    def __init__(
+        self, scope: Scope, backoff: Backoff, now: Callable[[], int], weight: Callable[[str], float]
+    ) -> None:
+        super().__init__(scope, 0, weight)
+        self.kind = "back-off"
+        self._backoff = backoff
+        self._now = now
+
+    def opens(self, now: float) -> float | None:
+        """When the allowance changes."""
+        scope, wall = self.scope, self._now()
+        until = self._backoff.until(scope.zone, scope.site, scope.address, wall)
+        return 0.0 if until is None else max(0.05, (until - wall) / 1000)
+
+    def room(self, now: float) -> bool:
+        scope = self.scope
+        allowance = self._backoff.allowance(scope.zone, scope.site, scope.address, self._now())
+        return allowance is None or self.open < max(1, allowance)
+
+    def words(self) -> str:
+        scope, wall = self.scope, self._now()
+        trouble = self._backoff.why(scope.zone, scope.site, scope.address, wall)
+        why = f': "{trouble.reason}"' if trouble is not None else ""
+        return f"{scope.site} complained of {scope.address}{why}; {self.open} connections are open"
+
+
 class Addresses:
     """Chooses."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(
+        self,
+        zones: Zones,
+        limits: Limits,
+        backoff: Backoff,
+        plumbed: Gone,
+        holds: Held,
+        warming: Warming,
+        cold: frozenset[str],
+        now: Callable[[], int],
+    ) -> None:
+        """`cold` are the addresses that have a warm-up plan; `now` gives milliseconds since the epoch."""
+        self.opened: Callable[[Shut], None] = lambda gate: None
+        #: Asked for each path that has got into trouble: counts what is open on it already.
+        self.adopt: Callable[[str, str, str, Scoped], None] = lambda *known: None
+        self._zones = zones
         self._limits = limits
+        self._backoff = backoff
+        self._plumbed = plumbed
+        self._holds = holds
+        self._warming = warming
+        self._now = now
+        self._cold = {
+            zone.name: tuple(address for address in _all(zone) if address in cold) for zone in zones.active()
+        }
+        self._paths: dict[tuple[str, str, str], Scoped] = {}
+        self._shut: WeakValueDictionary[tuple[str, str, str], Shut] = WeakValueDictionary()
 
     def choose(self, zone: Zone, way: Way, work: Work, now: float) -> Leaving | Gate:
-        """The addresses of a delivery; or what opens when it may have one."""
-        local = zone.pool.choose(work.delivery.name)
-        return Leaving(local, self._limits.at(zone, local.address or local.address6))
+        """The addresses of a delivery; or what opens when it may have one. `now` in seconds of the clock."""
+        out = self._excluded(zone, way)
+        key = zone.key_of(work.delivery.name, work.held.message.sender)
+        local = zone.pool.choose(key, out)
+        if not local.address and (zone.pool.ipv4 or not local.address6):
+            return self._none_left(zone, way, now)
+        address = local.address or local.address6
+        limits = self._limits.at(zone, address)
+        if len(self._backoff):
+            limits = self._on_path(zone, way, address, limits)
+        return Leaving(local, limits)
+
+    def count(self, zone: Zone, way: Way, local: Local, now: float) -> tuple[tuple[str, int], ...] | Gate:
+        """Count a message against the warm-up of its addresses: these with the day; or what opens when that can
+        be done."""
+        cold = self._cold[zone.name]
+        if not cold:
+            return ()
+        counted: list[tuple[str, int]] = []
+        site = way.site or zone.next_hop
+        for address in (local.address, local.address6):
+            if address not in cold:
+                continue
+            day, told = self._warming.day(), self._warming.spend(address, site)
+            if told is True:
+                counted.append((address, day))
+                continue
+            self.uncount(site, counted)
+            if told is False:
+                return self._none_left(zone, way, now)
+            return self._when_written(zone, site, address, day, told)
+        return tuple(counted)
+
+    def uncount(self, site: str, counted: Iterable[tuple[str, int]]) -> None:
+        """Messages that were counted and never reached MAIL."""
+        for address, day in counted:
+            self._warming.give_back(address, site, day)
+
+    def look_again(self) -> None:
+        """What addresses may do has changed: all that wait for one get a turn."""
+        for gate in list(self._shut.values()):
+            self.opened(gate)
+
+    # -- inside
+
+    def _excluded(self, zone: Zone, way: Way) -> frozenset[str]:
+        name, domain, site = zone.name, way.domain, way.site or zone.next_hop
+        out = self._zones.disabled(name, domain)
+        gone = self._plumbed.gone
+        if gone:
+            out |= frozenset(gone)
+        held = self._holds.addresses(name, domain, way.site, way.user)
+        if held:
+            out |= held
+        if self._cold[name]:
+            out |= {address for address in self._cold[name] if self._warming.room(address, site) == 0}
+        if len(self._backoff):
+            out |= self._set_aside(zone, site, out)
+        return out
+
+    def _set_aside(self, zone: Zone, site: str, out: frozenset[str]) -> frozenset[str]:
+        """Addresses that are suspended for a site; those on its blocklist only while another is left."""
+        backoff, now = self._backoff, self._now()
+        shut = {address for address in _all(zone) if backoff.allowance(zone.name, site, address, now) == 0}
+        if not shut:
+            return frozenset()
+        listed = {
+            address
+            for address in shut
+            if (trouble := backoff.why(zone.name, site, address, now)) is not None and trouble.kind == "blacklist"
+        }
+        for kind in (zone.pool.ipv4, zone.pool.ipv6):
+            names = {address for address, _ in kind}
+            if names and not names - out - shut:
+                shut -= names & listed
+        return frozenset(shut)
+
+    def _on_path(self, zone: Zone, way: Way, address: str, limits: Scoped) -> Scoped:
+        """The limits of an address, and of its way to a site that has complained of it."""
+        site = way.site or zone.next_hop
+        key = (zone.name, site, address)
+        if self._backoff.allowance(zone.name, site, address, self._now()) is None:
+            self._paths.pop(key, None)
+            return limits
+        known = self._paths.get(key)
+        if known is None:
+            gate = _PathLimit(
+                Scope(zone=zone.name, site=site, address=address), self._backoff, self._now, self._limits.weight
+            )
+            known = self._paths[key] = Scoped(
+                (*limits.connections, gate), limits.opening, limits.sending, limits.volume
+            )
+            self.adopt(zone.name, site, address, known)
+        return known
+
+    def _none_left(self, zone: Zone, way: Way, now: float) -> Shut:
+        """No address may be used for this lane now."""
+        site = way.site or zone.next_hop
+        wall = self._now()
+        whens = [self._backoff.until(zone.name, site, address, wall) for address in _all(zone)]
+        if self._cold[zone.name]:
+            whens.append(self._warming.next_change())
+        until = min((when for when in whens if when is not None and when > wall), default=None)
+        wait = _SOME_TIME if until is None else max(0.05, (until - wall) / 1000)
+        return self._gate(zone.name, way.domain, site, self._why_none(zone, way, site, wall), now + wait)
+
+    def _gate(self, zone: str, domain: str, site: str, why: str, until: float | None) -> Shut:
+        key = (zone, domain, site)
+        gate = self._shut.get(key)
+        if gate is None:
+            scope = Scope(zone=zone, domain=domain, site=site)
+            gate = self._shut[key] = Shut("address", scope, why, self._limits.weight, until)
+        gate.reason, gate.until = why, until
+        return gate
+
+    def _when_written(self, zone: Zone, site: str, address: str, day: int, told: Deferred[bool]) -> Shut:
+        gate = Shut(
+            "warm-up", Scope(zone=zone.name, site=site, address=address),
+            "the count of its warm-up is being written", self._limits.weight, None,
+        )  # fmt: skip
+
+        def written(counted: bool) -> None:
+            if counted:
+                self._warming.give_back(address, site, day)  # It is counted when it goes.
+            self.opened(gate)
+
+        told.addCallback(written)
+        return gate
+
+    def _why_none(self, zone: Zone, way: Way, site: str, wall: int) -> str:
+        """For people: what is the matter with each address."""
+        held = self._holds.addresses(zone.name, way.domain, way.site, way.user)
+        said = []
+        for address in _all(zone):
+            trouble = self._backoff.why(zone.name, site, address, wall)
+            if address in self._plumbed.gone:
+                said.append(f"{address} is not on this machine")
+            elif address in held:
+                said.append(f"{address} is on hold")
+            elif address in self._cold[zone.name] and self._warming.room(address, site) == 0:
+                said.append(f"{address} has sent what its warm-up allows today")
+            elif trouble is not None:
+                said.append(f'{address} is set aside: "{trouble.reason}"')
+            if len(said) == 5:
+                said.append("and so on")
+                break
+        why = "; ".join(said) or "none is left"
+        return f"no address of the zone may be used for {site or way.domain} now: {why}"
+
+
+def _all(zone: Zone) -> list[str]:
+    """Each address of a zone once."""
+    return list(dict.fromkeys(address for address, _ in (*zone.pool.ipv4, *zone.pool.ipv6)))

@@ -21,6 +21,7 @@ from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses, Leaving
 from relay.dispatch.gates import Gate
 from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit, State, Target
+from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.results import Results
 from relay.dispatch.shutters import Shutters
@@ -68,6 +69,8 @@ class Shaping(Protocol):
     def addresses(self) -> Addresses: ...
     @property
     def shutters(self) -> Shutters: ...
+    @property
+    def lessons(self) -> Lessons: ...
 
 
 class Dispatcher:
@@ -97,8 +100,11 @@ class Dispatcher:
         self._capacities: dict[str, Capacity] = {}
         self._running = False
         self._addresses = shaping.addresses
+        self._addresses.adopt = ledger.adopt
+        self._shutters = shaping.shutters
+        self._lessons = shaping.lessons
         self._tokens = Tokens()
-        self._turns = self.turns = Turns(
+        self.turns = self._turns = Turns(
             schedule,
             leases,
             ledger,
@@ -169,23 +175,30 @@ class Dispatcher:
         reach, (local, address) = zone.next_hop or way.domain, leaving
         size = work.held.message.size
         kept = self._ledger.kept(zone.name, way, reach, local, now)
+        stopped: Gate | None
         if kept is not None:
             stopped = self._tokens.missing(way, address, now)
-            if stopped is not None:
-                return stopped
-            self._ledger.reuse(kept, way)
-            self._counts.reused()
-            kept.size = size
-            self._tokens.spend(kept, now)
-            return kept
-        stopped = self._tokens.may_open(way, address, now)
+        else:
+            stopped = self._tokens.may_open(way, address, now) or self._shutters.may_try(zone.name, target)
         if stopped is not None:
             return stopped
+        warm = self._addresses.count(zone, way, local, now)
+        if isinstance(warm, Gate):
+            return warm
+        if kept is not None:
+            self._ledger.reuse(kept, way)
+            self._counts.reused()
+            kept.size, kept.warm = size, warm
+            self._tokens.spend(kept, now)
+            return kept
         permit = self._ledger.open(zone.name, way, reach, target, local, address, now)
         if not isinstance(permit, Permit):
+            self._addresses.uncount(target.scope.site, warm)
+            self._shutters.tried_nothing(zone.name, target)
             return permit
         for spare in permit.close:
             self._children[spare.child.key].send(frames.Close(spare.number))
+        permit.connection.warm = warm
         self._tokens.opened(permit.connection, size, now)
         return permit.connection
 
@@ -277,6 +290,7 @@ class Dispatcher:
         touched = self._ledger.leave(self._capacities.pop(child.id))
         for connection in touched:
             self._tokens.settle(connection)
+            self._lessons.nothing(connection)
         for lease in lost:
             entry = taken.get(lease.number)
             if entry is not None:
@@ -323,6 +337,7 @@ class Dispatcher:
         if self._ledger.answered(connection, self._clock.seconds()):
             child.send(frames.Go(connection.number))
         self._let_go(child)
+        self._lessons.answered(connection)
         self._turns.answered(connection.target)
         self._turns.freed(connection)
 
@@ -373,6 +388,7 @@ class Dispatcher:
             return
         connection = self._ledger.get(lease.connection)
         if connection is not None:
+            self._lessons.ended(connection, lease.work.delivery, done.outcome, self._clock.seconds() - lease.since)
             self._ended(child, connection, done)
         written = self._results.record(lease.work, done.outcome)
         if done.outcome.result is Result.DELIVERED:
@@ -380,8 +396,14 @@ class Dispatcher:
 
     def _ended(self, child: Child, connection: Connection, done: frames.Done) -> None:
         """A connection has done what it was to do; with throttling it rests before anything else."""
-        if done.outcome.stage == "ehlo":
+        outcome = done.outcome
+        if outcome.stage == "ehlo":
             self._tokens.give_back(connection)
+        if connection.warm:
+            used = _used(connection, outcome)
+            unused = [one for one in connection.warm if one[0] != used]
+            self._addresses.uncount(connection.target.scope.site, unused)
+            connection.warm = ()
         rest = connection.began + self._zones[child.place].gap - self._clock.seconds()
         if rest > 0:
             self._clock.callLater(rest, self._rested, child, connection, done.kept)
@@ -413,6 +435,14 @@ class Dispatcher:
         except StoreError as error:
             _log.warn("chunk {n} of {id}: {why}", n=more.chunk, id=lease.work.delivery.id, why=str(error))
         child.send(frames.Chunk(more.lease, more.chunk, data))
+
+
+def _used(connection: Connection, outcome: Outcome) -> str:
+    """The local address that MAIL was said from, "" when it wasn't."""
+    if outcome.stage in ("connect", "banner", "ehlo"):
+        return ""
+    local = connection.local
+    return local.address6 if ":" in outcome.host_address else local.address
 
 
 def _surely(on_disk: bool) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -25,6 +25,7 @@ from relay.dispatch.gates import Connections, Gate, Rate
 from relay.dispatch.limits import Scoped, Way
 from relay.queue.schedule import Lane
 from relay.zone.decision import Scope
+from relay.zone.pool import Local
 
 #: Sessions at a time, per child, to targets that have not answered lately.
 UNPROVEN = 256
@@ -114,16 +115,18 @@ class Connection:
         size: of the message that it has or was opened for (bytes).
         sent: deliveries it was given.
         resumed: it has waited for its token, and nobody is before it.
+        greeted: its host has said something.
+        warm: addresses in warm-up against which its message is counted, each with the day.
         began: when the last of them (seconds).
     """
 
     __slots__ = (
-        "address", "before_quiet", "began", "child", "local", "number", "pending", "reach", "resumed", "sent",
-        "size", "state", "target", "way",
+        "address", "before_quiet", "began", "child", "greeted", "local", "number", "pending", "reach",
+        "resumed", "sent", "size", "state", "target", "warm", "way",
     )  # fmt: skip
 
     def __init__(
-        self, number: int, child: Capacity, way: Way, reach: str, target: Target, local: Hashable, address: Scoped
+        self, number: int, child: Capacity, way: Way, reach: str, target: Target, local: Local, address: Scoped
     ) -> None:
         self.number = number
         self.child = child
@@ -134,6 +137,8 @@ class Connection:
         self.address = address
         self.pending: tuple[tuple[Rate, float], ...] = ()
         self.resumed = False
+        self.greeted = False
+        self.warm: tuple[tuple[str, int], ...] = ()
         self.size = 0
         self.sent = 0
         self.began = 0.0
@@ -162,7 +167,7 @@ class Ledger:
         self._number = 0
         self._all: dict[int, Connection] = {}
         self._children: dict[str, list[Capacity]] = {}
-        self._idle: dict[tuple[str, str, Hashable], list[Connection]] = {}
+        self._idle: dict[tuple[str, str, Local], list[Connection]] = {}
         # Whoever may be stopped by a target holds it, so that there is never a second one.
         self._targets: WeakValueDictionary[tuple[str, str], Target] = WeakValueDictionary()
         self._proven: OrderedDict[Target, None] = OrderedDict()
@@ -207,7 +212,7 @@ class Ledger:
 
     # -- giving leave
 
-    def kept(self, zone: str, way: Way, reach: str, local: Hashable, now: float) -> Connection | None:
+    def kept(self, zone: str, way: Way, reach: str, local: Local, now: float) -> Connection | None:
         """An idle connection that fits and whose child has room, if there is one."""
         for connection in reversed(self._idle.get((zone, reach, local), ())):
             if connection.child.busy >= connection.child.connections:
@@ -226,7 +231,7 @@ class Ledger:
         self._move(connection, State.SENDING)
 
     def open(
-        self, zone: str, way: Way, reach: str, target: Target, local: Hashable, address: Scoped, now: float
+        self, zone: str, way: Way, reach: str, target: Target, local: Local, address: Scoped, now: float
     ) -> Permit | Limit | Gate:
         """Leave for one new connection, or what stands in its way. A permit is entered at once."""
         children = self._children.get(zone)
@@ -243,7 +248,7 @@ class Ledger:
             if target.silent >= (PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1):
                 return target
         close: tuple[Connection, ...] = ()
-        counted = way.counted if address.connections is None else (*way.counted, address.connections)
+        counted = (*way.counted, *address.connections)
         for gate in counted:
             if not (gate.room(now) or any(gate in _counting(spare) for spare in close)):
                 spare = self._spare(zone, gate)
@@ -270,7 +275,7 @@ class Ledger:
         way: Way,
         reach: str,
         target: Target,
-        local: Hashable,
+        local: Local,
         address: Scoped,
         proven: bool,
     ) -> Connection:
@@ -282,12 +287,25 @@ class Ledger:
         self._count(connection, +1)
         return connection
 
+    def adopt(self, zone: str, site: str, address: str, limits: Scoped) -> None:
+        """A path has a limit of its own from now on: connections that are open on it count."""
+        for connection in self._all.values():
+            local = connection.local
+            if (connection.child.zone, connection.target.scope.site) == (zone, site) and address in (
+                local.address,
+                local.address6,
+            ):
+                _count(connection.address.connections, -1)
+                connection.address = limits
+                _count(connection.address.connections, +1)
+
     # -- telling
 
     def answered(self, connection: Connection, now: float) -> bool:
         """The peer greeted us; the connection waits for leave to go on. True: it has that
         already, since it stands in for one that had died in its transaction or before."""
         target = connection.target
+        connection.greeted = True
         target.answered = now
         self._proven[target] = None
         self._proven.move_to_end(target)
@@ -374,8 +392,7 @@ class Ledger:
 
 def _counting(connection: Connection) -> tuple[Connections, ...]:
     """What counts a connection for as long as it is open."""
-    own = connection.address.connections
-    return connection.way.counted if own is None else (*connection.way.counted, own)
+    return (*connection.way.counted, *connection.address.connections)
 
 
 def _count(gates: tuple[Connections, ...], step: int) -> None:

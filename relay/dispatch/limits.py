@@ -49,6 +49,11 @@ class Senders:
         return self.section(user).weight / schema.Sender().weight
 
 
+    def urgency(self, user: str) -> str:
+        """The priority of a user's mail, "" where the way in decides."""
+        return self.section(user).priority
+
+
 class Scoped:
     """The limits of one scope."""
 
@@ -56,7 +61,7 @@ class Scoped:
 
     def __init__(
         self,
-        connections: Connections | None = None,
+        connections: tuple[Connections, ...] = (),
         opening: tuple[Rate, ...] = (),
         sending: tuple[Rate, ...] = (),
         volume: tuple[Rate, ...] = (),
@@ -65,8 +70,7 @@ class Scoped:
         self.opening = opening
         self.sending = sending
         self.volume = volume
-        own: tuple[Gate, ...] = () if connections is None else (connections,)
-        self.gates = (*own, *opening, *sending, *volume)
+        self.gates: tuple[Gate, ...] = (*connections, *opening, *sending, *volume)
 
     @property
     def rates(self) -> tuple[Rate, ...]:
@@ -106,6 +110,7 @@ class Limits:
         self._senders = senders
         self._seconds = seconds
         self.weight: Callable[[str], float] = senders.weight
+        self.urgency: Callable[[str], str] = senders.urgency
         # Whoever may still count by it holds it, so that there is never a second one.
         self._scoped: WeakValueDictionary[Hashable, Scoped] = WeakValueDictionary()
         self._kept: dict[Hashable, Scoped] = {}
@@ -140,8 +145,8 @@ class Limits:
             domain,
             site,
             user,
-            tuple(one.connections for one in scopes[:3] if one.connections is not None),
-            () if theirs.connections is None else (theirs.connections,),
+            (*there.connections, *around.connections, *whole.connections),
+            theirs.connections,
             _joined(one.opening for one in scopes),
             _joined(one.sending for one in scopes),
             _joined(one.volume for one in scopes),
@@ -167,7 +172,7 @@ class Limits:
 
         most = section.max_connections
         return Scoped(
-            Connections(scope, most, self.weight) if most else None,
+            (Connections(scope, most, self.weight),) if most else (),
             rates("new connections", rate, section.new_connections),
             rates("messages", rate, section.messages),
             rates("bytes", byte_rate, section.bytes),

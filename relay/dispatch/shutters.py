@@ -11,7 +11,9 @@ from weakref import WeakValueDictionary
 from relay.dispatch.gates import Gate, Shut
 from relay.dispatch.ledger import Target
 from relay.dispatch.limits import Way
+from relay.zone.backoff import Backoff
 from relay.zone.decision import Scope
+from relay.zone.hold import Hold
 
 
 class Sites(Protocol):
@@ -27,6 +29,12 @@ class Sites(Protocol):
         """The site of a domain; None: `found` will tell when it is known."""
 
 
+class Holds(Protocol):
+    """Knows what an operator has put on hold."""
+
+    def matching(self, zone: str, domain: str, site: str, user: str) -> Hold | None: ...
+
+
 class Shutters:
     """All of them.
 
@@ -34,11 +42,26 @@ class Shutters:
         opened: told of each gate that has opened.
     """
 
-    def __init__(self, sites: Sites, weight: Callable[[str], float]) -> None:
+    def __init__(
+        self,
+        sites: Sites,
+        holds: Holds,
+        backoff: Backoff,
+        weight: Callable[[str], float],
+        seconds: Callable[[], float],
+        now: Callable[[], int],
+    ) -> None:
+        """`seconds` is a clock that never jumps, `now` gives milliseconds since the epoch."""
         self.opened: Callable[[Shut], None] = lambda gate: None
         self._sites = sites
+        self._holds = holds
+        self._backoff = backoff
         self._weight = weight
+        self._seconds = seconds
+        self._now = now
         self._lookups: WeakValueDictionary[str, Shut] = WeakValueDictionary()
+        self._held: WeakValueDictionary[str, Shut] = WeakValueDictionary()
+        self._silent: WeakValueDictionary[tuple[str, str], Shut] = WeakValueDictionary()
         sites.found = self._found
 
     def site(self, domain: str) -> str | Gate:
@@ -57,6 +80,62 @@ class Shutters:
         if gate is not None:
             self.opened(gate)
 
-    def closed(self, way: Way, target: Target) -> Gate | None:
+    def closed(self, zone: str, way: Way, target: Target) -> Gate | None:
         """What has shut a way, if anything has."""
+        hold = self._holds.matching(zone, way.domain, way.site, way.user)
+        if hold is not None:
+            return self._hold(hold)
+        if len(self._backoff):
+            return self._unreachable(zone, target.scope.site)
         return None
+
+    def may_try(self, zone: str, target: Target) -> Gate | None:
+        """Asked just before a new connection is opened: after an outage one attempt has to show that somebody
+        answers. What has to be waited for, if another is under way."""
+        site = target.scope.site
+        if len(self._backoff) and not self._backoff.probe(zone, site, self._now()):
+            return self._unreachable(zone, site) or target
+        return None
+
+    def tried_nothing(self, zone: str, target: Target) -> None:
+        """The attempt that `may_try` allowed was not made."""
+        if len(self._backoff):
+            self._backoff.probe_lost(zone, target.scope.site, self._now())
+
+    def look_again(self) -> None:
+        """Holds have come or gone, or somebody has ended a back-off."""
+        for gate in (*self._held.values(), *self._silent.values()):
+            self.opened(gate)
+
+    def answered(self, target: Target) -> None:
+        """Somebody has answered there."""
+        if len(self._backoff):
+            self._backoff.reachable(target.scope.zone, target.scope.site, self._now())
+            self.moved(target)
+
+    def moved(self, target: Target) -> None:
+        """Whether its hosts may be tried has changed."""
+        gate = self._silent.get((target.scope.zone, target.scope.site))
+        if gate is not None:
+            self.opened(gate)
+
+    def _hold(self, hold: Hold) -> Gate:
+        gate = self._held.get(hold.id)
+        if gate is None:
+            why = f"on hold ({hold.scope}): {hold.reason}"
+            until = None if not hold.until else self._seconds() + max(0.0, (hold.until - self._now()) / 1000)
+            gate = self._held[hold.id] = Shut("hold", hold.scope, why, self._weight, until)
+        return gate
+
+    def _unreachable(self, zone: str, site: str) -> Gate | None:
+        wall = self._now()
+        until = self._backoff.closed(zone, site, wall)
+        if until is None:
+            return None
+        gate = self._silent.get((zone, site))
+        if gate is None:
+            gate = self._silent[zone, site] = Shut("unreachable", Scope(zone=zone, site=site), "", self._weight)
+        trouble = self._backoff.why(zone, site, "", wall)
+        gate.reason = f"no host of {site} answers" + (f': "{trouble.reason}"' if trouble is not None else "")
+        gate.until = self._seconds() + max(0.05, (until - wall) / 1000)
+        return gate

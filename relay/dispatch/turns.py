@@ -307,7 +307,7 @@ class Turns:
                     return gate
             if len(target.ring):
                 return target
-        shut = self._closed(way, target)
+        shut = self._closed(turn.line.zone.name, way, target)
         if shut is not None:
             return shut
         return self._place(Place(turn.line.zone, way, target), lane.ready)
@@ -390,7 +390,7 @@ class Turns:
         turn = Turn(line)
         gate = self._find_way(turn, work.lane.key)
         if gate is None and turn.way is not None and turn.target is not None:
-            gate = self._closed(turn.way, turn.target)
+            gate = self._closed(line.zone.name, turn.way, turn.target)
             if gate is None:
                 return self._place(Place(line.zone, turn.way, turn.target), (work,))
         assert gate is not None, "found, or there is a gate"

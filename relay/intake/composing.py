@@ -7,7 +7,7 @@ written, and the same things give the same message.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from relay.dkim.need import domain_at_a_glance
@@ -17,6 +17,7 @@ from relay.listener.draft import Text
 from relay.message.addresslist import recipients_of, sender_of
 from relay.message.envelope import Envelope, Recipient
 from relay.message.fitting import Fitted, fitted
+from relay.message.flow import PRIORITIES, Flow, Priority, flow_text
 from relay.message.headers import HeaderBlock
 from relay.message.longlines import LineTooLong
 from relay.message.trail import Trail, hops
@@ -28,6 +29,8 @@ from relay.zone.routing import ASKED, Mail, Router, Routes
 EARLY = 300_000
 #: What the row of a delivery says that waits for its time.
 WAITS = "Deferred by router"
+#: The header by which a message may say how urgent it is.
+URGENT = "X-Sending-Priority"
 #: Longest X-Idempotency-Key (characters).
 MAX_KEY = 256
 
@@ -49,10 +52,14 @@ class Composed(NamedTuple):
 class Composer:
     """Knows what is the same for every message."""
 
-    __slots__ = ("_hostname", "_router", "_trail")
+    __slots__ = ("_hostname", "_router", "_trail", "_urgency")
 
-    def __init__(self, router: Router, trail: Trail, hostname: str) -> None:
+    def __init__(
+        self, router: Router, trail: Trail, hostname: str, urgency: Callable[[str], str] = lambda user: ""
+    ) -> None:
+        """`urgency` gives the priority of a user's mail, "" where the way in decides."""
         self._router = router
+        self._urgency = urgency
         self._trail = trail
         self._hostname = hostname
 
@@ -106,6 +113,7 @@ class Composer:
         to = routes(self._router, block, sender, origin.address, user, zone, terms.routing_headers).to
         due = _due(envelope, fit, terms, now)
         response = WAITS if due > now else ""
+        flow = flow_text(Flow(user, self._priority(block, user, terms)))
         deliveries = []
         for seq, recipient in enumerate(recipients, 1):
             address = recipient.address
@@ -123,9 +131,18 @@ class Composer:
                     response=response,
                     notify=recipient.notify,
                     orcpt=recipient.orcpt,
+                    flow=flow,
                 )
             )
         return Composed(message, deliveries, text.rest, _token(fit.keys, user, recipients) if fit.keys else b"")
+
+    def _priority(self, block: HeaderBlock, user: str, terms: Terms) -> Priority:
+        """How urgent it is: by its header, where that is believed, else by its user, else by its way in."""
+        asked = (block.get(URGENT) or "").strip().lower() if terms.routing_headers else ""
+        for priority in (asked, self._urgency(user)):
+            if priority in PRIORITIES:
+                return PRIORITIES[PRIORITIES.index(priority)]
+        return terms.priority
 
     def _check_trail(self, block: HeaderBlock, recipients: tuple[Recipient, ...], terms: Terms) -> None:
         passed = hops(block)

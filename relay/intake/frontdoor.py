@@ -27,6 +27,7 @@ class FrontDoor:
         self._terms = Terms(
             max_header=section.max_header,
             routing_headers=section.allow_routing_headers,
+            priority=section.priority,
             add_missing=section.add_missing,
             x_originating_ip=section.x_originating_ip,
             future_date=section.future_date,

@@ -69,9 +69,10 @@ class Intake:
         now: Callable[[], int],
         names: Collection[str] = (),
         idempotency: float = 86400.0,
+        urgency: Callable[[str], str] = lambda user: "",
     ) -> None:
         """`names`: what deliveries call us, beside `hostname`; `idempotency`: for how long an
-        X-Idempotency-Key is remembered (seconds)."""
+        X-Idempotency-Key is remembered (seconds); `urgency`: see Composer."""
         self.store = store
         self.schedule = schedule
         self.keys = keys
@@ -79,7 +80,7 @@ class Intake:
         self.counts = counts
         self.now = now
         self.ids = QueueIds(now)
-        self.composer = Composer(router, Trail({hostname, *names}, self.ids.node), hostname)
+        self.composer = Composer(router, Trail({hostname, *names}, self.ids.node), hostname, urgency)
         self.repeats = Repeats(store, now, round(idempotency * 1000))
         #: Chunks of all submissions that are given to the store and not yet on disk.
         self.flying = 0

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from relay.access.login import VOUCHED, Client, Exchange
 from relay.access.refused import Refused
 from relay.message.envelope import Envelope
+from relay.message.flow import Priority
 from relay.message.user import User
 from relay.message.values import Message, Origin
 from relay.smtp.reply import Reply
@@ -33,6 +34,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     max_header: int = 1024 * 1024
     routing_headers: bool = False
+    priority: Priority = "normal"
     add_missing: tuple[str, ...] = ("message-id", "date")
     x_originating_ip: bool = True
     future_date: bool = False

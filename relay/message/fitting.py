@@ -15,7 +15,7 @@ from relay.message.headers import HeaderBlock, Span, field_names
 from relay.message.longlines import folded
 
 #: Fields that are for us, or that only the last relay may write: they never leave.
-PRIVATE = ("Bcc", "Resent-Bcc", "Return-Path", "X-Sending-Zone", "X-Idempotency-Key")
+PRIVATE = ("Bcc", "Resent-Bcc", "Return-Path", "X-Sending-Zone", "X-Sending-Priority", "X-Idempotency-Key")
 
 _special = field_names(*PRIVATE, "X-Originating-IP", "X-FBL")
 _content = field_names("Content-Type", "Content-Transfer-Encoding", "Content-Disposition", "Content-ID")

@@ -10,6 +10,10 @@ Priority = Literal["high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
 
 
+#: What is kept of a user's name (characters).
+LONGEST = 255
+
+
 class Flow(NamedTuple):
     """A user ("" is nobody) and the priority of some of their mail."""
 
@@ -18,10 +22,13 @@ class Flow(NamedTuple):
 
 
 def flow_text(flow: Flow) -> str:
-    """One short text for a flow, "" for the usual one."""
+    """One short text for a flow, "" for the usual one. The same user in another case is the same flow."""
     if flow == _USUAL:
         return ""
-    return f"{PRIORITIES.index(flow.priority)}{flow.user}"
+    user = flow.user.lower()[:LONGEST]
+    if not user.isprintable():
+        user = "".join(char if char.isprintable() else "?" for char in user)
+    return f"{PRIORITIES.index(flow.priority)}{user}"
 
 
 @lru_cache(4096)

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from relay.config.schema import Api
 from relay.config.schema import Backoff as BackoffSection
 from relay.dispatch.operator import LeaseInfo
+from relay.http.backoff import BackoffApi
 from relay.http.operator import Standing
 from relay.http.site import make_site
 from relay.listener.door import Refused, Terms
@@ -219,7 +220,7 @@ class Rig:
             metrics=self.metrics,
             reactor=self.clock,
             now=lambda: NOW,
-            more=more,
+            more=(*more, BackoffApi(self.backoff, lambda: NOW)),
         )
 
     def connect(self) -> Client:

@@ -6,15 +6,18 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel import frames
 from relay.channel.frames import Frame, Offer
 from relay.channel.journal import Acceptance
+from relay.config.schema import Backoff as BackoffSection
 from relay.config.schema import Domain, Sender, Site, Zone
 from relay.dispatch.addresses import Addresses
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.ledger import Ledger
+from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Senders
 from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
@@ -23,6 +26,9 @@ from relay.logs.maillog import MailLog
 from relay.message.values import Message, Outcome, Result
 from relay.queue.leases import Leases
 from relay.queue.schedule import Schedule
+from relay.zone.backoff import Backoff
+from relay.zone.decision import Decision
+from relay.zone.hold import Hold
 from tests.unit.journey_rig import (
     LateStore,
     Tally,
@@ -75,10 +81,64 @@ class FakeSites:
         return self.sections.get(site, Site(max_connections=0))
 
 
+class FakeHolds:
+    def __init__(self) -> None:
+        self.hold: Hold | None = None
+        self.held: frozenset[str] = frozenset()
+
+    def matching(self, zone: str, domain: str, site: str, user: str) -> Hold | None:
+        hold = self.hold
+        names = {"zone": zone, "domain": domain, "site": site, "user": user}
+        if hold is None or any(getattr(hold.scope, key) not in ("", name) for key, name in names.items()):
+            return None
+        return hold
+
+    def addresses(self, zone: str, domain: str, site: str, user: str) -> frozenset[str]:
+        return self.held
+
+
+class FakePlumbed:
+    def __init__(self) -> None:
+        self.gone: frozenset[str] = frozenset()
+
+
+class FakeWarming:
+    """Each address may send so many messages to each site; None: no limit. `late`: counts wait for the disk."""
+
+    def __init__(self) -> None:
+        self.left: dict[str, int] = {}
+        self.late: list[Deferred[bool]] | None = None
+
+    def day(self) -> int:
+        return 7
+
+    def next_change(self) -> int:
+        return 1 << 50
+
+    def room(self, address: str, site: str) -> int | None:
+        return self.left.get(address)
+
+    def spend(self, address: str, site: str) -> bool | Deferred[bool]:
+        if not self.left.get(address, 1):
+            return False
+        if address in self.left:
+            self.left[address] -= 1
+        if self.late is not None:
+            self.late.append(Deferred())
+            return self.late[-1]
+        return True
+
+    def give_back(self, address: str, site: str, day: int) -> None:
+        assert day == 7
+        self.left[address] += 1
+
+
 class DispatchRig(SynchronousTestCase):
     zones: dict[str, Zone] = {"default": Zone(connections=2)}
     domains: dict[str, Domain] = {}
     senders: dict[str, Sender] = {}
+    cold: tuple[str, ...] = ()
+    backoff_section = BackoffSection()
 
     def setUp(self) -> None:
         self.sites = FakeSites()
@@ -93,8 +153,16 @@ class DispatchRig(SynchronousTestCase):
         self.results = Results(self.store, self.schedule, retry, self.log, self.tally, self.now)
         zones = self.zones_ = zones_of(self.domains, **self.zones)
         self.limits = Limits(zones, self.sites, Senders(self.senders), self.clock.seconds)
-        self.addresses = Addresses(self.limits)
-        self.shutters = Shutters(self.sites, self.limits.weight)
+        self.decided: list[Decision] = []
+        self.backoff = Backoff(self.backoff_section, self.decided.append)
+        self.holds, self.plumbed, self.warming = FakeHolds(), FakePlumbed(), FakeWarming()
+        self.addresses = Addresses(
+            zones, self.limits, self.backoff, self.plumbed, self.holds, self.warming, frozenset(self.cold), self.now
+        )
+        self.shutters = Shutters(
+            self.sites, self.holds, self.backoff, self.limits.weight, self.clock.seconds, self.now
+        )
+        self.lessons = Lessons(self.backoff, self.shutters, self.now)
         self.leases, self.ledger = Leases(5), Ledger(self.limits.weight)
         self.dispatcher = Dispatcher(
             self.store,

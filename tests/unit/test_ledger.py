@@ -22,8 +22,13 @@ from relay.dispatch.ledger import (
 )
 from relay.dispatch.limits import NONE, Way
 from relay.zone.decision import Scope
+from relay.zone.pool import Local
 
 LOCAL = "192.0.2.1"
+
+
+def leaving(address: str) -> Local:
+    return Local(address, "relay.test", "", "")
 
 
 class Books(Ledger):
@@ -46,11 +51,11 @@ class Books(Ledger):
     ) -> Permit | Limit | Gate:
         """One on a kept connection, or a new one."""
         way, name = self.way(domain, limit), target or domain
-        kept = self.kept(zone, way, name, local, now)
+        kept = self.kept(zone, way, name, leaving(local), now)
         if kept is not None:
             self.reuse(kept, way)
             return Permit(kept)
-        return self.open(zone, way, name, self.target(zone, name), local, NONE, now)
+        return self.open(zone, way, name, self.target(zone, name), leaving(local), NONE, now)
 
     def may_go(self, child: Capacity) -> Connection | None:
         connection = self.first_waiting(child)

@@ -1,0 +1,57 @@
+"""What attempts teach about the way: who answers, who doesn't, and who complains of an address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from relay.dispatch.ledger import Connection
+from relay.dispatch.shutters import Shutters
+from relay.message.values import Delivery, Outcome, Result
+from relay.zone.backoff import Backoff
+from relay.zone.replies import complaint
+from relay.zone.trouble import Witness
+
+#: Stages of an attempt before anybody has said anything.
+_BEFORE_ANSWER = ("connect", "banner")
+
+
+class Lessons:
+    """Draws them."""
+
+    def __init__(self, backoff: Backoff, shutters: Shutters, now: Callable[[], int]) -> None:
+        """`now` gives milliseconds since the epoch."""
+        self._backoff = backoff
+        self._shutters = shutters
+        self._now = now
+
+    def answered(self, connection: Connection) -> None:
+        """A host has greeted us."""
+        self._shutters.answered(connection.target)
+
+    def nothing(self, connection: Connection) -> None:
+        """A connection is gone, and has shown nothing."""
+        if not connection.greeted and len(self._backoff):
+            self._shutters.tried_nothing(connection.child.zone, connection.target)
+            self._shutters.moved(connection.target)
+
+    def ended(self, connection: Connection, delivery: Delivery, outcome: Outcome, took: float) -> None:
+        """An attempt has come to an end, `took` seconds after it was handed out."""
+        now = self._now()
+        begun = now - round(took * 1000)
+        zone, site = connection.child.zone, connection.target.scope.site
+        if outcome.result is Result.DELIVERED:
+            return
+        if outcome.category == "network" and outcome.stage in _BEFORE_ANSWER and not outcome.code:
+            if not connection.greeted:
+                self._backoff.unreachable(zone, site, outcome.response, now, begun)
+                self._shutters.moved(connection.target)
+            return
+        if not connection.greeted:
+            self.nothing(connection)
+        kind = complaint(outcome.code, outcome.response) if outcome.code >= 400 else ""
+        if kind:
+            local = connection.local
+            address = local.address6 if ":" in outcome.host_address else local.address
+            witness = Witness(delivery.id, delivery.seq, delivery.domain)
+            if address:
+                self._backoff.complained(zone, site, address, kind, outcome.response, now, witness, begun)

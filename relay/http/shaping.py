@@ -1,0 +1,32 @@
+"""The resources that show and change when mail may go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from klein import Klein
+from twisted.internet.interfaces import IReactorTime
+
+from relay.dispatch.shaping import Shaping
+from relay.http.backoff import BackoffApi
+from relay.http.decisions import DecisionsApi
+from relay.http.holds import HoldsApi
+from relay.http.warmup import WarmupApi
+from relay.zone.zones import Zones
+
+
+class Resources(Protocol):
+    """A group of resources."""
+
+    def add_routes(self, app: Klein) -> None: ...
+
+
+def resources(shaping: Shaping, zones: Zones, clock: IReactorTime, now: Callable[[], int]) -> Sequence[Resources]:
+    """All of them. `now` gives milliseconds since the epoch."""
+    return (
+        HoldsApi(shaping.holds, zones.names, clock, now),
+        DecisionsApi(shaping.decisions),
+        BackoffApi(shaping.backoff, now),
+        WarmupApi(shaping.warming, now),
+    )
