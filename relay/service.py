@@ -44,6 +44,7 @@ from relay.dispatch.legacy import Legacy
 from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
 from relay.dispatch.shaping import Shaping
+from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
 from relay.intake.frontdoor import FrontDoor
 from relay.intake.receivers import Receivers
@@ -114,6 +115,9 @@ class RelayService(Service):
             self.metrics,
             reactor,
             self.shaping,
+        )
+        self.reasons = Reasons(
+            self.store, self.schedule, leases, self.ledger, self.dispatcher.turns, reactor, now
         )
         self._legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
         self.operator = Operator(self.store, self.schedule, leases, log, reactor, now)
@@ -222,7 +226,7 @@ class RelayService(Service):
             metrics=self.metrics,
             reactor=self._reactor,
             now=self._now,
-            more=resources(self.shaping, zones, self._reactor, self._now),
+            more=resources(self.shaping, self.reasons, zones, self._reactor, self._now),
         )
         # A flood of mail leaves room for who wants to look at it, and for children.
         self._listen("API", config.api.endpoint, self._site, RESERVE // 2)

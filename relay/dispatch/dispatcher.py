@@ -116,6 +116,7 @@ class Dispatcher:
             self._resume,
             shaping.shutters,
         )
+        self._addresses.opened = self._turns.opened
 
     # -- life
 

@@ -121,7 +121,7 @@ class Turns:
         self._limits = limits
         self._clock = clock
         self._place = place
-        self._may = may
+        self.may = may
         self._resume = resume
         self._site = shutters.site
         self._closed = shutters.closed
@@ -246,7 +246,7 @@ class Turns:
         for line in marked:
             line.marked = False
         for line in marked:
-            if self._may():
+            if self.may():
                 try:
                     self._pump_suspects(line)
                     line.full = self._pump(line, line.ready)

@@ -9,10 +9,12 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
 from relay.dispatch.shaping import Shaping
+from relay.dispatch.why import Reasons
 from relay.http.backoff import BackoffApi
 from relay.http.decisions import DecisionsApi
 from relay.http.holds import HoldsApi
 from relay.http.warmup import WarmupApi
+from relay.http.why import WhyApi
 from relay.zone.zones import Zones
 
 
@@ -22,11 +24,14 @@ class Resources(Protocol):
     def add_routes(self, app: Klein) -> None: ...
 
 
-def resources(shaping: Shaping, zones: Zones, clock: IReactorTime, now: Callable[[], int]) -> Sequence[Resources]:
+def resources(
+    shaping: Shaping, reasons: Reasons, zones: Zones, clock: IReactorTime, now: Callable[[], int]
+) -> Sequence[Resources]:
     """All of them. `now` gives milliseconds since the epoch."""
     return (
         HoldsApi(shaping.holds, zones.names, clock, now),
         DecisionsApi(shaping.decisions),
         BackoffApi(shaping.backoff, now),
         WarmupApi(shaping.warming, now),
+        WhyApi(reasons),
     )

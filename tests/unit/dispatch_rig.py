@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -190,10 +191,21 @@ class DispatchRig(SynchronousTestCase):
         for _ in range(4):
             self.clock.advance(0)
 
-    def accept(self, *domains: str, body: bytes = b"hello\r\n", zone: str = "default", **more: Any) -> Message:
+    def accept(
+        self,
+        *domains: str,
+        body: bytes = b"hello\r\n",
+        zone: str = "default",
+        flow: str = "",
+        due: int | None = None,
+        **more: Any,
+    ) -> Message:
         self.number += 1
         message = a_message(self.number, body, len(domains), **more)
-        deliveries = [a_delivery(message, seq, domain, self.now(), zone) for seq, domain in enumerate(domains, 1)]
+        deliveries = [
+            replace(a_delivery(message, seq, domain, self.now() if due is None else due, zone), flow=flow)
+            for seq, domain in enumerate(domains, 1)
+        ]
         self.store.append(message, deliveries, body)
         self.store.tell()
         self.schedule.add(message, deliveries, body if message.chunks <= 1 else None)

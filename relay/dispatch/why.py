@@ -1,0 +1,207 @@
+"""Why a delivery is where it is: its state, the next try, and the one thing it waits for.
+
+Nothing is computed here that dispatch would not ask itself: the lane says where it stands and
+since when, the gate it stands at says what its limit is and what opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from twisted.internet.interfaces import IReactorTime
+
+from relay.dispatch.gates import Gate
+from relay.dispatch.ledger import Connection, Ledger, Limit, State
+from relay.dispatch.turns import Turn, Turns
+from relay.message.flow import read_flow
+from relay.message.values import Delivery
+from relay.queue.leases import Lease, Leases
+from relay.queue.schedule import Lane, Schedule
+from relay.queue.store import LaneKey, Store
+from relay.zone.decision import Scope
+
+
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """What is waited for. `kind` is a word (docs/shaping.md has them all), `limit` says it for people,
+    `scope` for what it counts, `since` and `until` when it began and when it may end by itself (ms since
+    the epoch; `until` 0: not by time alone), `freed_by` what would end it."""
+
+    kind: str
+    limit: str
+    freed_by: str
+    since: int = 0
+    until: int = 0
+    scope: Scope = Scope()
+
+
+class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. `state` is `sending`, `waiting`, `deferred` or `put aside`; `next_try` in ms since the epoch,
+    0 when it is due. `site` is "" while it isn't known; `before` is how many deliveries of its own lane go
+    first, -1 when that isn't known without reading the queue."""
+
+    delivery: Delivery
+    state: str
+    next_try: int
+    waits_for: Wait
+    user: str
+    priority: str
+    site: str = ""
+    before: int = -1
+
+
+#: What ends a wait, by the kind of what is waited for.
+_FREED_BY = {
+    "connections": "one of these connections ends its work, or falls idle and is given back",
+    "new connections": "time",
+    "messages": "time",
+    "bytes": "time",
+    "answer": "one of its hosts answers, or an attempt ends",
+    "look-up": "the answer of the DNS, or a few seconds without one",
+    "hold": "the hold ends, or is released",
+    "unreachable": "an attempt that is made when the pause is over, or somebody who ends the back-off",
+    "address": "an address that may be used again",
+    "warm-up": "the disk",
+    "back-off": "connections to it that end, time without complaint, or somebody who ends the back-off",
+}
+
+#: The same for what stops a zone as a whole.
+_ZONE = {
+    Limit.ZONE: ("zone", "a transaction of the zone ends, or another sender process"),
+    Limit.TRYING: ("unproven", "one of the targets being tried answers or gives up"),
+    Limit.NO_CHILD: ("no child", "a sender process of the zone that is up"),
+}
+
+#: What a connection is waited with for, by its state.
+_SENDING = {
+    State.TRYING: ("connecting", "its host is being connected to", "the host answers, or a time-out"),
+    State.OPENING: ("connecting", "its host is being connected to", "the host answers, or a time-out"),
+    State.WAITING: ("zone", "its host has answered; the process has as many transactions as it may", "one ends"),
+    State.SENDING: ("transaction", "it is being sent", "the host's answer"),
+    State.QUIET: ("silence", "its host has said nothing for a while", "the host answers, or a time-out"),
+    State.IDLE: ("result", "its outcome is being written down", "the disk"),
+}
+
+
+class Reasons:
+    """Asked about single deliveries."""
+
+    def __init__(
+        self,
+        store: Store,
+        schedule: Schedule,
+        leases: Leases,
+        ledger: Ledger,
+        turns: Turns,
+        clock: IReactorTime,
+        now: Callable[[], int],
+    ) -> None:
+        """`now` gives milliseconds since the epoch."""
+        self._store = store
+        self._schedule = schedule
+        self._leases = leases
+        self._ledger = ledger
+        self._turns = turns
+        self._clock = clock
+        self._now = now
+
+    def why(self, queue_id: str, seq: int) -> Why | None:
+        """None for a delivery that isn't in the queue. Raises StoreError."""
+        row = self._store.delivery(queue_id, seq)
+        return None if row is None else self._of(row)
+
+    def whys(self, queue_id: str, most: int) -> list[Why]:
+        """Of the first deliveries of a message. Raises StoreError."""
+        return [self._of(row) for row in self._store.deliveries(queue_id, 0, most)]
+
+    def _of(self, row: Delivery) -> Why:
+        now = self._now()
+        work = self._schedule.work(row.id, row.seq)
+        lease = self._leases.get(work.lease) if work is not None and work.lease else None
+        lane = self._schedule.known(LaneKey(row.zone, row.domain, row.flow))
+        site, before = "", -1
+        if lease is not None:
+            connection = self._ledger.get(lease.connection)
+            state, wait = "sending", self._sending(lease, connection)
+            site = connection.way.site if connection is not None else ""
+        elif row.held:
+            state = "put aside"
+            wait = Wait(kind="put aside", limit=row.held, freed_by="somebody who sends it now, or deletes it")
+        elif row.due > now:
+            state, wait = "deferred", self._deferred(row)
+        elif work is not None and lane is not None and work not in lane.ready:
+            state = "waiting"
+            wait = Wait(kind="result", limit="what became of it is being written down", freed_by="the disk")
+        else:
+            state, wait = "waiting", self._standing(row.zone, lane)
+            if work is not None and lane is not None:
+                before = lane.ready.index(work)
+            if lane is not None and lane.turn is not None and lane.turn.way is not None:
+                site = lane.turn.way.site
+        flow = read_flow(row.flow)
+        return Why(
+            delivery=row,
+            state=state,
+            next_try=row.due if row.due > now else 0,
+            waits_for=wait,
+            user=flow.user,
+            priority=flow.priority,
+            site=site,
+            before=before,
+        )
+
+    def _sending(self, lease: Lease, connection: Connection | None) -> Wait:
+        since = self._wall(lease.since)
+        if connection is None:
+            return Wait(kind="transaction", limit="it is being sent", freed_by="the host's answer", since=since)
+        if connection.state is State.PARKED:
+            for gate in (*connection.way.gates, *connection.address.gates):
+                if connection in getattr(gate, "parked", ()):
+                    return self._at(gate, since)
+        kind, limit, freed_by = _SENDING.get(connection.state, _SENDING[State.SENDING])
+        scope = Scope(zone=connection.child.zone, domain=connection.domain, site=connection.way.site)
+        return Wait(kind=kind, limit=limit, freed_by=freed_by, since=since, scope=scope)
+
+    def _deferred(self, row: Delivery) -> Wait:
+        if row.attempts or row.first_failure:
+            limit = f"attempt {row.attempts} failed: {row.response}"
+            return Wait(kind="retry", limit=limit, freed_by="time", since=row.last_failure, until=row.due)
+        limit = row.response or "it is not to be sent before"
+        return Wait(kind="later", limit=limit, freed_by="time", until=row.due)
+
+    def _standing(self, zone: str, lane: Lane | None) -> Wait:
+        line = self._turns.line(zone)
+        if line is None:
+            return Wait(
+                kind="no zone", limit=f"zone {zone} is disabled or not configured", freed_by="the configuration",
+                scope=Scope(zone=zone),
+            )  # fmt: skip
+        if not self._turns.may():
+            return Wait(kind="store", limit="the queue can't be written now", freed_by="the disk")
+        turn: Turn | None = lane.turn if lane is not None else None
+        if turn is None:
+            return Wait(kind="turn", limit="its lane is about to be looked at", freed_by="the next moment")
+        since = self._wall(turn.since)
+        if turn.gate is not None:
+            return self._at(turn.gate, since)
+        stopped = line.trying if turn.ring is line.trial else line.full
+        if stopped is None:
+            limit = f"the {len(turn.ring)} lanes of the zone take turns"
+            return Wait(kind="turn", limit=limit, freed_by="its turn", since=since, scope=Scope(zone=zone))
+        kind, freed_by = _ZONE[stopped]
+        return Wait(kind=kind, limit=stopped.value, freed_by=freed_by, since=since, scope=Scope(zone=zone))
+
+    def _at(self, gate: Gate, since: int) -> Wait:
+        opens = gate.opens(self._clock.seconds())
+        return Wait(
+            kind=gate.kind,
+            limit=gate.words(),
+            freed_by=_FREED_BY[gate.kind],
+            since=since,
+            until=0 if opens is None else self._now() + round(opens * 1000),
+            scope=gate.scope,
+        )
+
+    def _wall(self, seconds: float) -> int:
+        """A moment of the clock that never jumps, in ms since the epoch."""
+        return self._now() - round((self._clock.seconds() - seconds) * 1000)
