@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import gc
 import secrets
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec.structs
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -36,7 +34,7 @@ from relay.children.briefings import Briefings
 from relay.children.child import Child
 from relay.children.roster import Roster
 from relay.children.senders import Senders
-from relay.config.schema import Config, Listener
+from relay.config.schema import Config
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.holds import HoldsUnusable
 from relay.dispatch.ledger import Ledger
@@ -46,20 +44,14 @@ from relay.dispatch.results import Results
 from relay.dispatch.shaping import Shaping
 from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
-from relay.intake.frontdoor import FrontDoor
+from relay.intake.listeners import Listeners, ListenerUnusable
 from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
-from relay.listener.entrance import entrance
-from relay.listener.happening import HAPPENINGS
-from relay.listener.listener import ListenerFactory
-from relay.listener.room import TOO_BUSY
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
 from relay.net.files import RESERVE, allow_many_files, shortage, spare_files
 from relay.net.listening import CannotListen, listen
-from relay.net.shared import hold
-from relay.net.tls import ServerTls, TlsUnusable, server_tls
 from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
@@ -88,7 +80,6 @@ class RelayService(Service):
         self._config = config
         self._reactor = reactor
         self._secret = secrets.token_urlsafe(32)
-        self._listeners: dict[str, ListenerFactory] = {}
         self._ports: list[tuple[str, IListeningPort]] = []
         self._starting: Deferred[None] | None = None
         self._access: Access | None = None
@@ -98,6 +89,7 @@ class RelayService(Service):
         self.metrics = Metrics()
         self.metrics.queue_size = self._queue_size
         self.metrics.pool_size = lambda: self.ledger.idle_connections
+        self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
         self.store = LevelStore(config.queue.path, config.queue, reactor)
         retry = Retry(config.queue)
         leases = Leases(secrets.randbits(31))
@@ -141,6 +133,7 @@ class RelayService(Service):
         self.roster = Roster(reactor, senders, welcome)
         self._reception = Receivers(briefings.receiver, self.metrics.listener_event)
         self.receivers = Roster(reactor, self._reception, welcome)
+        self._listeners = Listeners(config, self.intake, self._reception, self.metrics, reactor, now)
         self._gate = Gate(self._secret, self._admit, reactor)
 
     # -- start
@@ -149,7 +142,7 @@ class RelayService(Service):
         """Opens the queue and all ports. Raises StartupError; nothing is left half-started."""
         try:
             self._open()
-        except (QueueUnusable, HoldsUnusable, OSError) as error:
+        except (QueueUnusable, HoldsUnusable, ListenerUnusable, OSError) as error:
             self._abort_start()
             raise StartupError(str(error)) from None
         except BaseException:
@@ -181,31 +174,7 @@ class RelayService(Service):
         self.store.on_writable(self.dispatcher.resume)
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
-        doors: dict[str, FrontDoor] = {}
-        self.metrics.clients = lambda: {name: door.inside for name, door in doors.items()}
-        for name, section in config.listeners.items():
-            section = msgspec.structs.replace(section, mechanisms=access.usable(section.mechanisms))
-            door = FrontDoor(name, section, self.intake, access)
-            self.metrics.announce_listener(name, HAPPENINGS)
-            factory = ListenerFactory(
-                section,
-                name,
-                config.hostname,
-                door,
-                self._reactor,
-                partial(self.metrics.listener_event, name),
-                tls=self._tls(name, section),
-                now=self._now,
-            )
-            self._listeners[name] = factory
-            doors[name] = door
-            # In plain words they would be noise to who expects TLS.
-            farewell = b"" if section.tls == "implicit" else TOO_BUSY.encode()
-            way_in = entrance(factory, self._reactor)
-            port = self._listen(f"listener {name}", section.endpoint, way_in, RESERVE, farewell)
-            if section.processes:
-                hold(port)
-                self._reception.serve(name, section, door, port)
+        self._listeners.open(access, self._listen)
         from relay.http.operator import Standing
         from relay.http.shaping import resources
         from relay.http.site import make_site  # Klein installs a reactor when imported.
@@ -239,12 +208,6 @@ class RelayService(Service):
         line = shortage(connections, limit)
         if line:
             _log.warn("{line}", line=line)
-
-    def _tls(self, name: str, section: Listener) -> ServerTls | None:
-        try:
-            return server_tls(section, self._reactor.seconds)
-        except TlsUnusable as error:
-            raise StartupError(f"listener {name}: {error}") from None
 
     def _make_access(self) -> Access:
         config = self._config
@@ -332,7 +295,7 @@ class RelayService(Service):
 
     async def _stop_taking(self, until: float) -> None:
         ends: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for _, port in self._ports[1:]]
-        ends += [maybeDeferred(factory.stop) for factory in self._listeners.values()]
+        ends += self._listeners.stop()
         ends.append(self.receivers.stop())
         if not all([await self._within(until, end) for end in ends]):
             _log.warn("clients that did not leave in time are cut off")

@@ -107,7 +107,7 @@ class Draining(SynchronousTestCase):
         self.parts = {name: Part(name, self.told) for name in names}
         service: Any = self.service
         service._ports = [("data channel", self.parts["channel"]), ("listener a", self.parts["port"])]
-        service._listeners = {"a": self.parts["listener"], "b": self.parts["second"]}
+        service._listeners._factories = {"a": self.parts["listener"], "b": self.parts["second"]}
         service._site = self.parts["api"]
         service.dispatcher = self.parts["dispatch"]
         service.roster = self.parts["roster"]
