@@ -1,6 +1,7 @@
 """`zonerelay route`: which zone, local address and limits a mail would have, and why.
 
-It works from the configuration alone: the relay need not run, and nobody is asked.
+It works from the configuration alone: the relay need not run, and nobody is asked but, with --dns, the
+name servers.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ import argparse
 import re
 import sys
 from ipaddress import ip_address
+from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
 
 from relay.access.users import BadUsers, read
 from relay.cli.command import Command, Start, config_argument
@@ -22,7 +26,9 @@ from relay.listener.destination import is_local
 from relay.message.address import parse
 from relay.message.headers import HeaderBlock
 from relay.message.queueid import parse_name
+from relay.net.dns import DnsError, NoData, Resolver
 from relay.zone.routing import ASKED, OWN
+from relay.zone.sites import Sites, is_literal
 from relay.zone.zones import from_config
 
 _field = re.compile(r"([!-9;-~]+)[ \t]*:[ \t]*(.*)").fullmatch
@@ -38,6 +44,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add("--listener", default="", metavar="NAME", help="where it comes in; default: the API, which believes " + ASKED)
     add("--id", default="", metavar="ID[.SEQ]", help="its queue id; without SEQ the recipients count from 001")
     add("--site", default="", metavar="NAME", help="the site of the recipients, for its limits")
+    add("--dns", action="store_true", help="look up the mail exchangers, to know the site")
     add("--json", action="store_true", help="print JSON")
     config_argument(parser)
 
@@ -49,7 +56,8 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         mail = _mail(arguments, config)
         recipients = [_recipient(text) for text in arguments.recipients]
         names = _names(arguments.id, len(recipients))
-        explained = Explained(config, from_config(config), lambda domain: arguments.site)
+        sites = {} if arguments.site or not arguments.dns else _found(config, recipients)
+        explained = Explained(config, from_config(config), lambda domain: arguments.site or sites.get(domain, ""))
         ways = [explained.leaving(mail, to, name) for to, name in zip(recipients, names, strict=True)]
     except (ConfigError, BadUsers, ValueError) as error:
         print(error if isinstance(error, ConfigError) else f"zonerelay: {error}", file=sys.stderr)
@@ -84,6 +92,29 @@ def _mail(arguments: argparse.Namespace, config: Config) -> Mail:
         known = read(config.access.users).get(arguments.user.lower())
         own = known.user.zone if known is not None else ""
     return Mail(sender, _block(arguments.headers), arguments.client, arguments.user, own, believed)
+
+
+def _found(config: Config, recipients: list[str]) -> dict[str, str]:
+    """The sites of their domains, as the DNS has them now. Raises ValueError when it doesn't tell."""
+    sites, found, failed = Sites(config.sites), dict[str, str](), list[str]()
+
+    async def look(reactor: Any) -> None:
+        resolver = Resolver(reactor, config.dns)
+        for domain in dict.fromkeys(address.rpartition("@")[2] for address in recipients):
+            try:
+                found[domain] = domain if is_literal(domain) else sites.site_of(await resolver.mx(domain), domain)
+            except NoData:
+                found[domain] = sites.site_of([], domain)
+            except DnsError as error:
+                failed.append(f"--dns: {domain}: {error}")
+
+    try:
+        react(lambda reactor: Deferred.fromCoroutine(look(reactor)))
+    except SystemExit:
+        pass
+    if failed:
+        raise ValueError(failed[0])
+    return found
 
 
 def _block(headers: list[str]) -> HeaderBlock:
@@ -140,7 +171,7 @@ def _told(way: Leaving, mail: Mail) -> list[str]:
     for index, bound in enumerate(way.limits):
         lines.append(_line("" if index else "limits", f"{bound.key:<{width}}  {bound.limit}"))
     if not (way.site or way.next_hop):
-        lines.append(_line("", "those of its site: not known without --site"))
+        lines.append(_line("", "those of its site: not known without --dns or --site"))
     lines.append(_line("TLS", way.tls))
     return lines
 

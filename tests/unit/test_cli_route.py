@@ -11,8 +11,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.cli import route
 from relay.cli.main import main
 from relay.config.load import load
+from relay.net.dns import NoData, NoSuchDomain
 from relay.zone.zones import from_config
 from tests.unit.test_cli import never
 
@@ -81,6 +83,31 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(self.run_with("--from", sender, "--to", to, *words), 0, self.err.getvalue())
         self.assertEqual(self.err.getvalue(), "")
         return self.out.getvalue()
+
+    def test_the_site_as_the_dns_has_it(self) -> None:
+        class FakeDns:
+            def __init__(self, reactor: Any, config: Any) -> None:
+                pass
+
+            async def mx(self, domain: str) -> list[tuple[int, str]]:
+                if domain == "gone.test":
+                    raise NoSuchDomain("gone.test does not exist")
+                if domain == "bare.test":
+                    raise NoData("bare.test has no MX")
+                return [(5, "aspmx.l.google.com")]
+
+        def react(main: Any) -> None:
+            done: list[Any] = []
+            main(None).addCallback(done.append)
+            assert done, "nothing here takes time"
+
+        self.patch(route, "Resolver", FakeDns)
+        self.patch(route, "react", react)
+        self.assertIn("sites.Gmail.max_connections", self.told("--dns", to="b@hosted.test"))
+        self.assertIn("sites.default.max_connections", self.told("--dns", to="b@bare.test"))
+        self.assertIn("sites.default.max_connections", self.told("--dns", to="b@[192.0.2.9]"))
+        self.assertEqual(self.run_with("--dns", "--from", "a@b.test", "--to", "c@gone.test"), 1)
+        self.assertEqual(self.err.getvalue(), "zonerelay: --dns: gone.test: gone.test does not exist\n")
 
     def asked(self, *words: str, **mail: str) -> dict[str, Any]:
         [way] = json.loads(self.told("--json", *words, **mail))
