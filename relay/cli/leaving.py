@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 from relay.config.load import dotted
-from relay.config.schema import Config, Limits
+from relay.config.schema import Config, Limits, Sender, Site
 from relay.intake.composing import routes
 from relay.message.headers import HeaderBlock
 from relay.zone.pool import Slots, number
@@ -139,9 +139,9 @@ class Explained:
         yield from _said((*path, "address"), options.address)
         yield from _said(("domains", self._zones.domain_table(domain)), self._zones.domain(domain))
         if site:
-            yield from _of_table("sites", site, self._config.sites)
+            yield from _of_table("sites", site, self._config.sites, Site())
         if user:
-            yield from _of_table("senders", user, self._config.senders)
+            yield from _of_table("senders", user, self._config.senders, Sender())
 
 
 def tls_policy(zone: Zone, domain: str) -> str:
@@ -173,9 +173,8 @@ def _said(path: tuple[str, ...], section: Limits) -> Iterator[Bound]:
             yield Bound(dotted((*path, key)), ", ".join(value) if isinstance(value, tuple) else str(value))
 
 
-def _of_table(kind: str, name: str, tables: Mapping[str, Limits]) -> Iterator[Bound]:
-    """What the table `name` limits; where there is none, "default"."""
+def _of_table(kind: str, name: str, tables: Mapping[str, Limits], usual: Limits) -> Iterator[Bound]:
+    """What the table `name` limits; where there is none, "default", which is `usual` unless it is there."""
     found = {table.lower(): (table, section) for table, section in tables.items()}
-    pair = found.get(name.lower()) or found.get(DEFAULT)
-    if pair is not None:
-        yield from _said((kind, pair[0]), pair[1])
+    table, section = found.get(name.lower()) or found.get(DEFAULT) or (DEFAULT, usual)
+    yield from _said((kind, table), section)
