@@ -105,7 +105,7 @@ class RouteTests(SynchronousTestCase):
         self.patch(route, "react", react)
         self.assertIn("sites.Gmail.max_connections", self.told("--dns", to="b@hosted.test"))
         self.assertIn("sites.default.max_connections", self.told("--dns", to="b@bare.test"))
-        self.assertIn("sites.default.max_connections", self.told("--dns", to="b@[192.0.2.9]"))
+        self.assertIn("sites.default.max_connections", self.told("--dns", to="b@[9.9.9.9]"))
         self.assertEqual(self.run_with("--dns", "--from", "a@b.test", "--to", "c@gone.test"), 1)
         self.assertEqual(self.err.getvalue(), "zonerelay: --dns: gone.test: gone.test does not exist\n")
 
