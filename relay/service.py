@@ -95,7 +95,7 @@ class RelayService(Service):
         leases = Leases(secrets.randbits(31))
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
         self._results = Results(self.store, self.schedule, retry, log, self.metrics, now)
-        self.shaping = Shaping(config, zones, log, reactor, now, deferToThread)
+        self.shaping = Shaping(config, zones, log, reactor, now, deferToThread, self.metrics.decision)
         self.ledger = Ledger(self.shaping.limits.weight)
         self.dispatcher = Dispatcher(
             self.store,
@@ -111,6 +111,7 @@ class RelayService(Service):
         self.reasons = Reasons(
             self.store, self.schedule, leases, self.ledger, self.dispatcher.turns, reactor, now
         )
+        self.metrics.waiting = self.reasons.waiting
         self._legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
         self.operator = Operator(self.store, self.schedule, leases, log, reactor, now)
         self.intake = Intake(

@@ -33,6 +33,8 @@ from relay.zone.zones import Zones
 
 #: Decisions that are worth writing down before a crash could forget them.
 _GRAVE = frozenset(("suspended", "blacklisted"))
+#: Those after which mail may go that has waited.
+_ANEW = frozenset(("released", "address-gone", "address-back"))
 
 
 class Shaping:
@@ -46,21 +48,24 @@ class Shaping:
         reactor: Any,
         now: Callable[[], int],
         in_thread: Callable[..., Deferred[Any]],
+        counted: Callable[[str], None] = lambda kind: None,
     ) -> None:
-        """`now` gives milliseconds since the epoch; `in_thread` runs a function where it may block."""
+        """`counted` is told of the kind of each decision. `now` gives milliseconds since the epoch;
+        `in_thread` runs a function where it may block."""
         queue = Path(config.queue.path)
         sites = Sites(config.sites)
         addresses = [address for pool in config.pools.values() for address in pool]
         cold = {one.address: (one.warmup, one.warmup_since) for one in addresses if one.warmup}
+        self._counted = counted
         self.decisions = Decisions(log, now)
         self.limits = Limits(zones, sites, Senders(config.senders), reactor.seconds)
         self.sites = KnownSites(sites, Resolver(reactor, config.dns), reactor)
         self.backoff = Backoff(config.backoff, self._decided)
         self._keep = Keep(self.backoff, queue / "backoff.json", reactor, now, "back-offs", in_thread)
-        self.holds = Holds(queue / "holds.json", reactor, now, in_thread, self.decisions, self._look_again)
-        self.plumbed = Plumbed(zones.addresses(), self._moved, reactor, now)
+        self.holds = Holds(queue / "holds.json", reactor, now, in_thread, self._decided, self._look_again)
+        self.plumbed = Plumbed(zones.addresses(), self._decided, reactor, now)
         self.warming = Warming(
-            Warmups(config.warmups, cold, self.decisions),
+            Warmups(config.warmups, cold, self._decided),
             queue / "warmup.json",
             reactor,
             now,
@@ -93,15 +98,12 @@ class Shaping:
         return gatherResults([self.holds.stop(), Deferred.fromCoroutine(self.warming.stop())], consumeErrors=True)
 
     def _decided(self, decision: Decision) -> None:
+        self._counted(decision.kind)
         self.decisions(decision)
         if decision.kind in _GRAVE:
             self._keep.soon()
-        elif decision.kind == "released":
+        elif decision.kind in _ANEW:
             self._look_again()
-
-    def _moved(self, decision: Decision) -> None:
-        self.decisions(decision)
-        self._look_again()
 
     def _look_again(self) -> None:
         self.shutters.look_again()

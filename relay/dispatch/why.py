@@ -6,6 +6,7 @@ since when, the gate it stands at says what its limit is and what opens it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -113,6 +114,11 @@ class Reasons:
     def whys(self, queue_id: str, most: int) -> list[Why]:
         """Of the first deliveries of a message. Raises StoreError."""
         return [self._of(row) for row in self._store.deliveries(queue_id, 0, most)]
+
+    def waiting(self) -> Counter[str]:
+        """How many lanes that are due wait for what, by kind; `turn` is those in their zones' lines."""
+        turns = [lane.turn for lane in self._schedule.lanes() if lane.turn is not None]
+        return Counter("turn" if turn.gate is None else turn.gate.kind for turn in turns)
 
     def _of(self, row: Delivery) -> Why:
         now = self._now()

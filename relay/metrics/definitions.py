@@ -54,6 +54,8 @@ class Metrics(Collector):
         self.blacklisted: Callable[[], int] = lambda: 0
         self.pool_size: Callable[[], int] = lambda: 0
         self.clients: Callable[[], Mapping[str, int]] = dict
+        self.waiting: Callable[[], Mapping[str, int]] = dict
+        self._decisions: dict[str, int] = {}
         self._deliveries: dict[tuple[str, Result], int] = {}
         self._pushed = {True: 0, False: 0}
         self._listener_events: dict[tuple[str, str], int] = {}
@@ -91,6 +93,10 @@ class Metrics(Collector):
     def listener_event(self, listener: str, event: str, count: int = 1) -> None:
         """Something happened to clients of `listener`: what was announced."""
         self._listener_events[listener, event] += count
+
+    def decision(self, kind: str) -> None:
+        """Something was decided about the flow of mail; kinds are few (relay.zone.decision)."""
+        self._decisions[kind] = self._decisions.get(kind, 0) + 1
 
     # -- asked
 
@@ -133,6 +139,14 @@ class Metrics(Collector):
         for listener, inside in self.clients().items():
             clients.add_sample(clients.name, {"listener": listener}, inside)
         yield clients
+        decisions = Metric("zonerelay_decisions", "What was decided about the flow of mail", "counter")
+        for kind, count in sorted(self._decisions.items()):
+            decisions.add_sample(f"{decisions.name}_total", {"kind": kind}, count)
+        yield decisions
+        waiting = Metric("zonerelay_lanes_waiting", "Lanes with mail that is due, by what they wait for", "gauge")
+        for kind, count in sorted(self.waiting().items()):
+            waiting.add_sample(waiting.name, {"kind": kind}, count)
+        yield waiting
         size = Metric("zonemta_queue_size", "Deliveries in the queue", "gauge")
         for kind, count in self.queue_size()._asdict().items():
             size.add_sample(size.name, {"type": kind}, count)

@@ -79,3 +79,12 @@ class MetricsTests(SynchronousTestCase):
         self.assertIn(b"# TYPE zonemta_message_push counter\n", text)
         self.assertIn(b"# HELP zonemta_message_push Messages", text)
         self.assertNotIn(b"zonemta_message_push_total", text)
+
+    def test_decisions_and_what_lanes_wait_for(self) -> None:
+        metrics = Metrics()
+        metrics.waiting = lambda: {"hold": 3, "turn": 1}
+        for kind in ("suspended", "held", "suspended"):
+            metrics.decision(kind)
+        found = samples(metrics)
+        self.assertEqual(found["zonerelay_decisions", "kind=suspended"], 2)
+        self.assertEqual(found["zonerelay_lanes_waiting", "kind=hold"], 3)
