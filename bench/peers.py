@@ -51,15 +51,27 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **more}
 
 
+_LIMITS = """new_connections = ["900000/s"]
+messages = ["900000/s", "900000000/h"]
+bytes = ["900GB/s"]"""
+
+
+def _of_addresses(limits: str) -> str:
+    """The same limits for each address of a zone."""
+    return f"address = {{ max_connections = 1000, {', '.join(limits.splitlines())} }}" if limits else ""
+
+
 def zonerelay_config(place: Place) -> str:
     """The relay's configuration for a measurement: a fixed next hop, 20 connections, synced.
-    `options` may change sync, processes (receivers), senders, connections, domain_connections, max_size,
+    `limits=on` gives every scope limits of each kind that are never reached. `options` may also change sync, processes (receivers), senders, connections, domain_connections, max_size,
     max_recipients, tls and nameserver, and add text to sections (queue, listener) and at the end (extra)."""
     o = place.options
     tls = ""
     if place.tls != "off":
         certificate, key = self_signed(place.state)
         tls = f'tls = "{place.tls}"\ncertificate = "{certificate}"\nkey = "{key}"'
+    limits = _LIMITS if o.get("limits") == "on" else ""
+    everywhere = f"[sites.default]\nmax_connections = 1000\n{limits}\n[senders.default]\n{limits}" if limits else ""
     hop = "" if "nameserver" in o else 'host = "127.0.0.1"'
     return f"""hostname = "relay.test"
 [queue]
@@ -88,8 +100,12 @@ port = {place.sink}
 block_local_addresses = false
 processes = {o.get("senders", "1")}
 connections = {o.get("connections", "20")}
+{limits}
+{_of_addresses(limits)}
 [domains.default]
 max_connections = {o.get("domain_connections", "1000")}
+{limits}
+{everywhere}
 {o.get("extra", "")}
 """
 
