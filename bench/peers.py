@@ -63,8 +63,9 @@ def _of_addresses(limits: str) -> str:
 
 def zonerelay_config(place: Place) -> str:
     """The relay's configuration for a measurement: a fixed next hop, 20 connections, synced.
-    `limits=on` gives every scope limits of each kind that are never reached. `options` may also change sync, processes (receivers), senders, connections, domain_connections, max_size,
-    max_recipients, tls and nameserver, and add text to sections (queue, listener) and at the end (extra)."""
+    `limits=on` gives every scope limits of each kind that are never reached. `options` may also change sync,
+    processes (receivers), senders, connections, domain_connections, max_size, max_recipients, tls and
+    nameserver, and add text to sections (queue, listener) and at the end (extra)."""
     o = place.options
     tls = ""
     if place.tls != "off":

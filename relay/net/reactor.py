@@ -6,10 +6,14 @@ Both are settings on the one reactor object, made once at the start of a process
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from types import MethodType
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ReactorNotRunning
 
 
 def prepare(reactor: Any) -> None:
@@ -20,10 +24,18 @@ def prepare(reactor: Any) -> None:
 
     Twisted's epoll reactor also enters a log context for each event of each socket, whose
     prefix nobody here reads; that is a tenth of the work for a small message.
+
+    Two signals to stop that come in one turn would be a failure to the second: here they are one stop.
     """
     reactor.seconds = time.monotonic
+    reactor.stop = partial(_stop, reactor.stop)
     if type(reactor) is EPollReactor:
         reactor.doIteration = MethodType(_poll, reactor)  # type: ignore[method-assign]
+
+
+def _stop(stop: Callable[[], None]) -> None:
+    with suppress(ReactorNotRunning):
+        stop()
 
 
 def _poll(reactor: Any, timeout: float | None) -> None:

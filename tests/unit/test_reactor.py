@@ -68,3 +68,11 @@ class Prepared(SynchronousTestCase):
         self.assertEqual(self.say(b"fail"), b"")
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(self.say(b"hello"), b"hello")
+
+    def test_a_second_stop_is_none_N17(self) -> None:
+        self.reactor.sigTerm(15)
+        self.reactor.sigTerm(15)
+        self.reactor.startRunning()
+        self.reactor.runUntilCurrent()
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertTrue(self.reactor._stopped)
