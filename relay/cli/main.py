@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from relay import __version__
-from relay.cli import check_config, decisions, demo, hold, route, run, user, warmup, why
+from relay.cli import backoff, check_config, decisions, demo, hold, route, run, user, warmup, why
 from relay.cli.command import Command, Start
 
 #: In the order in which the help shows them.
@@ -20,6 +20,7 @@ COMMANDS: tuple[Command, ...] = (
     hold.RELEASE,
     hold.HOLDS,
     decisions.COMMAND,
+    backoff.COMMAND,
     warmup.COMMAND,
     demo.COMMAND,
 )

@@ -38,7 +38,17 @@ def never(config: str) -> IService:
     raise AssertionError("nothing was to be started")
 
 
+def streams(case: Any) -> None:
+    """What commands print goes into `out` and `err` of the case."""
+    case.out, case.err = io.StringIO(), io.StringIO()
+    case.patch(sys, "stdout", case.out)
+    case.patch(sys, "stderr", case.err)
+
+
 class Asking(TestCase):
+    out: io.StringIO
+    err: io.StringIO
+
     def setUp(self) -> None:
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
@@ -53,9 +63,7 @@ class Asking(TestCase):
         self.site = Rig(clock=reactor, more=(api, DecisionsApi(self.decisions))).site
         port = self.listening(self.site)
         self.url = f"http://127.0.0.1:{port}"
-        self.out, self.err = io.StringIO(), io.StringIO()
-        self.patch(sys, "stdout", self.out)
-        self.patch(sys, "stderr", self.err)
+        streams(self)
 
     def listening(self, factory: Any) -> int:
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
