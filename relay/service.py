@@ -96,7 +96,7 @@ class RelayService(Service):
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
         self._results = Results(self.store, self.schedule, retry, log, self.metrics, now)
         self.shaping = Shaping(config, zones, log, reactor, now, deferToThread, self.metrics.decision)
-        self.ledger = Ledger(self.shaping.limits.weight)
+        self.ledger = Ledger()
         self.dispatcher = Dispatcher(
             self.store,
             self.schedule,

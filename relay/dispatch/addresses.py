@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from twisted.internet.defer import Deferred
 
 from relay.dispatch.gates import Connections, Gate, Shut
-from relay.dispatch.limits import Limits, Scoped, Way
+from relay.dispatch.limits import NONE, Limits, Scoped, Way
 from relay.queue.schedule import Work
 from relay.zone.backoff import Backoff
 from relay.zone.decision import Scope
@@ -30,6 +30,7 @@ class Gone(Protocol):
 class Held(Protocol):
     """Knows which addresses an operator has put on hold."""
 
+    def __bool__(self) -> bool: ...
     def addresses(self, zone: str, domain: str, site: str, user: str) -> frozenset[str]: ...
 
 
@@ -109,12 +110,22 @@ class Addresses:
         self._cold = {
             zone.name: tuple(address for address in _all(zone) if address in cold) for zone in zones.active()
         }
+        # Zones that have one address to leave by, and limit it in no way.
+        self._only = {
+            zone.name: Leaving(zone.pool.choose(""), NONE)
+            for zone in zones.active()
+            if len(zone.pool.ipv4) < 2 and len(zone.pool.ipv6) < 2 and not limits.at(zone, "").gates
+        }
+        self._quiet = not zones.any_disabled() and not cold
         self._paths: dict[tuple[str, str, str], Scoped] = {}
         self._shut: WeakValueDictionary[tuple[str, str, str], Shut] = WeakValueDictionary()
 
     def choose(self, zone: Zone, way: Way, work: Work, now: float) -> Leaving | Gate:
         """The addresses of a delivery; or what opens when it may have one. `now` in seconds of the clock."""
-        out = self._excluded(zone, way)
+        quiet = self._quiet and not self._plumbed.gone and not self._holds and not len(self._backoff)
+        if quiet and (only := self._only.get(zone.name)) is not None:
+            return only
+        out = _NOBODY if quiet else self._excluded(zone, way)
         key = zone.key_of(work.delivery.name, work.held.message.sender)
         local = zone.pool.choose(key, out)
         if not local.address and (zone.pool.ipv4 or not local.address6):
@@ -261,6 +272,9 @@ class Addresses:
                 break
         why = "; ".join(said) or "none is left"
         return f"no address of the zone may be used for {site or way.domain} now: {why}"
+
+
+_NOBODY: frozenset[str] = frozenset()
 
 
 def _all(zone: Zone) -> list[str]:

@@ -20,13 +20,13 @@ from relay.channel.frames import Frame
 from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses, Leaving
 from relay.dispatch.gates import Gate
-from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit, State, Target
+from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit, State
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.results import Results
 from relay.dispatch.shutters import Shutters
 from relay.dispatch.tokens import Tokens
-from relay.dispatch.turns import Place, Turns
+from relay.dispatch.turns import Turns
 from relay.message.values import Outcome, Result
 from relay.queue.leases import Lease, Leases
 from relay.queue.schedule import Schedule, Work
@@ -145,10 +145,9 @@ class Dispatcher:
 
     # -- offers
 
-    def _place(self, place: Place, works: Iterable[Work]) -> Work | Limit | Gate:
+    def _place(self, zone: Zone, way: Way, works: Iterable[Work]) -> Work | Limit | Gate:
         """Give the first delivery that may go to a child, and return it; or what is in the way. One whose
         address may not be used now lets those behind it pass."""
-        zone, way, target = place
         now = self._clock.seconds()
         for gate in way.busy:
             if not gate.room(now):
@@ -157,7 +156,7 @@ class Dispatcher:
         for work in islice(works, _AHEAD):
             local = self._addresses.choose(zone, way, work, now)
             if not isinstance(local, Gate):
-                connection = self._connection(zone, way, target, work, local, now)
+                connection = self._connection(zone, way, work, local, now)
                 if isinstance(connection, Connection):
                     lease = self._leases.grant(work, connection.child.key, connection.number, now)
                     self._offer(self._children[connection.child.key], connection, lease, local.local)
@@ -170,17 +169,17 @@ class Dispatcher:
         return stopped
 
     def _connection(
-        self, zone: Zone, way: Way, target: Target, work: Work, leaving: Leaving, now: float
+        self, zone: Zone, way: Way, work: Work, leaving: Leaving, now: float
     ) -> Connection | Limit | Gate:
         """One for a delivery, kept or new; or what is in the way."""
-        reach, (local, address) = zone.next_hop or way.domain, leaving
+        local, address = leaving
         size = work.held.message.size
-        kept = self._ledger.kept(zone.name, way, reach, local, now)
+        kept = self._ledger.kept(zone.name, way, local, now)
         stopped: Gate | None
         if kept is not None:
             stopped = self._tokens.missing(way, address, now)
         else:
-            stopped = self._tokens.may_open(way, address, now) or self._shutters.may_try(zone.name, target)
+            stopped = self._tokens.may_open(way, address, now) or self._shutters.may_try(zone.name, way.target)
         if stopped is not None:
             return stopped
         warm = self._addresses.count(zone, way, local, now)
@@ -192,10 +191,10 @@ class Dispatcher:
             kept.size, kept.warm = size, warm
             self._tokens.spend(kept, now)
             return kept
-        permit = self._ledger.open(zone.name, way, reach, target, local, address, now)
+        permit = self._ledger.open(zone.name, way, local, address, now)
         if not isinstance(permit, Permit):
-            self._addresses.uncount(target.scope.site, warm)
-            self._shutters.tried_nothing(zone.name, target)
+            self._addresses.uncount(way.target.scope.site, warm)
+            self._shutters.tried_nothing(zone.name, way.target)
             return permit
         for spare in permit.close:
             self._children[spare.child.key].send(frames.Close(spare.number))
@@ -267,9 +266,12 @@ class Dispatcher:
 
     def joined(self, child: Child) -> None:
         """A child said hello."""
-        options = self._zones[child.place].options
+        zone = self._zones[child.place]
+        options = zone.options
         self._children[child.id] = child
-        self._capacities[child.id] = Capacity(child.id, child.place, options.connections, options.connecting)
+        self._capacities[child.id] = Capacity(
+            child.id, child.place, options.connections, options.connecting, zone.gap
+        )
         self._ledger.join(self._capacities[child.id])
         if not self._store.writable():
             child.send(frames.Hold(True))
@@ -405,7 +407,8 @@ class Dispatcher:
             unused = [one for one in connection.warm if one[0] != used]
             self._addresses.uncount(connection.target.scope.site, unused)
             connection.warm = ()
-        rest = connection.began + self._zones[child.place].gap - self._clock.seconds()
+        gap = connection.child.gap
+        rest = connection.began + gap - self._clock.seconds() if gap else 0.0
         if rest > 0:
             self._clock.callLater(rest, self._rested, child, connection, done.kept)
         else:

@@ -71,6 +71,10 @@ class Holds:
         self._timer: IDelayedCall | None = None
         self._stopping: Deferred[None] | None = None
 
+    def __bool__(self) -> bool:
+        """Whether anything is on hold."""
+        return bool(self._index)
+
     def start(self) -> None:
         """Go on from the file. Raises HoldsUnusable."""
         self._index.change(read(self._path), ())

@@ -15,24 +15,17 @@ An idle kept connection counts against its destination's limit until it is given
 from __future__ import annotations
 
 import enum
-import math
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import NamedTuple
-from weakref import WeakValueDictionary
 
 from relay.dispatch.gates import Connections, Gate, Rate
 from relay.dispatch.limits import Scoped, Way
-from relay.queue.schedule import Lane
-from relay.zone.decision import Scope
+from relay.dispatch.target import PER_SILENT_TARGET, Target
 from relay.zone.pool import Local
 
 #: Sessions at a time, per child, to targets that have not answered lately.
 UNPROVEN = 256
-#: Connections to one unproven target, while there are fewer than UNPROVEN silent ones in all; else one.
-PER_SILENT_TARGET = 2
-#: How long an answer proves a target (seconds), and how many targets are remembered.
-PROVEN_FOR = 600.0
+#: Targets that have answered and are remembered.
 _REMEMBERED = 100_000
 
 
@@ -60,44 +53,18 @@ class Limit(enum.StrEnum):
     NO_CHILD = "no child of the zone is running"
 
 
-class Target(Gate):
-    """Hosts that are reached or not reached together: those of a site, or a fixed next hop.
-
-    Attributes:
-        silent: connections to it whose peer has said nothing.
-        trying: lanes that stand in line to be tried.
-        answered: when one last answered (seconds), `-inf` for never.
-    """
-
-    __slots__ = ("answered", "silent", "trying")
-
-    def __init__(self, zone: str, name: str, weight: Callable[[str], float]) -> None:
-        super().__init__("answer", Scope(zone=zone, site=name), weight)
-        self.silent = 0
-        self.trying: dict[Lane, None] = {}
-        self.answered = -math.inf
-
-    def proven(self, now: float) -> bool:
-        """Whether it answered lately."""
-        return self.answered > now - PROVEN_FOR
-
-    def room(self, now: float) -> bool:
-        return self.proven(now) or self.silent < PER_SILENT_TARGET
-
-    def words(self) -> str:
-        return f"{self.scope.site} has not answered yet: {self.silent} connections are being tried"
-
-
 class Capacity:
     """What one child may do at once, and does."""
 
-    __slots__ = ("busy", "connecting", "connections", "idle", "key", "quiet", "trying", "waiting", "zone")
+    __slots__ = ("busy", "connecting", "connections", "gap", "idle", "key", "quiet", "trying", "waiting", "zone")
 
-    def __init__(self, key: str, zone: str, connections: int, connecting: int) -> None:
+    def __init__(self, key: str, zone: str, connections: int, connecting: int, gap: float = 0.0) -> None:
+        """`gap` is how long each connection rests between two deliveries (seconds)."""
         self.key = key
         self.zone = zone
         self.connections = connections
         self.connecting = connecting
+        self.gap = gap
         self.busy = self.trying = self.quiet = 0
         self.idle: OrderedDict[int, Connection] = OrderedDict()
         self.waiting: OrderedDict[int, Connection] = OrderedDict()
@@ -107,8 +74,7 @@ class Connection:
     """One line of the ledger.
 
     Attributes:
-        reach: whom it reaches, a domain or a fixed next hop; with `local`, what it leaves by, it says
-            what else may be sent on it.
+        local: what it leaves by; with whom it reaches, that says what else may be sent on it.
         way: the limits of what is being sent, or was last.
         address: those of its local address.
         pending: rates that count on it to want so much when it has been opened.
@@ -121,18 +87,15 @@ class Connection:
     """
 
     __slots__ = (
-        "address", "before_quiet", "began", "child", "greeted", "local", "number", "pending", "reach",
-        "resumed", "sent", "size", "state", "target", "warm", "way",
+        "address", "before_quiet", "began", "child", "greeted", "local", "number", "pending", "resumed",
+        "sent", "size", "state", "target", "warm", "way",
     )  # fmt: skip
 
-    def __init__(
-        self, number: int, child: Capacity, way: Way, reach: str, target: Target, local: Local, address: Scoped
-    ) -> None:
+    def __init__(self, number: int, child: Capacity, way: Way, local: Local, address: Scoped) -> None:
         self.number = number
         self.child = child
         self.way = way
-        self.reach = reach
-        self.target = target
+        self.target = way.target
         self.local = local
         self.address = address
         self.pending: tuple[tuple[Rate, float], ...] = ()
@@ -161,15 +124,11 @@ class Permit(NamedTuple):
 class Ledger:
     """All connections, counted every way a limit asks for."""
 
-    def __init__(self, weight: Callable[[str], float] = lambda user: 1.0) -> None:
-        """`weight` gives the share of a user among those who wait for a target."""
-        self._weight = weight
+    def __init__(self) -> None:
         self._number = 0
         self._all: dict[int, Connection] = {}
         self._children: dict[str, list[Capacity]] = {}
         self._idle: dict[tuple[str, str, Local], list[Connection]] = {}
-        # Whoever may be stopped by a target holds it, so that there is never a second one.
-        self._targets: WeakValueDictionary[tuple[str, str], Target] = WeakValueDictionary()
         self._proven: OrderedDict[Target, None] = OrderedDict()
 
     # -- children
@@ -202,19 +161,11 @@ class Ledger:
     def connections(self) -> list[Connection]:
         return list(self._all.values())
 
-    def target(self, zone: str, name: str) -> Target:
-        """Who is reached by this name from a zone."""
-        key = (zone, name)
-        target = self._targets.get(key)
-        if target is None:
-            target = self._targets[key] = Target(zone, name, self._weight)
-        return target
-
     # -- giving leave
 
-    def kept(self, zone: str, way: Way, reach: str, local: Local, now: float) -> Connection | None:
+    def kept(self, zone: str, way: Way, local: Local, now: float) -> Connection | None:
         """An idle connection that fits and whose child has room, if there is one."""
-        for connection in reversed(self._idle.get((zone, reach, local), ())):
+        for connection in reversed(self._idle.get((zone, way.reach, local), ())):
             if connection.child.busy >= connection.child.connections:
                 continue
             old = connection.way
@@ -230,13 +181,12 @@ class Ledger:
             _count(way.counted, +1)
         self._move(connection, State.SENDING)
 
-    def open(
-        self, zone: str, way: Way, reach: str, target: Target, local: Local, address: Scoped, now: float
-    ) -> Permit | Limit | Gate:
+    def open(self, zone: str, way: Way, local: Local, address: Scoped, now: float) -> Permit | Limit | Gate:
         """Leave for one new connection, or what stands in its way. A permit is entered at once."""
         children = self._children.get(zone)
         if not children:
             return Limit.NO_CHILD
+        target = way.target
         proven = target.proven(now)
         child = min(children, key=_busy if proven else _silent)
         if proven:
@@ -259,7 +209,7 @@ class Ledger:
             close = (next(iter(child.idle.values())),)
         for connection in close:
             self.remove(connection)
-        return Permit(self._enter(child, way, reach, target, local, address, proven), close)
+        return Permit(self._enter(child, way, local, address, proven), close)
 
     def _spare(self, zone: str, gate: Connections) -> Connection | None:
         """An idle connection that takes up room there and can't be used: another address, another host."""
@@ -269,18 +219,9 @@ class Ledger:
                     return connection
         return None
 
-    def _enter(
-        self,
-        child: Capacity,
-        way: Way,
-        reach: str,
-        target: Target,
-        local: Local,
-        address: Scoped,
-        proven: bool,
-    ) -> Connection:
+    def _enter(self, child: Capacity, way: Way, local: Local, address: Scoped, proven: bool) -> Connection:
         self._number += 1
-        connection = Connection(self._number, child, way, reach, target, local, address)
+        connection = Connection(self._number, child, way, local, address)
         connection.state = State.OPENING if proven else State.TRYING
         self._all[connection.number] = connection
         _count(_counting(connection), +1)
@@ -377,7 +318,7 @@ class Ledger:
             _enlist(child.waiting, connection, step)
         elif state is State.IDLE:
             _enlist(child.idle, connection, step)
-            place = (child.zone, connection.reach, connection.local)
+            place = (child.zone, connection.way.reach, connection.local)
             if step > 0:
                 self._idle.setdefault(place, []).append(connection)
             else:

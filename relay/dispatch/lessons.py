@@ -36,11 +36,11 @@ class Lessons:
 
     def ended(self, connection: Connection, delivery: Delivery, outcome: Outcome, took: float) -> None:
         """An attempt has come to an end, `took` seconds after it was handed out."""
+        if outcome.result is Result.DELIVERED:
+            return
         now = self._now()
         begun = now - round(took * 1000)
         zone, site = connection.child.zone, connection.target.scope.site
-        if outcome.result is Result.DELIVERED:
-            return
         if outcome.category == "network" and outcome.stage in _BEFORE_ANSWER and not outcome.code:
             if not connection.greeted:
                 self._backoff.unreachable(zone, site, outcome.response, now, begun)

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from relay.config import schema
 from relay.config.units import byte_rate, rate
 from relay.dispatch.gates import Connections, Gate, Rate
+from relay.dispatch.target import Target
 from relay.zone.decision import Scope
 from relay.zone.rates import Bucket
 from relay.zone.zones import Zone, Zones
@@ -57,7 +58,7 @@ class Senders:
 class Scoped:
     """The limits of one scope."""
 
-    __slots__ = ("__weakref__", "connections", "gates", "opening", "sending", "volume")
+    __slots__ = ("__weakref__", "connections", "gates", "opening", "rates", "sending", "volume")
 
     def __init__(
         self,
@@ -70,11 +71,8 @@ class Scoped:
         self.opening = opening
         self.sending = sending
         self.volume = volume
-        self.gates: tuple[Gate, ...] = (*connections, *opening, *sending, *volume)
-
-    @property
-    def rates(self) -> tuple[Rate, ...]:
-        return (*self.opening, *self.sending, *self.volume)
+        self.rates = (*opening, *sending, *volume)
+        self.gates: tuple[Gate, ...] = (*connections, *self.rates)
 
 
 NONE = Scoped()
@@ -84,18 +82,22 @@ class Way(NamedTuple):
     """All that stands in the way of one lane.
 
     `counted` count each open connection, idle ones too, `busy` only those in use. `opening` are
-    rates of new connections, `sending` of messages, `volume` of bytes. `reuse` is how many
-    deliveries one connection may take, 0: as many as the zone says.
+    rates of new connections, `sending` of messages, `volume` of bytes; `rated`: there is any. `reach` is
+    whom a connection reaches, the domain or a fixed next hop. `reuse` is how many deliveries one
+    connection may take, 0: as many as the zone says.
     """
 
     domain: str
     site: str
     user: str
+    reach: str
+    target: Target
     counted: tuple[Connections, ...]
     busy: tuple[Connections, ...]
     opening: tuple[Rate, ...]
     sending: tuple[Rate, ...]
     volume: tuple[Rate, ...]
+    rated: bool
     reuse: int
     gates: tuple[Gate, ...]
     scopes: tuple[Scoped, ...]
@@ -114,6 +116,7 @@ class Limits:
         # Whoever may still count by it holds it, so that there is never a second one.
         self._scoped: WeakValueDictionary[Hashable, Scoped] = WeakValueDictionary()
         self._kept: dict[Hashable, Scoped] = {}
+        self._targets: WeakValueDictionary[tuple[str, str], Target] = WeakValueDictionary()
         self._ways: OrderedDict[tuple[str, str, str, str], Way] = OrderedDict()
 
     def way(self, zone: Zone, domain: str, site: str, user: str) -> Way:
@@ -125,6 +128,14 @@ class Limits:
             if len(self._ways) > _WAYS:
                 self._ways.popitem(last=False)
         return way
+
+    def target(self, zone: str, name: str) -> Target:
+        """Who is reached by this name, a site or a next hop, from a zone."""
+        key = (zone, name)
+        target = self._targets.get(key)
+        if target is None:
+            target = self._targets[key] = Target(zone, name, self.weight)
+        return target
 
     def at(self, zone: Zone, address: str) -> Scoped:
         """The limits of a local address of a zone."""
@@ -141,17 +152,21 @@ class Limits:
         around = self._of(site_section, Scope(zone=name, site=site)) if site else NONE
         theirs = self._of(self._senders.section(user), Scope(user=user), wide=True) if user else NONE
         scopes = (there, around, whole, theirs)
+        target = self.target(name, zone.next_hop or site)
         return Way(
             domain,
             site,
             user,
+            zone.next_hop or domain,
+            target,
             (*there.connections, *around.connections, *whole.connections),
             theirs.connections,
             _joined(one.opening for one in scopes),
             _joined(one.sending for one in scopes),
             _joined(one.volume for one in scopes),
+            any(one.rates for one in scopes),
             min((n for n in (domain_section.reuse, site_section.reuse if site else 0) if n), default=0),
-            tuple(gate for one in scopes for gate in one.gates),
+            (*(gate for one in scopes for gate in one.gates), target),
             scopes,
         )
 

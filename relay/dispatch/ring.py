@@ -42,10 +42,12 @@ class _Party:
 class _Flow(_Party):
     """The lanes of one user and class that are here."""
 
-    __slots__ = ("lanes",)
+    __slots__ = ("kind", "lanes", "text")
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, text: str, kind: _Class, share: float) -> None:
         super().__init__(share)
+        self.text = text
+        self.kind = kind
         self.lanes: OrderedDict[Lane, None] = OrderedDict()
 
 
@@ -66,12 +68,14 @@ _T = TypeVar("_T", bound=_Party)
 class Ring:
     """Lanes, each once. `weight` gives the share of a user (1.0 is the usual one)."""
 
-    __slots__ = ("_classes", "_count", "_line", "_weight")
+    __slots__ = ("_classes", "_count", "_line", "_now", "_weight")
 
     def __init__(self, weight: Callable[[str], float] = lambda user: 1.0) -> None:
         self._weight = weight
         self._classes: dict[str, _Class] = {}
         self._line: OrderedDict[str, _Class] = OrderedDict()
+        #: The flow whose turn it is, while that is sure.
+        self._now: _Flow | None = None
         self._count = 0
 
     def __len__(self) -> int:
@@ -89,16 +93,23 @@ class Ring:
     def add(self, lane: Lane) -> None:
         """Behind the others of its user. A user who comes back with something left of his turn goes on with it."""
         text = lane.flow
+        now = self._now
+        if now is not None and now.text == text:
+            if lane not in now.lanes:
+                now.lanes[lane] = None
+                self._count += 1
+            return
         user, priority = read_flow(text)
         kind = self._classes.get(priority)
         if kind is None:
             kind = self._classes[priority] = _Class(_SHARES[priority])
         flow = kind.flows.get(text)
         if flow is None:
-            flow = kind.flows[text] = _Flow(self._weight(user))
+            flow = kind.flows[text] = _Flow(text, kind, self._weight(user))
         if lane in flow.lanes:
             return
         if not flow.lanes:
+            self._now = None
             if not kind.line:
                 _enter(self._line, priority, kind)
             _enter(kind.line, text, flow)
@@ -112,34 +123,47 @@ class Ring:
             return
         del flow.lanes[lane]
         self._count -= 1
-        if not flow.lanes:
-            priority = read_flow(lane.flow).priority
-            kind = self._classes[priority]
-            del kind.line[lane.flow]
-            if not kind.line:
-                del self._line[priority]
+        if flow.lanes:
+            return
+        self._now = None
         if not self._count:
-            self._classes.clear()  # Nobody is left who could have had less.
+            # Nobody is left who could have had less.
+            self._classes.clear()
+            self._line.clear()
+            return
+        del flow.kind.line[lane.flow]
+        if not flow.kind.line:
+            del self._line[read_flow(lane.flow).priority]
 
     def head(self) -> Lane | None:
         """Whose turn it is."""
         if not self._count:
             return None
-        flow = _first(_first(self._line).line)
+        flow = self._now
+        if flow is None:
+            flow = self._now = _first(_first(self._line).line)
         return next(iter(flow.lanes))
 
     def served(self, lane: Lane, spent: float) -> None:
         """Its turn has cost so much; the next one of its user has the next."""
-        kind = self._classes.get(read_flow(lane.flow).priority)
-        flow = None if kind is None else kind.flows.get(lane.flow)
-        if kind is None or flow is None:
+        flow = self._flow(lane.flow)
+        if flow is None:
             return
-        if lane in flow.lanes:
+        if len(flow.lanes) > 1 and lane in flow.lanes:
             flow.lanes.move_to_end(lane)
+        kind = flow.kind
+        if flow is self._now and len(kind.line) == 1 and len(self._line) == 1:
+            flow.credit = kind.credit = 0.0  # There is nobody to be fair to.
+            return
         flow.credit -= spent
         kind.credit -= spent
+        if flow.credit <= 0 or kind.credit <= 0:
+            self._now = None
 
     def _flow(self, text: str) -> _Flow | None:
+        now = self._now
+        if now is not None and now.text == text:
+            return now
         kind = self._classes.get(read_flow(text).priority)
         return None if kind is None else kind.flows.get(text)
 

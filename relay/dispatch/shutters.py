@@ -9,8 +9,8 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from relay.dispatch.gates import Gate, Shut
-from relay.dispatch.ledger import Target
 from relay.dispatch.limits import Way
+from relay.dispatch.target import Target
 from relay.zone.backoff import Backoff
 from relay.zone.decision import Scope
 from relay.zone.hold import Hold
@@ -80,13 +80,13 @@ class Shutters:
         if gate is not None:
             self.opened(gate)
 
-    def closed(self, zone: str, way: Way, target: Target) -> Gate | None:
+    def closed(self, zone: str, way: Way) -> Gate | None:
         """What has shut a way, if anything has."""
         hold = self._holds.matching(zone, way.domain, way.site, way.user)
         if hold is not None:
             return self._hold(hold)
         if len(self._backoff):
-            return self._unreachable(zone, target.scope.site)
+            return self._unreachable(zone, way.target.scope.site)
         return None
 
     def may_try(self, zone: str, target: Target) -> Gate | None:

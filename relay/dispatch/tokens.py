@@ -12,6 +12,8 @@ class Tokens:
 
     def missing(self, way: Way, address: Scoped, now: float, resumed: bool = False) -> Rate | None:
         """The first rate that has no token for a message this moment. `resumed`: it has waited already."""
+        if not way.rated and not address.rates:
+            return None
         for rates in (way.sending, way.volume, address.sending, address.volume):
             for rate in rates:
                 if not (rate.bucket.ready(now) if resumed else rate.ready(now)):
@@ -20,6 +22,8 @@ class Tokens:
 
     def may_open(self, way: Way, address: Scoped, now: float) -> Rate | None:
         """The first rate that stands in the way of a new connection."""
+        if not way.rated and not address.rates:
+            return None
         for rates in (way.opening, address.opening):
             for rate in rates:
                 if not rate.ready(now):
@@ -34,6 +38,8 @@ class Tokens:
         """A new connection, for a message of so many bytes: it pays for itself now, for the message later."""
         way, address = connection.way, connection.address
         connection.size = size
+        if not way.rated and not address.rates:
+            return
         for rate in (*way.opening, *address.opening):
             rate.bucket.take(1, now)
         sending, volume = (*way.sending, *address.sending), (*way.volume, *address.volume)
@@ -51,11 +57,13 @@ class Tokens:
 
     def spend(self, connection: Connection, now: float) -> None:
         """Its message goes now."""
-        self.settle(connection)
-        connection.resumed = False
         connection.sent += 1
         connection.began = now
         way, address = connection.way, connection.address
+        if not way.rated and not address.rates:
+            return
+        self.settle(connection)
+        connection.resumed = False
         for rate in (*way.sending, *address.sending):
             rate.bucket.take(1, now)
         for rate in (*way.volume, *address.volume):
@@ -71,9 +79,11 @@ class Tokens:
 
     def settle(self, connection: Connection) -> None:
         """Nothing is to be expected of it any more."""
+        way, address = connection.way, connection.address
+        if not way.rated and not address.rates:
+            return
         pending, connection.pending = connection.pending, ()
         for rate, wanted in pending:
             rate.pending = max(0.0, rate.pending - wanted)
-        way, address = connection.way, connection.address
         for rate in (*way.sending, *way.volume, *address.sending, *address.volume):
             rate.parked.pop(connection, None)

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from relay.dispatch.gates import Gate, Rate, Shut
-from relay.dispatch.ledger import Connection, Ledger, Limit, State, Target
+from relay.dispatch.ledger import Connection, Ledger, Limit, State
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.ring import Ring, cost
 from relay.dispatch.shutters import Shutters
+from relay.dispatch.target import Target
 from relay.message.flow import read_flow
 from relay.queue.leases import Lease, Leases
 from relay.queue.schedule import Lane, Schedule, Work
@@ -42,19 +42,17 @@ class Turn:
 
     Attributes:
         way: its limits; None while its site is looked up.
-        target: whom its mail goes to.
         ring: where it stands.
         gate: what it waits for; None in the line of its zone.
         since: when it came there (seconds of the clock).
         let_go: a gate has let it go, and it has not had its try.
     """
 
-    __slots__ = ("gate", "let_go", "line", "ring", "since", "target", "way")
+    __slots__ = ("gate", "let_go", "line", "ring", "since", "way")
 
     def __init__(self, line: Line) -> None:
         self.line = line
         self.way: Way | None = None
-        self.target: Target | None = None
         self.ring: Ring = line.ready
         self.gate: Gate | None = None
         self.since = 0.0
@@ -85,16 +83,8 @@ class Line:
         self.marked = False
 
 
-class Place(NamedTuple):
-    """What `place` is asked with."""
-
-    zone: Zone
-    way: Way
-    target: Target
-
-
 #: Gives the first delivery of those that may go to a child, and tells which; or says what is in the way.
-PlaceIt = Callable[[Place, Iterable[Work]], Work | Limit | Gate]
+PlaceIt = Callable[[Zone, Way, Iterable[Work]], Work | Limit | Gate]
 
 
 class Turns:
@@ -127,6 +117,8 @@ class Turns:
         self._closed = shutters.closed
         shutters.opened = self.opened
         self._lines = {zone.name: Line(zone, limits.weight) for zone in zones.active()}
+        #: Lanes that stand at gates.
+        self._waiting = 0
         self._marked: list[Line] = []
         self._without_line: set[str] = set()
         schedule.due = self.lane_due
@@ -150,9 +142,9 @@ class Turns:
     def freed(self, connection: Connection) -> None:
         """A connection changed: whoever waited for that gets a turn."""
         now = self._clock.seconds()
-        self._let_go(connection.way.gates, now)
-        self._let_go(connection.address.gates, now)
-        self._let_go((connection.target,), now)
+        if self._waiting:
+            self._let_go(connection.way.gates, now)
+            self._let_go(connection.address.gates, now)
         self.wake(connection.child.zone)
 
     def answered(self, target: Target) -> None:
@@ -167,6 +159,7 @@ class Turns:
             gate.timer = None
         for lane in list(gate.ring):
             gate.ring.remove(lane)
+            self._waiting -= 1
             turn: Turn = lane.turn
             still = self._find_way(turn, lane.key) if turn.way is None else None
             if still is None:
@@ -199,11 +192,10 @@ class Turns:
     def _find_way(self, turn: Turn, key: LaneKey) -> Gate | None:
         """Fill in where it goes; the gate that opens when that is known, when it isn't."""
         zone = turn.line.zone
-        site = "" if zone.next_hop else self._site(key.domain)
+        site = "" if zone.options.host else self._site(key.domain)
         if isinstance(site, Gate):
             return site
         turn.way = self._limits.way(zone, key.domain, site, read_flow(key.flow).user)
-        turn.target = self._ledger.target(zone.name, zone.next_hop or site)
         return None
 
     def _queue(self, turn: Turn, lane: Lane) -> None:
@@ -211,20 +203,20 @@ class Turns:
         now = self._clock.seconds()
         turn.gate = None
         turn.since = now
-        target = turn.target
-        self._enter(turn, lane, turn.line.ready if target is not None and target.proven(now) else turn.line.trial)
-        self._mark(turn.line)
+        line, way = turn.line, turn.way
+        self._enter(turn, lane, line.ready if way is not None and way.target.proven(now) else line.trial)
+        self._mark(line)
 
     def _enter(self, turn: Turn, lane: Lane, ring: Ring) -> None:
         turn.ring = ring
         ring.add(lane)
-        if ring is turn.line.trial and turn.target is not None:
-            turn.target.trying[lane] = None
+        if ring is turn.line.trial and turn.way is not None:
+            turn.way.target.trying[lane] = None
 
     def _leave(self, turn: Turn, lane: Lane) -> None:
         turn.ring.remove(lane)
-        if turn.target is not None:
-            turn.target.trying.pop(lane, None)
+        if turn.ring is turn.line.trial and turn.way is not None:
+            turn.way.target.trying.pop(lane, None)
 
     def _warn_of_zone(self, zone: str) -> None:
         """Once for each zone that has mail and sends nothing."""
@@ -288,7 +280,7 @@ class Turns:
     def _served(self, turn: Turn, lane: Lane, spent: float) -> None:
         """It counts in the line, and wherever others wait for the same."""
         turn.ring.served(lane, spent)
-        if turn.way is not None:
+        if self._waiting and turn.way is not None:
             for gate in turn.way.gates:
                 if len(gate.ring):
                     gate.ring.served(lane, spent)
@@ -299,28 +291,21 @@ class Turns:
 
     def _try(self, turn: Turn, lane: Lane) -> Work | Limit | Gate:
         """One delivery of the lane to a child, or what is in the way."""
-        way, target = turn.way, turn.target
-        assert way is not None and target is not None, "found when it was put into the line"
-        if not turn.let_go:
+        way = turn.way
+        assert way is not None, "found when it was put into the line"
+        if self._waiting and not turn.let_go:
             for gate in way.gates:
                 if len(gate.ring):
                     return gate
-            if len(target.ring):
-                return target
-        shut = self._closed(turn.line.zone.name, way, target)
-        if shut is not None:
-            return shut
-        return self._place(Place(turn.line.zone, way, target), lane.ready)
+        zone = turn.line.zone
+        return self._closed(zone.name, way) or self._place(zone, way, lane.ready)
 
     def _had_its_try(self, turn: Turn, at: Gate | None) -> None:
         """Whoever waits for what the lane did not use up gets the next try; `at` is what stopped it."""
         turn.let_go = False
-        way, target = turn.way, turn.target
-        if way is not None and target is not None:
-            now = self._clock.seconds()
-            self._let_go((gate for gate in way.gates if gate is not at), now)
-            if target is not at:
-                self._let_go((target,), now)
+        way = turn.way
+        if self._waiting and way is not None:
+            self._let_go((gate for gate in way.gates if gate is not at), self._clock.seconds())
 
     # -- gates
 
@@ -328,6 +313,7 @@ class Turns:
         now = self._clock.seconds()
         turn.ring, turn.gate, turn.since = gate.ring, gate, now
         gate.ring.add(lane)
+        self._waiting += 1
         self._look_again(gate, now)
 
     def _look_again(self, gate: Gate, now: float) -> None:
@@ -366,6 +352,7 @@ class Turns:
                 lane = gate.ring.head()
                 if lane is not None:
                     gate.ring.remove(lane)
+                    self._waiting -= 1
                     lane.turn.let_go = True
                     self._queue(lane.turn, lane)
 
@@ -389,10 +376,10 @@ class Turns:
     def _try_suspect(self, line: Line, work: Work) -> Work | Limit | Gate:
         turn = Turn(line)
         gate = self._find_way(turn, work.lane.key)
-        if gate is None and turn.way is not None and turn.target is not None:
-            gate = self._closed(line.zone.name, turn.way, turn.target)
+        if gate is None and turn.way is not None:
+            gate = self._closed(line.zone.name, turn.way)
             if gate is None:
-                return self._place(Place(line.zone, turn.way, turn.target), (work,))
+                return self._place(line.zone, turn.way, (work,))
         assert gate is not None, "found, or there is a gate"
         return gate
 

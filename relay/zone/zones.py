@@ -99,6 +99,10 @@ class Zones:
         """The name of the table that `domain` is."""
         return domain if domain in self._domains else DEFAULT
 
+    def any_disabled(self) -> bool:
+        """Whether any domain has addresses that aren't for it."""
+        return bool(self._disabled)
+
     def disabled(self, zone: str, domain: str) -> frozenset[str]:
         """The addresses of a zone that are not for this domain. Were these all of a kind that it has, none of
         that kind is among them: mail leaves by an address that isn't meant for it rather than never."""

@@ -87,6 +87,9 @@ class FakeHolds:
         self.hold: Hold | None = None
         self.held: frozenset[str] = frozenset()
 
+    def __bool__(self) -> bool:
+        return self.hold is not None or bool(self.held)
+
     def matching(self, zone: str, domain: str, site: str, user: str) -> Hold | None:
         hold = self.hold
         names = {"zone": zone, "domain": domain, "site": site, "user": user}
@@ -164,7 +167,7 @@ class DispatchRig(SynchronousTestCase):
             self.sites, self.holds, self.backoff, self.limits.weight, self.clock.seconds, self.now
         )
         self.lessons = Lessons(self.backoff, self.shutters, self.now)
-        self.leases, self.ledger = Leases(5), Ledger(self.limits.weight)
+        self.leases, self.ledger = Leases(5), Ledger()
         self.dispatcher = Dispatcher(
             self.store,
             self.schedule,

@@ -10,8 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.dispatch.gates import Connections, Gate
 from relay.dispatch.ledger import (
-    PER_SILENT_TARGET,
-    PROVEN_FOR,
     UNPROVEN,
     Capacity,
     Connection,
@@ -21,6 +19,7 @@ from relay.dispatch.ledger import (
     State,
 )
 from relay.dispatch.limits import NONE, Way
+from relay.dispatch.target import PER_SILENT_TARGET, PROVEN_FOR, Target
 from relay.zone.decision import Scope
 from relay.zone.pool import Local
 
@@ -36,26 +35,36 @@ class Books(Ledger):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ways: dict[str, Way] = {}
+        self._ways: dict[tuple[str, str], Way] = {}
+        self._counts: dict[str, Connections] = {}
+        self._targets: dict[tuple[str, str], Target] = {}
 
-    def way(self, domain: str, limit: int) -> Way:
-        way = self._ways.get(domain)
-        if way is None:
-            count = Connections(Scope(zone="z", domain=domain), limit, lambda user: 1.0)
-            way = self._ways[domain] = Way(domain, "", "", (count,), (), (), (), (), 0, (count,), ())
-        way.counted[0].most = limit
-        return way
+    def target(self, zone: str, name: str) -> Target:
+        return self._targets.setdefault((zone, name), Target(zone, name, lambda user: 1.0))
+
+    def count(self, domain: str, limit: int) -> Connections:
+        scope = Scope(zone="z", domain=domain)
+        count = self._counts.setdefault(domain, Connections(scope, limit, lambda user: 1.0))
+        count.most = limit
+        return count
+
+    def way(self, domain: str, limit: int, target: str = "") -> Way:
+        count, name = self.count(domain, limit), target or domain
+        to = self.target("z", name)
+        return self._ways.setdefault(
+            (domain, name), Way(domain, "", "", name, to, (count,), (), (), (), (), False, 0, (count, to), ())
+        )
 
     def permit(
         self, zone: str, domain: str, target: str, local: str, limit: int, now: float
     ) -> Permit | Limit | Gate:
         """One on a kept connection, or a new one."""
-        way, name = self.way(domain, limit), target or domain
-        kept = self.kept(zone, way, name, leaving(local), now)
+        way = self.way(domain, limit, target)
+        kept = self.kept(zone, way, leaving(local), now)
         if kept is not None:
             self.reuse(kept, way)
             return Permit(kept)
-        return self.open(zone, way, name, self.target(zone, name), leaving(local), NONE, now)
+        return self.open(zone, way, leaving(local), NONE, now)
 
     def may_go(self, child: Capacity) -> Connection | None:
         connection = self.first_waiting(child)
@@ -64,7 +73,7 @@ class Books(Ledger):
         return connection
 
     def open_to(self, zone: str, domain: str) -> int:
-        return self._ways[domain].counted[0].open if domain in self._ways else 0
+        return self._counts[domain].open if domain in self._counts else 0
 
 
 class LedgerRig(SynchronousTestCase):
@@ -363,10 +372,10 @@ class Model(SynchronousTestCase):
             rest = (states[State.TRYING], states[State.QUIET], states[State.IDLE], states[State.WAITING])
             self.assertEqual(counted, (busy, *rest))
         domains = Counter(one.domain for one in every)
-        for name in ledger._ways:
+        for name in ledger._counts:
             self.assertEqual(ledger.open_to("z", name), domains[name])
         silent = Counter(one.target for one in every if one.state in (State.QUIET, State.TRYING))
         targets = {one.target for one in every} | set(ledger._proven)
         self.assertEqual({target: target.silent for target in targets if target.silent}, dict(silent))
-        idle = Counter(("z", one.reach, one.local) for one in every if one.state is State.IDLE)
+        idle = Counter(("z", one.way.reach, one.local) for one in every if one.state is State.IDLE)
         self.assertEqual({place: len(kept) for place, kept in ledger._idle.items()}, dict(idle))

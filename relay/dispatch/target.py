@@ -1,0 +1,43 @@
+"""Who is reached, or not, together: the hosts of a site, or a fixed next hop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from relay.dispatch.gates import Gate
+from relay.queue.schedule import Lane
+from relay.zone.decision import Scope
+
+#: How long an answer proves a target (seconds).
+PROVEN_FOR = 600.0
+#: Connections to one that has not answered lately, while few in all are silent; else one.
+PER_SILENT_TARGET = 2
+
+
+class Target(Gate):
+    """One of them.
+
+    Attributes:
+        silent: connections to it whose peer has said nothing.
+        trying: lanes that stand in line to be tried.
+        answered: when one last answered (seconds), `-inf` for never.
+    """
+
+    __slots__ = ("answered", "silent", "trying")
+
+    def __init__(self, zone: str, name: str, weight: Callable[[str], float]) -> None:
+        super().__init__("answer", Scope(zone=zone, site=name), weight)
+        self.silent = 0
+        self.trying: dict[Lane, None] = {}
+        self.answered = -math.inf
+
+    def proven(self, now: float) -> bool:
+        """Whether it answered lately."""
+        return self.answered > now - PROVEN_FOR
+
+    def room(self, now: float) -> bool:
+        return self.proven(now) or self.silent < PER_SILENT_TARGET
+
+    def words(self) -> str:
+        return f"{self.scope.site} has not answered yet: {self.silent} connections are being tried"
