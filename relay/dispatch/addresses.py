@@ -122,7 +122,7 @@ class Addresses:
 
     def choose(self, zone: Zone, way: Way, work: Work, now: float) -> Leaving | Gate:
         """The addresses of a delivery; or what opens when it may have one. `now` in seconds of the clock."""
-        quiet = self._quiet and not self._plumbed.gone and not self._holds and not len(self._backoff)
+        quiet = self._quiet and not self._plumbed.gone and not self._holds and not self._backoff
         if quiet and (only := self._only.get(zone.name)) is not None:
             return only
         out = _NOBODY if quiet else self._excluded(zone, way)
@@ -132,7 +132,7 @@ class Addresses:
             return self._none_left(zone, way, now)
         address = local.address or local.address6
         limits = self._limits.at(zone, address)
-        if len(self._backoff):
+        if self._backoff:
             limits = self._on_path(zone, way, address, limits)
         return Leaving(local, limits)
 
@@ -180,7 +180,7 @@ class Addresses:
             out |= held
         if self._cold[name]:
             out |= {address for address in self._cold[name] if self._warming.room(address, site) == 0}
-        if len(self._backoff):
+        if self._backoff:
             out |= self._set_aside(zone, site, out)
         return out
 

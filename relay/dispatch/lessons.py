@@ -30,7 +30,7 @@ class Lessons:
 
     def nothing(self, connection: Connection) -> None:
         """A connection is gone, and has shown nothing."""
-        if not connection.greeted and len(self._backoff):
+        if not connection.greeted and self._backoff:
             self._shutters.tried_nothing(connection.child.zone, connection.target)
             self._shutters.moved(connection.target)
 

@@ -126,14 +126,16 @@ class Ring:
         if flow.lanes:
             return
         self._now = None
+        kind = flow.kind
+        del kind.line[lane.flow]
+        if not kind.line:
+            del self._line[read_flow(lane.flow).priority]
         if not self._count:
             # Nobody is left who could have had less.
-            self._classes.clear()
-            self._line.clear()
-            return
-        del flow.kind.line[lane.flow]
-        if not flow.kind.line:
-            del self._line[read_flow(lane.flow).priority]
+            if len(self._classes) == 1 and len(kind.flows) == 1:
+                flow.credit = kind.credit = 0.0
+            else:
+                self._classes.clear()
 
     def head(self) -> Lane | None:
         """Whose turn it is."""

@@ -85,7 +85,7 @@ class Shutters:
         hold = self._holds.matching(zone, way.domain, way.site, way.user)
         if hold is not None:
             return self._hold(hold)
-        if len(self._backoff):
+        if self._backoff:
             return self._unreachable(zone, way.target.scope.site)
         return None
 
@@ -93,13 +93,13 @@ class Shutters:
         """Asked just before a new connection is opened: after an outage one attempt has to show that somebody
         answers. What has to be waited for, if another is under way."""
         site = target.scope.site
-        if len(self._backoff) and not self._backoff.probe(zone, site, self._now()):
+        if self._backoff and not self._backoff.probe(zone, site, self._now()):
             return self._unreachable(zone, site) or target
         return None
 
     def tried_nothing(self, zone: str, target: Target) -> None:
         """The attempt that `may_try` allowed was not made."""
-        if len(self._backoff):
+        if self._backoff:
             self._backoff.probe_lost(zone, target.scope.site, self._now())
 
     def look_again(self) -> None:
@@ -109,7 +109,7 @@ class Shutters:
 
     def answered(self, target: Target) -> None:
         """Somebody has answered there."""
-        if len(self._backoff):
+        if self._backoff:
             self._backoff.reachable(target.scope.zone, target.scope.site, self._now())
             self.moved(target)
 

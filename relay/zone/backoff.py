@@ -176,6 +176,10 @@ class Backoff:
         paths = (path for _, path in self._paths.newest())
         return list(islice((path for path in paths if path.kind == "blacklist" and now < path.until), most))
 
+    def __bool__(self) -> bool:
+        """Whether anything is remembered at all."""
+        return bool(self._paths.entries or self._outages.sites.entries)
+
     def __len__(self) -> int:
         """Paths and sites that are remembered."""
         return len(self._paths) + len(self._outages)

@@ -27,14 +27,14 @@ class Outages:
         """`pauses` are in ms; the last one repeats."""
         self._pauses = pauses
         self._decided = decided
-        self._sites: Fading[tuple[str, str], Outage] = Fading(most)
+        self.sites: Fading[tuple[str, str], Outage] = Fading(most)
 
     def __len__(self) -> int:
-        return len(self._sites)
+        return len(self.sites)
 
     def unreachable(self, zone: str, site: str, reply: str, now: int, begun: int | None = None) -> None:
         """See relay.zone.backoff.Backoff, as for all of these."""
-        outage = self._sites.get((zone, site))
+        outage = self.sites.get((zone, site))
         level = 0
         if outage is not None:
             of_probe = outage.probed > 0 if begun is None else begun >= outage.until
@@ -47,11 +47,11 @@ class Outages:
         self._decided(Decision("unreachable", Scope(zone=zone, site=site), outage.reason, now, outage.until))
 
     def reachable(self, zone: str, site: str, now: int) -> None:
-        if self._sites.drop((zone, site)) is not None:
+        if self.sites.drop((zone, site)) is not None:
             self._decided(Decision("reachable", Scope(zone=zone, site=site), "a host of it answers", now))
 
     def closed(self, zone: str, site: str, now: int) -> int | None:
-        outage = self._sites.get((zone, site))
+        outage = self.sites.get((zone, site))
         if outage is None:
             return None
         if now < outage.until:
@@ -59,7 +59,7 @@ class Outages:
         return outage.probed + PATIENCE if _probing(outage, now) else None
 
     def probe(self, zone: str, site: str, now: int) -> bool:
-        outage = self._sites.get((zone, site))
+        outage = self.sites.get((zone, site))
         if outage is None:
             return True
         if now < outage.until or _probing(outage, now):
@@ -68,24 +68,24 @@ class Outages:
         return True
 
     def probe_lost(self, zone: str, site: str) -> None:
-        outage = self._sites.get((zone, site))
+        outage = self.sites.get((zone, site))
         if outage is not None and outage.probed:
             self._put(msgspec.structs.replace(outage, probed=0))
 
     def forget(self, now: int) -> None:
         """Nobody has mail for them, or they would have been tried."""
-        for _ in self._sites.ended(now):
+        for _ in self.sites.ended(now):
             pass
 
     def drop(self, zone: str, site: str) -> None:
         """It is over, untold."""
-        self._sites.drop((zone, site))
+        self.sites.drop((zone, site))
 
     def get(self, zone: str, site: str) -> Outage | None:
-        return self._sites.get((zone, site))
+        return self.sites.get((zone, site))
 
     def newest(self) -> Iterator[Outage]:
-        return (outage for _, outage in self._sites.newest())
+        return (outage for _, outage in self.sites.newest())
 
     def restore(self, outages: Sequence[Outage], now: int) -> None:
         """No probe is under way after a restart."""
@@ -100,7 +100,7 @@ class Outages:
 
     def _put(self, outage: Outage) -> None:
         end = max(outage.until, outage.probed) + MEMORY
-        self._sites.put((outage.zone, outage.site), outage, end)
+        self.sites.put((outage.zone, outage.site), outage, end)
 
 
 def described(outage: Outage, now: int) -> Trouble:
