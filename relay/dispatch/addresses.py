@@ -70,10 +70,10 @@ class _PathLimit(Connections):
         until = self._backoff.until(scope.zone, scope.site, scope.address, wall)
         return 0.0 if until is None else max(0.05, (until - wall) / 1000)
 
-    def room(self, now: float) -> bool:
+    def full(self, now: float) -> bool:
         scope = self.scope
         allowance = self._backoff.allowance(scope.zone, scope.site, scope.address, self._now())
-        return allowance is None or self.open < max(1, allowance)
+        return allowance is not None and self.open >= max(1, allowance)
 
     def words(self) -> str:
         scope, wall = self.scope, self._now()

@@ -364,7 +364,8 @@ class Dispatcher:
 
     def _quiet(self, child: Child, connection: Connection) -> None:
         self._ledger.quiet(connection)
-        self._tokens.settle(connection)
+        if connection.state is State.QUIET:
+            self._tokens.settle(connection)
         self._let_go(child)
         self._turns.freed(connection)
 

@@ -54,17 +54,21 @@ class Gate:
 
 
 class Connections(Gate):
-    """So many connections at a time."""
+    """So many connections at a time; of those that are `open`, `idle` ones are given back for the asking."""
 
-    __slots__ = ("most", "open")
+    __slots__ = ("idle", "most", "open")
 
     def __init__(self, scope: Scope, most: int, weight: Callable[[str], float]) -> None:
         super().__init__("connections", scope, weight)
         self.most = most
-        self.open = 0
+        self.open = self.idle = 0
+
+    def full(self, now: float) -> bool:
+        """Whether another may be opened only when one is closed."""
+        return self.open >= self.most
 
     def room(self, now: float) -> bool:
-        return self.open < self.most
+        return self.idle > 0 or not self.full(now)
 
     def words(self) -> str:
         return f"{self.most} connections at a time ({self.scope}), {self.open} are open"

@@ -169,17 +169,19 @@ class Ledger:
             if connection.child.busy >= connection.child.connections:
                 continue
             old = connection.way
-            if old is way or all(gate in old.counted or gate.room(now) for gate in way.counted):
+            if old is way or all(gate in old.counted or not gate.full(now) for gate in way.counted):
                 return connection
         return None
 
     def reuse(self, connection: Connection, way: Way) -> None:
         """The idle connection is in a transaction again, whose limits are those of `way`."""
+        self._count(connection, -1)
         if connection.way is not way:
             _count(connection.way.counted, -1)
             connection.way = way
             _count(way.counted, +1)
-        self._move(connection, State.SENDING)
+        connection.state = State.SENDING
+        self._count(connection, +1)
 
     def open(self, zone: str, way: Way, local: Local, address: Scoped, now: float) -> Permit | Limit | Gate:
         """Leave for one new connection, or what stands in its way. A permit is entered at once."""
@@ -200,7 +202,7 @@ class Ledger:
         close: tuple[Connection, ...] = ()
         counted = (*way.counted, *address.connections)
         for gate in counted:
-            if not (gate.room(now) or any(gate in _counting(spare) for spare in close)):
+            if gate.full(now) and not any(gate in _counting(spare) for spare in close):
                 spare = self._spare(zone, gate)
                 if spare is None:
                     return gate
@@ -236,9 +238,12 @@ class Ledger:
                 local.address,
                 local.address6,
             ):
-                _count(connection.address.connections, -1)
+                idle = int(connection.state is State.IDLE)
+                for step, scoped in ((-1, connection.address), (1, limits)):
+                    _count(scoped.connections, step)
+                    for gate in scoped.connections:
+                        gate.idle += step * idle
                 connection.address = limits
-                _count(connection.address.connections, +1)
 
     # -- telling
 
@@ -318,6 +323,8 @@ class Ledger:
             _enlist(child.waiting, connection, step)
         elif state is State.IDLE:
             _enlist(child.idle, connection, step)
+            for gate in _counting(connection):
+                gate.idle += step
             place = (child.zone, connection.way.reach, connection.local)
             if step > 0:
                 self._idle.setdefault(place, []).append(connection)

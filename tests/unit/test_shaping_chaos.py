@@ -1,0 +1,295 @@
+"""Whatever children, hosts, operators and clocks do: no limit is passed, and no mail is forgotten at one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import ClassVar
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.channel import frames
+from relay.channel.frames import Offer
+from relay.config.schema import Backoff, Config, Domain, Limits, PoolAddress, Sender, Site, Zone
+from relay.dispatch.gates import Connections, Gate, Rate
+from relay.dispatch.ledger import State
+from relay.message.flow import Flow, flow_text
+from relay.message.values import Outcome, Result
+from relay.zone.decision import Scope
+from relay.zone.hold import Hold
+from relay.zone.zones import Zones, from_config
+from tests.unit import dispatch_rig
+from tests.unit.dispatch_rig import DEFERRED, DELIVERED, DispatchRig, FakeChild
+
+RATE = Outcome(Result.DEFERRED, "421 4.7.0 too many messages, slow down", 421, "reply", "mail", "mx.test", "192.0.2.9")
+LISTED = Outcome(Result.DEFERRED, "554 listed at zen.spamhaus.org", 554, "reply", "rcpt", "mx.test", "192.0.2.9")
+SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "connect")
+EARLY = Outcome(Result.DEFERRED, "421 no", 421, "reply", "ehlo", "mx.test", "192.0.2.9")
+USERS = ("", "one", "two")
+POOL = ("10.0.0.1", "10.0.0.2")
+STEPS = "aaaammmmddddkkkkoqvczwwwwttrpbsehHgGul"
+
+
+class Relayed:
+    """A delivery in a child's hands: whether its host was told of, and whether it may go on."""
+
+    def __init__(self, child: FakeChild, offer: Offer, goes: bool) -> None:
+        self.child, self.offer, self.goes, self.answered = child, offer, goes, goes
+
+
+class ShapedChaos(DispatchRig):
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=3, max_connections=4, messages=("30/m",), address=Limits(max_connections=2)),
+        "hop": Zone(connections=2, host="hop.test", bytes=("1KB/s",), new_connections=("1/s",), throttling="2/s"),
+    }
+    domains: ClassVar[dict[str, Domain]] = {
+        "default": Domain(max_connections=2),
+        "d0.test": Domain(max_connections=1, messages=("6/m",), reuse=2),
+        "d1.test": Domain(max_connections=0, new_connections=("12/m",)),
+    }
+    senders: ClassVar[dict[str, Sender]] = {
+        "one": Sender(max_connections=1, weight=30),
+        "two": Sender(messages=("20/m",), priority="low"),
+    }
+    backoff_section = Backoff(unreachable=(5.0, 20.0), pauses=(5.0, 20.0), climb=5.0, blacklist=60.0)
+
+    def setUp(self) -> None:
+        pool = tuple(PoolAddress(address=name) for name in POOL)
+        config = Config(hostname="relay.test", pools={"default": pool}, zones=self.zones, domains=self.domains)
+        made: Zones = from_config(config)
+        self.patch(dispatch_rig, "zones_of", lambda *domains, **zones: made)
+        super().setUp()
+        self.sites.named = {"d2.test": "big", "d3.test": "big"}
+        self.sites.sections = {"big": Site(max_connections=2, messages=("40/m",))}
+        self.working: dict[int, Relayed] = {}
+        self.children: list[FakeChild] = []
+        self.delivered: list[str] = []
+        self.born = 0
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))
+    def test_no_limit_is_passed_and_no_mail_forgotten(self, steps: list[tuple[str, int]]) -> None:
+        self.setUp()
+        self.bear()
+        self.bear()
+        for step, n in steps:
+            self.look()
+            getattr(self, f"do_{_NAMES[step]}")(n)
+            self.look()
+            self.check()
+        self.holds.hold, self.holds.held, self.plumbed.gone = None, frozenset(), frozenset()
+        for domain in list(self.sites.unknown):
+            self.do_found(int(domain[1]))
+        self.moved()
+        self.bear()
+        self.bear()
+        for _ in range(600):
+            self.look()
+            for lease in sorted(self.working):
+                self.answer(lease)
+            self.look()
+            for lease in [lease for lease, one in sorted(self.working.items()) if one.goes]:
+                self.finish(lease, lease % 2 == 0)
+            self.tell()
+            self.check()
+            if not self.store.rows:
+                break
+            self.clock.pump([1.0] * 10)
+        self.assertEqual(len(self.delivered), len(set(self.delivered)))
+        self.assertEqual(self.store.rows, {}, [self.stuck(name) for name in self.store.rows])
+        self.clock.pump([1.0] * 60)
+        self.everything_is_free()
+        self.check(at_rest=True)
+
+    def stuck(self, name: tuple[str, int]) -> object:
+        lane = self.schedule.known(self.schedule.lane_for(self.store.rows[name]).key)
+        turn = lane.turn if lane is not None else None
+        return (name, self.now(), self.store.rows[name], turn and (turn.gate and turn.gate.words(), turn.let_go))
+
+    # -- what happens
+
+    def bear(self) -> None:
+        self.born += 1
+        self.children.append(self.join(f"00000005-{self.born}", ("default", "hop")[self.born % 2]))
+
+    def look(self) -> None:
+        for child in self.children:
+            for frame in child.heard():
+                if type(frame) is Offer:
+                    connection = self.ledger.get(frame.connection)
+                    goes = connection is not None and connection.state is State.SENDING
+                    self.working[frame.lease] = Relayed(child, frame, goes)
+                elif type(frame) is frames.Go:
+                    for one in self.working.values():
+                        if one.offer.connection == frame.connection:
+                            one.goes = True
+
+    def answer(self, lease: int) -> None:
+        one = self.working[lease]
+        if not one.answered:
+            one.answered = True
+            self.says(one.child, frames.Answered(one.offer.connection, "mx.test", "192.0.2.9"))
+
+    def finish(self, lease: int, kept: bool, outcome: Outcome = DELIVERED) -> None:
+        one = self.working.pop(lease)
+        if outcome is DELIVERED:
+            self.delivered.append(f"{one.offer.id}.{one.offer.seq:03x}")
+        self.done(one.child, one.offer, outcome, kept)
+
+    def moved(self) -> None:
+        self.shutters.look_again()
+        self.addresses.look_again()
+        self.turn()
+
+    def one(self, n: int, going: bool = True) -> int | None:
+        names = [lease for lease, one in sorted(self.working.items()) if one.goes is going]
+        return names[n % len(names)] if names else None
+
+    def do_birth(self, n: int) -> None:
+        if len(self.children) < 5:
+            self.bear()
+
+    def do_mail(self, n: int) -> None:
+        domains = [f"d{(n + k) % 5}.test" for k in range(1 + n % 4)]
+        flow = flow_text(Flow(USERS[n % 3], "high" if n % 7 == 0 else "normal"))
+        self.accept(*domains, zone=("default", "hop")[n % 2], flow=flow, body=b"x" * (50 * n) + b"\r\n")
+
+    def do_deliver(self, n: int) -> None:
+        lease = self.one(n)
+        if lease is not None:
+            self.finish(lease, False)
+
+    def do_deliver_and_keep(self, n: int) -> None:
+        lease = self.one(n)
+        if lease is not None:
+            self.finish(lease, True)
+
+    def do_defer(self, n: int) -> None:
+        self.end(n, DEFERRED, n % 2 == 0)
+
+    def do_complain(self, n: int) -> None:
+        self.end(n, RATE, False)
+
+    def do_list(self, n: int) -> None:
+        self.end(n, LISTED, False)
+
+    def do_early(self, n: int) -> None:
+        self.end(n, EARLY, False)
+
+    def end(self, n: int, outcome: Outcome, kept: bool) -> None:
+        lease = self.one(n)
+        if lease is not None:
+            self.finish(lease, kept, outcome)
+
+    def do_silence(self, n: int) -> None:
+        lease = self.one(n, going=False)
+        if lease is not None and not self.working[lease].answered:
+            self.finish(lease, False, SILENT)
+
+    def do_answer(self, n: int) -> None:
+        lease = self.one(n, going=False)
+        if lease is not None:
+            self.answer(lease)
+
+    def do_quiet(self, n: int) -> None:
+        self.say(n, frames.Quiet)
+
+    def do_active(self, n: int) -> None:
+        self.say(n, frames.Active)
+
+    def say(self, n: int, what: type[frames.Quiet] | type[frames.Active]) -> None:
+        names = sorted(self.working)
+        if names:
+            one = self.working[names[n % len(names)]]
+            self.says(one.child, what(one.offer.connection))
+
+    def do_close(self, n: int) -> None:
+        for connection in self.ledger.connections():
+            if connection.state is State.IDLE and len(self.children):
+                child = next(child for child in self.children if child.id == connection.child.key)
+                self.says(child, frames.Closed(connection.number))
+                return
+
+    def do_death(self, n: int) -> None:
+        if self.children:
+            child = self.children.pop(n % len(self.children))
+            self.dispatcher.gone(child, [], False)
+            self.turn()
+            self.working = {lease: one for lease, one in self.working.items() if one.child is not child}
+
+    def do_wait(self, n: int) -> None:
+        self.clock.pump([0.5] * n)
+
+    def do_tell(self, n: int) -> None:
+        self.tell()
+
+    def do_hold(self, n: int) -> None:
+        self.holds.hold = Hold("h", Scope(domain=f"d{n % 5}.test"), "so", self.now())
+        self.moved()
+
+    def do_release(self, n: int) -> None:
+        self.holds.hold = None
+        self.moved()
+
+    def do_lose(self, n: int) -> None:
+        self.plumbed.gone = frozenset(POOL[: 1 + n % 2])
+        self.moved()
+
+    def do_regain(self, n: int) -> None:
+        self.plumbed.gone = frozenset()
+        self.moved()
+
+    def do_unknown(self, n: int) -> None:
+        self.sites.unknown.add(f"d{n % 5}.test")
+
+    def do_found(self, n: int) -> None:
+        domain = f"d{n % 5}.test"
+        if domain in self.sites.unknown:
+            self.sites.unknown.discard(domain)
+            self.sites.found(domain)
+            self.turn()
+
+    # -- what must hold
+
+    def gates(self) -> set[Gate]:
+        found: set[Gate] = {gate for scoped in self.limits._scoped.values() for gate in scoped.gates}
+        return found | set(self.limits._targets.values())
+
+    def check(self, at_rest: bool = False) -> None:
+        connections = self.ledger.connections()
+        counted: Counter[Gate] = Counter()
+        pending: Counter[Gate] = Counter()
+        idle: Counter[Gate] = Counter()
+        for connection in connections:
+            counted.update(connection.way.counted)
+            counted.update(connection.address.connections)
+            if connection.state is State.IDLE:
+                idle.update((*connection.way.counted, *connection.address.connections))
+            else:
+                counted.update(connection.way.busy)
+            for rate, wanted in connection.pending:
+                pending[rate] += wanted  # type: ignore[assignment]
+        waiting = 0
+        for gate in self.gates():
+            waiting += len(gate.ring)
+            if isinstance(gate, Connections):
+                self.assertEqual((gate.open, gate.idle), (counted[gate], idle[gate]), gate.words())
+                if gate.kind == "connections":
+                    self.assertLessEqual(gate.open, gate.most, gate.words())
+            elif isinstance(gate, Rate):
+                self.assertAlmostEqual(gate.pending, pending[gate])
+                for connection in gate.parked:
+                    self.assertIs(connection.state, State.PARKED)
+            if at_rest:
+                self.assertEqual(len(gate.ring), 0, gate.words())
+        parked = {one for gate in self.gates() if isinstance(gate, Rate) for one in gate.parked}
+        self.assertEqual({one for one in connections if one.state is State.PARKED}, parked)
+        if at_rest:
+            self.assertEqual((waiting, self.dispatcher.turns._waiting), (0, 0))
+
+
+_NAMES = {
+    "a": "answer", "m": "mail", "d": "deliver", "k": "deliver_and_keep", "o": "defer", "q": "quiet", "v": "active",
+    "c": "close", "z": "death", "w": "wait", "t": "tell", "r": "birth", "p": "complain", "b": "list",
+    "s": "silence", "e": "early", "h": "hold", "H": "release", "g": "lose", "G": "regain", "u": "unknown", "l": "found",
+}  # fmt: skip
