@@ -174,6 +174,8 @@ def _enter(line: OrderedDict[str, _T], key: str, party: _T) -> None:
     line[key] = party
     if party.credit > 0:
         line.move_to_end(key, last=False)
+    else:
+        party.credit += party.share
 
 
 def _first(line: OrderedDict[str, _T]) -> _T:

@@ -10,8 +10,9 @@ from __future__ import annotations
 #: What a late timer may make up for: this much time (seconds), and this part of the unit.
 _LATE = 0.05
 _PART = 0.03
-#: Numbers of a clock are not exact.
+#: Numbers of a clock are not exact: what is as good as one, and by how much the other way makes up for that.
 _NEARLY = 1 - 1e-9
+_SURE = 1.001
 
 
 class Bucket:
@@ -23,7 +24,7 @@ class Bucket:
         self.amount = amount
         self.unit = unit
         more = amount * min(_PART, _LATE / unit)
-        self._per_second = (amount - more) / unit
+        self._per_second = (amount - more * _SURE) / unit
         self._size = self._level = 1.0 + more
         self._seen = 0.0
 
