@@ -27,9 +27,9 @@ BODY = b"x" * 70 + b"\r\n"
 
 
 async def fill(
-    reactor: Any, path: str, count: int, domains: int, due: float, pattern: str, user: str
+    reactor: Any, path: str, count: int, domains: int, due: float, pattern: str, user: str, flow: str = ""
 ) -> float:
-    """Write `count` deliveries into a new queue at `path`; seconds it took."""
+    """Write `count` deliveries into a new queue at `path`; seconds it took. `flow`: see relay.message.flow."""
     store = LevelStore(path, Queue(path=path, sync=False), reactor)
     store.open()
     begun = time.monotonic()
@@ -56,6 +56,7 @@ async def fill(
             last_failure=now,
             response="451 4.3.0 later",
             category="reply",
+            flow=flow,
         )
         under_way.append(store.append(message, [row], body))
         if len(under_way) == WINDOW:

@@ -56,13 +56,14 @@ endpoint = "tcp:{channel}:interface=127.0.0.1"
 heartbeat = "{heartbeat}"
 lease = "{lease}"
 [pools]
-default = [{{ address = "0.0.0.0", name = "relay.test" }}]
+default = [{pool}]
 [zones.default]
 pool = "default"
 host = "127.0.0.1"
 port = {mx}
 processes = {processes}
 connections = {connections}
+{zone}
 [domains.default]
 max_connections = 1000
 {extra}
@@ -160,6 +161,8 @@ class Relay:
             "listener": "",
             "connections": 20,
             "shutdown_timeout": "10s",
+            "zone": "",
+            "pool": '{ address = "0.0.0.0", name = "relay.test" }',
             "extra": "",
             "smtp": self.smtp,
             "api": self.api,
