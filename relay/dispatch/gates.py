@@ -106,7 +106,8 @@ class Rate(Gate):
         return max(_MOMENT if self.pending else 0.0, self.bucket.wait(now))
 
     def words(self) -> str:
-        return f"{self.bucket} ({self.scope})"
+        bucket = self.bucket
+        return f"{bucket.amount:g} {self.kind} in {bucket.unit:g} s ({self.scope})"
 
 
 class Shut(Gate):

@@ -114,7 +114,7 @@ class Turns:
         self.may = may
         self._resume = resume
         self._site = shutters.site
-        self._closed = shutters.closed
+        self.closed = shutters.closed
         shutters.opened = self.opened
         self._lines = {zone.name: Line(zone, limits.weight) for zone in zones.active()}
         #: Lanes that stand at gates.
@@ -298,7 +298,7 @@ class Turns:
                 if len(gate.ring):
                     return gate
         zone = turn.line.zone
-        return self._closed(zone.name, way) or self._place(zone, way, lane.ready)
+        return self.closed(zone.name, way) or self._place(zone, way, lane.ready)
 
     def _had_its_try(self, turn: Turn, at: Gate | None) -> None:
         """Whoever waits for what the lane did not use up gets the next try; `at` is what stopped it."""
@@ -377,7 +377,7 @@ class Turns:
         turn = Turn(line)
         gate = self._find_way(turn, work.lane.key)
         if gate is None and turn.way is not None:
-            gate = self._closed(line.zone.name, turn.way)
+            gate = self.closed(line.zone.name, turn.way)
             if gate is None:
                 return self._place(line.zone, turn.way, (work,))
         assert gate is not None, "found, or there is a gate"

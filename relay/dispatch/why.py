@@ -188,6 +188,10 @@ class Reasons:
         if turn is None:
             return Wait(kind="turn", limit="its lane is about to be looked at", freed_by="the next moment")
         since = self._wall(turn.since)
+        # What has been shut since it came to where it stands will stop it next.
+        shut = self._turns.closed(zone, turn.way) if turn.way is not None else None
+        if shut is not None and shut is not turn.gate:
+            return self._at(shut, 0)
         if turn.gate is not None:
             return self._at(turn.gate, since)
         stopped = line.trying if turn.ring is line.trial else line.full

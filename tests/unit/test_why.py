@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, ClassVar
 
 from relay.channel import frames
@@ -119,7 +121,7 @@ class AtLimits(Waiting):
         self.sending(child, "paced")
         wait = self.wait(self.accept("e.test", zone="paced"), "messages", scope=Scope(zone="paced"))
         self.assertTrue(55_000 < wait.until - self.now() < 65_000, wait)
-        self.assertIn("1 in 60 s", wait.limit)
+        self.assertIn("1 messages in 60 s", wait.limit)
 
     def test_a_rate_that_an_open_connection_waits_for(self) -> None:
         child = self.join(zone="paced")
@@ -192,6 +194,14 @@ class Kept(Waiting):
         self.assertEqual(self.offers(child), [])
         wait = self.wait(message, "hold", scope=scope, until=self.now() + 5000)
         self.assertEqual(wait.limit, "on hold (domain d.test): they asked us to")
+
+    def test_a_hold_that_came_while_it_waited_for_something_else(self) -> None:
+        child = self.join(zone="paced")
+        self.sending(child, "paced", "d.test")
+        message = self.accept("d.test", zone="paced")
+        self.wait(message, "messages")
+        self.holds.hold = Hold("1", Scope(domain="d.test"), "stop", self.now())
+        self.wait(message, "hold")
 
     def test_a_look_up(self) -> None:
         self.join()
@@ -320,3 +330,9 @@ class Words(Waiting):
                     getattr(one, name)()
         self.assertEqual(self.seen, KINDS)
         self.assertLessEqual(set(module._FREED_BY), KINDS)
+
+    def test_every_kind_is_documented(self) -> None:
+        text = (Path(__file__).parents[2] / "docs" / "shaping.md").read_text()
+        table = text.partition("## Why does it wait?")[2].partition("\n## ")[0]
+        rows = [row for row in table.splitlines() if row.startswith("| ")]
+        self.assertLessEqual(KINDS, set(re.findall(r"`([a-z -]+)`", " ".join(rows))))
