@@ -20,10 +20,10 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """One decision. `kind` is a word: `slowed`, `suspended`, `climbing`, `recovered`, `blacklisted`,
-    `unreachable`, `reachable`, `held`, `released`, `warmup-full`, `warm`. `made` and `until` are milliseconds since
-    the epoch; `until` 0: until something else is decided. `reason` is ours or quotes a peer, bounded and
-    free of control characters."""
+    """One decision. `kind` is a word: `suspended`, `climbing`, `recovered`, `blacklisted`, `unreachable`,
+    `reachable`, `held`, `released`, `warmup-full`, `warm`, `address-gone`, `address-back`. `made` and `until` are
+    milliseconds since the epoch; `until` 0: until something else is decided. `reason` is ours or quotes a peer,
+    bounded and free of control characters."""
 
     kind: str
     scope: Scope
