@@ -59,7 +59,7 @@ lease = "{lease}"
 default = [{pool}]
 [zones.default]
 pool = "default"
-host = "127.0.0.1"
+{hop}
 port = {mx}
 processes = {processes}
 connections = {connections}
@@ -161,6 +161,7 @@ class Relay:
             "listener": "",
             "connections": 20,
             "shutdown_timeout": "10s",
+            "hop": 'host = "127.0.0.1"',
             "zone": "",
             "pool": '{ address = "0.0.0.0", name = "relay.test" }',
             "extra": "",
