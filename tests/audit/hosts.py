@@ -67,7 +67,8 @@ class EveryHostileHost(Scenario):
         delays = sorted(arrived[to] - begun[to] for to in begun)
         print(
             f"D36: {len(hostile)} messages for {len(CONN) + len(RCPT) - 1} kinds of hostile hosts; of {GOOD} for good "
-            f"ones the median left within {delays[GOOD // 2]:.2f} s, p99 {delays[-2]:.2f} s, the slowest {delays[-1]:.2f} s"
+            f"ones the median left within {delays[GOOD // 2]:.2f} s, p99 {delays[-2]:.2f} s, "
+            f"the slowest {delays[-1]:.2f} s"
         )
         self.assertLess(delays[-2], 5.0)
 
