@@ -145,7 +145,9 @@ class ManifestTests(SynchronousTestCase):
         name = (path / "CURRENT").read_text().strip()
         manifest = read_manifest(records(path / name))
         tables = {int(file.stem): file.stat().st_size for file in path.glob("*.ldb")}
-        self.assertEqual(manifest.tables, tables)
+        # A compaction that the closing broke off may leave a table that no manifest knows.
+        self.assertEqual(manifest.tables, {number: tables.get(number) for number in manifest.tables})
+        self.assertTrue(manifest.tables)
         self.assertTrue((path / f"{manifest.log:06d}.log").exists())
 
     def test_nonsense_is_refused(self) -> None:
