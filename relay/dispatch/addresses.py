@@ -143,7 +143,7 @@ class Addresses:
         if not cold:
             return ()
         counted: list[tuple[str, int]] = []
-        site = way.site or zone.next_hop
+        site = way.place
         for address in (local.address, local.address6):
             if address not in cold:
                 continue
@@ -170,7 +170,7 @@ class Addresses:
     # -- inside
 
     def _excluded(self, zone: Zone, way: Way) -> frozenset[str]:
-        name, domain, site = zone.name, way.domain, way.site or zone.next_hop
+        name, domain, site = zone.name, way.domain, way.place
         out = self._zones.disabled(name, domain)
         gone = self._plumbed.gone
         if gone:
@@ -203,7 +203,7 @@ class Addresses:
 
     def _on_path(self, zone: Zone, way: Way, address: str, limits: Scoped) -> Scoped:
         """The limits of an address, and of its way to a site that has complained of it."""
-        site = way.site or zone.next_hop
+        site = way.place
         key = (zone.name, site, address)
         if self._backoff.allowance(zone.name, site, address, self._now()) is None:
             self._paths.pop(key, None)
@@ -221,7 +221,7 @@ class Addresses:
 
     def _none_left(self, zone: Zone, way: Way, now: float) -> Shut:
         """No address may be used for this lane now."""
-        site = way.site or zone.next_hop
+        site = way.place
         wall = self._now()
         whens = [self._backoff.until(zone.name, site, address, wall) for address in _all(zone)]
         if self._cold[zone.name]:
@@ -271,7 +271,7 @@ class Addresses:
                 said.append("and so on")
                 break
         why = "; ".join(said) or "none is left"
-        return f"no address of the zone may be used for {site or way.domain} now: {why}"
+        return f"no address of the zone may be used for {site} now: {why}"
 
 
 _NOBODY: frozenset[str] = frozenset()

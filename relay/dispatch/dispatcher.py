@@ -184,6 +184,7 @@ class Dispatcher:
             return stopped
         warm = self._addresses.count(zone, way, local, now)
         if isinstance(warm, Gate):
+            self._shutters.tried_nothing(zone.name, way.target)
             return warm
         if kept is not None:
             self._ledger.reuse(kept, way)
@@ -193,7 +194,7 @@ class Dispatcher:
             return kept
         permit = self._ledger.open(zone.name, way, local, address, now)
         if not isinstance(permit, Permit):
-            self._addresses.uncount(way.target.scope.site, warm)
+            self._addresses.uncount(way.place, warm)
             self._shutters.tried_nothing(zone.name, way.target)
             return permit
         for spare in permit.close:
@@ -259,6 +260,7 @@ class Dispatcher:
     def _remove(self, connection: Connection) -> None:
         """It is gone."""
         self._tokens.settle(connection)
+        self._addresses.uncount(connection.way.place, connection.warm)
         self._ledger.remove(connection)
         self._turns.freed(connection)
 
@@ -291,9 +293,6 @@ class Dispatcher:
         lost = self._leases.release(child.id)
         blamed = self._blame([lease for lease in lost if lease.number not in taken]) if crashed else set()
         touched = self._ledger.leave(self._capacities.pop(child.id))
-        for connection in touched:
-            self._tokens.settle(connection)
-            self._lessons.nothing(connection)
         for lease in lost:
             entry = taken.get(lease.number)
             if entry is not None:
@@ -303,6 +302,8 @@ class Dispatcher:
             elif not (lease.work.crashes and self._turns.suspect(lease.work)):
                 self._schedule.give_back(lease.work)
         for connection in touched:
+            self._tokens.settle(connection)
+            self._lessons.nothing(connection)
             self._turns.freed(connection)
         return self._store.barrier()
 
@@ -337,6 +338,8 @@ class Dispatcher:
     def _answered(self, child: Child, connection: Connection) -> None:
         if connection.state is State.IDLE:
             raise BadFrame("an answer without an offer")
+        if connection.state is State.PARKED:
+            return  # Another of its hosts has answered; its token is waited for already.
         if self._ledger.answered(connection, self._clock.seconds()):
             child.send(frames.Go(connection.number))
         self._let_go(child)
@@ -390,13 +393,14 @@ class Dispatcher:
             why = "child {child} reports lease {lease}, which it does not hold"
             _log.warn(why, child=child.id, lease=done.lease)
             return
-        connection = self._ledger.get(lease.connection)
-        if connection is not None:
-            self._lessons.ended(connection, lease.work.delivery, done.outcome, self._clock.seconds() - lease.since)
-            self._ended(child, connection, done)
+        # First of all: whatever else comes of it, the outcome is written down.
+        delivery, connection = lease.work.delivery, self._ledger.get(lease.connection)
         written = self._results.record(lease.work, done.outcome)
         if done.outcome.result is Result.DELIVERED:
             written.addCallback(lambda on_disk: child.settle() if on_disk else None)
+        if connection is not None:
+            self._lessons.ended(connection, delivery, done.outcome, self._clock.seconds() - lease.since)
+            self._ended(child, connection, done)
 
     def _ended(self, child: Child, connection: Connection, done: frames.Done) -> None:
         """A connection has done what it was to do; with throttling it rests before anything else."""
@@ -406,7 +410,7 @@ class Dispatcher:
         if connection.warm:
             used = _used(connection, outcome)
             unused = [one for one in connection.warm if one[0] != used]
-            self._addresses.uncount(connection.target.scope.site, unused)
+            self._addresses.uncount(connection.way.place, unused)
             connection.warm = ()
         gap = connection.child.gap
         rest = connection.began + gap - self._clock.seconds() if gap else 0.0

@@ -234,7 +234,7 @@ class Ledger:
         """A path has a limit of its own from now on: connections that are open on it count."""
         for connection in self._all.values():
             local = connection.local
-            if (connection.child.zone, connection.target.scope.site) == (zone, site) and address in (
+            if (connection.child.zone, connection.way.place) == (zone, site) and address in (
                 local.address,
                 local.address6,
             ):

@@ -40,10 +40,10 @@ class Lessons:
             return
         now = self._now()
         begun = now - round(took * 1000)
-        zone, site = connection.child.zone, connection.target.scope.site
+        zone, target = connection.child.zone, connection.target.scope.site
         if outcome.category == "network" and outcome.stage in _BEFORE_ANSWER and not outcome.code:
             if not connection.greeted:
-                self._backoff.unreachable(zone, site, outcome.response, now, begun)
+                self._backoff.unreachable(zone, target, outcome.response, now, begun)
                 self._shutters.moved(connection.target)
             return
         if not connection.greeted:
@@ -54,4 +54,5 @@ class Lessons:
             address = local.address6 if ":" in outcome.host_address else local.address
             witness = Witness(delivery.id, delivery.seq, delivery.domain)
             if address:
-                self._backoff.complained(zone, site, address, kind, outcome.response, now, witness, begun)
+                place, reply = connection.way.place, outcome.response
+                self._backoff.complained(zone, place, address, kind, reply, now, witness, begun)

@@ -32,6 +32,7 @@ class Sections(Protocol):
     """What a configuration says of sites."""
 
     def section(self, site: str) -> schema.Site: ...
+    def is_named(self, site: str) -> bool: ...
 
 
 class Senders:
@@ -83,7 +84,9 @@ class Way(NamedTuple):
 
     `counted` count each open connection, idle ones too, `busy` only those in use. `opening` are
     rates of new connections, `sending` of messages, `volume` of bytes; `rated`: there is any. `reach` is
-    whom a connection reaches, the domain or a fixed next hop. `reuse` is how many deliveries one
+    whom a connection reaches, the domain or a fixed next hop; `place` the site or the next hop, which is who
+    complains, and for whom warm-up counts. `target` answers or doesn't: the hosts of a domain
+    that is of a provider's site are its own, whatever its DNS says of them. `reuse` is how many deliveries one
     connection may take, 0: as many as the zone says.
     """
 
@@ -91,6 +94,7 @@ class Way(NamedTuple):
     site: str
     user: str
     reach: str
+    place: str
     target: Target
     counted: tuple[Connections, ...]
     busy: tuple[Connections, ...]
@@ -152,12 +156,13 @@ class Limits:
         around = self._of(site_section, Scope(zone=name, site=site)) if site else NONE
         theirs = self._of(self._senders.section(user), Scope(user=user), wide=True) if user else NONE
         scopes = (there, around, whole, theirs)
-        target = self.target(name, zone.next_hop or site)
+        target = self.target(name, zone.next_hop or (domain if self._sites.is_named(site) else site))
         return Way(
             domain,
             site,
             user,
             zone.next_hop or domain,
+            zone.next_hop or site,
             target,
             (*there.connections, *around.connections, *whole.connections),
             theirs.connections,

@@ -45,7 +45,7 @@ class Turn:
         ring: where it stands.
         gate: what it waits for; None in the line of its zone.
         since: when it came there (seconds of the clock).
-        let_go: a gate has let it go, and it has not had its try.
+        let_go: the gate that has let it go, until it has had its try.
     """
 
     __slots__ = ("gate", "let_go", "line", "ring", "since", "way")
@@ -56,7 +56,7 @@ class Turn:
         self.ring: Ring = line.ready
         self.gate: Gate | None = None
         self.since = 0.0
-        self.let_go = False
+        self.let_go: Gate | None = None
 
 
 class Line:
@@ -257,17 +257,20 @@ class Turns:
             if not self._schedule.has_ready(lane):
                 self._leave(turn, lane)
                 lane.turn = None
-                self._had_its_try(turn, None)
+                self._next_of(turn)
                 continue
             done = self._try(turn, lane)
             if isinstance(done, Work):
                 self._schedule.take(lane, done)
                 self._served(turn, lane, cost(done.held.message.body_size))
-                self._had_its_try(turn, None)
+                turn.let_go = None
+                if self._waiting and turn.way is not None:
+                    # Whatever it has left of its limits is for those who wait there.
+                    self._let_go(turn.way.gates, self._clock.seconds())
             elif isinstance(done, Gate):
                 self._leave(turn, lane)
                 self._wait(turn, lane, done)
-                self._had_its_try(turn, done)
+                self._next_of(turn, done)
             elif done is Limit.TRYING and ring is line.ready:
                 self._change(turn, lane, line.trial)
             elif done is Limit.ZONE and ring is line.trial:
@@ -293,19 +296,19 @@ class Turns:
         """One delivery of the lane to a child, or what is in the way."""
         way = turn.way
         assert way is not None, "found when it was put into the line"
-        if self._waiting and not turn.let_go:
+        if self._waiting and turn.let_go is None:
             for gate in way.gates:
                 if len(gate.ring):
                     return gate
         zone = turn.line.zone
         return self.closed(zone.name, way) or self._place(zone, way, lane.ready)
 
-    def _had_its_try(self, turn: Turn, at: Gate | None) -> None:
-        """Whoever waits for what the lane did not use up gets the next try; `at` is what stopped it."""
-        turn.let_go = False
-        way = turn.way
-        if self._waiting and way is not None:
-            self._let_go((gate for gate in way.gates if gate is not at), self._clock.seconds())
+    def _next_of(self, turn: Turn, stopped: Gate | None = None) -> None:
+        """A lane made nothing of its try: the gate that had let it go lets the next one go, unless it was that
+        gate itself that has `stopped` it again."""
+        gate, turn.let_go = turn.let_go, None
+        if gate is not None and gate is not stopped:
+            self._let_go((gate,), self._clock.seconds())
 
     # -- gates
 
@@ -353,7 +356,7 @@ class Turns:
                 if lane is not None:
                     gate.ring.remove(lane)
                     self._waiting -= 1
-                    lane.turn.let_go = True
+                    lane.turn.let_go = gate
                     self._queue(lane.turn, lane)
 
     # -- suspects

@@ -69,6 +69,10 @@ class Sites:
         """The limits of a site: its table, as it is, else that of `default`."""
         return self._sections.get(site, self._default)
 
+    def is_named(self, site: str) -> bool:
+        """Whether it is a table's or a provider's: of such a site not every domain has the same hosts."""
+        return site in self._taken
+
     def _derived(self, hosts: Iterable[str]) -> str:
         text = derived(hosts)
         return f"({text})" if text in self._taken else text

@@ -75,6 +75,9 @@ class FakeSites:
         self.unknown: set[str] = set()
         self.sections: dict[str, Site] = {}
 
+    def is_named(self, site: str) -> bool:
+        return site in self.sections
+
     def known(self, domain: str) -> str | None:
         return None if domain in self.unknown else self.named.get(domain, domain)
 

@@ -10,12 +10,12 @@ from twisted.logger import capturedLogs
 from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Offer
-from relay.config.schema import Config, PoolAddress, Zone
+from relay.config.schema import Config, PoolAddress, Site, Zone
 from relay.dispatch import dispatcher as module
 from relay.dispatch import turns
 from relay.dispatch.dispatcher import POISON
 from relay.dispatch.ledger import UNPROVEN, State
-from relay.message.values import Result
+from relay.message.values import Outcome, Result
 from relay.queue.store import LaneKey
 from relay.zone.pool import Local
 from relay.zone.zones import from_config
@@ -618,6 +618,59 @@ class MixedPool(DispatchRig):
         self.assertEqual({pair.address for pair in pairs.values()}, {"192.0.2.1"})
         self.assertEqual(len({pair.address6 for pair in pairs.values()}), 3)
         self.assertEqual(self.tally.reuses, 27)
+
+
+class Lessons(DispatchRig):
+    zones = {"default": Zone(connections=2), "paced": Zone(connections=9, messages=("1/m",))}
+    SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "connect")
+
+    def fail_to_connect(self, child: FakeChild, domain: str) -> None:
+        self.accept(domain)
+        [offer] = self.offers(child)
+        self.done(child, offer, self.SILENT)
+        self.tell()
+
+    def test_a_domain_with_dead_hosts_of_a_providers_shuts_nobody_elses_mail(self) -> None:
+        """Anybody can name a host of a provider's that isn't there as their own."""
+        self.sites.named = {"theirs.test": "big", "good.test": "big"}
+        self.sites.sections = {"big": Site()}
+        child = self.join()
+        self.fail_to_connect(child, "theirs.test")
+        self.accept("theirs.test")
+        self.assertEqual(self.offers(child), [])
+        self.accept("good.test")
+        self.assertEqual([offer.domain for offer in self.offers(child)], ["good.test"])
+
+    def test_domains_with_the_same_hosts_are_shut_together(self) -> None:
+        self.sites.named = {"one.test": "(mx1|mx2).test", "two.test": "(mx1|mx2).test"}
+        child = self.join()
+        self.fail_to_connect(child, "one.test")
+        self.accept("two.test")
+        self.assertEqual(self.offers(child), [])
+
+    def test_an_outcome_is_written_down_whatever_comes_of_it(self) -> None:
+        child = self.join()
+        self.accept("d.test")
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        self.patch(self.lessons, "ended", lambda *known: 1 // 0)
+        self.assertRaises(ZeroDivisionError, self.done, child, offer)
+        self.tell()
+        self.assertEqual(self.store.rows, {})
+
+    def test_a_second_host_that_answers_while_the_token_is_waited_for(self) -> None:
+        child = self.join("00000005-9", "paced")
+        self.accept("d.test", zone="paced")
+        [first] = self.offers(child)
+        self.says(child, frames.Quiet(first.connection))
+        self.accept("e.test", zone="paced")
+        [second] = self.offers(child)
+        self.begin(child, second)
+        for _ in range(2):
+            self.says(child, frames.Answered(first.connection, "mx.test", "192.0.2.9"))
+            self.assertEqual(child.heard(frames.Go), [])
+        self.clock.pump([1.0] * 70)
+        self.assertEqual(child.heard(frames.Go), [frames.Go(first.connection)])
 
 
 class Chaos(DispatchRig):

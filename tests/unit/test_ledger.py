@@ -52,7 +52,7 @@ class Books(Ledger):
         count, name = self.count(domain, limit), target or domain
         to = self.target("z", name)
         return self._ways.setdefault(
-            (domain, name), Way(domain, "", "", name, to, (count,), (), (), (), (), False, 0, (count, to), ())
+            (domain, name), Way(domain, "", "", name, name, to, (count,), (), (), (), (), False, 0, (count, to), ())
         )
 
     def permit(
