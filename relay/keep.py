@@ -7,6 +7,7 @@ itself is always whole, the old one or the new.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -167,5 +168,9 @@ def replace(path: Path, data: bytes) -> None:
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
+    except OSError as error:
+        # Some file systems have nothing to sync there.
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(directory)

@@ -7,6 +7,7 @@ later overtakes them, whoever comes to a gate with others waiting waits too.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ _AHEAD = 0.25
 _MOMENT = 0.02
 
 
-class Gate:
+class Gate(ABC):
     """One of them. `kind` is its name in answers and logs, `scope` what it counts for.
 
     Attributes:
@@ -40,17 +41,17 @@ class Gate:
         self.ring = Ring(weight)
         self.timer: Any = None
 
+    @abstractmethod
     def room(self, now: float) -> bool:
         """Whether one more may pass; `now` in seconds of a clock that never jumps."""
-        raise NotImplementedError
 
     def opens(self, now: float) -> float | None:
         """In how many seconds there may be room again; None: when something ends, which is told."""
         return None
 
+    @abstractmethod
     def words(self) -> str:
         """The limit, for people."""
-        raise NotImplementedError
 
 
 class Connections(Gate):

@@ -6,8 +6,6 @@ empty list but a reason not to start.
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from relay.config.plain import shown
+from relay.keep import replace
 from relay.zone.decision import Scope
 from relay.zone.hold import BadHold, Hold, made
 
@@ -114,18 +113,4 @@ def write(path: Path, holds: Iterable[Hold]) -> None:
         for hold in holds
     ]
     data = msgspec.json.encode(_File(_VERSION, entries))
-    new = path.with_suffix(".new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    except OSError as error:
-        # Some file systems have nothing to sync there.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(folder)
+    replace(path, data)

@@ -6,7 +6,6 @@ site ever gets more than the plan says. All that waits for the disk while one wr
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from relay.keep import replace
 from relay.zone.plan import DAY
 from relay.zone.standing import Standing
 from relay.zone.warmup import Reservation, Spend, Warmups
@@ -148,7 +148,7 @@ class Warming:
         self._refuse()
         self._warmups.settle()
         try:
-            await self._in_thread(_replace, self._path, _encode(self._warmups.saved()))
+            await self._in_thread(replace, self._path, _encode(self._warmups.saved()))
         except OSError as error:
             self._say(error)
 
@@ -159,7 +159,7 @@ class Warming:
         reservation, waiting = self._warmups.reserve(), self._waiting
         self._waiting = []
         self._writing = Deferred()
-        writing = self._in_thread(_replace, self._path, _encode(reservation.saved))
+        writing = self._in_thread(replace, self._path, _encode(reservation.saved))
         writing.addCallbacks(
             self._written, self._not_written, callbackArgs=(reservation, waiting), errbackArgs=(reservation, waiting)
         )
@@ -215,18 +215,3 @@ def _read(path: Path) -> bytes:
     if len(data) > _LARGEST:
         raise ValueError(f"expected at most {_LARGEST} bytes")
     return data
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put a new file in the place of the old one, and see to it that a power cut leaves one of the two. Blocks."""
-    new = path.with_suffix(".new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay import keep
 from relay.dispatch import holds as holds_module
 from relay.dispatch import holdsfile
 from relay.dispatch.holds import BadHold, Hold, Holds, HoldsUnusable, TooManyHolds
@@ -81,7 +82,7 @@ class HoldsCase(SynchronousTestCase):
         def fails(*_: Any) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        self.broken = self.patch(holdsfile.os, step, fails)
+        self.broken = self.patch(keep.os, step, fails)
 
 
 class InForce(HoldsCase):
@@ -202,7 +203,7 @@ class OnDisk(HoldsCase):
                 steps.append(name + of)
                 done(*arguments)
 
-            self.patch(holdsfile.os, name, noted)
+            self.patch(keep.os, name, noted)
         self.add()
         self.assertEqual(steps, ["fsync file", "replace", "fsync directory"])
 
@@ -229,7 +230,7 @@ class OnDisk(HoldsCase):
                 raise OSError(errno.EIO, "Input/output error")
             real(number)
 
-        self.broken = self.patch(holdsfile.os, "fsync", fails)
+        self.broken = self.patch(keep.os, "fsync", fails)
         self.failureResultOf(self.holds.add(DOMAIN, "why"), OSError)
         self.assertEqual(len(holdsfile.read(self.path)), 1)
         self.broken.restore()
