@@ -18,6 +18,8 @@ from relay.zone.zones import Zone, Zones
 
 #: A gate whose opening isn't known is looked at after this long (seconds).
 _SOME_TIME = 60.0
+#: Paths in trouble that are remembered before those that have healed are looked for.
+_PATHS = 10_000
 
 
 class Gone(Protocol):
@@ -210,6 +212,7 @@ class Addresses:
             return limits
         known = self._paths.get(key)
         if known is None:
+            self._forget_paths()
             gate = _PathLimit(
                 Scope(zone=zone.name, site=site, address=address), self._backoff, self._now, self._limits.weight
             )
@@ -218,6 +221,12 @@ class Addresses:
             )
             self.adopt(zone.name, site, address, known)
         return known
+
+    def _forget_paths(self) -> None:
+        """Those go, once there are many, that have healed without anybody asking."""
+        if len(self._paths) >= _PATHS:
+            allowance, now = self._backoff.allowance, self._now()
+            self._paths = {path: known for path, known in self._paths.items() if allowance(*path, now) is not None}
 
     def _none_left(self, zone: Zone, way: Way, now: float) -> Shut:
         """No address may be used for this lane now."""

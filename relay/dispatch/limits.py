@@ -120,6 +120,7 @@ class Limits:
         # Whoever may still count by it holds it, so that there is never a second one.
         self._scoped: WeakValueDictionary[Hashable, Scoped] = WeakValueDictionary()
         self._kept: dict[Hashable, Scoped] = {}
+        self._most_kept = _REMEMBERED
         self._targets: WeakValueDictionary[tuple[str, str], Target] = WeakValueDictionary()
         self._ways: OrderedDict[tuple[str, str, str, str], Way] = OrderedDict()
 
@@ -182,7 +183,7 @@ class Limits:
             known = self._scoped[key] = self._scope(section, scope, wide)
             if known.rates:
                 self._kept[key] = known
-                if len(self._kept) > _REMEMBERED:
+                if len(self._kept) > self._most_kept:
                     self._forget()
         return known
 
@@ -204,6 +205,8 @@ class Limits:
         for key, scoped in list(self._kept.items()):
             if all(rate.bucket.full(now) for rate in scoped.rates):
                 del self._kept[key]
+        # Where slow rates keep many, not all are looked at for each new one.
+        self._most_kept = max(_REMEMBERED, 2 * len(self._kept))
 
 
 _UNLIMITED = schema.Limits()

@@ -11,8 +11,8 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Offer
 from relay.config.schema import Config, PoolAddress, Site, Zone
+from relay.dispatch import addresses, turns
 from relay.dispatch import dispatcher as module
-from relay.dispatch import turns
 from relay.dispatch.dispatcher import POISON
 from relay.dispatch.ledger import UNPROVEN, State
 from relay.message.values import Outcome, Result
@@ -640,6 +640,26 @@ class Lessons(DispatchRig):
         self.assertEqual(self.offers(child), [])
         self.accept("good.test")
         self.assertEqual([offer.domain for offer in self.offers(child)], ["good.test"])
+
+    def test_paths_that_healed_are_forgotten(self) -> None:
+        self.patch(addresses, "_PATHS", 3)
+        child = self.join()
+        rate = Outcome(Result.DEFERRED, "421 4.7.0 too many messages, slow down", 421, "reply", "mail", "mx.test")
+        for number in range(6):
+            domain = f"d{number}.test"
+            self.accept(domain)
+            [offer] = self.offers(child)
+            self.begin(child, offer)
+            self.done(child, offer, rate)
+            self.tell()
+            self.clock.advance(70.0)  # the pause is over: it goes again, with one connection
+            self.turn()
+            [again] = self.offers(child)
+            self.begin(child, again)
+            self.done(child, again)
+            self.tell()
+            self.clock.advance(600.0)
+        self.assertLessEqual(len(self.addresses._paths), 3)
 
     def test_domains_with_the_same_hosts_are_shut_together(self) -> None:
         self.sites.named = {"one.test": "(mx1|mx2).test", "two.test": "(mx1|mx2).test"}
