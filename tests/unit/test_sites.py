@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 
 from hypothesis import given
@@ -212,8 +211,9 @@ class Document(TestCase):
         self.assertEqual({name: tuple(provider) for name, provider in PROVIDERS.items()}, stated)
 
     def test_examples_can_be_used(self) -> None:
-        examples = re.findall(r"^```toml\n(.*?)^```$", self.text, re.MULTILINE | re.DOTALL)
-        self.assertGreater(len(examples), 4)
-        for example in examples:
-            tomllib.loads(example)
-            parse(example, "docs/shaping.md")
+        """Those of docs/zones.md too, which belong together with these."""
+        for name, least in (("shaping.md", 5), ("zones.md", 2)):
+            examples = re.findall(r"^```toml\n(.*?)^```$", DOC.with_name(name).read_text(), re.MULTILINE | re.DOTALL)
+            self.assertGreaterEqual(len(examples), least)
+            for example in examples:
+                parse(example, f"docs/{name}")
