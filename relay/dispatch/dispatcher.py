@@ -40,6 +40,8 @@ _log = Logger()
 POISON = 3
 #: A longer body goes to a target that has yet to answer only when its host asks for it (bytes).
 _SMALL = 16 * 1024
+#: Stages of an attempt in which nobody has heard of the message yet.
+_BEFORE_MAIL = frozenset(("connect", "banner", "ehlo"))
 #: Deliveries of a lane that are looked at when the first may not use its address now.
 _AHEAD = 8
 
@@ -405,10 +407,12 @@ class Dispatcher:
     def _ended(self, child: Child, connection: Connection, done: frames.Done) -> None:
         """A connection has done what it was to do; with throttling it rests before anything else."""
         outcome = done.outcome
-        if outcome.stage == "ehlo":
+        begun = connection.paid and outcome.stage not in _BEFORE_MAIL
+        if not begun:
             self._tokens.give_back(connection)
+        connection.paid = False
         if connection.warm:
-            used = _used(connection, outcome)
+            used = _used(connection, outcome) if begun else ""
             unused = [one for one in connection.warm if one[0] != used]
             self._addresses.uncount(connection.way.place, unused)
             connection.warm = ()
@@ -447,9 +451,7 @@ class Dispatcher:
 
 
 def _used(connection: Connection, outcome: Outcome) -> str:
-    """The local address that MAIL was said from, "" when it wasn't."""
-    if outcome.stage in ("connect", "banner", "ehlo"):
-        return ""
+    """The local address that MAIL was said from."""
     local = connection.local
     return local.address6 if ":" in outcome.host_address else local.address
 

@@ -80,6 +80,7 @@ class Connection:
         pending: rates that count on it to want so much when it has been opened.
         size: of the message that it has or was opened for (bytes).
         sent: deliveries it was given.
+        paid: its rates have been paid for the message that it has.
         resumed: it has waited for its token, and nobody is before it.
         greeted: its host has said something.
         warm: addresses in warm-up against which its message is counted, each with the day.
@@ -87,8 +88,8 @@ class Connection:
     """
 
     __slots__ = (
-        "address", "before_quiet", "began", "child", "greeted", "local", "number", "pending", "resumed",
-        "sent", "size", "state", "target", "warm", "way",
+        "address", "before_quiet", "began", "child", "greeted", "local", "number", "paid", "pending",
+        "resumed", "sent", "size", "state", "target", "warm", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, child: Capacity, way: Way, local: Local, address: Scoped) -> None:
@@ -100,6 +101,7 @@ class Connection:
         self.address = address
         self.pending: tuple[tuple[Rate, float], ...] = ()
         self.resumed = False
+        self.paid = False
         self.greeted = False
         self.warm: tuple[tuple[str, int], ...] = ()
         self.size = 0

@@ -59,6 +59,7 @@ class Tokens:
         """Its message goes now."""
         connection.sent += 1
         connection.began = now
+        connection.paid = True
         way, address = connection.way, connection.address
         if not way.rated and not address.rates:
             return
@@ -70,7 +71,10 @@ class Tokens:
             rate.bucket.take(connection.size, now)
 
     def give_back(self, connection: Connection) -> None:
-        """The message it paid for last was not begun."""
+        """The message it has was not begun; what was paid for it comes back."""
+        if not connection.paid:
+            return
+        connection.paid = False
         way, address = connection.way, connection.address
         for rate in (*way.sending, *address.sending):
             rate.bucket.give_back(1)

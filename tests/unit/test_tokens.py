@@ -1,0 +1,58 @@
+"""What a message pays, when, and what it gets back: rates of each scope, exact over all children."""
+
+from __future__ import annotations
+
+import gc
+from typing import ClassVar
+
+from relay.channel import frames
+from relay.channel.frames import Offer
+from relay.config.schema import Config, Domain, Limits, PoolAddress, Sender, Site, Zone
+from relay.dispatch.ledger import State
+from relay.message.flow import Flow, flow_text
+from relay.message.values import Outcome, Result
+from relay.zone.zones import from_config
+from tests.unit import dispatch_rig
+from tests.unit.dispatch_rig import DELIVERED, DispatchRig, FakeChild
+
+EARLY = Outcome(Result.DEFERRED, "451 not now", 451, "reply", "ehlo", "mx.test", "192.0.2.9")
+NO_ANSWER = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "connect")
+RATE = Outcome(Result.DEFERRED, "421 4.7.0 too many messages, slow down", 421, "reply", "mail", "mx.test", "192.0.2.9")
+
+
+class Paying(DispatchRig):
+    def answer(self, child: FakeChild, offer: Offer) -> bool:
+        """The host has answered; whether the transaction may begin."""
+        self.says(child, frames.Answered(offer.connection, "mx.test", "192.0.2.9"))
+        return frames.Go(offer.connection) in child.heard(frames.Go)
+
+
+class EachMinute(Paying):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9, messages=("1/m",))}
+
+    def test_a_host_that_fails_before_mail_brings_no_token(self) -> None:
+        child = self.join()
+        self.accept("a.test", "b.test", "c.test")
+        first, second, third = self.offers(child)
+        self.assertTrue(self.answer(child, first))
+        self.done(child, first)
+        self.done(child, second, EARLY)  # It never had leave to go, and has paid nothing.
+        self.assertFalse(self.answer(child, third), "one has gone this minute")
+        self.clock.pump([1.0] * 61)
+        self.assertEqual(child.heard(frames.Go), [frames.Go(third.connection)])
+
+    def test_a_kept_connection_whose_successor_gets_no_answer_costs_none(self) -> None:
+        child = self.join()
+        self.accept("a.test")
+        [first] = self.offers(child)
+        self.answer(child, first)
+        self.done(child, first, kept=True)
+        self.accept("a.test")
+        self.accept("b.test")
+        self.clock.pump([1.0] * 61)
+        again = self.offers(child)[0]
+        self.assertEqual((again.connection, again.domain), (first.connection, "a.test"))
+        self.done(child, again, NO_ANSWER)  # The host had hung up, and can't be reached any more.
+        [other] = self.offers(child) or [None]
+        self.assertIsNotNone(other)
+        self.assertTrue(self.answer(child, other), "the token is there still")
