@@ -342,6 +342,7 @@ class Dispatcher:
             raise BadFrame("an answer without an offer")
         if connection.state is State.PARKED:
             return  # Another of its hosts has answered; its token is waited for already.
+        self._tokens.answered(connection)
         if self._ledger.answered(connection, self._clock.seconds()):
             child.send(frames.Go(connection.number))
         self._let_go(child)
@@ -409,7 +410,7 @@ class Dispatcher:
         outcome = done.outcome
         begun = connection.paid and outcome.stage not in _BEFORE_MAIL
         if not begun:
-            self._tokens.give_back(connection)
+            self._turns.refilled(self._tokens.give_back(connection))
         connection.paid = False
         if connection.warm:
             used = _used(connection, outcome) if begun else ""

@@ -42,18 +42,32 @@ class Tokens:
             return
         for rate in (*way.opening, *address.opening):
             rate.bucket.take(1, now)
-        sending, volume = (*way.sending, *address.sending), (*way.volume, *address.volume)
-        if not sending and not volume:
-            return
-        trying = connection.state is State.TRYING
+        self._expect(connection, wide=connection.state is not State.TRYING)
+
+    def answered(self, connection: Connection) -> None:
+        """It will surely want its tokens now, and who comes later has to wait for that."""
+        if not connection.paid and (connection.way.rated or connection.address.rates):
+            self._forget(connection)
+            self._expect(connection, wide=True)
+
+    def _expect(self, connection: Connection, wide: bool) -> None:
+        way, address = connection.way, connection.address
         connection.pending = tuple(
             (rate, wanted)
-            for rates, wanted in ((sending, 1.0), (volume, float(size)))
+            for rates, wanted in (
+                ((*way.sending, *address.sending), 1.0),
+                ((*way.volume, *address.volume), float(connection.size)),
+            )
             for rate in rates
-            if not (trying and rate.wide)
+            if wide or not rate.wide
         )
         for rate, wanted in connection.pending:
             rate.pending += wanted
+
+    def _forget(self, connection: Connection) -> None:
+        pending, connection.pending = connection.pending, ()
+        for rate, wanted in pending:
+            rate.pending = max(0.0, rate.pending - wanted)
 
     def spend(self, connection: Connection, now: float) -> None:
         """Its message goes now."""
@@ -70,24 +84,23 @@ class Tokens:
         for rate in (*way.volume, *address.volume):
             rate.bucket.take(connection.size, now)
 
-    def give_back(self, connection: Connection) -> None:
-        """The message it has was not begun; what was paid for it comes back."""
+    def give_back(self, connection: Connection) -> tuple[Rate, ...]:
+        """The message it has was not begun; what was paid for it comes back, to these rates."""
         if not connection.paid:
-            return
+            return ()
         connection.paid = False
         way, address = connection.way, connection.address
         for rate in (*way.sending, *address.sending):
             rate.bucket.give_back(1)
         for rate in (*way.volume, *address.volume):
             rate.bucket.give_back(connection.size)
+        return (*way.sending, *address.sending, *way.volume, *address.volume)
 
     def settle(self, connection: Connection) -> None:
         """Nothing is to be expected of it any more."""
         way, address = connection.way, connection.address
         if not way.rated and not address.rates:
             return
-        pending, connection.pending = connection.pending, ()
-        for rate, wanted in pending:
-            rate.pending = max(0.0, rate.pending - wanted)
+        self._forget(connection)
         for rate in (*way.sending, *way.volume, *address.sending, *address.volume):
             rate.parked.pop(connection, None)

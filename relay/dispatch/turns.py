@@ -332,6 +332,14 @@ class Turns:
         gate.parked[connection] = None
         self._look_again(gate, self._clock.seconds())
 
+    def refilled(self, rates: Iterable[Rate]) -> None:
+        """They have got something back, and may have room sooner than was reckoned."""
+        for rate in rates:
+            if rate.timer is not None:
+                rate.timer.cancel()
+                rate.timer = None
+                self._look_again(rate, self._clock.seconds())
+
     def _open(self, gate: Gate) -> None:
         """The time has come at which a gate may have room."""
         gate.timer = None

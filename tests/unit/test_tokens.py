@@ -56,3 +56,36 @@ class EachMinute(Paying):
         [other] = self.offers(child) or [None]
         self.assertIsNotNone(other)
         self.assertTrue(self.answer(child, other), "the token is there still")
+
+    def test_a_token_given_back_is_for_who_waits_for_it(self) -> None:
+        child = self.join()
+        self.accept("a.test")
+        [first] = self.offers(child)
+        self.answer(child, first)
+        self.done(child, first, kept=True)
+        self.clock.pump([1.0] * 61)
+        self.accept("b.test")
+        [parked] = self.offers(child)
+        self.accept("a.test")
+        [again] = self.offers(child)
+        self.assertEqual(again.connection, first.connection)
+        self.assertFalse(self.answer(child, parked))
+        self.done(child, again, EARLY)
+        self.clock.advance(0.1)
+        self.assertEqual(child.heard(frames.Go), [frames.Go(parked.connection)])
+
+
+class ManyUnproven(Paying):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9, messages=("30/m",))}
+
+    def test_who_has_answered_counts_as_one_to_come(self) -> None:
+        child = self.join()
+        self.accept("a.test", "b.test", "c.test")
+        offers = self.offers(child)
+        self.assertEqual([self.answer(child, offer) for offer in offers], [True, False, False])
+        self.clock.advance(1.9)  # The next token is near.
+        self.accept("d.test", "e.test", "f.test")
+        self.assertEqual(self.offers(child), [], "two wait for it already")
+        self.done(child, offers[0])
+        self.clock.pump([0.1] * 200)
+        self.assertEqual(len(child.heard(frames.Go)), 2)
