@@ -217,7 +217,7 @@ class Addresses:
                 Scope(zone=zone.name, site=site, address=address), self._backoff, self._now, self._limits.weight
             )
             known = self._paths[key] = Scoped(
-                (*limits.connections, gate), limits.opening, limits.sending, limits.volume
+                (*limits.connections, gate), limits.opening, limits.sending, limits.volume, limits
             )
             self.adopt(zone.name, site, address, known)
         return known

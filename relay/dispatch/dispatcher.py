@@ -380,6 +380,7 @@ class Dispatcher:
         self._turns.freed(connection)
 
     def _closed(self, child: Child, connection: Connection) -> None:
+        connection.kept = False
         if connection.state is State.IDLE:
             self._remove(connection)
 
@@ -419,19 +420,20 @@ class Dispatcher:
             connection.warm = ()
         gap = connection.child.gap
         rest = connection.began + gap - self._clock.seconds() if gap else 0.0
+        connection.kept = done.kept
         if rest > 0:
-            self._clock.callLater(rest, self._rested, child, connection, done.kept)
+            self._clock.callLater(rest, self._rested, child, connection)
         else:
-            self._rested(child, connection, done.kept)
+            self._rested(child, connection)
 
-    def _rested(self, child: Child, connection: Connection, kept: bool) -> None:
+    def _rested(self, child: Child, connection: Connection) -> None:
         if self._ledger.get(connection.number) is not connection:
             return  # Its child has gone meanwhile.
         reuse = connection.way.reuse
-        if kept and reuse and connection.sent >= reuse:
+        if connection.kept and reuse and connection.sent >= reuse:
             child.send(frames.Close(connection.number))
-            kept = False
-        if kept:
+            connection.kept = False
+        if connection.kept:
             self._ledger.idle(connection)
             self._turns.freed(connection)
         else:

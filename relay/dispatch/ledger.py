@@ -85,11 +85,12 @@ class Connection:
         greeted: its host has said something.
         warm: addresses in warm-up against which its message is counted, each with the day.
         began: when the last of them (seconds).
+        kept: the child keeps it open for more, once it has rested.
     """
 
     __slots__ = (
-        "address", "before_quiet", "began", "child", "greeted", "local", "number", "paid", "pending",
-        "resumed", "sent", "size", "state", "target", "warm", "way",
+        "address", "before_quiet", "began", "child", "greeted", "kept", "local", "number", "paid",
+        "pending", "resumed", "sent", "size", "state", "target", "warm", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, child: Capacity, way: Way, local: Local, address: Scoped) -> None:
@@ -100,7 +101,7 @@ class Connection:
         self.local = local
         self.address = address
         self.pending: tuple[tuple[Rate, float], ...] = ()
-        self.resumed = False
+        self.kept = self.resumed = False
         self.paid = False
         self.greeted = False
         self.warm: tuple[tuple[str, int], ...] = ()

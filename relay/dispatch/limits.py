@@ -57,9 +57,9 @@ class Senders:
 
 
 class Scoped:
-    """The limits of one scope."""
+    """The limits of one scope; or those of `base` and more, which keeps it from being made a second time."""
 
-    __slots__ = ("__weakref__", "connections", "gates", "opening", "rates", "sending", "volume")
+    __slots__ = ("__weakref__", "base", "connections", "gates", "opening", "rates", "sending", "volume")
 
     def __init__(
         self,
@@ -67,7 +67,9 @@ class Scoped:
         opening: tuple[Rate, ...] = (),
         sending: tuple[Rate, ...] = (),
         volume: tuple[Rate, ...] = (),
+        base: Scoped | None = None,
     ) -> None:
+        self.base = base
         self.connections = connections
         self.opening = opening
         self.sending = sending

@@ -89,3 +89,46 @@ class ManyUnproven(Paying):
         self.done(child, offers[0])
         self.clock.pump([0.1] * 200)
         self.assertEqual(len(child.heard(frames.Go)), 2)
+
+
+class OfAnAddress(Paying):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9, address=Limits(max_connections=2))}
+
+    def test_a_path_in_trouble_takes_no_connections_out_of_the_addresss_count(self) -> None:
+        child = self.join()
+        self.accept("a.test", "b.test")
+        first, second = self.offers(child)
+        self.answer(child, first)
+        self.answer(child, second)
+        self.accept("b.test")
+        self.assertEqual(self.offers(child), [])
+        self.done(child, first, RATE)
+        [third] = self.offers(child)
+        self.answer(child, third)
+        self.done(child, second)
+        self.done(child, third)
+        # The pause is over: all that is open goes by the path that climbs.
+        self.clock.pump([1.0] * 70)
+        self.accept("a.test")
+        [fourth] = [offer for offer in self.offers(child) if offer.domain == "a.test"][:1]
+        self.answer(child, fourth)
+        gc.collect()
+        self.accept("c.test", "d.test", "e.test")
+        busy = [one for one in self.ledger.connections() if one.state is not State.IDLE]
+        self.assertLessEqual(len(busy), 2, [one.domain for one in busy])
+
+
+class Resting(Paying):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9, throttling="1/m")}
+
+    def test_a_kept_connection_that_closes_while_it_rests_is_gone(self) -> None:
+        child = self.join()
+        self.accept("a.test")
+        [offer] = self.offers(child)
+        self.answer(child, offer)
+        self.done(child, offer, kept=True)
+        self.says(child, frames.Closed(offer.connection))
+        self.clock.pump([1.0] * 58)
+        self.assertEqual(len(self.ledger.connections()), 1, "or hanging up would be a way round the rest")
+        self.clock.pump([1.0] * 3)
+        self.assertEqual(self.ledger.connections(), [])
