@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 from twisted.internet.defer import Deferred
 
-from relay.dispatch.gates import Connections, Gate, Shut
+from relay.dispatch.gates import MOMENT, Connections, Gate, Shut
 from relay.dispatch.limits import NONE, Limits, Scoped, Way
 from relay.queue.schedule import Work
 from relay.zone.backoff import Backoff
@@ -67,7 +67,9 @@ class _PathLimit(Connections):
         self._now = now
 
     def opens(self, now: float) -> float | None:
-        """When the allowance changes."""
+        """When the allowance changes, or in a moment."""
+        if self.room(now):
+            return MOMENT
         scope, wall = self.scope, self._now()
         until = self._backoff.until(scope.zone, scope.site, scope.address, wall)
         return 0.0 if until is None else max(0.05, (until - wall) / 1000)

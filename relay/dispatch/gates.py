@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: So long before its token is there a connection may be opened, which takes a while (seconds).
 _AHEAD = 0.25
 #: How long a gate is left alone that has room in a moment (seconds).
-_MOMENT = 0.02
+MOMENT = 0.02
 
 
 class Gate(ABC):
@@ -71,6 +71,10 @@ class Connections(Gate):
     def room(self, now: float) -> bool:
         return self.idle > 0 or not self.full(now)
 
+    def opens(self, now: float) -> float | None:
+        """Where there is room, in a moment: the lane that was let go may wait for something else."""
+        return MOMENT if self.room(now) else None
+
     def words(self) -> str:
         return f"{self.most} connections at a time ({self.scope}), {self.open} are open"
 
@@ -104,7 +108,7 @@ class Rate(Gate):
         return self.bucket.ready(now, _AHEAD, self.pending)
 
     def opens(self, now: float) -> float | None:
-        return max(_MOMENT if self.pending else 0.0, self.bucket.wait(now))
+        return max(MOMENT if self.pending else 0.0, self.bucket.wait(now))
 
     def words(self) -> str:
         bucket = self.bucket

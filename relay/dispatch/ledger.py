@@ -193,13 +193,11 @@ class Ledger:
             return Limit.NO_CHILD
         target = way.target
         proven = target.proven(now)
-        child = min(children, key=_busy if proven else _silent)
-        if proven:
-            if child.busy >= child.connections or child.quiet >= 2 * child.connecting:
-                return Limit.ZONE
-        else:
-            if child.trying >= UNPROVEN or child.quiet >= child.connecting:
-                return Limit.TRYING
+        room, load = (_may_open, _busy) if proven else (_may_try, _silent)
+        child = min(filter(room, children), key=load, default=None)
+        if child is None:
+            return Limit.ZONE if proven else Limit.TRYING
+        if not proven:
             if target.silent >= (PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1):
                 return target
         close: tuple[Connection, ...] = ()
@@ -349,6 +347,14 @@ def _counting(connection: Connection) -> tuple[Connections, ...]:
 def _count(gates: tuple[Connections, ...], step: int) -> None:
     for gate in gates:
         gate.open += step
+
+
+def _may_open(child: Capacity) -> bool:
+    return child.busy < child.connections and child.quiet < 2 * child.connecting
+
+
+def _may_try(child: Capacity) -> bool:
+    return child.trying < UNPROVEN and child.quiet < child.connecting
 
 
 def _busy(child: Capacity) -> int:

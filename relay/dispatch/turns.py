@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from relay.dispatch.gates import Gate, Rate, Shut
+from relay.dispatch.gates import Connections, Gate, Rate, Shut
 from relay.dispatch.ledger import Connection, Ledger, Limit, State
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.ring import Ring, cost
@@ -33,6 +33,8 @@ _log = Logger()
 
 #: Lanes looked at in one turn of the reactor, so that many due at once don't hold up the rest.
 _TURNS = 200
+#: Lanes that go at once from a gate that has had room for a moment.
+_AT_ONCE = 20
 #: A pump that stumbled over an error of ours is tried again after this long (seconds).
 _AGAIN = 1.0
 
@@ -352,7 +354,8 @@ class Turns:
             if gate.room(now):
                 self.opened(gate)
         else:
-            self._let_go((gate,), now)
+            for _ in range(_AT_ONCE if isinstance(gate, Connections) else 1):
+                self._let_go((gate,), now)
         if len(gate.ring) or (isinstance(gate, Rate) and gate.parked):
             self._look_again(gate, now)
 
@@ -366,6 +369,8 @@ class Turns:
                     self._waiting -= 1
                     lane.turn.let_go = gate
                     self._queue(lane.turn, lane)
+                    if len(gate.ring):
+                        self._look_again(gate, now)
 
     # -- suspects
 
