@@ -256,6 +256,7 @@ class Dispatcher:
 
     def _drop(self, connection: Connection, child: Child) -> None:
         """A permit that is not used: the connection, if there is one, is given back."""
+        self._lessons.nothing(connection)
         child.send(frames.Close(connection.number))
         self._remove(connection)
 
@@ -293,7 +294,7 @@ class Dispatcher:
             return succeed(None)
         taken = {entry.lease: entry for entry in accepted}
         lost = self._leases.release(child.id)
-        blamed = self._blame([lease for lease in lost if lease.number not in taken]) if crashed else set()
+        blamed = self._turns.suspects.blame(one for one in lost if one.number not in taken) if crashed else set()
         touched = self._ledger.leave(self._capacities.pop(child.id))
         for lease in lost:
             entry = taken.get(lease.number)
@@ -308,17 +309,6 @@ class Dispatcher:
             self._lessons.nothing(connection)
             self._turns.freed(connection)
         return self._store.barrier()
-
-    def _blame(self, leases: list[Lease]) -> set[Work]:
-        """Whom a crash is put down to: suspects that were in flight, else all that were;
-        and rather those that were doing something than those that waited for their peer."""
-        works = [lease.work for lease in leases]
-        awake = [lease.work for lease in leases if not self._turns.is_quiet(lease)]
-        suspects = [work for work in awake if work.crashes] or [work for work in works if work.crashes]
-        blamed = set(suspects or awake or works)
-        for work in blamed:
-            work.crashes += 1
-        return blamed
 
     def frame(self, child: Child, frame: Any) -> None:
         """What a child says. What is about a lease or connection it does not hold is

@@ -13,6 +13,8 @@ from relay.zone.trouble import Witness
 
 #: Stages of an attempt before anybody has said anything.
 _BEFORE_ANSWER = ("connect", "banner")
+#: Two clocks don't agree to the millisecond, and what waits for the end of a pause begins just then (ms).
+_NEARLY = 20
 
 
 class Lessons:
@@ -39,7 +41,7 @@ class Lessons:
         if outcome.result is Result.DELIVERED:
             return
         now = self._now()
-        begun = now - round(took * 1000)
+        begun = now - round(took * 1000) + _NEARLY
         zone, target = connection.child.zone, connection.target.scope.site
         if outcome.category == "network" and outcome.stage in _BEFORE_ANSWER and not outcome.code:
             if not connection.greeted:

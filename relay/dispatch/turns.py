@@ -11,20 +11,20 @@ and the next one when that has had its try; so what is scarce is shared where it
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from relay.dispatch.gates import Connections, Gate, Rate, Shut
-from relay.dispatch.ledger import Connection, Ledger, Limit, State
+from relay.dispatch.ledger import Connection, Ledger, Limit
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.ring import Ring, cost
 from relay.dispatch.shutters import Shutters
+from relay.dispatch.suspects import Suspects
 from relay.dispatch.target import Target
 from relay.message.flow import read_flow
-from relay.queue.leases import Lease, Leases
+from relay.queue.leases import Leases
 from relay.queue.schedule import Lane, Schedule, Work
 from relay.queue.store import LaneKey
 from relay.zone.zones import Zone, Zones
@@ -68,11 +68,9 @@ class Line:
         ready: those whose target answered lately.
         trial: those whose target has yet to answer.
         full: what stops those that are ready, None for nothing; `trying` what stops the others.
-        suspects: deliveries that were in a child's hands when it crashed: they go one at a time, so
-            that the next crash tells which of them it was.
     """
 
-    __slots__ = ("full", "marked", "ready", "suspect", "suspects", "trial", "trying", "zone")
+    __slots__ = ("full", "marked", "ready", "trial", "trying", "zone")
 
     def __init__(self, zone: Zone, weight: Callable[[str], float]) -> None:
         self.zone = zone
@@ -80,8 +78,6 @@ class Line:
         self.trial = Ring(weight)
         self.full: Limit | None = None
         self.trying: Limit | None = None
-        self.suspects: deque[Work] = deque()
-        self.suspect: Lease | None = None
         self.marked = False
 
 
@@ -108,7 +104,6 @@ class Turns:
         """`place` is asked only while `may()` holds. `resume` is told of a parked connection whose token has
         come."""
         self._schedule = schedule
-        self._leases = leases
         self._ledger = ledger
         self._limits = limits
         self._clock = clock
@@ -123,6 +118,7 @@ class Turns:
         self._waiting = 0
         self._marked: list[Line] = []
         self._without_line: set[str] = set()
+        self.suspects = Suspects(leases, ledger, clock, self._attempt, self.wake)
         schedule.due = self.lane_due
 
     # -- waking
@@ -171,10 +167,10 @@ class Turns:
 
     def suspect(self, work: Work) -> bool:
         """The delivery was in the hands of a child that crashed. False: its zone sends nothing."""
-        line = self._lines.get(work.delivery.zone)
-        if line is not None:
-            line.suspects.append(work)
-        return line is not None
+        here = work.delivery.zone in self._lines
+        if here:
+            self.suspects.add(work)
+        return here
 
     def lane_due(self, lane: Lane) -> None:
         """A lane may have ready work."""
@@ -242,7 +238,7 @@ class Turns:
         for line in marked:
             if self.may():
                 try:
-                    self._pump_suspects(line)
+                    self.suspects.pump(line.zone.name)
                     line.full = self._pump(line, line.ready)
                     line.trying = self._pump(line, line.trial)
                 except Exception:
@@ -374,37 +370,12 @@ class Turns:
 
     # -- suspects
 
-    def _pump_suspects(self, line: Line) -> None:
-        for _ in range(len(line.suspects)):
-            if self._suspect_at_work(line):
-                return
-            work = line.suspects[0]
-            stopped = self._try_suspect(line, work)
-            if isinstance(stopped, Work):
-                line.suspects.popleft()
-                line.suspect = self._leases.get(work.lease)
-            elif isinstance(stopped, Gate):
-                line.suspects.rotate(-1)
-                self._clock.callLater(_AGAIN, self._mark, line)
-            else:
-                return
-
-    def _try_suspect(self, line: Line, work: Work) -> Work | Limit | Gate:
-        turn = Turn(line)
+    def _attempt(self, work: Work) -> Work | Limit | Gate:
+        """A suspect to a child, past all that wait."""
+        turn = Turn(self._lines[work.delivery.zone])
         gate = self._find_way(turn, work.lane.key)
         if gate is None and turn.way is not None:
-            gate = self.closed(line.zone.name, turn.way)
-            if gate is None:
-                return self._place(line.zone, turn.way, (work,))
+            zone = turn.line.zone
+            return self.closed(zone.name, turn.way) or self._place(zone, turn.way, (work,))
         assert gate is not None, "found, or there is a gate"
         return gate
-
-    def _suspect_at_work(self, line: Line) -> bool:
-        """Whether a suspect is in a child's hands and doing anything but wait for its peer."""
-        lease = line.suspect
-        return lease is not None and self._leases.get(lease.number) is not None and not self.is_quiet(lease)
-
-    def is_quiet(self, lease: Lease) -> bool:
-        """Whether a delivery waits for a peer that says nothing."""
-        connection = self._ledger.get(lease.connection)
-        return connection is not None and connection.state is State.QUIET

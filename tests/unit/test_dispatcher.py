@@ -255,13 +255,13 @@ class Limits(DispatchRig):
     def test_one_zone_that_stumbles_keeps_no_other_from_going(self) -> None:
         child = self.join()
 
-        def stumbles(line: object) -> None:
+        def stumbles(zone: str) -> None:
             raise KeyError("bug")
 
-        self.patch(self.dispatcher._turns, "_pump_suspects", stumbles)
+        self.patch(self.dispatcher.turns.suspects, "pump", stumbles)
         self.accept("d.test")
         self.assertTrue(self.flushLoggedErrors(KeyError))
-        del self.dispatcher._turns._pump_suspects
+        del self.dispatcher.turns.suspects.pump
         self.assertEqual(self.offers(child), [])
         self.clock.advance(1)
         self.turn()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from relay.channel import frames
-from relay.channel.frames import Offer
-from relay.config.schema import Sender, Zone
+from relay.config.schema import Backoff, Sender, Zone
 from relay.message.flow import Flow, flow_text
 from relay.message.values import Outcome, Result
 from relay.zone.decision import Scope
 from relay.zone.hold import Hold
-from tests.unit.dispatch_rig import DELIVERED, DispatchRig, FakeChild
+from tests.unit.dispatch_rig import DispatchRig, FakeChild
 
 MINE = flow_text(Flow("me", "normal"))
 SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "connect")
@@ -69,3 +71,69 @@ class Children(DispatchRig):
         second = self.join("00000005-2")
         self.accept("a.test")
         self.assertEqual(len(self.offers(second)), 1)
+
+
+class Probes(DispatchRig):
+    backoff_section = Backoff(unreachable=(70.0, 90.0))
+
+    def shut(self) -> FakeChild:
+        """A child; the site has just been found silent."""
+        child = self.join()
+        self.accept("a.test")
+        [offer] = self.offers(child)
+        self.done(child, offer, SILENT)
+        self.tell()
+        return child
+
+    def test_a_probe_whose_body_cannot_be_read_was_none(self) -> None:
+        child = self.shut()
+        self.store._chunks.clear()
+        self.clock.advance(61)  # It is due again, and waits for the end of the pause.
+        self.turn()
+        good = self.accept("a.test")
+        self.assertEqual(self.offers(child), [])
+        self.clock.pump([1.0] * 12)
+        self.assertEqual([offer.id for offer in self.offers(child)], [good.id])
+
+    @given(st.floats(0, 1), st.floats(0, 60), st.floats(0, 0.002))
+    def test_a_probe_that_fails_is_followed_by_the_next_pause(self, past: float, took: float, late: float) -> None:
+        self.setUp()
+        self.clock.advance(past)
+        child = self.shut()
+        self.accept("a.test")
+        self.clock.advance(69.9)
+        self.clock.advance(0.1 + late)
+        self.clock.advance(0.06)
+        self.turn()
+        [probe] = self.offers(child)
+        self.clock.advance(took)
+        self.done(child, probe, SILENT)
+        self.assertEqual(len([one for one in self.decided if one.kind == "unreachable"]), 2)
+
+
+class Suspects(DispatchRig):
+    def test_suspects_that_are_held_cost_nothing(self) -> None:
+        child = self.join()
+        self.accept(*(f"d{n}.test" for n in range(50)))
+        self.assertEqual(len(self.offers(child)), 50)
+        self.holds.hold = Hold("h", Scope(zone="default"), "so", self.now())
+        self.dispatcher.gone(child, [], True)
+        child = self.join("00000005-2")
+        asked = 0
+        closed = self.dispatcher.turns.closed
+
+        def counted(zone: str, way: object) -> object:
+            nonlocal asked
+            asked += 1
+            return closed(zone, way)  # type: ignore[arg-type]
+
+        self.dispatcher.turns.closed = counted  # type: ignore[assignment]
+        for _ in range(100):
+            self.dispatcher.turns.wake("default")
+            self.turn()
+        self.assertLessEqual(asked, 100)
+        self.assertLessEqual(len(self.clock.getDelayedCalls()), 10)
+        self.holds.hold = None
+        self.shutters.look_again()
+        self.clock.pump([0.5] * 4)
+        self.assertEqual(len(self.offers(child)), 1, "one at a time")
