@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "co
 EARLY = Outcome(Result.DEFERRED, "421 no", 421, "reply", "ehlo", "mx.test", "192.0.2.9")
 USERS = ("", "one", "two")
 POOL = ("10.0.0.1", "10.0.0.2")
-STEPS = "aaaammmmddddkkkkoqvczwwwwttrpbsehHgGul"
+STEPS = "aaaaammmmddddkkkkoqvczwwwwttrpbseehHgGul"
 
 
 class Relayed:
@@ -37,14 +38,26 @@ class Relayed:
         self.child, self.offer, self.goes, self.answered = child, offer, goes, goes
 
 
+class NotedChild(FakeChild):
+    """One that tells of each frame when it is sent."""
+
+    def __init__(self, key: str, zone: str, note: Callable[[frames.Frame], None]) -> None:
+        super().__init__(key, zone)
+        self.note = note
+
+    def send(self, frame: frames.Frame) -> None:
+        self.note(frame)
+        super().send(frame)
+
+
 class ShapedChaos(DispatchRig):
     zones: ClassVar[dict[str, Zone]] = {
-        "default": Zone(connections=3, max_connections=4, messages=("30/m",), address=Limits(max_connections=2)),
+        "default": Zone(connections=3, max_connections=4, messages=("8/m",), address=Limits(max_connections=2)),
         "hop": Zone(connections=2, host="hop.test", bytes=("1KB/s",), new_connections=("1/s",), throttling="2/s"),
     }
     domains: ClassVar[dict[str, Domain]] = {
         "default": Domain(max_connections=2),
-        "d0.test": Domain(max_connections=1, messages=("6/m",), reuse=2),
+        "d0.test": Domain(max_connections=2, messages=("2/m",), reuse=2),
         "d1.test": Domain(max_connections=0, new_connections=("12/m",)),
     }
     senders: ClassVar[dict[str, Sender]] = {
@@ -58,6 +71,7 @@ class ShapedChaos(DispatchRig):
         config = Config(hostname="relay.test", pools={"default": pool}, zones=self.zones, domains=self.domains)
         made: Zones = from_config(config)
         self.patch(dispatch_rig, "zones_of", lambda *domains, **zones: made)
+        self.patch(dispatch_rig, "FakeChild", lambda key, zone: NotedChild(key, zone, self.note))
         super().setUp()
         self.sites.named = {"d2.test": "big", "d3.test": "big"}
         self.sites.sections = {"big": Site(max_connections=2, messages=("40/m",))}
@@ -66,6 +80,12 @@ class ShapedChaos(DispatchRig):
         self.children: list[FakeChild] = []
         self.delivered: list[str] = []
         self.born = 0
+        #: When messages were begun, and how large they were, by whatever has a rate.
+        self.begun: dict[Rate, dict[int, tuple[float, float]]] = {}
+        self.noted: set[int] = set()
+        self.lease_on: dict[int, int] = {}
+        self.calls = Counter[float]()
+        self.count_calls()
 
     @settings(max_examples=250, deadline=None)
     @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))
@@ -102,6 +122,18 @@ class ShapedChaos(DispatchRig):
         self.everything_is_free()
         self.check(at_rest=True)
 
+    def count_calls(self) -> None:
+        """However many gates and lanes there are, not many calls are made within one moment."""
+        later = self.clock.callLater
+
+        def counted(after: float, call: Any, *args: Any) -> object:
+            when = self.clock.seconds() + after
+            self.calls[when] += 1
+            assert self.calls[when] < 3000, f"again and again: {call}"
+            return later(after, call, *args)
+
+        self.patch(self.clock, "callLater", counted)
+
     def count_pumps(self) -> None:
         """So that lanes that go round for ever within one moment are seen as that."""
         turns, pumps = self.dispatcher.turns, Counter[float]()
@@ -137,6 +169,25 @@ class ShapedChaos(DispatchRig):
                         if one.offer.connection == frame.connection:
                             one.goes = True
 
+    def note(self, frame: frames.Frame) -> None:
+        """What the host will see: a message begins now, if a child is told that it may."""
+        if type(frame) is Offer:
+            self.lease_on[frame.connection] = frame.lease
+        elif type(frame) is not frames.Go:
+            return
+        connection = self.ledger.get(frame.connection)
+        assert connection is not None
+        lease = self.lease_on[frame.connection]
+        if connection.state is not State.SENDING or lease in self.noted:
+            return
+        self.noted.add(lease)
+        for rates in (connection.way.sending, connection.address.sending):
+            for rate in rates:
+                self.begun.setdefault(rate, {})[lease] = (self.clock.seconds(), 1.0)
+        for rates in (connection.way.volume, connection.address.volume):
+            for rate in rates:
+                self.begun.setdefault(rate, {})[lease] = (self.clock.seconds(), float(connection.size))
+
     def answer(self, lease: int) -> None:
         one = self.working[lease]
         if not one.answered:
@@ -145,6 +196,9 @@ class ShapedChaos(DispatchRig):
 
     def finish(self, lease: int, kept: bool, outcome: Outcome = DELIVERED) -> None:
         one = self.working.pop(lease)
+        if outcome.stage in ("connect", "banner", "ehlo"):
+            for noted in self.begun.values():
+                noted.pop(lease, None)
         if outcome is DELIVERED:
             self.delivered.append(f"{one.offer.id}.{one.offer.seq:03x}")
         self.done(one.child, one.offer, outcome, kept)
@@ -187,7 +241,9 @@ class ShapedChaos(DispatchRig):
         self.end(n, LISTED, False)
 
     def do_early(self, n: int) -> None:
-        self.end(n, EARLY, False)
+        lease = self.one(n, going=n % 3 == 0)
+        if lease is not None:
+            self.finish(lease, False, EARLY)
 
     def end(self, n: int, outcome: Outcome, kept: bool) -> None:
         lease = self.one(n)
@@ -218,15 +274,19 @@ class ShapedChaos(DispatchRig):
 
     def do_close(self, n: int) -> None:
         for connection in self.ledger.connections():
-            if connection.state is State.IDLE and len(self.children):
+            resting = connection.kept and connection.state is State.SENDING and not self.is_at_work(connection.number)
+            if connection.state is State.IDLE or resting:
                 child = next(child for child in self.children if child.id == connection.child.key)
                 self.says(child, frames.Closed(connection.number))
                 return
 
+    def is_at_work(self, number: int) -> bool:
+        return any(one.offer.connection == number for one in self.working.values())
+
     def do_death(self, n: int) -> None:
         if self.children:
             child = self.children.pop(n % len(self.children))
-            self.dispatcher.gone(child, [], False)
+            self.dispatcher.gone(child, [], n % 5 == 0)
             self.turn()
             self.working = {lease: one for lease, one in self.working.items() if one.child is not child}
 
@@ -282,6 +342,13 @@ class ShapedChaos(DispatchRig):
                 counted.update(connection.way.busy)
             for rate, wanted in connection.pending:
                 pending[rate] += wanted  # type: ignore[assignment]
+        # Each scope has one count, however often its limits are asked for and forgotten.
+        scopes: dict[tuple[str, object], Gate] = {}
+        for gate in counted:
+            if gate.kind == "connections":
+                self.assertIs(scopes.setdefault((gate.kind, gate.scope), gate), gate)
+        for rate, noted in self.begun.items():
+            self.assert_within(rate, sorted(noted.values()))
         waiting = 0
         for gate in self.gates():
             waiting += len(gate.ring)
@@ -299,6 +366,18 @@ class ShapedChaos(DispatchRig):
         self.assertEqual({one for one in connections if one.state is State.PARKED}, parked)
         if at_rest:
             self.assertEqual((waiting, self.dispatcher.turns._waiting), (0, 0))
+
+
+    def assert_within(self, rate: Rate, noted: list[tuple[float, float]]) -> None:
+        """In no span of its unit more than its amount has begun; of bytes, one message more."""
+        first, total = 0, 0.0
+        for when, much in noted:
+            total += much
+            while noted[first][0] <= when - rate.bucket.unit:
+                total -= noted[first][1]
+                first += 1
+            one = 0.0 if rate.kind == "messages" else max(size for _, size in noted)
+            self.assertLessEqual(total, rate.bucket.amount + one, (rate.words(), noted))
 
 
 _NAMES = {
