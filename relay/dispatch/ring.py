@@ -185,9 +185,15 @@ def _first(line: OrderedDict[str, _T]) -> _T:
         if party.credit <= 0:
             party.credit = party.share  # There is nobody to wait for.
         return party
-    while True:
+    for _ in range(len(line)):
         key, party = next(iter(line.items()))
         if party.credit > 0:
             return party
         party.credit += party.share
         line.move_to_end(key)
+    # All owe something: the rounds in which nobody would have a turn are gone through at once.
+    rounds = min(-party.credit // party.share for party in line.values())
+    if rounds > 0:
+        for party in line.values():
+            party.credit += rounds * party.share
+    return _first(line)

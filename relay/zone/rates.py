@@ -13,6 +13,9 @@ _PART = 0.03
 #: Numbers of a clock are not exact: what is as good as one, and by how much the other way makes up for that.
 _NEARLY = 1 - 1e-9
 _SURE = 1.001
+_SURELY = 2e-9
+#: A clock that counts from 1970 moves in steps of less than this (seconds).
+_TICK = 1e-6
 
 
 class Bucket:
@@ -24,7 +27,7 @@ class Bucket:
         self.amount = amount
         self.unit = unit
         more = amount * min(_PART, _LATE / unit)
-        self._per_second = (amount - more * _SURE) / unit
+        self._per_second = (amount - more * _SURE - _SURELY) / unit
         self._size = self._level = 1.0 + more
         self._seen = 0.0
 
@@ -40,8 +43,9 @@ class Bucket:
         return self.level(now) + ahead * self._per_second - before >= _NEARLY
 
     def wait(self, now: float) -> float:
-        """Seconds until something may pass."""
-        return max(0.0, (1.0 - self.level(now)) / self._per_second)
+        """Seconds until something may pass; where it may not yet, enough for a clock to have moved."""
+        missing = _NEARLY - self.level(now)
+        return max(_TICK, (1.0 - self._level) / self._per_second) if missing > 0 else 0.0
 
     def take(self, count: float, now: float) -> None:
         """So much passes. More than there is has to be made up for before anything else does."""

@@ -50,8 +50,50 @@ class Rates(SynchronousTestCase):
         times += taken(bucket, late, 2 * unit, 100.0 + (3 + idle) * unit)
         self.assertLessEqual(most_within(times, unit), math.ceil(amount))
 
+    def test_not_even_by_who_asks_again_and_again(self) -> None:
+        for amount, unit in ((1, 86400.0), (1, 60.0), (7, 3600.0), (20, 1.0)):
+            bucket, now, times = Bucket(amount, unit), 100.0, [0.0][:0]
+            while len(times) < 3 * amount:
+                now += max(0.0, bucket.wait(now) - 1e-4)
+                while not bucket.ready(now):
+                    now += 1e-6
+                bucket.take(1, now)
+                times.append(now)
+            self.assertLessEqual(most_within(times, unit), amount, (amount, unit))
+
+    @settings(max_examples=60, deadline=None)
+    @given(RATES, LATE, st.lists(st.booleans(), min_size=1, max_size=20))
+    def test_what_came_back_did_not_pass(
+        self, rate: tuple[float, float], late: list[float], back: list[bool]
+    ) -> None:
+        amount, unit = rate
+        bucket, now, times = Bucket(amount, unit), 100.0, [0.0][:0]
+        for number in range(min(3000, 4 * math.ceil(amount))):
+            now += bucket.wait(now) + late[number % len(late)]
+            bucket.take(1, now)
+            if back[number % len(back)] and number % 3:
+                bucket.give_back(1)
+            else:
+                times.append(now)
+        self.assertLessEqual(most_within(times, unit), math.ceil(amount))
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.sampled_from([1000.0, 65536.0, 1e6]), LATE, st.lists(st.integers(1, 200_000), min_size=1, max_size=20), st.sampled_from([100.0, 1.7e9]))
+    def test_of_bytes_one_message_more(self, amount: float, late: list[float], sizes: list[int], start: float) -> None:
+        bucket, now = Bucket(amount, 1.0), start
+        passed: list[tuple[float, int]] = []
+        for number in range(200):
+            now += bucket.wait(now) + late[number % len(late)]
+            now += bucket.wait(now)
+            self.assertTrue(bucket.ready(now), "no wait is too short to end")
+            bucket.take(sizes[number % len(sizes)], now)
+            passed.append((now, sizes[number % len(sizes)]))
+        for when, _ in passed:
+            total = sum(size for other, size in passed if when - 1.0 < other <= when)
+            self.assertLessEqual(total, amount + max(sizes))
+
     def test_nearly_all_of_it_is_used(self) -> None:
-        for amount, unit in ((60, 60.0), (20, 1.0), (100, 1.0), (1000, 1.0), (1000, 3600.0)):
+        for amount, unit in ((1, 86400.0), (60, 60.0), (20, 1.0), (100, 1.0), (1000, 1.0), (1000, 3600.0)):
             for late in ([0.0], [0.001, 0.004, 0.002], [0.0] * 9 + [0.02]):
                 span = 20 * unit
                 used = len(taken(Bucket(amount, unit), late, span))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.dispatch import ring as ring_module
 from relay.dispatch.ring import Ring, cost
 from relay.message.flow import LONGEST, PRIORITIES, Flow, Priority, flow_text, read_flow
 from relay.queue.schedule import Lane
@@ -110,6 +111,48 @@ class Turns(SynchronousTestCase):
             made.served(head, 1.0)
             order.append(head)
         self.assertEqual(order, lanes * 2)
+
+    def test_debts_of_many_are_paid_off_in_few_steps(self) -> None:
+        moves = 0
+
+        class Counting(OrderedDict):  # type: ignore[type-arg]
+            def move_to_end(self, key: object, last: bool = True) -> None:
+                nonlocal moves
+                moves += 1
+                super().move_to_end(key, last)
+
+        self.patch(ring_module, "OrderedDict", Counting)
+        lanes = [lane(f"u{n}") for n in range(300)]
+        made = Ring(lambda user: 0.1)
+        for one in lanes:
+            made.add(one)
+        order: list[Lane] = []
+        for _ in range(900):
+            head = made.head()
+            assert head is not None
+            made.served(head, cost(1 << 30))
+            order.append(head)
+        self.assertEqual(Counter(order), Counter(lanes * 3), "each had the same")
+        self.assertLess(moves, 10_000)
+
+    def test_a_newcomer_goes_within_one_round(self) -> None:
+        for size in (0, 1 << 30):
+            made = ring(*(lane(f"u{n}", f"d{k}.test") for n in range(20) for k in range(10)))
+            for _ in range(777):
+                head = made.head()
+                assert head is not None
+                made.served(head, cost(size))
+            new = lane("new")
+            made.add(new)
+            self.assertGreaterEqual(serve(made, 21, cost(size))["new", "normal"], 1)
+
+    def test_a_lane_twice_is_there_once(self) -> None:
+        one = lane("me")
+        made = ring(one, one)
+        self.assertEqual((len(made), list(made)), (1, [one]))
+        made.remove(one)
+        made.remove(one)
+        self.assertEqual((len(made), made.head()), (0, None))
 
     moves = st.lists(st.tuples(st.sampled_from("aars"), st.integers(0, 11)), max_size=80)
 
