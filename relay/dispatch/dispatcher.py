@@ -105,7 +105,7 @@ class Dispatcher:
         self._addresses.adopt = ledger.adopt
         self._shutters = shaping.shutters
         self._lessons = shaping.lessons
-        self._tokens = Tokens()
+        self._tokens = Tokens(shaping.limits.keep)
         self.turns = self._turns = Turns(
             schedule,
             leases,

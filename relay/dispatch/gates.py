@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: So long before its token is there a connection may be opened, which takes a while (seconds).
 _AHEAD = 0.25
+#: The kind of the rates that kept connections don't ask.
+NEW_CONNECTIONS = "new connections"
 #: How long a gate is left alone that has room in a moment (seconds).
 MOMENT = 0.02
 

@@ -131,7 +131,7 @@ class Ledger:
         self._number = 0
         self._all: dict[int, Connection] = {}
         self._children: dict[str, list[Capacity]] = {}
-        self._idle: dict[tuple[str, str, Local], list[Connection]] = {}
+        self._idle: dict[tuple[str, str], dict[Local, list[Connection]]] = {}
         self._proven: OrderedDict[Target, None] = OrderedDict()
 
     # -- children
@@ -166,9 +166,16 @@ class Ledger:
 
     # -- giving leave
 
+    def keeps(self, zone: str, reach: str) -> bool:
+        """Whether there is any idle connection to it."""
+        return (zone, reach) in self._idle
+
     def kept(self, zone: str, way: Way, local: Local, now: float) -> Connection | None:
         """An idle connection that fits and whose child has room, if there is one."""
-        for connection in reversed(self._idle.get((zone, way.reach, local), ())):
+        idle = self._idle.get((zone, way.reach))
+        if idle is None:
+            return None
+        for connection in reversed(idle.get(local, ())):
             if connection.child.busy >= connection.child.connections:
                 continue
             old = connection.way
@@ -326,13 +333,15 @@ class Ledger:
             _enlist(child.idle, connection, step)
             for gate in _counting(connection):
                 gate.idle += step
-            place = (child.zone, connection.way.reach, connection.local)
+            place = (child.zone, connection.way.reach)
             if step > 0:
-                self._idle.setdefault(place, []).append(connection)
+                self._idle.setdefault(place, {}).setdefault(connection.local, []).append(connection)
             else:
-                kept = self._idle[place]
-                kept.remove(connection)
-                if not kept:
+                idle = self._idle[place]
+                idle[connection.local].remove(connection)
+                if not idle[connection.local]:
+                    del idle[connection.local]
+                if not idle:
                     del self._idle[place]
             return
         if connection.way.busy:

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from relay.config import schema
 from relay.config.units import byte_rate, rate
-from relay.dispatch.gates import Connections, Gate, Rate
+from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate, Rate
 from relay.dispatch.target import Target
 from relay.zone.decision import Scope
 from relay.zone.rates import Bucket
@@ -57,9 +57,16 @@ class Senders:
 
 
 class Scoped:
-    """The limits of one scope; or those of `base` and more, which keeps it from being made a second time."""
+    """The limits of one scope; or those of `base` and more, which keeps it from being made a second time.
 
-    __slots__ = ("__weakref__", "base", "connections", "gates", "opening", "rates", "sending", "volume")
+    Attributes:
+        key: its name among the limits, None for one that isn't among them.
+        kept: something has passed its rates, and they may not have filled again.
+    """
+
+    __slots__ = (
+        "__weakref__", "base", "connections", "gates", "kept", "key", "opening", "rates", "sending", "volume",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -68,8 +75,11 @@ class Scoped:
         sending: tuple[Rate, ...] = (),
         volume: tuple[Rate, ...] = (),
         base: Scoped | None = None,
+        key: Hashable = None,
     ) -> None:
         self.base = base
+        self.key = key
+        self.kept = False
         self.connections = connections
         self.opening = opening
         self.sending = sending
@@ -182,23 +192,28 @@ class Limits:
         key = (scope.zone, scope.domain, scope.site, scope.address, scope.user)
         known = self._scoped.get(key)
         if known is None:
-            known = self._scoped[key] = self._scope(section, scope, wide)
-            if known.rates:
-                self._kept[key] = known
-                if len(self._kept) > self._most_kept:
-                    self._forget()
+            known = self._scoped[key] = self._scope(section, scope, wide, key)
         return known
 
-    def _scope(self, section: schema.Limits, scope: Scope, wide: bool) -> Scoped:
+    def keep(self, scoped: Scoped) -> None:
+        """Something has passed its rates: they are remembered until they have filled again, whoever else knows
+        of them."""
+        scoped.kept = True
+        self._kept[scoped.key] = scoped
+        if len(self._kept) > self._most_kept:
+            self._forget()
+
+    def _scope(self, section: schema.Limits, scope: Scope, wide: bool, key: Hashable) -> Scoped:
         def rates(kind: str, read: Callable[[str], tuple[float, float]], texts: tuple[str, ...]) -> tuple[Rate, ...]:
             return tuple(Rate(kind, scope, Bucket(*read(text)), self.weight, wide) for text in texts)
 
         most = section.max_connections
         return Scoped(
             (Connections(scope, most, self.weight),) if most else (),
-            rates("new connections", rate, section.new_connections),
+            rates(NEW_CONNECTIONS, rate, section.new_connections),
             rates("messages", rate, section.messages),
             rates("bytes", byte_rate, section.bytes),
+            key=key,
         )
 
     def _forget(self) -> None:
@@ -206,6 +221,7 @@ class Limits:
         now = self._seconds()
         for key, scoped in list(self._kept.items()):
             if all(rate.bucket.full(now) for rate in scoped.rates):
+                scoped.kept = False
                 del self._kept[key]
         # Where slow rates keep many, not all are looked at for each new one.
         self._most_kept = max(_REMEMBERED, 2 * len(self._kept))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from relay.dispatch.gates import Rate
 from relay.dispatch.ledger import Connection, State
 from relay.dispatch.limits import Scoped, Way
@@ -9,6 +11,10 @@ from relay.dispatch.limits import Scoped, Way
 
 class Tokens:
     """Pays, and knows who will have to."""
+
+    def __init__(self, keep: Callable[[Scoped], None]) -> None:
+        """`keep` is told of limits whose rates something has passed, once until they have filled again."""
+        self._keep = keep
 
     def missing(self, way: Way, address: Scoped, now: float, resumed: bool = False) -> Rate | None:
         """The first rate that has no token for a message this moment. `resumed`: it has waited already."""
@@ -42,6 +48,7 @@ class Tokens:
             return
         for rate in (*way.opening, *address.opening):
             rate.bucket.take(1, now)
+            self._remember(way, address)
         self._expect(connection, wide=connection.state is not State.TRYING)
 
     def answered(self, connection: Connection) -> None:
@@ -83,6 +90,12 @@ class Tokens:
             rate.bucket.take(1, now)
         for rate in (*way.volume, *address.volume):
             rate.bucket.take(connection.size, now)
+        self._remember(way, address)
+
+    def _remember(self, way: Way, address: Scoped) -> None:
+        for scoped in (*way.scopes, address.base or address):
+            if scoped.rates and not scoped.kept:
+                self._keep(scoped)
 
     def give_back(self, connection: Connection) -> tuple[Rate, ...]:
         """The message it has was not begun; what was paid for it comes back, to these rates."""

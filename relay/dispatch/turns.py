@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from relay.dispatch.gates import Connections, Gate, Rate, Shut
-from relay.dispatch.ledger import Connection, Ledger, Limit
+from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate, Rate, Shut
+from relay.dispatch.ledger import Connection, Ledger, Limit, State
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.ring import Ring, cost
 from relay.dispatch.shutters import Shutters
@@ -114,8 +114,9 @@ class Turns:
         self.closed = shutters.closed
         shutters.opened = self.opened
         self._lines = {zone.name: Line(zone, limits.weight) for zone in zones.active()}
-        #: Lanes that stand at gates.
+        #: Lanes that stand at gates; those that may not open a connection, by whom a kept one would reach.
         self._waiting = 0
+        self._openers: dict[tuple[str, str], dict[Lane, None]] = {}
         self._marked: list[Line] = []
         self._without_line: set[str] = set()
         self.suspects = Suspects(leases, ledger, clock, self._attempt, self.wake)
@@ -143,6 +144,10 @@ class Turns:
         if self._waiting:
             self._let_go(connection.way.gates, now)
             self._let_go(connection.address.gates, now)
+            if self._openers and connection.state is State.IDLE:
+                for lane in self._openers.get((connection.child.zone, connection.way.reach), ()):
+                    self._release(lane.turn.gate, lane)
+                    break
         self.wake(connection.child.zone)
 
     def answered(self, target: Target) -> None:
@@ -296,7 +301,7 @@ class Turns:
         assert way is not None, "found when it was put into the line"
         if self._waiting and turn.let_go is None:
             for gate in way.gates:
-                if len(gate.ring):
+                if len(gate.ring) and not (gate.kind == NEW_CONNECTIONS and self._ledger.keeps(lane.zone, way.reach)):
                     return gate
         zone = turn.line.zone
         return self.closed(zone.name, way) or self._place(zone, way, lane.ready)
@@ -315,6 +320,8 @@ class Turns:
         turn.ring, turn.gate, turn.since = gate.ring, gate, now
         gate.ring.add(lane)
         self._waiting += 1
+        if gate.kind == NEW_CONNECTIONS and turn.way is not None:
+            self._openers.setdefault((lane.zone, turn.way.reach), {})[lane] = None
         self._look_again(gate, now)
 
     def _look_again(self, gate: Gate, now: float) -> None:
@@ -361,12 +368,21 @@ class Turns:
             if len(gate.ring) and gate.room(now):
                 lane = gate.ring.head()
                 if lane is not None:
-                    gate.ring.remove(lane)
-                    self._waiting -= 1
-                    lane.turn.let_go = gate
-                    self._queue(lane.turn, lane)
+                    self._release(gate, lane)
                     if len(gate.ring):
                         self._look_again(gate, now)
+
+    def _release(self, gate: Gate, lane: Lane) -> None:
+        turn: Turn = lane.turn
+        gate.ring.remove(lane)
+        self._waiting -= 1
+        if gate.kind == NEW_CONNECTIONS and turn.way is not None:
+            place = (lane.zone, turn.way.reach)
+            del self._openers[place][lane]
+            if not self._openers[place]:
+                del self._openers[place]
+        turn.let_go = gate
+        self._queue(turn, lane)
 
     # -- suspects
 

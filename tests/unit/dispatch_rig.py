@@ -52,9 +52,13 @@ class FakeChild:
         self.place = zone
         self.sent: list[Frame] = []
         self.settled = 0
+        self.seconds: Callable[[], float] = lambda: 0.0
+        #: All it was ever told, and when.
+        self.told: list[tuple[float, Frame]] = []
 
     def send(self, frame: Frame) -> None:
         self.sent.append(frame)
+        self.told.append((self.seconds(), frame))
 
     def settle(self) -> None:
         self.settled += 1
@@ -188,6 +192,7 @@ class DispatchRig(SynchronousTestCase):
 
     def join(self, key: str = "00000005-1", zone: str = "default") -> FakeChild:
         child = FakeChild(key, zone)
+        child.seconds = self.clock.seconds
         self.dispatcher.joined(child)
         self.turn()
         return child

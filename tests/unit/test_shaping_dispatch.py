@@ -1,0 +1,439 @@
+"""Limits at each scope, fairness, holds, outages, complaints and warm-up, as children see them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, ClassVar
+
+from relay.channel import frames
+from relay.channel.frames import Offer
+from relay.config.schema import Backoff, Config, Domain, Limits, PoolAddress, Sender, Site, Zone
+from relay.dispatch.ledger import State
+from relay.message.flow import Flow, Priority, flow_text
+from relay.message.values import Outcome, Result
+from relay.zone.decision import Scope
+from relay.zone.hold import Hold
+from relay.zone.zones import from_config
+from tests.unit import dispatch_rig
+from tests.unit.dispatch_rig import DEFERRED, DispatchRig, FakeChild
+
+SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "connect")
+RATE = Outcome(Result.DEFERRED, "421 4.7.0 too many messages, slow down", 421, "reply", "mail", "mx.test", "192.0.2.9")
+LISTED = Outcome(Result.DEFERRED, "554 listed at zen.spamhaus.org", 554, "reply", "rcpt", "mx.test", "192.0.2.9")
+POOL = ("10.0.0.1", "10.0.0.2")
+
+
+def flow(user: str, priority: Priority = "normal") -> str:
+    return flow_text(Flow(user, priority))
+
+
+class Shaped(DispatchRig):
+    pool: ClassVar[tuple[str, ...]] = ("10.0.0.1",)
+
+    def setUp(self) -> None:
+        pool = tuple(PoolAddress(address=name) for name in self.pool)
+        made = from_config(
+            Config(hostname="relay.test", pools={"default": pool}, zones=self.zones, domains=self.domains)
+        )
+        self.patch(dispatch_rig, "zones_of", lambda *domains, **zones: made)
+        super().setUp()
+        self.children = [self.join(f"00000005-{n}") for n in range(1, 4)]
+
+    def offered(self) -> list[tuple[FakeChild, Offer]]:
+        return [(child, offer) for child in self.children for offer in child.heard(Offer)]
+
+    def answer(self, child: FakeChild, offer: Offer) -> None:
+        self.says(child, frames.Answered(offer.connection, "mx.test", "192.0.2.9"))
+
+    def went(self) -> int:
+        return sum(len(child.heard(frames.Go)) for child in self.children)
+
+    def prove(self, *domains: str) -> None:
+        for domain in domains:
+            self.accept(domain)
+            [(child, offer)] = self.offered()
+            self.answer(child, offer)
+            self.done(child, offer)
+            child.heard()
+        self.tell()
+
+
+class EachScope(Shaped):
+    """Three children of three connections each: a limit of two is two over all of them."""
+
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=3), "capped": Zone(connections=3, max_connections=2),
+        "addressed": Zone(connections=3, address=Limits(max_connections=2)),
+    }  # fmt: skip
+    domains: ClassVar[dict[str, Domain]] = {"default": Domain(max_connections=0), "two.test": Domain(max_connections=2)}
+    senders: ClassVar[dict[str, Sender]] = {"me": Sender(max_connections=2)}
+
+    def most(self, *sent: tuple[str, dict[str, Any]], zone: str = "default") -> int:
+        """How many of these are on their way at once, answered as they come; in the end all have gone."""
+        if zone != "default":
+            self.children = [self.join(f"00000005-{zone}{n}", zone) for n in range(3)]
+        for domain, more in sent:
+            self.accept(domain, zone=zone, **more)
+        most = gone = 0
+        for _ in range(60):
+            offers = self.offered()
+            most = max(most, len(self.ledger.connections()))
+            for child, offer in offers:
+                self.answer(child, offer)
+                self.done(child, offer)
+                gone += 1
+            self.clock.advance(0.05)
+            self.turn()
+        self.assertEqual(gone, len(sent))
+        return most
+
+    def test_of_a_domain(self) -> None:
+        self.assertEqual(self.most(*[("two.test", {})] * 8), 2)
+
+    def test_of_a_site(self) -> None:
+        self.sites.sections["big"] = Site(max_connections=2)
+        self.sites.named = {f"s{n}.test": "big" for n in range(8)}
+        self.assertEqual(self.most(*[(f"s{n}.test", {}) for n in range(8)]), 2)
+
+    def test_of_a_zone(self) -> None:
+        self.assertEqual(self.most(*[(f"s{n}.test", {}) for n in range(8)], zone="capped"), 2)
+
+    def test_of_an_address(self) -> None:
+        self.assertEqual(self.most(*[(f"s{n}.test", {}) for n in range(8)], zone="addressed"), 2)
+
+    def test_of_a_user(self) -> None:
+        self.assertEqual(self.most(*[(f"s{n}.test", {"flow": flow("me")}) for n in range(8)]), 2)
+
+    def test_without_one(self) -> None:
+        self.assertEqual(self.most(*[(f"s{n}.test", {}) for n in range(8)]), 8)
+
+
+class RatesOfScopes(Shaped):
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=20), "rated": Zone(connections=20, messages=("6/m",)),
+        "addressed": Zone(connections=20, address=Limits(messages=("6/m",))),
+        "opening": Zone(connections=20, new_connections=("6/m",)), "bytes": Zone(connections=20, bytes=("100B/s",)),
+    }  # fmt: skip
+    domains: ClassVar[dict[str, Domain]] = {"default": Domain(max_connections=0), "six.test": Domain(messages=("6/m",))}
+    senders: ClassVar[dict[str, Sender]] = {"me": Sender(messages=("6/m",))}
+
+    def begun(self, zone: str, domains: list[str], kept: bool, seconds: int, **more: Any) -> list[float]:
+        """When messages began, by new connections and kept ones, over three children."""
+        if zone != "default":
+            self.children = [self.join(f"00000005-{zone}{n}", zone) for n in range(3)]
+        for domain in domains:
+            self.accept(domain, zone=zone, **more)
+        times: list[float] = []
+        open_: dict[int, tuple[FakeChild, Offer]] = {}
+        for step in range(seconds * 20):
+            for child in self.children:
+                for frame in child.heard():
+                    if type(frame) is Offer:
+                        connection = self.ledger.get(frame.connection)
+                        assert connection is not None
+                        open_[frame.connection] = child, frame
+                        if connection.state is not State.SENDING:
+                            self.answer(child, frame)
+                            continue
+                    if type(frame) in (Offer, frames.Go):
+                        times.append(next(when for when, told in child.told if told is frame))
+                        self.done(*open_.pop(frame.connection), kept=kept)
+            if step == 200 and zone == "rated":
+                self.dispatcher.gone(self.children.pop(), [], False)  # D38
+                self.children.append(self.join("00000005-again", zone))
+            self.clock.advance(0.05)
+            self.turn()
+        return times
+
+    def exact(self, times: list[float], amount: int = 6, unit: float = 60.0) -> None:
+        times.sort()
+        for when in times:
+            self.assertLessEqual(len([one for one in times if when - unit < one <= when]), amount)
+        minutes = (times[-1] - times[0]) / unit
+        self.assertGreaterEqual(len(times) - 1, 0.95 * amount * minutes)
+        self.assertGreater(minutes, 2.5)
+
+    def test_D38_of_a_zone_though_a_child_is_killed_and_back(self) -> None:
+        for kept in (False, True):
+            self.setUp()
+            self.exact(self.begun("rated", [f"s{n % 4}.test" for n in range(40)], kept, 200))
+
+    def test_of_an_address(self) -> None:
+        self.exact(self.begun("addressed", [f"s{n % 4}.test" for n in range(40)], True, 200))
+
+    def test_of_a_domain(self) -> None:
+        self.exact(self.begun("default", ["six.test"] * 40, True, 200))
+
+    def test_of_a_site(self) -> None:
+        self.sites.sections["big"] = Site(max_connections=0, messages=("6/m",))
+        self.sites.named = {f"s{n}.test": "big" for n in range(4)}
+        self.exact(self.begun("default", [f"s{n % 4}.test" for n in range(40)], True, 200))
+
+    def test_of_a_user(self) -> None:
+        self.exact(self.begun("default", [f"s{n % 4}.test" for n in range(40)], False, 200, flow=flow("me")))
+
+    def test_of_new_connections(self) -> None:
+        self.exact(self.begun("opening", [f"s{n}.test" for n in range(40)], False, 200))
+
+    def test_kept_connections_are_not_new(self) -> None:
+        times = self.begun("opening", ["same.test"] * 40, True, 20)
+        self.assertEqual(len(times), 40)
+
+    def test_of_bytes(self) -> None:
+        times = self.begun("bytes", [f"s{n % 4}.test" for n in range(20)], True, 300, body=b"x" * 1000)
+        size = 1000 + len(b"Subject: x\r\n") + 1024  # as it is reckoned
+        self.assertEqual(len(times), 20)
+        self.assertGreater((times[-1] - times[0]) / 19, 0.9 * 1000 / 100)
+        self.assertLess((times[-1] - times[0]) / 19, 1.1 * size / 100)
+
+
+class Fair(Shaped):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=2)}
+    domains: ClassVar[dict[str, Domain]] = {"default": Domain(max_connections=1)}
+
+    def setUp(self) -> None:
+        super().setUp()
+        for child in self.children[1:]:
+            self.dispatcher.gone(child, [], False)
+        self.children = self.children[:1]
+
+    def serve(self, most: int) -> list[str]:
+        """Recipients' messages in the order in which they are offered."""
+        seen: list[str] = []
+        for _ in range(most):
+            for child, offer in self.offered():
+                seen.append(offer.id)
+                self.answer(child, offer)
+                self.done(child, offer)
+                child.heard(frames.Go)
+            self.clock.advance(0.05)
+            self.turn()
+        return seen
+
+    def another(self, domains: list[str], theirs: str, priority: Priority = "normal") -> int:
+        """After how many others another user's single message goes."""
+        self.prove(*dict.fromkeys([*domains, theirs]))
+        for domain in domains:
+            self.accept(domain, flow=flow("noisy"))
+        self.serve(3)
+        single = self.accept(theirs, flow=flow("other", priority))
+        return self.serve(30).index(single.id)
+
+    def test_at_the_zone(self) -> None:
+        self.assertLessEqual(self.another([f"n{n}.test" for n in range(20)] * 50, "o.test"), 6)
+
+    def test_at_the_domain(self) -> None:
+        self.assertLessEqual(self.another(["same.test"] * 1000, "same.test"), 6)
+
+    def test_at_the_site(self) -> None:
+        self.sites.sections["big"] = Site(max_connections=1)
+        self.sites.named = {f"n{n}.test": "big" for n in range(21)}
+        self.assertLessEqual(self.another([f"n{n}.test" for n in range(20)] * 50, "n20.test"), 6)
+
+    def test_the_urgent_first(self) -> None:
+        self.prove("same.test")
+        for _ in range(40):
+            self.accept("same.test", flow=flow("me", "low"))
+        self.serve(2)
+        urgent = [self.accept("same.test", flow=flow("me", "high")).id for _ in range(8)]
+        served = self.serve(14)
+        self.assertGreaterEqual(len(set(urgent) & set(served[:10])), 7)
+
+
+class Held(Shaped):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
+
+    def test_work_of_held_lanes_costs_nothing_while_others_send(self) -> None:
+        self.prove("good.test")
+        self.holds.hold = Hold("h", Scope(user="held"), "so", self.now())
+        self.accept(*(f"h{n}.test" for n in range(1000)), flow=flow("held"))
+        self.clock.pump([0.1] * 10)
+        self.assertEqual(self.offered(), [])
+        asked = Counter[str]()
+        matching = self.holds.matching
+
+        def counted(zone: str, domain: str, site: str, user: str) -> Hold | None:
+            asked[user] += 1
+            return matching(zone, domain, site, user)
+
+        self.holds.matching = counted  # type: ignore[method-assign]
+        for _ in range(50):
+            self.accept("good.test")
+            [(child, offer)] = self.offered()
+            if self.ledger.get(offer.connection).state is not State.SENDING:  # type: ignore[union-attr]
+                self.answer(child, offer)
+            self.done(child, offer, kept=True)
+        self.assertEqual(asked["held"], 0)
+        self.assertLessEqual(asked[""], 150)
+        self.holds.hold = None
+        self.shutters.look_again()
+        for _ in range(20):
+            self.turn()
+        self.assertEqual(len(self.offered()), 768, "as many as three children may try")
+
+
+class Outages(Shaped):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
+    backoff_section = Backoff(unreachable=(5.0,))
+
+    def test_one_probe_and_all_go_when_it_answers(self) -> None:
+        self.accept("dead.test")
+        [(child, offer)] = self.offered()
+        self.done(child, offer, SILENT)
+        waiting = [self.accept("dead.test", flow=flow(f"u{n}")) for n in range(5)]
+        self.clock.advance(4)
+        self.turn()
+        self.assertEqual(self.offered(), [])
+        self.clock.pump([0.5] * 4)
+        self.turn()
+        [(child, probe)] = self.offered()
+        self.done(child, probe, SILENT)
+        self.clock.pump([0.5] * 12)
+        self.turn()
+        [(child, probe)] = self.offered()
+        self.answer(child, probe)
+        self.clock.advance(0.1)
+        self.turn()
+        self.assertEqual(len(self.offered()), 3, "all but the two probes")
+        self.tell()
+        tried = [row.attempts for row in self.store.rows.values() if row.id in {one.id for one in waiting}]
+        self.assertEqual(sorted(tried), [0, 0, 0, 0, 1], "only a probe costs a step")
+
+
+class Complaints(Shaped):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
+    backoff_section = Backoff(pauses=(5.0,), climb=5.0, blacklist=60.0)
+    pool: ClassVar[tuple[str, ...]] = POOL
+
+    def complain(self, outcome: Outcome) -> str:
+        self.accept("a.test")
+        [(child, offer)] = self.offered()
+        self.answer(child, offer)
+        self.done(child, offer, outcome)
+        return offer.local_address
+
+    def test_a_listed_address_is_set_aside(self) -> None:
+        listed = self.complain(LISTED)
+        for _ in range(6):
+            self.accept("a.test")
+        self.assertEqual({offer.local_address for _, offer in self.offered()}, set(POOL) - {listed})
+
+    def test_a_path_climbs_from_one_connection(self) -> None:
+        self.plumbed.gone = frozenset(POOL[1:])  # D42: an address that is gone is passed over.
+        self.assertEqual(self.complain(RATE), POOL[0])
+        self.accept(*["a.test"] * 1)
+        for _ in range(7):
+            self.accept("a.test")
+        self.clock.advance(4.5)
+        self.turn()
+        self.assertEqual(self.offered(), [])
+        counts = []
+        for _ in range(3):
+            self.clock.pump([0.5] * 10)
+            self.turn()
+            counts.append(len([one for one in self.ledger.connections() if one.state is not State.IDLE]))
+            for child, offer in self.offered():
+                self.answer(child, offer)
+        self.assertEqual(counts[0], 1)
+        self.assertEqual(counts, sorted(counts))
+        self.assertGreater(counts[-1], 1)
+
+    def test_a_single_address_that_is_listed_goes_on_with_one_connection(self) -> None:
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.complain(LISTED)
+        for _ in range(4):
+            self.accept("a.test")
+        self.assertEqual(len(self.offered()), 1)
+
+    def test_D42_mail_waits_while_all_are_gone_and_goes_when_one_is_back(self) -> None:
+        self.plumbed.gone = frozenset(POOL)
+        self.accept("a.test")
+        self.assertEqual(self.offered(), [])
+        self.plumbed.gone = frozenset(POOL[:1])
+        self.addresses.look_again()
+        self.turn()
+        self.assertEqual([offer.local_address for _, offer in self.offered()], [POOL[1]])
+
+
+class Warm(Shaped):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
+    pool: ClassVar[tuple[str, ...]] = POOL
+    cold: ClassVar[tuple[str, ...]] = POOL[:1]
+
+    def test_what_is_beyond_the_plan_goes_by_a_warm_address(self) -> None:
+        self.warming.left = {POOL[0]: 2}
+        self.prove("a.test")
+        for _ in range(12):
+            self.accept("a.test")
+            self.clock.advance(0.1)
+        used = Counter(offer.local_address for _, offer in self.offered())
+        self.assertLessEqual(used[POOL[0]], 2)
+        self.assertGreater(used[POOL[1]], 0)
+
+    def test_it_waits_when_all_are_spent_and_what_never_reached_mail_comes_back(self) -> None:
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.warming.left = {POOL[0]: 1}
+        self.accept("a.test")
+        self.accept("b.test")
+        [(child, offer)] = self.offered()
+        self.assertEqual(self.warming.left, {POOL[0]: 0})
+        self.done(child, offer, SILENT)
+        self.assertEqual(self.warming.left, {POOL[0]: 1})
+        self.addresses.look_again()
+        self.turn()
+        [(child, other)] = self.offered()
+        self.answer(child, other)
+        self.done(child, other, DEFERRED)
+        self.assertEqual(self.warming.left, {POOL[0]: 0}, "MAIL was said")
+
+    def test_a_host_that_hangs_up_before_it_may_go_costs_none(self) -> None:
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.warming.left = {POOL[0]: 3}
+        self.accept(*["a.test"] * 1)
+        [(child, offer)] = self.offered()
+        early = Outcome(Result.DEFERRED, "Host closed the connection", 0, "network", "mail", "mx.test", "192.0.2.9")
+        self.done(child, offer, early)  # The child calls it so, though MAIL wasn't said.
+        self.assertEqual(self.warming.left, {POOL[0]: 3})
+
+    def test_it_goes_when_the_count_is_on_disk(self) -> None:
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.warming.left, self.warming.late = {POOL[0]: 3}, []
+        self.accept("a.test")
+        self.assertEqual(self.offered(), [])
+        [told], self.warming.late = self.warming.late, None
+        told.callback(True)
+        self.turn()
+        self.assertEqual(len(self.offered()), 1)
+        self.assertEqual(self.warming.left, {POOL[0]: 2})
+
+
+class LookUps(Shaped):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9), "hop": Zone(connections=9, host="hop.test")}
+
+    def test_mail_waits_for_its_site_and_a_next_hop_needs_none(self) -> None:
+        self.children.append(self.join("00000005-hop", "hop"))
+        self.sites.unknown.add("a.test")
+        self.accept("a.test")
+        self.accept("a.test", zone="hop")
+        self.assertEqual([child.place for child, _ in self.offered()], ["hop"])
+        self.sites.unknown.clear()
+        self.sites.found("a.test")
+        self.turn()
+        self.assertEqual([child.place for child, _ in self.offered()], ["default"])
+
+
+class Reused(Shaped):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
+    domains: ClassVar[dict[str, Domain]] = {"a.test": Domain(reuse=2, max_connections=1)}
+
+    def test_as_often_as_the_domain_says(self) -> None:
+        for _ in range(4):
+            self.accept("a.test")
+        used = Counter[int]()
+        for _ in range(4):
+            [(child, offer)] = self.offered()
+            used[offer.connection] += 1
+            if self.ledger.get(offer.connection).state is not State.SENDING:  # type: ignore[union-attr]
+                self.answer(child, offer)
+            self.done(child, offer, kept=True)
+        self.assertEqual(list(used.values()), [2, 2])
