@@ -377,5 +377,8 @@ class Model(SynchronousTestCase):
         silent = Counter(one.target for one in every if one.state in (State.QUIET, State.TRYING))
         targets = {one.target for one in every} | set(ledger._proven)
         self.assertEqual({target: target.silent for target in targets if target.silent}, dict(silent))
-        idle = Counter(("z", one.way.reach, one.local) for one in every if one.state is State.IDLE)
-        self.assertEqual({place: len(kept) for place, kept in ledger._idle.items()}, dict(idle))
+        idle = Counter((one.way.reach, one.local) for one in every if one.state is State.IDLE)
+        found = {(at, by): len(kept) for (_, at), there in ledger._idle.items() for by, kept in there.items()}
+        self.assertEqual(found, dict(idle))
+        self.assertTrue(all(ledger.keeps("z", reach) for reach, _ in idle))
+        self.assertEqual({reach for _, reach in ledger._idle}, {reach for reach, _ in idle})
