@@ -16,44 +16,30 @@ from twisted.logger import Logger
 
 from relay.channel import frames
 from relay.channel.codec import BadFrame
-from relay.channel.frames import Frame
 from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses, Leaving
 from relay.dispatch.gates import Gate
-from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit, State
+from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Way
+from relay.dispatch.lives import Child, Lives
+from relay.dispatch.offers import Offers
 from relay.dispatch.results import Results
 from relay.dispatch.shutters import Shutters
 from relay.dispatch.tokens import Tokens
 from relay.dispatch.turns import Turns
 from relay.message.values import Outcome, Result
-from relay.queue.leases import Lease, Leases
+from relay.queue.leases import Leases
 from relay.queue.schedule import Schedule, Work
-from relay.queue.store import Store, StoreError, Unreadable
-from relay.zone.pool import Local
+from relay.queue.store import Store, StoreError
 from relay.zone.zones import Zone, Zones
 
 _log = Logger()
 
 #: A delivery in the hands of this many children that crashed is put aside.
 POISON = 3
-#: A longer body goes to a target that has yet to answer only when its host asks for it (bytes).
-_SMALL = 16 * 1024
-#: Stages of an attempt in which nobody has heard of the message yet.
-_BEFORE_MAIL = frozenset(("connect", "banner", "ehlo"))
 #: Deliveries of a lane that are looked at when the first may not use its address now.
 _AHEAD = 8
-
-
-class Child(Protocol):
-    """A sender child, as far as dispatch knows it; its place is a zone."""
-
-    id: str
-    place: str
-
-    def send(self, frame: Frame) -> None: ...
-    def settle(self) -> None: ...
 
 
 class Counts(Protocol):
@@ -115,10 +101,14 @@ class Dispatcher:
             clock,
             self._place,
             self._may_offer,
-            self._resume,
+            lambda connection: self._lives.resume(connection),
             shaping.shutters,
         )
         self._addresses.opened = self._turns.opened
+        self._lives = Lives(
+            self._children, ledger, self._tokens, self._addresses, self._lessons, self._turns, clock
+        )
+        self._offers = Offers(store, leases, results, self._lives)
 
     # -- life
 
@@ -161,7 +151,7 @@ class Dispatcher:
                 connection = self._connection(zone, way, work, local, now)
                 if isinstance(connection, Connection):
                     lease = self._leases.grant(work, connection.child.key, connection.number, now)
-                    self._offer(self._children[connection.child.key], connection, lease, local.local)
+                    self._offers.offer(self._children[connection.child.key], connection, lease, local.local)
                     return work
                 if isinstance(connection, Limit) or connection not in local.limits.gates:
                     return connection
@@ -204,68 +194,6 @@ class Dispatcher:
         permit.connection.warm = warm
         self._tokens.opened(permit.connection, size, now)
         return permit.connection
-
-    def _offer(self, child: Child, connection: Connection, lease: Lease, local: Local) -> None:
-        work = lease.work
-        message, delivery, body = work.held.message, work.delivery, work.held.body
-        try:
-            if connection.state is State.TRYING and message.body_size > _SMALL:
-                body = None  # Most of those who hang never come to ask for it.
-            elif body is None and message.chunks <= 1:
-                body = self._store.chunk(message.id, 0) if message.chunks else b""
-        except Unreadable as error:
-            self._unreadable(child, connection, lease, str(error))
-            return
-        except StoreError:
-            body = None  # The child asks for it when the store can be read again.
-        child.send(
-            frames.Offer(
-                connection.number,
-                lease.number,
-                delivery.id,
-                delivery.seq,
-                message.sender,
-                delivery.recipient,
-                delivery.domain,
-                local.address,
-                local.name,
-                local.address6,
-                local.name6,
-                message.origin,
-                message.created,
-                message.headers,
-                message.body_size,
-                message.chunks,
-                message.eight_bit,
-                body,
-                message.smtputf8,
-                message.require_tls,
-                message.ret,
-                message.envid,
-                delivery.notify,
-                delivery.orcpt,
-            )
-        )
-
-    def _unreadable(self, child: Child, connection: Connection, lease: Lease, why: str) -> None:
-        """Deferred and reported; neither bounced nor sent empty."""
-        _log.error("body of {name} can't be read: {why}", name=lease.work.delivery.name, why=why)
-        self._leases.end(lease.number, child.id)
-        self._drop(connection, child)
-        self._results.record(lease.work, _ours("the stored body can't be read"))
-
-    def _drop(self, connection: Connection, child: Child) -> None:
-        """A permit that is not used: the connection, if there is one, is given back."""
-        self._lessons.nothing(connection)
-        child.send(frames.Close(connection.number))
-        self._remove(connection)
-
-    def _remove(self, connection: Connection) -> None:
-        """It is gone."""
-        self._tokens.settle(connection)
-        self._addresses.uncount(connection.way.place, connection.warm)
-        self._ledger.remove(connection)
-        self._turns.freed(connection)
 
     # -- children
 
@@ -317,7 +245,7 @@ class Dispatcher:
         if kind is frames.Done:
             self._done(child, frame)
         elif kind is frames.More:
-            self._more(child, frame)
+            self._offers.more(child, frame)
         elif kind is not frames.Pong:
             said = self._connection_says.get(kind)
             if said is None:
@@ -325,60 +253,13 @@ class Dispatcher:
             connection = self._ledger.get(frame.connection)
             if connection is None or connection.child.key != child.id:
                 return  # It was given back while the child spoke.
-            said(self, child, connection)
+            said(self._lives, child, connection)
 
-    def _answered(self, child: Child, connection: Connection) -> None:
-        if connection.state is State.IDLE:
-            raise BadFrame("an answer without an offer")
-        if connection.state is State.PARKED:
-            return  # Another of its hosts has answered; its token is waited for already.
-        self._tokens.answered(connection)
-        if self._ledger.answered(connection, self._clock.seconds()):
-            child.send(frames.Go(connection.number))
-        self._let_go(child)
-        self._lessons.answered(connection)
-        self._turns.answered(connection.target)
-        self._turns.freed(connection)
-
-    def _let_go(self, child: Child) -> None:
-        """Answered connections may go on, as far as there is room and they have their tokens."""
-        now = self._clock.seconds()
-        while (connection := self._ledger.first_waiting(self._capacities[child.id])) is not None:
-            missing = self._tokens.missing(connection.way, connection.address, now, connection.resumed)
-            if missing is not None:
-                self._turns.park(connection, missing)
-                continue
-            self._ledger.go(connection)
-            self._tokens.spend(connection, now)
-            child.send(frames.Go(connection.number))
-
-    def _resume(self, connection: Connection) -> None:
-        """The token that a parked connection waited for has come."""
-        connection.resumed = True
-        self._ledger.unpark(connection)
-        self._let_go(self._children[connection.child.key])
-
-    def _quiet(self, child: Child, connection: Connection) -> None:
-        self._ledger.quiet(connection)
-        if connection.state is State.QUIET:
-            self._tokens.settle(connection)
-        self._let_go(child)
-        self._turns.freed(connection)
-
-    def _active(self, child: Child, connection: Connection) -> None:
-        self._ledger.active(connection)
-        self._turns.freed(connection)
-
-    def _closed(self, child: Child, connection: Connection) -> None:
-        connection.kept = False
-        if connection.state is State.IDLE:
-            self._remove(connection)
-
-    _connection_says: ClassVar[dict[type, Callable[[Dispatcher, Child, Connection], None]]] = {
-        frames.Answered: _answered,
-        frames.Quiet: _quiet,
-        frames.Active: _active,
-        frames.Closed: _closed,
+    _connection_says: ClassVar[dict[type, Callable[[Lives, Child, Connection], None]]] = {
+        frames.Answered: Lives.answered,
+        frames.Quiet: Lives.quiet,
+        frames.Active: Lives.active,
+        frames.Closed: Lives.closed,
     }
 
     def _done(self, child: Child, done: frames.Done) -> None:
@@ -394,68 +275,12 @@ class Dispatcher:
             written.addCallback(lambda on_disk: child.settle() if on_disk else None)
         if connection is not None:
             self._lessons.ended(connection, delivery, done.outcome, self._clock.seconds() - lease.since)
-            self._ended(child, connection, done)
-
-    def _ended(self, child: Child, connection: Connection, done: frames.Done) -> None:
-        """A connection has done what it was to do; with throttling it rests before anything else."""
-        outcome = done.outcome
-        begun = connection.paid and outcome.stage not in _BEFORE_MAIL
-        if not begun:
-            self._turns.refilled(self._tokens.give_back(connection))
-        connection.paid = False
-        if connection.warm:
-            used = _used(connection, outcome) if begun else ""
-            unused = [one for one in connection.warm if one[0] != used]
-            self._addresses.uncount(connection.way.place, unused)
-            connection.warm = ()
-        gap = connection.child.gap
-        rest = connection.began + gap - self._clock.seconds() if gap else 0.0
-        connection.kept = done.kept
-        if rest > 0:
-            self._clock.callLater(rest, self._rested, child, connection)
-        else:
-            self._rested(child, connection)
-
-    def _rested(self, child: Child, connection: Connection) -> None:
-        if self._ledger.get(connection.number) is not connection:
-            return  # Its child has gone meanwhile.
-        reuse = connection.way.reuse
-        if connection.kept and reuse and connection.sent >= reuse:
-            child.send(frames.Close(connection.number))
-            connection.kept = False
-        if connection.kept:
-            self._ledger.idle(connection)
-            self._turns.freed(connection)
-        else:
-            self._remove(connection)
-        self._let_go(child)
-
-    def _more(self, child: Child, more: frames.More) -> None:
-        lease = self._leases.get(more.lease)
-        if lease is None or lease.child != child.id:
-            return
-        data = lease.work.held.body
-        try:
-            if data is None:
-                data = self._store.chunk(lease.work.delivery.id, more.chunk)
-        except StoreError as error:
-            _log.warn("chunk {n} of {id}: {why}", n=more.chunk, id=lease.work.delivery.id, why=str(error))
-        child.send(frames.Chunk(more.lease, more.chunk, data))
-
-
-def _used(connection: Connection, outcome: Outcome) -> str:
-    """The local address that MAIL was said from."""
-    local = connection.local
-    return local.address6 if ":" in outcome.host_address else local.address
+            self._lives.ended(child, connection, done)
 
 
 def _surely(on_disk: bool) -> None:
     if not on_disk:
         raise StoreError("the queue came to its end before")
-
-
-def _ours(response: str) -> Outcome:
-    return Outcome(Result.DEFERRED, response, category="ours")
 
 
 def _from_journal(entry: Acceptance) -> Outcome:

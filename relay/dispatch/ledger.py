@@ -204,9 +204,8 @@ class Ledger:
         child = min(filter(room, children), key=load, default=None)
         if child is None:
             return Limit.ZONE if proven else Limit.TRYING
-        if not proven:
-            if target.silent >= (PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1):
-                return target
+        if not proven and target.silent >= (PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1):
+            return target
         close: tuple[Connection, ...] = ()
         counted = (*way.counted, *address.connections)
         for gate in counted:

@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterable
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate, Rate, Shut
-from relay.dispatch.ledger import Connection, Ledger, Limit, State
+from relay.dispatch.gates import NEW_CONNECTIONS, Gate, Shut
+from relay.dispatch.ledger import Connection, Ledger, Limit
 from relay.dispatch.limits import Limits, Way
+from relay.dispatch.lines import Line, Turn
 from relay.dispatch.ring import Ring, cost
 from relay.dispatch.shutters import Shutters
 from relay.dispatch.suspects import Suspects
 from relay.dispatch.target import Target
+from relay.dispatch.waiting import Waiting
 from relay.message.flow import read_flow
 from relay.queue.leases import Leases
 from relay.queue.schedule import Lane, Schedule, Work
@@ -33,52 +35,8 @@ _log = Logger()
 
 #: Lanes looked at in one turn of the reactor, so that many due at once don't hold up the rest.
 _TURNS = 200
-#: Lanes that go at once from a gate that has had room for a moment.
-_AT_ONCE = 20
 #: A pump that stumbled over an error of ours is tried again after this long (seconds).
 _AGAIN = 1.0
-
-
-class Turn:
-    """Where a lane stands, since when, and what has stopped it.
-
-    Attributes:
-        way: its limits; None while its site is looked up.
-        ring: where it stands.
-        gate: what it waits for; None in the line of its zone.
-        since: when it came there (seconds of the clock).
-        let_go: the gate that has let it go, until it has had its try.
-    """
-
-    __slots__ = ("gate", "let_go", "line", "ring", "since", "way")
-
-    def __init__(self, line: Line) -> None:
-        self.line = line
-        self.way: Way | None = None
-        self.ring: Ring = line.ready
-        self.gate: Gate | None = None
-        self.since = 0.0
-        self.let_go: Gate | None = None
-
-
-class Line:
-    """The lanes of one zone that wait for their turn.
-
-    Attributes:
-        ready: those whose target answered lately.
-        trial: those whose target has yet to answer.
-        full: what stops those that are ready, None for nothing; `trying` what stops the others.
-    """
-
-    __slots__ = ("full", "marked", "ready", "trial", "trying", "zone")
-
-    def __init__(self, zone: Zone, weight: Callable[[str], float]) -> None:
-        self.zone = zone
-        self.ready = Ring(weight)
-        self.trial = Ring(weight)
-        self.full: Limit | None = None
-        self.trying: Limit | None = None
-        self.marked = False
 
 
 #: Gives the first delivery of those that may go to a child, and tells which; or says what is in the way.
@@ -109,14 +67,11 @@ class Turns:
         self._clock = clock
         self._place = place
         self.may = may
-        self._resume = resume
         self._site = shutters.site
         self.closed = shutters.closed
         shutters.opened = self.opened
         self._lines = {zone.name: Line(zone, limits.weight) for zone in zones.active()}
-        #: Lanes that stand at gates; those that may not open a connection, by whom a kept one would reach.
-        self._waiting = 0
-        self._openers: dict[tuple[str, str], dict[Lane, None]] = {}
+        self.waiting = Waiting(ledger, clock, self._queue, self.opened, resume)
         self._marked: list[Line] = []
         self._without_line: set[str] = set()
         self.suspects = Suspects(leases, ledger, clock, self._attempt, self.wake)
@@ -140,14 +95,7 @@ class Turns:
 
     def freed(self, connection: Connection) -> None:
         """A connection changed: whoever waited for that gets a turn."""
-        now = self._clock.seconds()
-        if self._waiting:
-            self._let_go(connection.way.gates, now)
-            self._let_go(connection.address.gates, now)
-            if self._openers and connection.state is State.IDLE:
-                for lane in self._openers.get((connection.child.zone, connection.way.reach), ()):
-                    self._release(lane.turn.gate, lane)
-                    break
+        self.waiting.freed(connection)
         self.wake(connection.child.zone)
 
     def answered(self, target: Target) -> None:
@@ -157,18 +105,13 @@ class Turns:
 
     def opened(self, gate: Shut) -> None:
         """All that waited there get a turn."""
-        if gate.timer is not None:
-            gate.timer.cancel()
-            gate.timer = None
-        for lane in list(gate.ring):
-            gate.ring.remove(lane)
-            self._waiting -= 1
+        for lane in self.waiting.empty(gate):
             turn: Turn = lane.turn
             still = self._find_way(turn, lane.key) if turn.way is None else None
             if still is None:
-                self._queue(turn, lane)
+                self._queue(lane)
             else:
-                self._wait(turn, lane, still)
+                self.waiting.add(lane, still)
 
     def suspect(self, work: Work) -> bool:
         """The delivery was in the hands of a child that crashed. False: its zone sends nothing."""
@@ -188,9 +131,9 @@ class Turns:
         turn = lane.turn = Turn(line)
         gate = self._find_way(turn, lane.key)
         if gate is None:
-            self._queue(turn, lane)
+            self._queue(lane)
         else:
-            self._wait(turn, lane, gate)
+            self.waiting.add(lane, gate)
 
     def _find_way(self, turn: Turn, key: LaneKey) -> Gate | None:
         """Fill in where it goes; the gate that opens when that is known, when it isn't."""
@@ -201,9 +144,10 @@ class Turns:
         turn.way = self._limits.way(zone, key.domain, site, read_flow(key.flow).user)
         return None
 
-    def _queue(self, turn: Turn, lane: Lane) -> None:
+    def _queue(self, lane: Lane) -> None:
         """Into the line of its zone."""
         now = self._clock.seconds()
+        turn: Turn = lane.turn
         turn.gate = None
         turn.since = now
         line, way = turn.line, turn.way
@@ -267,12 +211,12 @@ class Turns:
                 self._schedule.take(lane, done)
                 self._served(turn, lane, cost(done.held.message.body_size))
                 turn.let_go = None
-                if self._waiting and turn.way is not None:
+                if self.waiting.count and turn.way is not None:
                     # Whatever it has left of its limits is for those who wait there.
-                    self._let_go(turn.way.gates, self._clock.seconds())
+                    self.waiting.let_go(turn.way.gates, self._clock.seconds())
             elif isinstance(done, Gate):
                 self._leave(turn, lane)
-                self._wait(turn, lane, done)
+                self.waiting.add(lane, done)
                 self._next_of(turn, done)
             elif done is Limit.TRYING and ring is line.ready:
                 self._change(turn, lane, line.trial)
@@ -286,7 +230,7 @@ class Turns:
     def _served(self, turn: Turn, lane: Lane, spent: float) -> None:
         """It counts in the line, and wherever others wait for the same."""
         turn.ring.served(lane, spent)
-        if self._waiting and turn.way is not None:
+        if self.waiting.count and turn.way is not None:
             for gate in turn.way.gates:
                 if len(gate.ring):
                     gate.ring.served(lane, spent)
@@ -299,7 +243,7 @@ class Turns:
         """One delivery of the lane to a child, or what is in the way."""
         way = turn.way
         assert way is not None, "found when it was put into the line"
-        if self._waiting and turn.let_go is None:
+        if self.waiting.count and turn.let_go is None:
             for gate in way.gates:
                 if len(gate.ring) and not (gate.kind == NEW_CONNECTIONS and self._ledger.keeps(lane.zone, way.reach)):
                     return gate
@@ -311,78 +255,7 @@ class Turns:
         gate itself that has `stopped` it again."""
         gate, turn.let_go = turn.let_go, None
         if gate is not None and gate is not stopped:
-            self._let_go((gate,), self._clock.seconds())
-
-    # -- gates
-
-    def _wait(self, turn: Turn, lane: Lane, gate: Gate) -> None:
-        now = self._clock.seconds()
-        turn.ring, turn.gate, turn.since = gate.ring, gate, now
-        gate.ring.add(lane)
-        self._waiting += 1
-        if gate.kind == NEW_CONNECTIONS and turn.way is not None:
-            self._openers.setdefault((lane.zone, turn.way.reach), {})[lane] = None
-        self._look_again(gate, now)
-
-    def _look_again(self, gate: Gate, now: float) -> None:
-        """See to it that a gate is looked at when it opens by itself."""
-        if gate.timer is None:
-            after = gate.opens(now)
-            if after is not None:
-                gate.timer = self._clock.callLater(after, self._open, gate)
-
-    def park(self, connection: Connection, gate: Rate) -> None:
-        """An answered connection waits for its token."""
-        self._ledger.park(connection)
-        gate.parked[connection] = None
-        self._look_again(gate, self._clock.seconds())
-
-    def refilled(self, rates: Iterable[Rate]) -> None:
-        """They have got something back, and may have room sooner than was reckoned."""
-        for rate in rates:
-            if rate.timer is not None:
-                rate.timer.cancel()
-                rate.timer = None
-                self._look_again(rate, self._clock.seconds())
-
-    def _open(self, gate: Gate) -> None:
-        """The time has come at which a gate may have room."""
-        gate.timer = None
-        now = self._clock.seconds()
-        if isinstance(gate, Rate):
-            while gate.parked and gate.bucket.ready(now):
-                connection, _ = gate.parked.popitem(last=False)
-                self._resume(connection)
-        if isinstance(gate, Shut):
-            if gate.room(now):
-                self.opened(gate)
-        else:
-            for _ in range(_AT_ONCE if isinstance(gate, Connections) else 1):
-                self._let_go((gate,), now)
-        if len(gate.ring) or (isinstance(gate, Rate) and gate.parked):
-            self._look_again(gate, now)
-
-    def _let_go(self, gates: Iterable[Gate], now: float) -> None:
-        """From each gate that has room, the lane whose turn it is there goes into the line."""
-        for gate in gates:
-            if len(gate.ring) and gate.room(now):
-                lane = gate.ring.head()
-                if lane is not None:
-                    self._release(gate, lane)
-                    if len(gate.ring):
-                        self._look_again(gate, now)
-
-    def _release(self, gate: Gate, lane: Lane) -> None:
-        turn: Turn = lane.turn
-        gate.ring.remove(lane)
-        self._waiting -= 1
-        if gate.kind == NEW_CONNECTIONS and turn.way is not None:
-            place = (lane.zone, turn.way.reach)
-            del self._openers[place][lane]
-            if not self._openers[place]:
-                del self._openers[place]
-        turn.let_go = gate
-        self._queue(turn, lane)
+            self.waiting.let_go((gate,), self._clock.seconds())
 
     # -- suspects
 

@@ -14,7 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from relay.dispatch.gates import Gate
 from relay.dispatch.ledger import Connection, Ledger, Limit, State
-from relay.dispatch.turns import Turn, Turns
+from relay.dispatch.lines import Turn
+from relay.dispatch.turns import Turns
 from relay.message.flow import read_flow
 from relay.message.values import Delivery
 from relay.queue.leases import Lease, Leases

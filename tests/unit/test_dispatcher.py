@@ -10,9 +10,10 @@ from twisted.logger import capturedLogs
 from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Offer
+from relay.channel.journal import Acceptance
 from relay.config.schema import Config, PoolAddress, Site, Zone
 from relay.dispatch import addresses, turns
-from relay.dispatch import dispatcher as module
+from relay.dispatch import offers as module
 from relay.dispatch.dispatcher import POISON
 from relay.dispatch.ledger import UNPROVEN, State
 from relay.message.values import Outcome, Result
@@ -467,8 +468,8 @@ class Gone(DispatchRig):
         self.assertEqual(done, 6)
 
 
-def frames_entry(queue_id: str) -> module.Acceptance:
-    return module.Acceptance(queue_id, 1, (4 << 32) + 7, "mx.test", "250 ok")
+def frames_entry(queue_id: str) -> Acceptance:
+    return Acceptance(queue_id, 1, (4 << 32) + 7, "mx.test", "250 ok")
 
 
 class Poison(DispatchRig):

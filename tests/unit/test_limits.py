@@ -40,7 +40,8 @@ class Scopes(SynchronousTestCase):
         a, b = (self.limits.way(zone, name, "big", "me") for name in ("a.test", "b.test"))
         self.assertIs(a, self.limits.way(zone, "a.test", "big", "me"))
         self.assertIsNot(a.counted[0], b.counted[0], "each domain has its own")
-        self.assertEqual([gate.scope for gate in a.counted[1:]], [Scope(zone="default", site="big"), Scope(zone="default")])
+        scopes = [Scope(zone="default", site="big"), Scope(zone="default")]
+        self.assertEqual([gate.scope for gate in a.counted[1:]], scopes)
         self.assertTrue(all(x is y for x, y in zip(a.counted[1:], b.counted[1:], strict=True)))
         elsewhere = self.limits.way(self.zones["other"], "a.test", "a.test", "me")
         self.assertIs(elsewhere.busy[0], a.busy[0], "a user is one over all zones")
@@ -75,7 +76,8 @@ class Scopes(SynchronousTestCase):
         self.clock.advance(61)
         self.limits._forget()
         gc.collect()
-        self.assertEqual((self.limits._kept, [key for key in self.limits._scoped if "rated.test" in str(key)]), ({}, []))
+        left = [key for key in self.limits._scoped if "rated.test" in str(key)]
+        self.assertEqual((self.limits._kept, left), ({}, []))
 
     def test_what_is_still_counted_by_is_not_made_again(self) -> None:
         zone = self.zones["default"]

@@ -13,6 +13,7 @@ from relay.zone.rates import Bucket
 RATES = st.sampled_from([(1, 86400.0), (7, 3600.0), (60, 60.0), (2.5, 1.0), (20, 1.0), (100, 1.0), (1000, 1.0)])
 #: How late whoever takes comes, each time (seconds).
 LATE = st.lists(st.floats(0, 0.05), min_size=1, max_size=30)
+SIZES = st.lists(st.integers(1, 200_000), min_size=1, max_size=20)
 
 
 def taken(bucket: Bucket, late: list[float], span: float, start: float = 100.0) -> list[float]:
@@ -78,8 +79,10 @@ class Rates(SynchronousTestCase):
         self.assertLessEqual(most_within(times, unit), math.ceil(amount))
 
     @settings(max_examples=60, deadline=None)
-    @given(st.sampled_from([1000.0, 65536.0, 1e6]), LATE, st.lists(st.integers(1, 200_000), min_size=1, max_size=20), st.sampled_from([100.0, 1.7e9]))
-    def test_of_bytes_one_message_more(self, amount: float, late: list[float], sizes: list[int], start: float) -> None:
+    @given(st.sampled_from([1000.0, 65536.0, 1e6]), LATE, SIZES, st.sampled_from([100.0, 1.7e9]))
+    def test_of_bytes_one_message_more(
+        self, amount: float, late: list[float], sizes: list[int], start: float
+    ) -> None:
         bucket, now = Bucket(amount, 1.0), start
         passed: list[tuple[float, int]] = []
         for number in range(200):

@@ -365,7 +365,8 @@ class ShapedChaos(DispatchRig):
         parked = {one for gate in self.gates() if isinstance(gate, Rate) for one in gate.parked}
         self.assertEqual({one for one in connections if one.state is State.PARKED}, parked)
         if at_rest:
-            self.assertEqual((waiting, self.dispatcher.turns._waiting, self.dispatcher.turns._openers), (0, 0, {}))
+            room = self.dispatcher.turns.waiting
+            self.assertEqual((waiting, room.count, room._openers), (0, 0, {}))
 
 
     def assert_within(self, rate: Rate, noted: list[tuple[float, float]]) -> None:

@@ -7,13 +7,10 @@ from typing import ClassVar
 
 from relay.channel import frames
 from relay.channel.frames import Offer
-from relay.config.schema import Config, Domain, Limits, PoolAddress, Sender, Site, Zone
+from relay.config.schema import Limits, Zone
 from relay.dispatch.ledger import State
-from relay.message.flow import Flow, flow_text
 from relay.message.values import Outcome, Result
-from relay.zone.zones import from_config
-from tests.unit import dispatch_rig
-from tests.unit.dispatch_rig import DELIVERED, DispatchRig, FakeChild
+from tests.unit.dispatch_rig import DispatchRig, FakeChild
 
 EARLY = Outcome(Result.DEFERRED, "451 not now", 451, "reply", "ehlo", "mx.test", "192.0.2.9")
 NO_ANSWER = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "connect")

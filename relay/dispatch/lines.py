@@ -1,0 +1,53 @@
+"""The line of a zone, and where each lane stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from relay.dispatch.gates import Gate
+from relay.dispatch.ledger import Limit
+from relay.dispatch.limits import Way
+from relay.dispatch.ring import Ring
+from relay.zone.zones import Zone
+
+
+class Turn:
+    """Where a lane stands, since when, and what has stopped it.
+
+    Attributes:
+        way: its limits; None while its site is looked up.
+        ring: where it stands.
+        gate: what it waits for; None in the line of its zone.
+        since: when it came there (seconds of the clock).
+        let_go: the gate that has let it go, until it has had its try.
+    """
+
+    __slots__ = ("gate", "let_go", "line", "ring", "since", "way")
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.way: Way | None = None
+        self.ring: Ring = line.ready
+        self.gate: Gate | None = None
+        self.since = 0.0
+        self.let_go: Gate | None = None
+
+
+class Line:
+    """The lanes of one zone that wait for their turn.
+
+    Attributes:
+        ready: those whose target answered lately.
+        trial: those whose target has yet to answer.
+        full: what stops those that are ready, None for nothing; `trying` what stops the others.
+    """
+
+    __slots__ = ("full", "marked", "ready", "trial", "trying", "zone")
+
+    def __init__(self, zone: Zone, weight: Callable[[str], float]) -> None:
+        self.zone = zone
+        self.ready = Ring(weight)
+        self.trial = Ring(weight)
+        self.full: Limit | None = None
+        self.trying: Limit | None = None
+        self.marked = False

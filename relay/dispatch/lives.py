@@ -1,0 +1,154 @@
+"""The life of each connection, once it is open: its host answers, it gets leave to go, it rests, it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+from relay.channel import frames
+from relay.channel.codec import BadFrame
+from relay.channel.frames import Frame
+from relay.dispatch.addresses import Addresses
+from relay.dispatch.ledger import Capacity, Connection, Ledger, State
+from relay.dispatch.lessons import Lessons
+from relay.dispatch.tokens import Tokens
+from relay.dispatch.turns import Turns
+from relay.message.values import Outcome
+
+#: Stages of an attempt in which nobody has heard of the message yet.
+_BEFORE_MAIL = frozenset(("connect", "banner", "ehlo"))
+
+
+class Child(Protocol):
+    """A sender child, as far as dispatch knows it; its place is a zone."""
+
+    id: str
+    place: str
+
+    def send(self, frame: Frame) -> None: ...
+    def settle(self) -> None: ...
+
+
+class Lives:
+    """Leads them on by what children say."""
+
+    def __init__(
+        self,
+        children: Mapping[str, Child],
+        ledger: Ledger,
+        tokens: Tokens,
+        addresses: Addresses,
+        lessons: Lessons,
+        turns: Turns,
+        clock: IReactorTime,
+    ) -> None:
+        """`children` are those that are here, by their ids."""
+        self._children = children
+        self._ledger = ledger
+        self._tokens = tokens
+        self._addresses = addresses
+        self._lessons = lessons
+        self._turns = turns
+        self._clock = clock
+
+    def drop(self, connection: Connection, child: Child) -> None:
+        """A permit that is not used: the connection, if there is one, is given back."""
+        self._lessons.nothing(connection)
+        child.send(frames.Close(connection.number))
+        self._remove(connection)
+
+    def _remove(self, connection: Connection) -> None:
+        """It is gone."""
+        self._tokens.settle(connection)
+        self._addresses.uncount(connection.way.place, connection.warm)
+        self._ledger.remove(connection)
+        self._turns.freed(connection)
+
+    def answered(self, child: Child, connection: Connection) -> None:
+        if connection.state is State.IDLE:
+            raise BadFrame("an answer without an offer")
+        if connection.state is State.PARKED:
+            return  # Another of its hosts has answered; its token is waited for already.
+        self._tokens.answered(connection)
+        if self._ledger.answered(connection, self._clock.seconds()):
+            child.send(frames.Go(connection.number))
+        self._let_go(connection.child)
+        self._lessons.answered(connection)
+        self._turns.answered(connection.target)
+        self._turns.freed(connection)
+
+    def _let_go(self, child: Capacity) -> None:
+        """Answered connections may go on, as far as there is room and they have their tokens."""
+        now = self._clock.seconds()
+        while (connection := self._ledger.first_waiting(child)) is not None:
+            missing = self._tokens.missing(connection.way, connection.address, now, connection.resumed)
+            if missing is not None:
+                self._turns.waiting.park(connection, missing)
+                continue
+            self._ledger.go(connection)
+            self._tokens.spend(connection, now)
+            self._children[child.key].send(frames.Go(connection.number))
+
+    def resume(self, connection: Connection) -> None:
+        """The token that a parked connection waited for has come."""
+        connection.resumed = True
+        self._ledger.unpark(connection)
+        self._let_go(connection.child)
+
+    def quiet(self, child: Child, connection: Connection) -> None:
+        self._ledger.quiet(connection)
+        if connection.state is State.QUIET:
+            self._tokens.settle(connection)
+        self._let_go(connection.child)
+        self._turns.freed(connection)
+
+    def active(self, child: Child, connection: Connection) -> None:
+        self._ledger.active(connection)
+        self._turns.freed(connection)
+
+    def closed(self, child: Child, connection: Connection) -> None:
+        connection.kept = False
+        if connection.state is State.IDLE:
+            self._remove(connection)
+
+    def ended(self, child: Child, connection: Connection, done: frames.Done) -> None:
+        """A connection has done what it was to do; with throttling it rests before anything else."""
+        outcome = done.outcome
+        begun = connection.paid and outcome.stage not in _BEFORE_MAIL
+        if not begun:
+            self._turns.waiting.refilled(self._tokens.give_back(connection))
+        connection.paid = False
+        if connection.warm:
+            used = _used(connection, outcome) if begun else ""
+            unused = [one for one in connection.warm if one[0] != used]
+            self._addresses.uncount(connection.way.place, unused)
+            connection.warm = ()
+        gap = connection.child.gap
+        rest = connection.began + gap - self._clock.seconds() if gap else 0.0
+        connection.kept = done.kept
+        if rest > 0:
+            self._clock.callLater(rest, self._rested, child, connection)
+        else:
+            self._rested(child, connection)
+
+    def _rested(self, child: Child, connection: Connection) -> None:
+        if self._ledger.get(connection.number) is not connection:
+            return  # Its child has gone meanwhile.
+        reuse = connection.way.reuse
+        if connection.kept and reuse and connection.sent >= reuse:
+            child.send(frames.Close(connection.number))
+            connection.kept = False
+        if connection.kept:
+            self._ledger.idle(connection)
+            self._turns.freed(connection)
+        else:
+            self._remove(connection)
+        self._let_go(connection.child)
+
+
+def _used(connection: Connection, outcome: Outcome) -> str:
+    """The local address that MAIL was said from."""
+    local = connection.local
+    return local.address6 if ":" in outcome.host_address else local.address

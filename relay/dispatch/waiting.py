@@ -1,0 +1,149 @@
+"""Lanes that stand at gates, each at the one that has stopped it, and connections that wait for their tokens.
+
+A gate with room lets one lane go at a time, the one whose turn it is there. That lane may find something
+else in its way, so a gate that still has room is looked at again in a moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.interfaces import IReactorTime
+
+from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate, Rate, Shut
+from relay.dispatch.ledger import Connection, Ledger, State
+from relay.dispatch.lines import Turn
+from relay.queue.schedule import Lane
+
+#: Lanes that go at once from a gate that has had room for a moment.
+_AT_ONCE = 20
+
+
+class Waiting:
+    """All of them.
+
+    Attributes:
+        count: how many lanes there are.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: IReactorTime,
+        queue: Callable[[Lane], None],
+        opened: Callable[[Shut], None],
+        resume: Callable[[Connection], None],
+    ) -> None:
+        """`queue` takes each lane that is let go, `opened` is told of a shut gate whose time has come, `resume`
+        of a parked connection whose token has."""
+        self.count = 0
+        self._ledger = ledger
+        self._clock = clock
+        self._queue = queue
+        self._opened = opened
+        self._resume = resume
+        # Lanes that may not open a connection, by whom a kept one would reach.
+        self._openers: dict[tuple[str, str], dict[Lane, None]] = {}
+
+    # -- lanes
+
+    def add(self, lane: Lane, gate: Gate) -> None:
+        """It has been stopped there."""
+        now = self._clock.seconds()
+        turn: Turn = lane.turn
+        turn.ring, turn.gate, turn.since = gate.ring, gate, now
+        gate.ring.add(lane)
+        self.count += 1
+        if gate.kind == NEW_CONNECTIONS and turn.way is not None:
+            self._openers.setdefault((lane.zone, turn.way.reach), {})[lane] = None
+        self._look_again(gate, now)
+
+    def freed(self, connection: Connection) -> None:
+        """A connection changed: whoever waits for that is let go."""
+        if not self.count:
+            return
+        now = self._clock.seconds()
+        self.let_go(connection.way.gates, now)
+        self.let_go(connection.address.gates, now)
+        if self._openers and connection.state is State.IDLE:
+            lane = next(iter(self._openers.get((connection.child.zone, connection.way.reach), ())), None)
+            if lane is not None:
+                self._release(lane)
+
+    def let_go(self, gates: Iterable[Gate], now: float) -> None:
+        """From each gate that has room, the lane whose turn it is there goes into the line."""
+        for gate in gates:
+            if len(gate.ring) and gate.room(now):
+                lane = gate.ring.head()
+                if lane is not None:
+                    self._release(lane)
+                    if len(gate.ring):
+                        self._look_again(gate, now)
+
+    def empty(self, gate: Shut) -> list[Lane]:
+        """All lanes that stood there, which stand nowhere now."""
+        if gate.timer is not None:
+            gate.timer.cancel()
+            gate.timer = None
+        lanes = list(gate.ring)
+        for lane in lanes:
+            gate.ring.remove(lane)
+        self.count -= len(lanes)
+        return lanes
+
+    def _release(self, lane: Lane) -> None:
+        turn: Turn = lane.turn
+        gate = turn.gate
+        assert gate is not None, "it stands at one"
+        gate.ring.remove(lane)
+        self.count -= 1
+        if gate.kind == NEW_CONNECTIONS and turn.way is not None:
+            place = (lane.zone, turn.way.reach)
+            del self._openers[place][lane]
+            if not self._openers[place]:
+                del self._openers[place]
+        turn.let_go = gate
+        self._queue(lane)
+
+    # -- connections
+
+    def park(self, connection: Connection, gate: Rate) -> None:
+        """An answered connection waits for its token."""
+        self._ledger.park(connection)
+        gate.parked[connection] = None
+        self._look_again(gate, self._clock.seconds())
+
+    # -- time
+
+    def refilled(self, rates: Iterable[Rate]) -> None:
+        """They have got something back, and may have room sooner than was reckoned."""
+        for rate in rates:
+            if rate.timer is not None:
+                rate.timer.cancel()
+                rate.timer = None
+                self._look_again(rate, self._clock.seconds())
+
+    def _look_again(self, gate: Gate, now: float) -> None:
+        """See to it that a gate is looked at when it opens by itself."""
+        if gate.timer is None:
+            after = gate.opens(now)
+            if after is not None:
+                gate.timer = self._clock.callLater(after, self._open, gate)
+
+    def _open(self, gate: Gate) -> None:
+        """The time has come at which a gate may have room."""
+        gate.timer = None
+        now = self._clock.seconds()
+        if isinstance(gate, Shut):
+            if gate.room(now):
+                self._opened(gate)
+        elif isinstance(gate, Rate):
+            while gate.parked and gate.bucket.ready(now):
+                connection, _ = gate.parked.popitem(last=False)
+                self._resume(connection)
+            self.let_go((gate,), now)
+        else:
+            for _ in range(_AT_ONCE if isinstance(gate, Connections) else 1):
+                self.let_go((gate,), now)
+        if len(gate.ring) or (isinstance(gate, Rate) and gate.parked):
+            self._look_again(gate, now)
