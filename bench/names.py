@@ -2,7 +2,8 @@
 
     python -m bench.names --port 5353
 
-d<N>.hanging.test has the MX 127.3.x.y (a different one for each N below 60000), everything else 127.0.0.1.
+d<N>.hanging.test has the MX 127.3.x.y (a different one for each N below 60000), everything else 127.0.0.1. All
+domains below shared.test have one MX, so that they are one site.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ def address(name: str) -> str:
     return "127.0.0.1"
 
 
+def exchanger(domain: str) -> str:
+    """The host that takes a domain's mail."""
+    return "mx.shared.test" if domain.endswith(".shared.test") else f"mx.{domain}"
+
+
 def answer(question: bytes) -> bytes:
     """The reply to one query."""
     query = dns.message.from_wire(question)
@@ -34,7 +40,7 @@ def answer(question: bytes) -> bytes:
     asked = query.question[0]
     name = asked.name.to_text(omit_final_dot=True).lower()
     if asked.rdtype == dns.rdatatype.MX:
-        reply.answer.append(dns.rrset.from_text(asked.name, 300, "IN", "MX", f"10 mx.{name}."))
+        reply.answer.append(dns.rrset.from_text(asked.name, 300, "IN", "MX", f"10 {exchanger(name)}."))
     elif asked.rdtype == dns.rdatatype.A:
         reply.answer.append(dns.rrset.from_text(asked.name, 300, "IN", "A", address(name)))
     return reply.to_wire()
