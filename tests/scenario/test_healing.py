@@ -134,8 +134,9 @@ class Healing(SitesCase):
             today += timedelta(minutes=6)
         sink = self.recorder(pause=0.05)
         since = f'warmup = "slow", warmup_since = "{today:%Y-%m-%d}"'
-        pool = f'{{ address = "127.0.0.2", name = "two.test", {since} }}, {{ address = "127.0.0.3", name = "three.test" }}'
-        relay = await self.serving(sink, pool=pool, zone="max_connections = 4", extra="[warmups.slow]\ndays = [40, 100]")
+        pool = TWO.replace('"two.test"', f'"two.test", {since}')
+        plan = "[warmups.slow]\ndays = [40, 100]"
+        relay = await self.serving(sink, pool=pool, zone="max_connections = 4", extra=plan)
         await self.submit(relay, 140, "one.test")
         for count in (15, 60):
             await self.until(lambda wanted=count: len(sink.taken) > wanted, 30, "more", relay)
