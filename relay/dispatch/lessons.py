@@ -20,9 +20,12 @@ _NEARLY = 20
 class Lessons:
     """Draws them."""
 
-    def __init__(self, backoff: Backoff, shutters: Shutters, now: Callable[[], int]) -> None:
-        """`now` gives milliseconds since the epoch."""
+    def __init__(
+        self, backoff: Backoff, shutters: Shutters, is_of: Callable[[str, str], bool], now: Callable[[], int]
+    ) -> None:
+        """`is_of` says whether a host (by its name) speaks for a site; `now` gives milliseconds since the epoch."""
         self._backoff = backoff
+        self._is_of = is_of
         self._shutters = shutters
         self._now = now
 
@@ -48,13 +51,12 @@ class Lessons:
                 self._backoff.unreachable(zone, target, outcome.response, now, begun)
                 self._shutters.moved(connection.target)
             return
-        if not connection.greeted:
-            self.nothing(connection)
+        self.nothing(connection)
         kind = complaint(outcome.code, outcome.response) if outcome.code >= 400 else ""
         if kind:
             local = connection.local
             address = local.address6 if ":" in outcome.host_address else local.address
             witness = Witness(delivery.id, delivery.seq, delivery.domain)
-            if address:
-                place, reply = connection.way.place, outcome.response
-                self._backoff.complained(zone, place, address, kind, reply, now, witness, begun)
+            way, reply = connection.way, outcome.response
+            if address and (not way.site or self._is_of(way.site, outcome.host)):
+                self._backoff.complained(zone, way.place, address, kind, reply, now, witness, begun)

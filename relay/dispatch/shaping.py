@@ -78,7 +78,7 @@ class Shaping:
         self.shutters = Shutters(
             self.sites, self.holds, self.backoff, self.limits.weight, reactor.seconds, now
         )
-        self.lessons = Lessons(self.backoff, self.shutters, now)
+        self.lessons = Lessons(self.backoff, self.shutters, sites.is_of, now)
 
     def start(self) -> None:
         """Go on from what was kept. Raises HoldsUnusable."""

@@ -7,8 +7,9 @@ A site is a string. The first of these names it:
 3. the exchangers themselves: `(mx1|mx2).example.net`.
 
 A domain without exchangers is its own site. Only the most preferred exchangers say whose the
-domain is, for backups are often somebody else's. All of them make the third kind of name, so that it
-hangs neither on their order nor on their preferences.
+domain is, for backups are often somebody else's; but all of these have to, so that nobody gets his own host
+into a provider's site by naming the provider's beside it. All exchangers make the third kind of name, so that
+it hangs neither on their order nor on their preferences.
 """
 
 from __future__ import annotations
@@ -51,19 +52,22 @@ class Sites:
     def site_of(self, exchangers: Sequence[tuple[int, str]], domain: str) -> str:
         """The site of `domain`, whose exchangers are (preference, host); none: the domain itself.
 
-        Where the most preferred exchangers are of different sites, the first by its name decides. What is
-        derived never has a table's or provider's name: nobody's DNS can put a domain among their sites.
+        What is derived never has a table's or provider's name: nobody's DNS can put a host among theirs.
         """
         hosts = [(preference, form(host)) for preference, host in exchangers if host.rstrip(".")]
         if not hosts:
             return self._derived([form(domain)])
         least = min(hosts)[0]
-        best = sorted(host for preference, host in hosts if preference == least)
-        for patterns in (self._configured, self._known):
-            for host in best:
-                if name := _match(patterns, host):
-                    return name
-        return self._derived({host for _, host in hosts})
+        whose = {self._whose(host) for preference, host in hosts if preference == least}
+        name = whose.pop()
+        return name if name and not whose else self._derived({host for _, host in hosts})
+
+    def is_of(self, site: str, host: str) -> bool:
+        """Whether a host speaks for a site: a domain's backup is often somebody else's."""
+        return not self.is_named(site) or self._whose(form(host)) == site
+
+    def _whose(self, host: str) -> str | None:
+        return _match(self._configured, host) or _match(self._known, host)
 
     def section(self, site: str) -> Site:
         """The limits of a site: its table, as it is, else that of `default`."""

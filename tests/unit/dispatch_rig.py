@@ -82,6 +82,9 @@ class FakeSites:
     def is_named(self, site: str) -> bool:
         return site in self.sections
 
+    def is_of(self, site: str, host: str) -> bool:
+        return not self.is_named(site) or not host.endswith(".evil.test")
+
     def known(self, domain: str) -> str | None:
         return None if domain in self.unknown else self.named.get(domain, domain)
 
@@ -173,7 +176,7 @@ class DispatchRig(SynchronousTestCase):
         self.shutters = Shutters(
             self.sites, self.holds, self.backoff, self.limits.weight, self.clock.seconds, self.now
         )
-        self.lessons = Lessons(self.backoff, self.shutters, self.now)
+        self.lessons = Lessons(self.backoff, self.shutters, self.sites.is_of, self.now)
         self.leases, self.ledger = Leases(5), Ledger()
         self.dispatcher = Dispatcher(
             self.store,

@@ -642,6 +642,26 @@ class Lessons(DispatchRig):
         self.accept("good.test")
         self.assertEqual([offer.domain for offer in self.offers(child)], ["good.test"])
 
+    def test_only_hosts_of_a_site_complain_for_it(self) -> None:
+        """A backup that anybody names behind a provider's host can't have the provider's mail stopped."""
+        self.sites.named = {"evil.test": "big", "good.test": "big"}
+        self.sites.sections = {"big": Site()}
+        child = self.join()
+        slow = "421 4.7.0 too many messages, slow down"
+        for host, stopped in (("mx.evil.test", False), ("mx.big.test", True)):
+            self.accept("evil.test")
+            [offer] = self.offers(child)
+            self.begin(child, offer)
+            self.done(child, offer, Outcome(Result.DEFERRED, slow, 421, "reply", "mail", host, "192.0.2.9"))
+            self.tell()
+            self.accept("good.test")
+            offers = self.offers(child)
+            self.assertEqual(offers == [], stopped, host)
+            for offer in offers:
+                self.begin(child, offer)
+                self.done(child, offer)
+            self.tell()
+
     def test_paths_that_healed_are_forgotten(self) -> None:
         self.patch(addresses, "_PATHS", 3)
         child = self.join()

@@ -77,10 +77,24 @@ class Named(TestCase):
     def test_a_backup_of_a_provider_makes_nobody_its_site(self) -> None:
         self.assertEqual("(mx.a.example|mx1.mail.ovh.net)", self.site(plain(), "mx.a.example", "mx1.mail.ovh.net"))
 
-    def test_equal_ones_in_any_order(self) -> None:
-        names = ["mx1.seznam.cz", "aspmx.l.google.com", "a.example"]
+    def test_equal_ones_have_to_agree(self) -> None:
+        """Or whoever names a provider's host beside his own would have his among the provider's."""
+        names = ["aspmx.l.google.com", "alt1.aspmx.l.google.com"]
         for each in (names, names[::-1]):
             self.assertEqual("gmail", plain().site_of([(5, name) for name in each], "a.example"))
+        for other in ("mx.evil.example", "mx1.seznam.cz"):
+            mixed = [(5, name) for name in (*names, other)]
+            site = plain().site_of(mixed, "a.example")
+            self.assertNotIn(site, ("gmail", "seznam"))
+            self.assertEqual(site, plain().site_of(mixed[::-1], "b.example"))
+
+    def test_who_speaks_for_a_site(self) -> None:
+        sites = plain(big=Site(mx=("*.example.net",)))
+        self.assertTrue(sites.is_of("gmail", "ALT1.aspmx.l.google.com."))
+        self.assertTrue(sites.is_of("big", "mx.example.net"))
+        for host in ("mx.evil.example", "mx.example.net", ""):
+            self.assertFalse(sites.is_of("gmail", host))
+        self.assertTrue(sites.is_of("(mx1|mx2).example.org", "mx1.example.org"))
 
     def test_configuration_wins(self) -> None:
         own = plain(workspace=Site(mx=("*.ASPMX.l.google.com", "aspmx.l.google.com.")), big=Site(mx=("*.example.net",)))
@@ -90,7 +104,8 @@ class Named(TestCase):
         self.assertEqual("big", self.site(own, "a.b.c.example.net"))
         self.assertEqual("example.net", self.site(own, "example.net"))
         equal = [(1, "aspmx.l.google.com"), (1, "mx.example.net")]
-        self.assertEqual("big", plain(big=Site(mx=("*.example.net",))).site_of(equal, "a.example"))
+        both = plain(big=Site(mx=("*.example.net", "*.l.google.com")))
+        self.assertEqual("big", both.site_of(equal, "a.example"))
 
     def test_the_closest_pattern(self) -> None:
         own = plain(
