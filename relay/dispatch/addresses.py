@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from relay.dispatch.gates import MOMENT, Connections, Gate, Shut
 from relay.dispatch.limits import NONE, Limits, Scoped, Way
@@ -18,6 +19,8 @@ from relay.zone.zones import Zone, Zones
 
 #: A gate whose opening isn't known is looked at after this long (seconds).
 _SOME_TIME = 60.0
+#: So long after an address has got room for one more message, lanes that wait for that are let go (seconds).
+_SOON = 1.0
 #: Paths in trouble that are remembered before those that have healed are looked for.
 _PATHS = 10_000
 
@@ -99,6 +102,7 @@ class Addresses:
         warming: Warming,
         cold: frozenset[str],
         now: Callable[[], int],
+        clock: IReactorTime,
     ) -> None:
         """`cold` are the addresses that have a warm-up plan; `now` gives milliseconds since the epoch."""
         self.opened: Callable[[Shut], None] = lambda gate: None
@@ -111,6 +115,8 @@ class Addresses:
         self._holds = holds
         self._warming = warming
         self._now = now
+        self._clock = clock
+        self._roomy: set[tuple[str, str]] = set()
         self._cold = {
             zone.name: tuple(address for address in _all(zone) if address in cold) for zone in zones.active()
         }
@@ -165,6 +171,20 @@ class Addresses:
         """Messages that were counted and never reached MAIL."""
         for address, day in counted:
             self._warming.give_back(address, site, day)
+
+    def has_room(self, address: str, site: str) -> None:
+        """The warm-up of an address leaves room for a site ("" for any) that it had none for. Lanes that wait for it
+        are told in a while, all at once, since hosts that fail would have them tried again and again."""
+        if not self._roomy:
+            self._clock.callLater(_SOON, self._use_room)
+        self._roomy.add((address, site))
+
+    def _use_room(self) -> None:
+        roomy, self._roomy = self._roomy, set()
+        for gate in list(self._shut.values()):
+            of = self._cold.get(gate.scope.zone, ())
+            if any(address in of and site in ("", gate.scope.site) for address, site in roomy):
+                self.opened(gate)
 
     def look_again(self) -> None:
         """What addresses may do has changed: all that wait for one get a turn."""
@@ -234,20 +254,25 @@ class Addresses:
         """No address may be used for this lane now."""
         site = way.place
         wall = self._now()
-        whens = [self._backoff.until(zone.name, site, address, wall) for address in _all(zone)]
+        every = _all(zone)
+        whens = [self._backoff.until(zone.name, site, address, wall) for address in every]
         if self._cold[zone.name]:
             whens.append(self._warming.next_change())
         until = min((when for when in whens if when is not None and when > wall), default=None)
         wait = _SOME_TIME if until is None else max(0.05, (until - wall) / 1000)
-        return self._gate(zone.name, way.domain, site, self._why_none(zone, way, site, wall), now + wait)
-
-    def _gate(self, zone: str, domain: str, site: str, why: str, until: float | None) -> Shut:
-        key = (zone, domain, site)
+        key = (zone.name, way.domain, site)
         gate = self._shut.get(key)
         if gate is None:
-            scope = Scope(zone=zone, domain=domain, site=site)
-            gate = self._shut[key] = Shut("address", scope, why, self._limits.weight, until)
-        gate.reason, gate.until = why, until
+            scope = Scope(zone=zone.name, domain=way.domain, site=site)
+            gate = self._shut[key] = Shut("address", scope, "", self._limits.weight)
+        gate.reason, gate.until = self._why_none(zone, way, site, wall), now + wait
+        firsts = [
+            self._backoff.first(zone.name, site, address)
+            for address in every
+            if self._backoff.allowance(zone.name, site, address, wall) == 0
+        ]
+        # It is the other side's doing if that has set all of them aside.
+        gate.since = max(firsts, default=0) if len(firsts) == len(every) else 0
         return gate
 
     def _when_written(self, zone: Zone, site: str, address: str, day: int, told: Deferred[bool]) -> Shut:

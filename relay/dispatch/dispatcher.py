@@ -18,6 +18,7 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses, Leaving
+from relay.dispatch.expiry import Expiry
 from relay.dispatch.gates import Gate
 from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit
 from relay.dispatch.lessons import Lessons
@@ -27,7 +28,7 @@ from relay.dispatch.offers import Offers
 from relay.dispatch.results import Results
 from relay.dispatch.shutters import Shutters
 from relay.dispatch.tokens import Tokens
-from relay.dispatch.turns import Turns
+from relay.dispatch.turns import AHEAD, Turns
 from relay.message.values import Outcome, Result
 from relay.queue.leases import Leases
 from relay.queue.schedule import Schedule, Work
@@ -38,8 +39,8 @@ _log = Logger()
 
 #: A delivery in the hands of this many children that crashed is put aside.
 POISON = 3
-#: Deliveries of a lane that are looked at when the first may not use its address now.
-_AHEAD = 8
+#: How soon a connection comes to its end (seconds): about so soon, and nothing hangs on it but an order.
+_BEFORE_LONG = 1.0
 
 
 class Counts(Protocol):
@@ -92,6 +93,7 @@ class Dispatcher:
         self._shutters = shaping.shutters
         self._lessons = shaping.lessons
         self._tokens = Tokens(shaping.limits.keep)
+        expiry = Expiry(schedule, results, lambda gate: self._turns.opened(gate))
         self.turns = self._turns = Turns(
             schedule,
             leases,
@@ -102,6 +104,7 @@ class Dispatcher:
             self._place,
             self._may_offer,
             lambda connection: self._lives.resume(connection),
+            expiry.give_up,
             shaping.shutters,
         )
         self._addresses.opened = self._turns.opened
@@ -139,13 +142,14 @@ class Dispatcher:
 
     def _place(self, zone: Zone, way: Way, works: Iterable[Work]) -> Work | Limit | Gate:
         """Give the first delivery that may go to a child, and return it; or what is in the way. One whose
-        address may not be used now lets those behind it pass."""
+        address may not be used now lets those behind it pass; where that is so of all, the one that opens first
+        is in the way."""
         now = self._clock.seconds()
         for gate in way.busy:
             if not gate.room(now):
                 return gate
         stopped: Gate | None = None
-        for work in islice(works, _AHEAD):
+        for work in islice(works, AHEAD):
             local = self._addresses.choose(zone, way, work, now)
             if not isinstance(local, Gate):
                 connection = self._connection(zone, way, work, local, now)
@@ -156,7 +160,8 @@ class Dispatcher:
                 if isinstance(connection, Limit) or connection not in local.limits.gates:
                     return connection
                 local = connection
-            stopped = stopped or local
+            if stopped is None or _wait(local, now) < _wait(stopped, now):
+                stopped = local
         assert stopped is not None, "only lanes with work are tried"
         return stopped
 
@@ -274,8 +279,16 @@ class Dispatcher:
         if done.outcome.result is Result.DELIVERED:
             written.addCallback(lambda on_disk: child.settle() if on_disk else None)
         if connection is not None:
-            self._lessons.ended(connection, delivery, done.outcome, self._clock.seconds() - lease.since)
-            self._lives.ended(child, connection, done)
+            try:
+                self._lessons.ended(connection, delivery, done.outcome, self._clock.seconds() - lease.since)
+            finally:
+                self._lives.ended(child, connection, done)
+
+
+def _wait(gate: Gate, now: float) -> float:
+    """How long a gate will probably be shut (seconds). What opens when something else ends does so before long."""
+    after = gate.opens(now)
+    return _BEFORE_LONG if after is None else after
 
 
 def _surely(on_disk: bool) -> None:

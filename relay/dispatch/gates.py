@@ -118,15 +118,22 @@ class Rate(Gate):
 
 
 class Shut(Gate):
-    """Nothing passes until it is opened, for all that wait at once."""
+    """Nothing passes until it is opened, for all that wait at once.
 
-    __slots__ = ("reason", "until")
+    Attributes:
+        reason: why, for people.
+        until: when it is looked at again (seconds of the clock), None: when that is told.
+        since: when the other side has shut it (ms since the epoch), so that mail is given up that has waited here
+            for as long as its retries would have lasted; 0: it isn't the other side.
+    """
+
+    __slots__ = ("reason", "since", "until")
 
     def __init__(
         self, kind: str, scope: Scope, reason: str, weight: Callable[[str], float], until: float | None = None
     ) -> None:
-        """`until` is when it is looked at again (seconds of the clock), None: when that is told."""
         super().__init__(kind, scope, weight)
+        self.since = 0
         self.reason = reason
         self.until = until
 

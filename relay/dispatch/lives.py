@@ -118,7 +118,7 @@ class Lives:
         outcome = done.outcome
         begun = connection.paid and outcome.stage not in _BEFORE_MAIL
         if not begun:
-            self._turns.waiting.refilled(self._tokens.give_back(connection))
+            self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))
         connection.paid = False
         if connection.warm:
             used = _used(connection, outcome) if begun else ""

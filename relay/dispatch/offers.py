@@ -29,7 +29,15 @@ class Offers:
         self._lives = lives
 
     def offer(self, child: Child, connection: Connection, lease: Lease, local: Local) -> None:
-        """Hand out what was leased, with its body where that is worth it."""
+        """Hand out what was leased, with its body where that is worth it. An error of ours doesn't leave it in
+        between: its attempt has failed, and that is recorded."""
+        try:
+            self._offer(child, connection, lease, local)
+        except Exception:
+            _log.failure("{name} can't be offered", name=lease.work.delivery.name)
+            self._failed(child, connection, lease, "it can't be handed to a sender process")
+
+    def _offer(self, child: Child, connection: Connection, lease: Lease, local: Local) -> None:
         work = lease.work
         message, delivery, body = work.held.message, work.delivery, work.held.body
         try:
@@ -38,7 +46,8 @@ class Offers:
             elif body is None and message.chunks <= 1:
                 body = self._store.chunk(message.id, 0) if message.chunks else b""
         except Unreadable as error:
-            self._unreadable(child, connection, lease, str(error))
+            _log.error("body of {name} can't be read: {why}", name=delivery.name, why=str(error))
+            self._failed(child, connection, lease, "the stored body can't be read")
             return
         except StoreError:
             body = None  # The child asks for it when the store can be read again.
@@ -71,12 +80,11 @@ class Offers:
             )
         )
 
-    def _unreadable(self, child: Child, connection: Connection, lease: Lease, why: str) -> None:
+    def _failed(self, child: Child, connection: Connection, lease: Lease, why: str) -> None:
         """Deferred and reported; neither bounced nor sent empty."""
-        _log.error("body of {name} can't be read: {why}", name=lease.work.delivery.name, why=why)
         self._leases.end(lease.number, child.id)
         self._lives.drop(connection, child)
-        self._results.record(lease.work, _ours("the stored body can't be read"))
+        self._results.record(lease.work, Outcome(Result.DEFERRED, why, category="ours"))
 
     def more(self, child: Child, more: frames.More) -> None:
         """A child asks for a chunk of a body."""
@@ -90,7 +98,3 @@ class Offers:
         except StoreError as error:
             _log.warn("chunk {n} of {id}: {why}", n=more.chunk, id=lease.work.delivery.id, why=str(error))
         child.send(frames.Chunk(more.lease, more.chunk, data))
-
-
-def _ours(response: str) -> Outcome:
-    return Outcome(Result.DEFERRED, response, category="ours")

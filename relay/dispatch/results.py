@@ -47,6 +47,10 @@ class Results:
         #: Outcomes not yet on disk.
         self.pending = 0
 
+    def is_over(self, delivery: Delivery, since: int) -> bool:
+        """Whether its retries would be over by now, all in vain, for what is shut since `since` (ms)."""
+        return self._retry.is_over(delivery, since, self._now())
+
     def record(self, work: Work, outcome: Outcome) -> Deferred[bool]:
         """Write one outcome. Fires when it is on disk, with True; with False when the store
         came to its end before: then it is not known to be."""

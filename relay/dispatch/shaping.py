@@ -70,10 +70,10 @@ class Shaping:
             reactor,
             now,
             in_thread,
-            lambda address, site: self._look_again(),
+            lambda address, site: self.addresses.has_room(address, site),
         )
         self.addresses = Addresses(
-            zones, self.limits, self.backoff, self.plumbed, self.holds, self.warming, frozenset(cold), now
+            zones, self.limits, self.backoff, self.plumbed, self.holds, self.warming, frozenset(cold), now, reactor
         )
         self.shutters = Shutters(
             self.sites, self.holds, self.backoff, self.limits.weight, reactor.seconds, now

@@ -123,9 +123,13 @@ class Shutters:
         gate = self._held.get(hold.id)
         if gate is None:
             why = f"on hold ({hold.scope}): {hold.reason}"
-            until = None if not hold.until else self._seconds() + max(0.0, (hold.until - self._now()) / 1000)
-            gate = self._held[hold.id] = Shut("hold", hold.scope, why, self._weight, until)
+            gate = self._held[hold.id] = Shut("hold", hold.scope, why, self._weight)
+        gate.until = self._clock_of(hold.until) if hold.until else None
         return gate
+
+    def _clock_of(self, wall: int) -> float:
+        """When to look again at what ends at a time of day (ms since the epoch); that clock may jump."""
+        return self._seconds() + max(0.05, (wall - self._now()) / 1000)
 
     def _unreachable(self, zone: str, site: str) -> Gate | None:
         wall = self._now()
@@ -137,5 +141,6 @@ class Shutters:
             gate = self._silent[zone, site] = Shut("unreachable", Scope(zone=zone, site=site), "", self._weight)
         trouble = self._backoff.why(zone, site, "", wall)
         gate.reason = f"no host of {site} answers" + (f': "{trouble.reason}"' if trouble is not None else "")
-        gate.until = self._seconds() + max(0.05, (until - wall) / 1000)
+        gate.until = self._clock_of(until)
+        gate.since = self._backoff.first(zone, site)
         return gate

@@ -97,16 +97,16 @@ class Tokens:
             if scoped.rates and not scoped.kept:
                 self._keep(scoped)
 
-    def give_back(self, connection: Connection) -> tuple[Rate, ...]:
+    def give_back(self, connection: Connection, now: float) -> tuple[Rate, ...]:
         """The message it has was not begun; what was paid for it comes back, to these rates."""
         if not connection.paid:
             return ()
         connection.paid = False
         way, address = connection.way, connection.address
         for rate in (*way.sending, *address.sending):
-            rate.bucket.give_back(1)
+            rate.bucket.give_back(1, connection.began, now)
         for rate in (*way.volume, *address.volume):
-            rate.bucket.give_back(connection.size)
+            rate.bucket.give_back(connection.size, connection.began, now)
         return (*way.sending, *address.sending, *way.volume, *address.volume)
 
     def settle(self, connection: Connection) -> None:

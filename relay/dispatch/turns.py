@@ -35,10 +35,14 @@ _log = Logger()
 
 #: Lanes looked at in one turn of the reactor, so that many due at once don't hold up the rest.
 _TURNS = 200
+#: Deliveries of a lane that are looked at when the first may not use its address now.
+AHEAD = 8
 #: A pump that stumbled over an error of ours is tried again after this long (seconds).
 _AGAIN = 1.0
 
 
+#: Gives up what has waited too long at a gate; whether there was any.
+GiveUp = Callable[[Lane, Shut], bool]
 #: Gives the first delivery of those that may go to a child, and tells which; or says what is in the way.
 PlaceIt = Callable[[Zone, Way, Iterable[Work]], Work | Limit | Gate]
 
@@ -57,6 +61,7 @@ class Turns:
         place: PlaceIt,
         may: Callable[[], bool],
         resume: Callable[[Connection], None],
+        give_up: GiveUp,
         shutters: Shutters,
     ) -> None:
         """`place` is asked only while `may()` holds. `resume` is told of a parked connection whose token has
@@ -67,6 +72,7 @@ class Turns:
         self._clock = clock
         self._place = place
         self.may = may
+        self._give_up = give_up
         self._site = shutters.site
         self.closed = shutters.closed
         shutters.opened = self.opened
@@ -123,6 +129,11 @@ class Turns:
     def lane_due(self, lane: Lane) -> None:
         """A lane may have ready work."""
         if lane.turn is not None:
+            gate = lane.turn.gate
+            if gate is not None and gate.scope.address and not isinstance(gate, Shut) and len(lane.ready) <= AHEAD:
+                # What has come may leave by another address than what is stopped.
+                self.waiting.leave(lane)
+                self._queue(lane)
             return
         line = self._lines.get(lane.zone)
         if line is None:
@@ -143,6 +154,19 @@ class Turns:
             return site
         turn.way = self._limits.way(zone, key.domain, site, read_flow(key.flow).user)
         return None
+
+    def _has_moved(self, turn: Turn, lane: Lane) -> bool:
+        """Whether its domain is found to be of another site than before: then it stands in line for that."""
+        way = turn.way
+        if way is None or not way.site:
+            return False
+        site = self._site(way.domain)
+        if isinstance(site, Gate) or site == way.site:
+            return False
+        self._leave(turn, lane)
+        turn.way = self._limits.way(turn.line.zone, way.domain, site, way.user)
+        self._queue(lane)
+        return True
 
     def _queue(self, lane: Lane) -> None:
         """Into the line of its zone."""
@@ -206,6 +230,8 @@ class Turns:
                 lane.turn = None
                 self._next_of(turn)
                 continue
+            if self._has_moved(turn, lane):
+                continue
             done = self._try(turn, lane)
             if isinstance(done, Work):
                 self._schedule.take(lane, done)
@@ -215,6 +241,8 @@ class Turns:
                     # Whatever it has left of its limits is for those who wait there.
                     self.waiting.let_go(turn.way.gates, self._clock.seconds())
             elif isinstance(done, Gate):
+                if isinstance(done, Shut) and done.since and self._give_up(lane, done):
+                    continue
                 self._leave(turn, lane)
                 self.waiting.add(lane, done)
                 self._next_of(turn, done)

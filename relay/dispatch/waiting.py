@@ -92,6 +92,11 @@ class Waiting:
         return lanes
 
     def _release(self, lane: Lane) -> None:
+        lane.turn.let_go = self.leave(lane)
+        self._queue(lane)
+
+    def leave(self, lane: Lane) -> Gate:
+        """It waits no longer; where it has stood."""
         turn: Turn = lane.turn
         gate = turn.gate
         assert gate is not None, "it stands at one"
@@ -102,8 +107,7 @@ class Waiting:
             del self._openers[place][lane]
             if not self._openers[place]:
                 del self._openers[place]
-        turn.let_go = gate
-        self._queue(lane)
+        return gate
 
     # -- connections
 

@@ -126,8 +126,9 @@ class Warming:
 
     def give_back(self, address: str, site: str, day: int) -> None:
         """A message that was counted on that `day()` never reached MAIL."""
-        if self._warmups.give_back(address, site, day):
-            self._changed(address, site)
+        has_room = self._warmups.give_back(address, site, day)
+        if has_room is not None:
+            self._changed(address, has_room)
 
     def listed(self, address: str = "", site: str = "") -> Sequence[Standing]:
         """All addresses in a plan, or one; with those 1,000 sites that got most, or with one each."""

@@ -17,6 +17,7 @@ class Retry:
         self._steps = tuple(round(step * 1000) for step in queue.retry)
         self._repeat = queue.retry_repeat_last
         self._max_age = round(queue.max_age * 1000)
+        self._life = max(sum(self._steps), self._max_age if self._repeat else 0)
 
     @property
     def longest(self) -> int:
@@ -26,6 +27,13 @@ class Retry:
     def step(self, attempts: int) -> int:
         """The wait (ms) after failure number `attempts` (1 is the first)."""
         return self._steps[min(attempts, len(self._steps)) - 1]
+
+    def is_over(self, delivery: Delivery, since: int, now: int) -> bool:
+        """Whether a delivery has waited for so long for what is shut since `since` (ms since the epoch) that it would
+        have been given up by now, had it been tried in vain each time that it was due. It has been due for at least
+        one step, so that whoever asks for one more try gets the time for that."""
+        first = max(since, delivery.first_failure or delivery.due)
+        return now - first > self._life and now - delivery.due > self.step(delivery.attempts + 1)
 
     def next(self, delivery: Delivery, now: int) -> int | None:
         """Due time (ms, a whole second) after a failure at `now`; None: give up."""

@@ -160,11 +160,10 @@ class Schedule:
         """The store has a row of this lane, not in memory, due at `due`."""
         if lane.next_due is None or due < lane.next_due:
             lane.next_due = due
-            self._wake_at(lane, due)
+            self._wake_at(lane, due, self._now())
 
-    def _wake_at(self, lane: Lane, due: int) -> bool:
+    def _wake_at(self, lane: Lane, due: int, now: int) -> bool:
         """See to it that the lane is looked at when `due` has come; False: that was so already."""
-        now = self._now()
         if due <= now:
             self.due(lane)
             return True
@@ -301,7 +300,8 @@ class Schedule:
         now = self._now()
         while lane.next_due is not None and not lane.ready:
             if lane.next_due > now:
-                if not self._wake_at(lane, lane.next_due) or lane.next_due <= now + self._retry.longest:
+                # By the same clock: whoever finds nothing ready now lets go of the lane, and has to be told later.
+                if not self._wake_at(lane, lane.next_due, now) or lane.next_due <= now + self._retry.longest:
                     return
                 self._clock_went_back(lane, now)
                 if lane.next_due > now:
@@ -314,7 +314,7 @@ class Schedule:
                     lane.cursor = Place(place.due, place.id, place.seq + 1)
             except StoreError as error:
                 _log.warn("lane {lane} can't be read: {error}", lane=lane.domain, error=str(error))
-                self._wake_at(lane, now + _PATIENCE)
+                self._wake_at(lane, now + _PATIENCE, now)
                 return
             lane.next_due = page.next_due
         if lane.next_due is None and not lane.in_memory:

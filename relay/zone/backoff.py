@@ -75,7 +75,8 @@ class Backoff:
             level = min(level + 1, len(self._pauses))
         id, seq, domain = witness
         words = quoted(reply)
-        path = Path(zone, site, address, kind, words, now, until, level, id, seq, quoted(domain, 255))
+        first = (path.first or path.since) if path is not None else now
+        path = Path(zone, site, address, kind, words, now, until, level, id, seq, quoted(domain, 255), first=first)
         self._put(path)
         said, why = _SAID[kind]
         self._tell(said, path, f"{why}: {words}", now, until)
@@ -102,6 +103,11 @@ class Backoff:
         """When the allowance next changes, if nothing comes; None, when there is no limit."""
         path = self._paths.get((zone, site, address))
         return self._until(path, now) if path is not None else None
+
+    def first(self, zone: str, site: str, address: str = "") -> int:
+        """When the trouble of a path began, or without an address that of the site; 0: there is none."""
+        entry = self._paths.get((zone, site, address)) if address else self._outages.get(zone, site)
+        return (entry.first or entry.since) if entry is not None else 0
 
     def why(self, zone: str, site: str, address: str, now: int) -> Trouble | None:
         """What limits the path, the site's being unreachable included."""
@@ -207,6 +213,7 @@ class Backoff:
                 path,
                 reason=quoted(path.reason),
                 since=min(path.since, now),
+                first=min(path.first, now),
                 until=min(path.until, now + longest),
                 level=min(path.level, len(self._pauses)),
             )

@@ -35,14 +35,15 @@ class Outages:
     def unreachable(self, zone: str, site: str, reply: str, now: int, begun: int | None = None) -> None:
         """See relay.zone.backoff.Backoff, as for all of these."""
         outage = self.sites.get((zone, site))
-        level = 0
+        level, first = 0, now
         if outage is not None:
             of_probe = outage.probed > 0 if begun is None else begun >= outage.until
             if not of_probe:
                 return
-            level = outage.level + 1
+            level, first = outage.level + 1, outage.first or outage.since
         pause = self._pauses[min(level, len(self._pauses) - 1)]
-        outage = Outage(zone, site, quoted(reply), now, now + pause, min(level, len(self._pauses)))
+        level = min(level, len(self._pauses))
+        outage = Outage(zone, site, quoted(reply), now, now + pause, level, first=first)
         self._put(outage)
         self._decided(Decision("unreachable", Scope(zone=zone, site=site), outage.reason, now, outage.until))
 
@@ -92,10 +93,10 @@ class Outages:
         for outage in outages:
             until = min(outage.until, now + max(self._pauses))
             if until + MEMORY > now:
+                since, first = min(outage.since, now), min(outage.first, now)
+                reason = quoted(outage.reason)
                 self._put(
-                    msgspec.structs.replace(
-                        outage, reason=quoted(outage.reason), since=min(outage.since, now), until=until, probed=0
-                    )
+                    msgspec.structs.replace(outage, reason=reason, since=since, until=until, probed=0, first=first)
                 )
 
     def _put(self, outage: Outage) -> None:

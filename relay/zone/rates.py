@@ -51,9 +51,11 @@ class Bucket:
         """So much passes. More than there is has to be made up for before anything else does."""
         self._level = self.level(now) - count
 
-    def give_back(self, count: float) -> None:
-        """It did not pass after all."""
-        self._level = min(self._size, self._level + count)
+    def give_back(self, count: float, since: float, now: float) -> None:
+        """What was taken at `since` did not pass after all. What of it has been made up for by now doesn't come back:
+        else much that was taken over a long time, and ends in one moment, would let as much pass in that."""
+        rest = count - (now - since) * self._per_second
+        self._level = min(self._size, self.level(now) + max(0.0, rest))
 
     def __str__(self) -> str:
         return f"{self.amount:g} in {self.unit:g} s"

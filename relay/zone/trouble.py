@@ -44,7 +44,8 @@ class Trouble(msgspec.Struct, frozen=True):
 
 class Path(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One address that has trouble with a site. It is suspended from `since` to `until`, and climbs then.
-    `level` is how many complaints lengthen the next pause; `climbing`, whether that was told."""
+    `level` is how many complaints lengthen the next pause; `climbing`, whether that was told; `first`, when the
+    first complaint came, since which it hasn't recovered."""
 
     zone: _Name
     site: _Name
@@ -58,11 +59,12 @@ class Path(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     seq: Annotated[int, msgspec.Meta(ge=0, le=1 << 32)] = 0
     domain: _Name = ""
     climbing: bool = False
+    first: _Moment = 0
 
 
 class Outage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A site that didn't answer: left alone from `since` to `until`, and tried by one probe then.
-    `probed` is when that began, 0 when there is none."""
+    `probed` is when that began, 0 when there is none; `first`, when it was first found not to answer."""
 
     zone: _Name
     site: _Name
@@ -71,6 +73,7 @@ class Outage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     until: _Moment
     level: _Level
     probed: _Moment = 0
+    first: _Moment = 0
 
 
 class Saved(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

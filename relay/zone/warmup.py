@@ -120,15 +120,17 @@ class Warmups:
             self._new.add((address, name))
         return Spend.GO if spent <= count.durable.get(name, 0) else Spend.WAIT
 
-    def give_back(self, address: str, site: str, day: int) -> bool:
-        """A message that was counted on that day (`now // DAY`) never reached MAIL. False when there is nothing
-        to give back: the address was warm, or the day is over."""
-        count = self._counts.get(address)
+    def give_back(self, address: str, site: str, day: int) -> str | None:
+        """A message that was counted on that day (`now // DAY`) never reached MAIL. Which site has room now that had
+        none, "" for any; None: no news. There is nothing to give back when the address was warm, or the day is over."""
+        count, plan = self._counts.get(address), self._plans.get(address)
         name = count.name(site) if count is not None else ""
-        if count is None or count.day != day or not count.spent.get(name):
-            return False
+        if count is None or plan is None or count.day != day or not count.spent.get(name):
+            return None
+        amount = plan.amount(day)
+        was_full = amount is not None and not count.left(site, day, amount)
         count.spent[name] -= 1
-        return True
+        return None if not was_full else "" if name == OTHERS else site
 
     def next_change(self, now: int) -> int:
         """When all amounts change: the next midnight, UTC."""

@@ -122,6 +122,7 @@ class FakeWarming:
     def __init__(self) -> None:
         self.left: dict[str, int] = {}
         self.late: list[Deferred[bool]] | None = None
+        self.has_room: Callable[[str, str], None] = lambda address, site: None
 
     def day(self) -> int:
         return 7
@@ -145,6 +146,8 @@ class FakeWarming:
     def give_back(self, address: str, site: str, day: int) -> None:
         assert day == 7
         self.left[address] += 1
+        if self.left[address] == 1:
+            self.has_room(address, "")
 
 
 class DispatchRig(SynchronousTestCase):
@@ -171,8 +174,10 @@ class DispatchRig(SynchronousTestCase):
         self.backoff = Backoff(self.backoff_section, self.decided.append)
         self.holds, self.plumbed, self.warming = FakeHolds(), FakePlumbed(), FakeWarming()
         self.addresses = Addresses(
-            zones, self.limits, self.backoff, self.plumbed, self.holds, self.warming, frozenset(self.cold), self.now
+            zones, self.limits, self.backoff, self.plumbed, self.holds, self.warming, frozenset(self.cold), self.now,
+            self.clock,
         )
+        self.warming.has_room = self.addresses.has_room
         self.shutters = Shutters(
             self.sites, self.holds, self.backoff, self.limits.weight, self.clock.seconds, self.now
         )

@@ -689,6 +689,35 @@ class Lessons(DispatchRig):
         self.accept("two.test")
         self.assertEqual(self.offers(child), [])
 
+    def test_a_connection_is_not_lost_when_nothing_can_be_learned_of_it(self) -> None:
+        child = self.join()
+        self.accept("d.test")
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        self.patch(self.lessons, "ended", lambda *known: 1 // 0)
+        self.assertRaises(ZeroDivisionError, self.done, child, offer)
+        self.tell()
+        self.everything_is_free()
+
+    def test_what_cannot_be_offered_is_deferred_and_holds_up_nobody(self) -> None:
+        child = self.join()
+        send = child.send
+
+        def fails(frame: frames.Frame) -> None:
+            if isinstance(frame, Offer) and frame.domain == "bad.test":
+                raise TypeError("no such field")
+            send(frame)
+
+        self.patch(child, "send", fails)
+        self.accept("bad.test")
+        self.accept("good.test")
+        self.tell()
+        self.assertEqual([offer.domain for offer in self.offers(child)], ["good.test"])
+        [row] = [row for row in self.store.rows.values() if row.domain == "bad.test"]
+        self.assertEqual((row.attempts, row.category), (1, "ours"))
+        self.assertEqual(len(self.leases), 1)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
     def test_an_outcome_is_written_down_whatever_comes_of_it(self) -> None:
         child = self.join()
         self.accept("d.test")

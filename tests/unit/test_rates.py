@@ -73,7 +73,7 @@ class Rates(SynchronousTestCase):
             now += bucket.wait(now) + late[number % len(late)]
             bucket.take(1, now)
             if back[number % len(back)] and number % 3:
-                bucket.give_back(1)
+                bucket.give_back(1, now, now)
             else:
                 times.append(now)
         self.assertLessEqual(most_within(times, unit), math.ceil(amount))
@@ -121,11 +121,24 @@ class Rates(SynchronousTestCase):
         bucket = Bucket(1, 60.0)
         bucket.take(1, 0.0)
         self.assertFalse(bucket.ready(1.0) or bucket.full(1.0))
-        bucket.give_back(1)
-        self.assertTrue(bucket.ready(1.0) and bucket.full(1.0))
-        bucket.give_back(1000)
+        bucket.give_back(1, 0.0, 1.0)
+        self.assertTrue(bucket.ready(1.0))
+        bucket.give_back(1000, 1.0, 1.0)
+        self.assertTrue(bucket.full(1.0))
         bucket.take(1, 1.0)
         self.assertFalse(bucket.ready(1.0))
+
+    def test_what_was_made_up_for_does_not_come_back(self) -> None:
+        """Ten that were taken over ten minutes all turn out never to have passed: that is no leave for ten now."""
+        bucket = Bucket(1, 60.0)
+        for minute in range(11):
+            self.assertTrue(bucket.ready(60.1 * minute))
+            bucket.take(1, 60.1 * minute)
+        for minute in range(10):
+            bucket.give_back(1, 60.1 * minute, 601.0)
+        self.assertFalse(bucket.ready(601.0))
+        bucket.give_back(1, 601.0, 601.0)
+        self.assertTrue(bucket.ready(601.0))
 
     def test_a_clock_that_stands_still(self) -> None:
         bucket = Bucket(5, 1.0)

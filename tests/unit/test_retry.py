@@ -44,6 +44,20 @@ class RetryTests(SynchronousTestCase):
         retry = Retry(Queue(retry=(60.0, 60.0), max_age=1.0))
         self.assertIsNotNone(retry.next(failed(1, NOW - HOUR), NOW))
 
+    def test_what_waits_for_its_hosts_is_over_when_its_steps_would_be(self) -> None:
+        retry, row = Retry(Queue(retry=(60.0, 120.0))), failed(0)
+        self.assertFalse(retry.is_over(row, NOW - HOUR, NOW + 180_000))
+        self.assertTrue(retry.is_over(row, NOW - HOUR, NOW + 180_001))
+        self.assertFalse(retry.is_over(row, NOW + 60_000, NOW + 240_000), "its hosts have not been silent for so long")
+        again = msgspec.structs.replace(failed(1, NOW - HOUR), due=NOW)
+        self.assertFalse(retry.is_over(again, NOW - HOUR, NOW + 120_000), "it was asked to be tried once more")
+        self.assertTrue(retry.is_over(again, NOW - HOUR, NOW + 120_001))
+
+    def test_nor_before_the_age_to_which_the_last_step_repeats(self) -> None:
+        retry = Retry(Queue(retry=(60.0,), retry_repeat_last=True, max_age=3600.0))
+        self.assertFalse(retry.is_over(failed(0), NOW, NOW + HOUR))
+        self.assertTrue(retry.is_over(failed(0), NOW, NOW + HOUR + 1))
+
     @settings(max_examples=80, deadline=None)
     @given(
         st.lists(st.floats(0.001, 1e6), min_size=1, max_size=20),

@@ -228,6 +228,21 @@ class Times(SynchronousTestCase):
         rig.clock.advance(2)
         self.assertIsNotNone(rig.take())
 
+    def test_what_becomes_due_while_its_lane_is_looked_at_is_told_later(self) -> None:
+        """Whoever looks lets go of the lane when nothing is ready, and takes no word of it until then."""
+        rig = Rig(late=False)
+        rig.accept(["a.test"], delay=5_000)
+        rig.clock.advance(4.999)
+        [lane] = rig.schedule.lanes()
+        lane.alarm = None  # as when it has rung for this look
+        rig.listed.clear()
+        readings = iter([rig.now()])
+        self.patch(rig.schedule, "_now", lambda: next(readings, rig.now() + 1))
+        self.assertFalse(rig.schedule.has_ready(lane))
+        rig.listed.clear()
+        rig.clock.advance(0.002)
+        self.assertIn(lane, rig.listed)
+
     def test_a_lane_that_is_asked_a_thousand_times_sets_one_alarm(self) -> None:
         rig = Rig(late=False)
         rig.accept(["a.test"], delay=3_600_000)

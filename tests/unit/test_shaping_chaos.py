@@ -28,7 +28,7 @@ SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "co
 EARLY = Outcome(Result.DEFERRED, "421 no", 421, "reply", "ehlo", "mx.test", "192.0.2.9")
 USERS = ("", "one", "two")
 POOL = ("10.0.0.1", "10.0.0.2")
-STEPS = "aaaaammmmddddkkkkoqvczwwwwttrpbseehHgGul"
+STEPS = "aaaaammmmddddkkkkoqvczwwwwttrpbseehHgGulMW"
 
 
 class Relayed:
@@ -90,6 +90,9 @@ class ShapedChaos(DispatchRig):
     @settings(max_examples=250, deadline=None)
     @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))
     def test_no_limit_is_passed_and_no_mail_forgotten(self, steps: list[tuple[str, int]]) -> None:
+        self.live(steps)
+
+    def live(self, steps: list[tuple[str, int]]) -> None:
         self.setUp()
         self.bear()
         self.bear()
@@ -101,6 +104,7 @@ class ShapedChaos(DispatchRig):
         self.holds.hold, self.holds.held, self.plumbed.gone = None, frozenset(), frozenset()
         for domain in list(self.sites.unknown):
             self.do_found(int(domain[1]))
+        self.warm(10_000)
         self.moved()
         self.bear()
         self.bear()
@@ -219,7 +223,8 @@ class ShapedChaos(DispatchRig):
     def do_mail(self, n: int) -> None:
         domains = [f"d{(n + k) % 5}.test" for k in range(1 + n % 4)]
         flow = flow_text(Flow(USERS[n % 3], "high" if n % 7 == 0 else "normal"))
-        self.accept(*domains, zone=("default", "hop")[n % 2], flow=flow, body=b"x" * (50 * n) + b"\r\n")
+        zone, body, sender = ("default", "hop")[n % 2], b"x" * (50 * n) + b"\r\n", f"s{n % 4}@src.test"
+        self.accept(*domains, zone=zone, flow=flow, body=body, sender=sender)
 
     def do_deliver(self, n: int) -> None:
         lease = self.one(n)
@@ -322,6 +327,25 @@ class ShapedChaos(DispatchRig):
             self.sites.found(domain)
             self.turn()
 
+    def do_move(self, n: int) -> None:
+        """The DNS names other hosts than before."""
+        domain = f"d{n % 5}.test"
+        if self.sites.named.pop(domain, "") != "big":
+            self.sites.named[domain] = "big"
+        self.sites.found(domain)
+        self.turn()
+
+    def do_warm(self, n: int) -> None:
+        """It is midnight: another amount may go by the address in warm-up."""
+        self.warm(n % 5)
+
+    def warm(self, amount: int) -> None:
+        if self.cold:
+            # What is on its way may come back.
+            self.warming.left[POOL[0]] = amount
+            self.addresses.look_again()
+            self.turn()
+
     # -- what must hold
 
     def gates(self) -> set[Gate]:
@@ -381,8 +405,38 @@ class ShapedChaos(DispatchRig):
             self.assertLessEqual(total, rate.bucket.amount + one, (rate.words(), noted))
 
 
+class TightChaos(ShapedChaos):
+    """One connection and few messages by each address, one of which is being warmed up."""
+
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(
+            connections=4,
+            pool_hash="from",
+            address=Limits(max_connections=1, messages=("20/m",), new_connections=("30/m",)),
+        ),
+        "hop": Zone(connections=2, host="hop.test", max_connections=3, address=Limits(bytes=("2KB/s",))),
+    }
+    domains: ClassVar[dict[str, Domain]] = {
+        "default": Domain(max_connections=1),
+        "d0.test": Domain(new_connections=("6/m",)),
+    }
+    senders: ClassVar[dict[str, Sender]] = {"one": Sender(bytes=("1KB/s",)), "two": Sender(priority="high", weight=1)}
+    backoff_section = Backoff(unreachable=(5.0, 20.0), pauses=(1.0, 5.0), climb=30.0, blacklist=20.0)
+    cold: ClassVar[tuple[str, ...]] = POOL[:1]
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.warming.left = {POOL[0]: 3}
+
+    @settings(max_examples=250, deadline=None)
+    @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))
+    def test_no_limit_is_passed_and_no_mail_forgotten(self, steps: list[tuple[str, int]]) -> None:
+        self.live(steps)
+
+
 _NAMES = {
     "a": "answer", "m": "mail", "d": "deliver", "k": "deliver_and_keep", "o": "defer", "q": "quiet", "v": "active",
     "c": "close", "z": "death", "w": "wait", "t": "tell", "r": "birth", "p": "complain", "b": "list",
     "s": "silence", "e": "early", "h": "hold", "H": "release", "g": "lose", "G": "regain", "u": "unknown", "l": "found",
+    "M": "move", "W": "warm",
 }  # fmt: skip

@@ -8,7 +8,10 @@ from typing import Any, ClassVar
 from relay.channel import frames
 from relay.channel.frames import Offer
 from relay.config.schema import Backoff, Config, Domain, Limits, PoolAddress, Sender, Site, Zone
-from relay.dispatch.ledger import State
+from relay.dispatch import expiry
+from relay.dispatch.gates import Gate
+from relay.dispatch.ledger import Limit, State
+from relay.dispatch.limits import Way
 from relay.message.flow import Flow, Priority, flow_text
 from relay.message.values import Outcome, Result
 from relay.zone.decision import Scope
@@ -379,12 +382,51 @@ class Warm(Shaped):
         self.assertEqual(self.warming.left, {POOL[0]: 0})
         self.done(child, offer, SILENT)
         self.assertEqual(self.warming.left, {POOL[0]: 1})
-        self.addresses.look_again()
-        self.turn()
+        self.assertEqual(self.offered(), [])
+        self.clock.pump([0.5] * 4)
         [(child, other)] = self.offered()
         self.answer(child, other)
         self.done(child, other, DEFERRED)
         self.assertEqual(self.warming.left, {POOL[0]: 0}, "MAIL was said")
+
+    def test_a_connection_that_failed_has_nobody_tried_but_those_who_wait_for_its_room(self) -> None:
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.warming.left = {POOL[0]: 50}
+        self.holds.hold = Hold("h", Scope(user="held"), "so", self.now())
+        for number in range(100):
+            self.accept(f"h{number}.test", flow=flow("held"))
+        self.accept("dead.test")
+        [(child, offer)] = self.offered()
+        asked: list[str] = []
+        closed = self.dispatcher.turns.closed
+
+        def noted(zone: str, way: Way) -> Gate | None:
+            asked.append(way.domain)
+            return closed(zone, way)
+
+        self.dispatcher.turns.closed = noted
+        self.done(child, offer, SILENT)
+        self.clock.pump([0.5] * 10)
+        self.assertEqual(asked, [])
+
+    def test_what_may_not_be_tried_yet_is_not_counted_again_and_again(self) -> None:
+        """The zone tries as many hosts as it may, and a message is left to the address."""
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.prove("a.test")
+        self.warming.left = {POOL[0]: 1}
+        self.patch(self.ledger, "open", lambda *known: Limit.TRYING)
+        spends: list[str] = []
+        spend = self.warming.spend
+
+        def noted(address: str, site: str) -> object:
+            spends.append(address)
+            return spend(address, site)
+
+        self.patch(self.warming, "spend", noted)
+        self.accept("b.test")
+        self.clock.pump([0.5] * 10)
+        self.assertLess(len(spends), 10)
+        self.assertEqual(self.warming.left, {POOL[0]: 1})
 
     def test_a_host_that_hangs_up_before_it_may_go_costs_none(self) -> None:
         self.plumbed.gone = frozenset(POOL[1:])
@@ -407,6 +449,83 @@ class Warm(Shaped):
         self.assertEqual(self.warming.left, {POOL[0]: 2})
 
 
+class Hopeless(Shaped):
+    """Hosts that never answer again, or never say yes."""
+
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
+    backoff_section = Backoff(unreachable=(5.0, 20.0), pauses=(5.0, 20.0), climb=5.0)
+
+    def for_hours(self, hours: float, outcome: Outcome) -> Counter[str]:
+        """How often each message was tried in that time, by its id."""
+        tried = Counter[str]()
+        for _ in range(int(hours * 360)):
+            for child, offer in self.offered():
+                tried[offer.id] += 1
+                if outcome.code:
+                    self.answer(child, offer)
+                self.done(child, offer, outcome)
+            self.tell()
+            self.clock.advance(10.0)
+            self.turn()
+        self.tell()
+        return tried
+
+    def bounced(self) -> int:
+        return sum(" bounced " in line for line in self.lines())
+
+    def test_mail_for_hosts_that_never_answer_is_given_up_in_its_time(self) -> None:
+        """Three minutes, as the two steps are, and one more step; most of it was never tried."""
+        for _ in range(200):
+            self.accept("dead.test")
+        tried = self.for_hours(170 / 3600, SILENT)
+        self.assertEqual(self.bounced(), 0)
+        self.assertGreater(len(self.store.rows), 190)
+        tried += self.for_hours(0.2, SILENT)
+        self.assertEqual(self.store.rows, {})
+        self.assertLess(len(tried), 50)
+        self.assertEqual(self.bounced(), 200)
+        self.assertTrue(any("no host of dead.test answers" in line and "; given up" in line for line in self.lines()))
+        self.clock.pump([1.0] * 60)
+        self.everything_is_free()
+
+    def test_a_site_that_always_complains(self) -> None:
+        for _ in range(200):
+            self.accept("slow.test")
+        tried = self.for_hours(0.4, RATE)
+        self.assertEqual(self.store.rows, {})
+        self.assertLess(len(tried), 100)
+        self.assertEqual(self.bounced(), 200)
+
+    def test_what_an_operator_has_held_for_long_is_not_given_up_at_the_first_failure(self) -> None:
+        self.holds.hold = Hold("h", Scope(domain="dead.test"), "so", self.now())
+        for _ in range(20):
+            self.accept("dead.test")
+        self.for_hours(10.0, SILENT)
+        self.holds.hold = None
+        self.shutters.look_again()
+        self.turn()
+        self.for_hours(150 / 3600, SILENT)
+        self.assertEqual(self.bounced(), 0)
+        self.for_hours(0.2, SILENT)
+        self.assertEqual(self.bounced(), 20)
+
+    def test_no_more_is_given_up_at_once_than_the_disk_can_take(self) -> None:
+        self.patch(expiry, "_UNDER_WAY", 60)
+        for _ in range(400):
+            self.accept("dead.test")
+        self.for_hours(0.07, SILENT)
+        most = 0
+        for _ in range(400):
+            for child, offer in self.offered():
+                self.done(child, offer, SILENT)
+            most = max(most, self.results.pending)
+            self.tell()
+            self.clock.advance(1.0)
+            self.turn()
+        self.assertEqual(self.store.rows, {})
+        self.assertLess(most, 200)
+
+
 class LookUps(Shaped):
     zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9), "hop": Zone(connections=9, host="hop.test")}
 
@@ -420,6 +539,50 @@ class LookUps(Shaped):
         self.sites.found("a.test")
         self.turn()
         self.assertEqual([child.place for child, _ in self.offered()], ["default"])
+
+    def test_a_site_that_is_found_late_holds_for_the_mail_that_is_there(self) -> None:
+        """Nobody waits longer than a moment for an answer; when it comes, ten domains share two connections."""
+        self.sites.sections = {"big": Site(max_connections=2)}
+        domains = [f"d{number}.test" for number in range(10)]
+        for domain in domains * 3:
+            self.accept(domain)
+        first = self.offered()
+        self.assertEqual(len(first), 20)
+        for domain in domains:
+            self.sites.named[domain] = "big"
+            self.sites.found(domain)
+        for child, offer in first:
+            self.answer(child, offer)
+            self.done(child, offer)
+        self.assertEqual(len(self.offered()), 2)
+
+
+class Obstacles(Shaped):
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=9, pool_hash="from", address=Limits(messages=("2/h",), max_connections=1))
+    }
+    pool: ClassVar[tuple[str, ...]] = POOL
+
+    def test_a_lane_waits_for_what_opens_first(self) -> None:
+        """Its first message could go in half an hour by one address, its second by the other when that is free."""
+        by = {}
+        for number in range(20):
+            sender = f"s{number}@src.test"
+            by[self.zones_["default"].pool.choose(sender).address] = sender
+        self.accept("b.test", sender=by[POOL[1]])
+        [long] = self.offered()
+        self.answer(*long)
+        self.clock.pump([10.0] * 190)
+        self.accept("a.test", sender=by[POOL[0]])
+        [short] = self.offered()
+        self.answer(*short)
+        self.done(*short)
+        self.accept("c.test", sender=by[POOL[0]])
+        self.accept("c.test", sender=by[POOL[1]])
+        self.assertEqual(self.offered(), [])
+        self.done(*long)
+        [(_, offer)] = self.offered()
+        self.assertEqual((offer.domain, offer.local_address), ("c.test", POOL[1]))
 
 
 class Reused(Shaped):

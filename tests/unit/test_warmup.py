@@ -108,13 +108,13 @@ class WarmupTests(Case):
         for _ in range(3):
             warmups.spend(COLD, "gmail", at(1))
         self.assertIs(warmups.spend(COLD, "gmail", at(1)), Spend.FULL)
-        self.assertTrue(warmups.give_back(COLD, "gmail", FIRST))
+        self.assertEqual(warmups.give_back(COLD, "gmail", FIRST), "gmail")
         self.assertEqual(warmups.room(COLD, "gmail", at(1)), 1)
         for address, site, day in ((COLD, "gmail", FIRST - 1), (COLD, "yahoo", FIRST), (LATER, "gmail", FIRST)):
-            self.assertFalse(warmups.give_back(address, site, day))
-        for _ in range(2):
-            self.assertTrue(warmups.give_back(COLD, "gmail", FIRST))
-        self.assertFalse(warmups.give_back(COLD, "gmail", FIRST))
+            self.assertIsNone(warmups.give_back(address, site, day))
+        for left in (2, 3, 3):  # Only the first was news, and more than all that were sent don't come back.
+            self.assertIsNone(warmups.give_back(COLD, "gmail", FIRST))
+            self.assertEqual(warmups.room(COLD, "gmail", at(1)), left)
         self.assertEqual(warmups.room(COLD, "gmail", at(1)), 3)
 
     def test_what_waits_for_the_disk(self) -> None:
@@ -320,8 +320,10 @@ class BoundTests(Case):
             warmups.spend(COLD, site, at(1))
         self.assertEqual(warmups.saved()[0][2], {"a": 1, "b": 1, OTHERS: 2})
         self.assertEqual([warmups.room(COLD, site, at(1)) for site in "abcde"], [2, 2, 1, 1, 1])
-        self.assertTrue(warmups.give_back(COLD, "c", FIRST))
-        self.assertEqual(warmups.room(COLD, "e", at(1)), 2)
+        warmups.spend(COLD, "c", at(1))
+        self.assertEqual(warmups.room(COLD, "e", at(1)), 0)
+        self.assertEqual(warmups.give_back(COLD, "c", FIRST), "", "for any that shares the count")
+        self.assertEqual(warmups.room(COLD, "e", at(1)), 1)
 
     def test_the_next_day_has_place_again(self) -> None:
         warmups = self.counting(1)

@@ -1,0 +1,54 @@
+"""Mail that has waited for its hosts as long as its retries would have lasted: it is given up.
+
+While no host of a site answers, one delivery is tried after each pause for all the others. These lose no
+retry by that; but they can't wait for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+
+from relay.dispatch.gates import Shut
+from relay.dispatch.results import Results
+from relay.message.values import Outcome, Result
+from relay.queue.schedule import Lane, Schedule
+
+#: Deliveries that are given up at one look at their lane, and those that may wait for the disk at a time.
+_AT_ONCE = 50
+_UNDER_WAY = 1000
+
+
+class Expiry:
+    """Gives up."""
+
+    def __init__(self, schedule: Schedule, results: Results, opened: Callable[[Shut], None]) -> None:
+        """`opened` has all that wait at a gate looked at again."""
+        self._schedule = schedule
+        self._results = results
+        self._opened = opened
+        self._under_way = 0
+        # Gates where more are to be given up when those that are under way are on disk.
+        self._more: set[Shut] = set()
+
+    def give_up(self, lane: Lane, gate: Shut) -> bool:
+        """What in the lane has waited too long at the gate: bounced without an attempt. Whether there was any; then
+        there may be more."""
+        if self._under_way >= _UNDER_WAY:
+            self._more.add(gate)
+            return False
+        over = list(islice((work for work in lane.ready if self._results.is_over(work.delivery, gate.since)), _AT_ONCE))
+        for work in over:
+            self._schedule.take(lane, work)
+            self._under_way += 1
+            text = f"{gate.words()}; given up"
+            outcome = Outcome(Result.BOUNCED, text, category="network", stage="connect")
+            self._results.record(work, outcome).addCallback(self._written)
+        return bool(over)
+
+    def _written(self, _: bool) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            more, self._more = self._more, set()
+            for gate in more:
+                self._opened(gate)
