@@ -80,10 +80,6 @@ class Backoff:
         said, why = _SAID[kind]
         self._tell(said, path, f"{why}: {words}", now, until)
 
-    def fine(self, zone: str, site: str, address: str, now: int) -> None:
-        """A delivery was accepted. The path climbs as time allows, which is told."""
-        self.allowance(zone, site, address, now)
-
     def allowance(self, zone: str, site: str, address: str, now: int) -> int | None:
         """How many connections the path may have now: None, no limit; 0, it is suspended or set aside."""
         path = self._paths.get((zone, site, address))
