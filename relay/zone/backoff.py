@@ -185,8 +185,7 @@ class Backoff:
     def saved(self, now: int) -> Saved:
         """What is to be known again, as lists."""
         self._forget(now)
-        paths = [path for _, path in self._paths.newest()]
-        return Saved(paths[::-1], [*self._outages.newest()][::-1])
+        return Saved(self._paths.oldest(), self._outages.sites.oldest())
 
     def restore(self, saved: Any, now: int) -> None:
         """Go on from what was saved; what is over by now is left out, and nothing lasts longer than the

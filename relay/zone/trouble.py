@@ -73,7 +73,7 @@ class Outage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     probed: _Moment = 0
 
 
-class Saved(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Saved(NamedTuple):
     """What outlives a restart, the oldest first."""
 
     paths: list[Path]
