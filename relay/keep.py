@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,7 +18,6 @@ import msgspec
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 _log = Logger()
 
@@ -27,6 +26,8 @@ EVERY = 30.0
 SOON = 1.0
 #: A longer file is none of ours (bytes).
 LONGEST = 256 * 1024 * 1024
+#: Entries that are encoded in one go: a third of a millisecond.
+_AT_ONCE = 1000
 
 _Time_contra = TypeVar("_Time_contra", contravariant=True)
 _Time = TypeVar("_Time")
@@ -35,8 +36,8 @@ _Time = TypeVar("_Time")
 class Kept(Protocol[_Time_contra]):
     """Something with a state that can be kept."""
 
-    def saved(self, now: _Time_contra) -> object:
-        """The state as lists, numbers and strings."""
+    def saved(self, now: _Time_contra) -> Sequence[object]:
+        """The state as lists, numbers and strings. Nothing in it changes any more, and to give it is cheap."""
 
     def restore(self, saved: Any, now: _Time_contra) -> None:
         """Go on from what `saved` gave once, or from whatever else is in the file. Raises
@@ -59,8 +60,8 @@ class Keep(Generic[_Time]):
         what: str,
         in_thread: InThread = maybeDeferred,
     ) -> None:
-        """`now` gives the time as `kept` counts it. `what` is what log lines call it. The disk is waited
-        for `in_thread`; by default in the caller's."""
+        """`now` gives the time as `kept` counts it. `what` is what log lines call it. The state is put into
+        words, and the disk waited for, `in_thread`; by default in the caller's."""
         self._kept = kept
         self._path = path
         self._clock = clock
@@ -71,10 +72,10 @@ class Keep(Generic[_Time]):
         self._loop.clock = clock
         self._soon: Any = None
         self._free = -SOON
-        # What was given out to be written last, its number, and the number of what is on disk.
-        self._data = b""
+        # The number of the state that was asked for last. Under the lock: that of what is on disk, and its words.
         self._number = 0
         self._stored = 0
+        self._data = b""
         self._disk = threading.Lock()
 
     def start(self) -> None:
@@ -89,7 +90,7 @@ class Keep(Generic[_Time]):
             pass
         except (OSError, ValueError, RecursionError) as error:
             self._tell("start anew", error)
-        self._data = self._encoded()
+        self._data = encoded(self._kept.saved(self._now()))
         self._loop.start(EVERY, now=False)
 
     def soon(self) -> None:
@@ -104,9 +105,7 @@ class Keep(Generic[_Time]):
 
     def write(self) -> None:
         """Write what has changed."""
-        data = self._encoded()
-        if data != self._data:
-            self._in_thread(self._job(data)).addErrback(self._failed)
+        self._in_thread(self._job()).addErrback(lambda failure: self._tell("not written", failure.value))
 
     def stop(self) -> None:
         """Write for the last time; it is on disk, or was said not to be, when this returns."""
@@ -116,44 +115,53 @@ class Keep(Generic[_Time]):
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
-        data = self._encoded()
-        if data == self._data and self._number == self._stored:
-            return
         try:
-            self._job(data)()
+            self._job()()
         except OSError as error:
             self._tell("not written", error)
 
     # -- inside
 
-    def _encoded(self) -> bytes:
+    def _job(self) -> Callable[[], None]:
         begun = self._clock.seconds()
-        data = msgspec.json.encode(self._kept.saved(self._now()))
-        # A big state isn't written as often: it takes a hundredth of the time at most.
-        self._free = begun + max(SOON, 100 * (self._clock.seconds() - begun))
-        return data
-
-    def _job(self, data: bytes) -> Callable[[], None]:
-        self._data = data
+        state = self._kept.saved(self._now())
+        self._took(begun)
         self._number += 1
         number = self._number
-        return lambda: self._store(data, number)
+        return lambda: self._store(state, number)
 
-    def _store(self, data: bytes, number: int) -> None:
+    def _store(self, state: Sequence[object], number: int) -> None:
         """Raises OSError. Threads may come in any order: an older state never follows a newer one."""
         with self._disk:
-            if number > self._stored:
+            if number < self._stored:
+                return
+            begun = self._clock.seconds()
+            data = encoded(state)
+            self._took(begun)
+            if data != self._data:
+                self._data = b""  # Should it fail, it is tried again, changed or not.
                 replace(self._path, data)
-                self._stored = number
+                self._data = data
+            self._stored = number
 
-    def _failed(self, failure: Failure) -> None:
-        self._data = b""  # It is tried again, changed or not.
-        self._tell("not written", failure.value)
+    def _took(self, begun: float) -> None:
+        """A big state isn't written as often: each step of it takes a hundredth of the time at most."""
+        self._free = max(self._free, begun + SOON, begun + 100 * (self._clock.seconds() - begun))
 
     def _tell(self, fate: str, error: BaseException | None) -> None:
         _log.warn(
             "{path}: {what} {fate}: {error}", path=str(self._path), what=self._what, fate=fate, error=str(error)
         )
+
+
+def encoded(state: object) -> bytes:
+    """As JSON, so much at a time that other threads get a turn meanwhile: the interpreter is one for all."""
+    if isinstance(state, list) and len(state) > _AT_ONCE:
+        pieces = (msgspec.json.encode(state[n : n + _AT_ONCE])[1:-1] for n in range(0, len(state), _AT_ONCE))
+        return b"".join((b"[", b",".join(pieces), b"]"))
+    if isinstance(state, tuple):
+        return b"".join((b"[", b",".join(map(encoded, state)), b"]"))
+    return msgspec.json.encode(state)
 
 
 def replace(path: Path, data: bytes) -> None:

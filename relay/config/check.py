@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from relay.config import check_sites, check_zones, endpoints
+from relay.config import check_names, check_sites, check_zones, endpoints
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import shown
 from relay.config.schema import Config, Listener
 from relay.config.shape import Problem
 
-# Names go into URLs, metrics, log fields and queue keys.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: Endpoints whose socket receivers can be given; what others wrap round it would be lost.
 _SHARED = ("tcp", "tcp6", "unix", "systemd")
 #: A network that takes in more addresses than this is the Internet, not a list of clients.
@@ -52,8 +50,10 @@ def problems(config: Config) -> Iterator[Problem]:
     for key in ("unreachable", "pauses"):
         if not getattr(config.backoff, key):
             yield Problem(("backoff", key), "expected at least one pause, got an empty list")
-    for kind, names in _named_tables(config):
-        yield from _names((kind,), names, domains=kind == "domains")
+    for name, plan in config.warmups.items():
+        if not plan.days:
+            yield Problem(("warmups", name, "days"), "expected at least one day, got an empty list: nothing is limited")
+    yield from check_names.problems(config)
 
 
 def warnings(config: Config) -> Iterator[Problem]:
@@ -216,28 +216,6 @@ def _endpoints(config: Config) -> Iterator[Problem]:
             what = "port" if endpoint.port else "path"
             yield Problem(path, f"expected a {what} of its own, got {shown(text)}, which {other} has")
         taken.setdefault(place, path)
-
-
-def _named_tables(config: Config) -> Iterable[tuple[str, Iterable[str]]]:
-    return (
-        ("listeners", config.listeners),
-        ("pools", config.pools),
-        ("zones", config.zones),
-        ("domains", config.domains),
-        ("sites", config.sites),
-    )
-
-
-def _names(path: Path, names: Iterable[str], domains: bool) -> Iterator[Problem]:
-    """Names can be told apart without their case, and are plain words where they are not domains."""
-    seen: dict[str, str] = {}
-    for name in names:
-        if name.lower() in seen:
-            yield Problem((*path, name), f"differs from {shown(seen[name.lower()])} by case alone")
-        seen.setdefault(name.lower(), name)
-        if not (is_host(name) if domains else _NAME.fullmatch(name)):
-            what = "a domain" if domains else "a name of letters, digits, dots, dashes and underscores"
-            yield Problem((*path, name), f"expected {what}, got {shown(name)}")
 
 
 def _is_loopback(host: str) -> bool:

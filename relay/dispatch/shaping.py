@@ -32,7 +32,7 @@ from relay.zone.warmup import Warmups
 from relay.zone.zones import Zones
 
 #: Decisions that are worth writing down before a crash could forget them.
-_GRAVE = frozenset(("suspended", "blacklisted"))
+_GRAVE = frozenset(("suspended", "blacklisted", "released"))
 #: Those after which mail may go that has waited.
 _ANEW = frozenset(("released", "address-gone", "address-back"))
 
@@ -102,7 +102,7 @@ class Shaping:
         self.decisions(decision)
         if decision.kind in _GRAVE:
             self._keep.soon()
-        elif decision.kind in _ANEW:
+        if decision.kind in _ANEW:
             self._look_again()
 
     def _look_again(self) -> None:

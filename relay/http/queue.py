@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import Annotated
 
 import msgspec
 from klein import Klein
@@ -23,15 +24,19 @@ _FAR = 1 << 52
 _YES = frozenset((b"true", b"yes", b"1"))
 
 
+#: Names in the index hold neither of the two bytes that stand between them.
+_Name = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00\x01]*\Z")]
+
+
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
     """The last delivery of a list, which the next page begins behind."""
 
-    zone: str
-    domain: str
-    due: int
+    zone: _Name
+    domain: _Name
+    due: Annotated[int, msgspec.Meta(ge=0, le=_FAR)]
     id: str
-    seq: int
-    flow: str = ""
+    seq: Annotated[int, msgspec.Meta(ge=0, lt=(1 << 32) - 1)]
+    flow: _Name = ""
 
 
 class QueueApi:
@@ -118,6 +123,8 @@ class QueueApi:
         self, zone: str, after: LaneKey | None, slices: Slices
     ) -> AsyncIterator[tuple[LaneKey, int]]:
         """Lanes behind `after`, of one zone or ("") of all."""
+        if "\0" in zone:
+            return  # No zone is called that.
         if after is None and zone:
             after = LaneKey(zone, "")
         while lanes := self._store.lanes(after, _LANES):

@@ -299,8 +299,8 @@ class Desk:
         if handover is not None:
             if handover.ended:
                 raise BadFrame("a message was abandoned behind its end")
-            self._handovers.end(frame.number)
             handover.abandon(frame)
+            self._handovers.end(frame.number)
 
     def _refusal(self, failure: Failure) -> Reply:
         if isinstance(failure.value, Refused):

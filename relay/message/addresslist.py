@@ -11,11 +11,15 @@ import re
 from relay.message.address import Address, parse
 from relay.message.headers import HeaderBlock
 
+#: Words, marks and blanks in a list: so many, and for each address so many more.
+_PARTS = 1000
+_PARTS_OF_ONE = 50
+
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
 _LITERAL = r"\[[^\[\]\\]*+\]"
 _WORD = r'[^\s()<>,;:\\"\[\]@.]++'
 _token = re.compile(rf"\s++|(?P<word>{_QUOTED}|{_LITERAL}|{_WORD})|(?P<mark>[()<>,;:@.])", re.DOTALL).match
-_comment_part = re.compile(r"[^()\\]++|\\.|([()])", re.DOTALL).match
+_comment_part = re.compile(r"[^()\\]++|\\.|(?P<mark>[()])", re.DOTALL).match
 
 
 def sender_of(block: HeaderBlock) -> Address:
@@ -44,48 +48,44 @@ def recipients_of(block: HeaderBlock, limit: int) -> list[Address]:
 
 
 def parse_list(text: str, limit: int) -> list[Address]:
-    """The addresses of an address-list, members of groups among them.
+    """The addresses of an address-list, members of groups among them. Nobody is served meanwhile, so
+    that a list of far more parts than so many addresses have isn't read to its end.
 
     Raises:
         ValueError: `text` is no address-list, or has more than `limit` addresses.
     """
     found: list[Address] = []
     reader = _Reader()
-    position, length = 0, len(text)
-    while position < length:
-        match = _token(text, position)
+    position = depth = 0
+    for _ in range(_PARTS + _PARTS_OF_ONE * limit):
+        if position == len(text):
+            break
+        match = (_comment_part if depth else _token)(text, position)
         if match is None:
-            raise ValueError("bad address list")
+            raise ValueError("comment without end" if depth else "bad address list")
         position = match.end()
-        if word := match["word"]:
+        mark = match["mark"]
+        if mark == "(":
+            depth += 1
+        elif depth:
+            depth -= mark == ")"
+        elif mark:
+            _found(reader.mark(mark), found, limit)
+        elif word := match["word"]:
             reader.word(word)
-        elif mark := match["mark"]:
-            if mark == "(":
-                position = _skip_comment(text, position)
-            else:
-                address = reader.mark(mark)
-                if address is not None:
-                    found.append(address)
-        if len(found) > limit:
-            raise ValueError("too many addresses")
-    address = reader.end()
-    if address is not None:
-        found.append(address)
-        if len(found) > limit:
-            raise ValueError("too many addresses")
+    else:
+        raise ValueError("too many parts in an address list")
+    if depth:
+        raise ValueError("comment without end")
+    _found(reader.end(), found, limit)
     return found
 
 
-def _skip_comment(text: str, position: int) -> int:
-    depth = 1
-    while depth:
-        match = _comment_part(text, position)
-        if match is None:
-            raise ValueError("comment without end")
-        position = match.end()
-        if mark := match[1]:
-            depth += 1 if mark == "(" else -1
-    return position
+def _found(address: Address | None, found: list[Address], limit: int) -> None:
+    if address is not None:
+        if len(found) == limit:
+            raise ValueError("too many addresses")
+        found.append(address)
 
 
 class _Reader:

@@ -119,17 +119,23 @@ def _folded(header: bytes, start: int) -> bytes:
 
 
 def _folds(line: bytes) -> list[bytes]:
-    """One long line in several. Each has more than blanks in it, or it might pass for the end
-    of the header somewhere; blanks at the end are left out."""
-    text = line.rstrip(b" \t\r\n")
+    """One long line in several. Each has more than blanks in it, or it might pass for the end of the
+    header somewhere. Blanks at the end stay where they have room; a line of nothing else is left out."""
+    text = line.rstrip(b"\r\n")
+    end = len(text.rstrip(b" \t"))
     pieces: list[bytes] = []
     start = 0
-    while len(text) - start > LIMIT:
-        reach = start + LIMIT + 1
+    while end and len(text) - start > LIMIT:
+        reach = min(start + LIMIT + 1, end)
         blank = max(text.rfind(b" ", start, reach), text.rfind(b"\t", start, reach))
-        if blank < 0 or not text[start:blank].strip(b" \t"):
+        foldable = blank >= 0 and text[start:blank].strip(b" \t")
+        if end - start <= LIMIT and not (foldable and len(text) - blank <= LIMIT):
+            text = text[:end]
+        elif foldable:
+            pieces += (text[start:blank], b"\r\n")
+            start = blank
+        else:
             raise LineTooLong(f"header line longer than {LIMIT} bytes without a blank")
-        pieces += (text[start:blank], b"\r\n")
-        start = blank
-    pieces += (text[start:], b"\r\n")
+    if end:
+        pieces += (text[start:], b"\r\n")
     return pieces

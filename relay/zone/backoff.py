@@ -81,10 +81,6 @@ class Backoff:
         said, why = _SAID[kind]
         self._tell(said, path, f"{why}: {words}", now, until)
 
-    def fine(self, zone: str, site: str, address: str, now: int) -> None:
-        """A delivery was accepted. The path climbs as time allows, which is told."""
-        self.allowance(zone, site, address, now)
-
     def allowance(self, zone: str, site: str, address: str, now: int) -> int | None:
         """How many connections the path may have now: None, no limit; 0, it is suspended or set aside."""
         path = self._paths.get((zone, site, address))
@@ -195,8 +191,7 @@ class Backoff:
     def saved(self, now: int) -> Saved:
         """What is to be known again, as lists."""
         self._forget(now)
-        paths = [path for _, path in self._paths.newest()]
-        return Saved(paths[::-1], [*self._outages.newest()][::-1])
+        return Saved(self._paths.oldest(), self._outages.sites.oldest())
 
     def restore(self, saved: Any, now: int) -> None:
         """Go on from what was saved; what is over by now is left out, and nothing lasts longer than the

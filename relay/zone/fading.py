@@ -44,6 +44,10 @@ class Fading(Generic[_Key, _Value]):
         entry = self.entries.pop(key, None)
         return entry[0] if entry is not None else None
 
+    def oldest(self) -> list[_Value]:
+        """All values, the one put longest ago first."""
+        return [value for value, _ in self.entries.values()]
+
     def newest(self) -> Iterator[tuple[_Key, _Value]]:
         """All entries, the one put last first."""
         return ((key, entry[0]) for key, entry in reversed(self.entries.items()))

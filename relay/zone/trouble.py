@@ -76,7 +76,7 @@ class Outage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     first: _Moment = 0
 
 
-class Saved(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Saved(NamedTuple):
     """What outlives a restart, the oldest first."""
 
     paths: list[Path]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.fuzz import client, doors, files, frames, names, server, text
+from tests.fuzz import client, desk, doors, files, frames, http, names, server, text
 
 
 class Target(NamedTuple):
@@ -37,6 +37,7 @@ TARGETS = {
     "parameters": Target(names.parameters, 512, 20),
     "release": Target(names.release, 64, 20),
     "channel": Target(frames.channel, 1024, 1),
+    "desk": Target(desk.desk, 256, 1),
     "journal": Target(frames.journal_lines, 512, 20),
     "queue_key": Target(frames.queue_key, 128, 20),
     "queue_record": Target(frames.queue_record, 512, 20),
@@ -44,6 +45,7 @@ TARGETS = {
     "login": Target(doors.login, 512, 20),
     "scram": Target(doors.scram, 256, 20),
     "scram_keys": Target(doors.scram_keys, 256, 20),
+    "http": Target(http.http, 1024, 1),
     "resolver": Target(doors.resolver, 512, 1),
     "config": Target(files.config, 1024, 1),
     "users": Target(files.users, 1024, 1),

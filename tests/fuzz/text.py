@@ -205,6 +205,7 @@ def long_lines(data: bytes) -> None:
             return
         assert max(map(len, header.split(b"\r\n"))) <= 20 and header.endswith(b"\r\n")
         assert header.split() == text.split() and folded(header) == header
+        assert b"\n\r\n" in b"\n" + text or b"\n\r\n" not in b"\n" + header, "a line became the end of the header"
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -8,6 +8,7 @@ import socket
 import ssl
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ class EveryKind(Scenario):
         await self.until(lambda: len(self.mx.accepted()) == 10, 20, "ten arrivals", relay)
 
     async def test_a_certificate_that_is_renewed(self) -> None:
-        """Clients that trust only the new authority are served a second later; one in between was not cut off."""
+        """Clients that trust only the new authority are served a second later (on a busy machine in ten), however
+        many ask meanwhile; one from before is not cut off."""
         relay = self.endpoints()
         await self.start(relay)
         former = self.trusting()
@@ -124,7 +126,7 @@ class EveryKind(Scenario):
         renewed.server("mail.test").write(f"{self.directory}/new.pem")
         os.replace(f"{self.directory}/new.pem", f"{self.directory}/mail.pem")
         Path(f"{self.directory}/ca.pem").write_bytes(renewed.chain_pem)
-        served: list[bool] = []
+        end = time.monotonic() + 10
 
         def serves() -> bool:
             try:
@@ -133,9 +135,8 @@ class EveryKind(Scenario):
                 return False
             return True
 
-        while not served or not served[-1]:
-            served.append(await deferToThread(serves))
-            self.assertLess(len(served), 400, relay.said()[-1000:])
+        while not await deferToThread(serves):
+            self.assertLess(time.monotonic(), end, relay.said()[-1000:])
         code, _ = await deferToThread(client.noop)
         self.assertEqual(250, code)
 

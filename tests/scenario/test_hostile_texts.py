@@ -93,12 +93,12 @@ class Smuggling(Hostile):
         self.assertTrue(self.text("chunk").endswith(b"\r\nhello\r\n.\r\n" + HIDDEN + b".\r\n"))
 
     def test_S03_the_end_in_five_segments(self) -> None:
-        with self.begun("five") as client:
+        """Each is read before the next is sent: who spoke later has been answered, and once more."""
+        with self.begun("five") as client, self.session() as other:
             self.assertEqual("354", client.tell(b"DATA")[:3])
-            client.write(HEAD + b"\r\nhello")
-            for byte in b"\r\n.\r\n":
-                time.sleep(0.02)
-                client.write(bytes((byte,)))
+            for part in (HEAD + b"\r\nhello", b"\r", b"\n", b".", b"\r", b"\n"):
+                client.write(part)
+                self.assertEqual(["250", "250"], [other.tell(b"NOOP")[:3] for _ in range(2)])
             self.assertEqual(["250", "221"], [answer[:3] for answer in client.replies(b"QUIT\r\n")])
         self.assertTrue(self.text("five").endswith(b"\r\n\r\nhello\r\n"))
 

@@ -41,7 +41,6 @@ class Case(SynchronousTestCase):
 
 class PathTests(Case):
     def test_no_trouble(self) -> None:
-        self.backoff.fine(*PATH, T)
         self.assertEqual(self.allowed(T), [None])
         self.assertIsNone(self.backoff.until(*PATH, T))
         self.assertIsNone(self.backoff.why(*PATH, T))
@@ -294,7 +293,7 @@ class RestartTests(Case):
 
 STEPS = st.lists(
     st.tuples(
-        st.integers(0, 3), st.sampled_from(["rate", "block", "blacklist", "fine", "ask", "end"]),
+        st.integers(0, 3), st.sampled_from(["rate", "block", "blacklist", "ask", "end"]),
         st.sampled_from([0, S, 20 * S, M, 2 * M, 7 * M, H, 7 * H]),
     ),
     max_size=60,
@@ -342,8 +341,6 @@ class ModelTests(SynchronousTestCase):
             if what == "end":
                 backoff.end(Scope(address=path[2]), now)
                 models[number] = model = Model()
-            elif what == "fine":
-                backoff.fine(*path, now)
             elif what != "ask":
                 backoff.complained(*path, what, "421 x", now)  # type: ignore[arg-type]
                 model.complained(what, now)

@@ -84,6 +84,15 @@ BROKEN = {
         ':2: zones.A: differs from "a" by case alone',
         ':3: zones."b c": expected a name of letters',
     ],
+    "[senders.'Me@a.test']\n[senders.'me@A.test']\n[senders.'']\n": [
+        ':2: senders."me@A.test": differs from "Me@a.test" by case alone',
+        ':3: senders."": expected the name of a user, got ""',
+    ],
+    "[warmups.slow]\n[warmups.Slow]\n[warmups.'b c']\n": [
+        ':2: warmups.Slow: differs from "slow" by case alone',
+        ':3: warmups."b c": expected a name of letters',
+    ],
+    "[warmups.slow]\ndays = []\n": [":2: warmups.slow.days: expected at least one day, got an empty list"],
     "[listeners.feeder]\nendpoint = 'tcp:99999'\n": [":2: listeners.feeder.endpoint: expected an endpoint"],
     "[listeners.feeder]\nendpoint = 'tpc:25'\n[channel]\nendpoint='tcp:x'\n": [
         ":2: listeners.feeder.endpoint: expected an endpoint",

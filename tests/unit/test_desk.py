@@ -355,6 +355,9 @@ class Messages(DeskCase):
         self.assertEqual((submission.abandoned, submission.rejected), (0, [("a@b.test", NO)]))
         self.tell(frames.Open(2, ORIGIN, None, 1))
         self.bad(frames.Abandon(2, "a\r\n@b.test", NO))
+        # For that the receiver is sent away, and its message with it.
+        self.desk.close()
+        self.assertEqual([one.abandoned for one in self.door.submissions], [0, 1])
 
     def test_a_piece_on_its_way_is_told_of_behind_that(self) -> None:
         """The receiver counts on it."""

@@ -186,6 +186,14 @@ class AddressListTests(SynchronousTestCase):
             with self.assertRaises(ValueError):
                 parse_list(text, 2)
 
+    def test_S32_parts_are_counted(self) -> None:
+        """Two megabytes of nothing are no more work than a long list of addresses."""
+        name = "Dr. " * 10
+        self.assertEqual(len(self.addresses(",".join([f"{name}<a@b.example> ({name})"] * 100))), 100)
+        for nothing in (",", " ,", "()", "(", "x ", "x.", "g:;"):
+            with self.assertRaisesRegex(ValueError, "too many parts"):
+                parse_list(nothing * 10_000, 100)
+
     def test_sender_and_recipients(self) -> None:
         block = HeaderBlock(GOOD + b"Cc: x:d@e;\r\nBCC: s@t\r\n")
         self.assertEqual(sender_of(block).text, "a@example.com")

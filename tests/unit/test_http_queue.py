@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from base64 import b64encode
 from typing import Any
 
@@ -10,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.dispatch.operator import LeaseInfo
 from relay.message.values import Result
+from relay.queue import keys
 from tests.unit.api_rig import ID, NOW, Rig, row, stored
 
 HEADERS = b"From: A <a@example.com>\r\nTo: b@example.net,\r\n c@example.net\r\nMessage-Id: <x@y>\r\n"
@@ -129,6 +131,24 @@ class QueueTests(SynchronousTestCase):
                 answer = self.rig.get(f"{path}?cursor={answer['cursor']}").json
             self.assertEqual(len(seen), len(expected))
             self.assertEqual(set(seen), expected)
+
+    def test_a_cursor_that_nobody_was_given(self) -> None:
+        for fields in (
+            ["default", "d.test", -1, ID, 1],
+            ["default", "d.test", 1 << 64, ID, 1],
+            ["default", "d.test", 1, ID, -1],
+            ["default", "d.test", 1, ID, (1 << 32) - 1],
+            ["a\0b", "d.test", 1, ID, 1],
+            ["default", "d\x01\n", 1, ID, 1],
+            ["default", "d.test", 1, ID, 1, "f\0"],
+        ):
+            cursor = json.dumps(fields).encode().hex()
+            self.assertEqual(self.rig.get(f"/queued/active/default?cursor={cursor}").status, 400, fields)
+
+    def test_a_zone_that_cannot_be(self) -> None:
+        self.patch(self.rig.store, "lanes", lambda after, limit: keys.lane(*after))
+        self.assertEqual(self.rig.get("/queue/a%00b").json["domains"], [])
+        self.assertEqual(self.rig.get("/queued/active/a%00b").json["list"], [])
 
     def test_bad_cursor(self) -> None:
         for cursor in ("x", "00", "5b5d", "%ff", b"[1,2,3,4,5]".hex(), "5b" * 4000):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import msgspec
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
@@ -18,7 +19,7 @@ from relay import keep as module
 from relay.access.quota import Quotas
 from relay.access.refused import Refused
 from relay.config.schema import Backoff as BackoffSection
-from relay.keep import InThread, Keep
+from relay.keep import InThread, Keep, encoded
 from relay.message.user import User
 from relay.zone.backoff import Backoff
 
@@ -179,6 +180,30 @@ class WritingTests(SynchronousTestCase):
         for job, _ in reversed(self.jobs):
             job()
         self.assertEqual(self.path.read_text(), '["three"]')
+
+    def test_words_are_made_in_the_thread_of_what_was_when_it_was_asked_for(self) -> None:
+        word, keep = self.begun(self.later)
+        made: list[object] = []
+        self.patch(module, "encoded", lambda state: made.append(state) or encoded(state))
+        word.word = "one"
+        keep.write()
+        word.word = "two"
+        self.assertEqual(made, [])
+        self.jobs[0][0]()
+        self.assertEqual(self.path.read_text(), '["one"]')
+
+    def test_what_is_the_same_is_not_written_again(self) -> None:
+        word, keep = self.begun()
+        word.word = "one"
+        keep.write()
+        self.path.unlink()
+        keep.write()
+        self.assertFalse(self.path.exists())
+
+    def test_a_state_of_many_entries_is_encoded_in_pieces(self) -> None:
+        many = [(f"entry {number}", number, None) for number in range(2500)]
+        for state in ([], many[:1], many[:1000], many, (many, [], many[:3]), ()):
+            self.assertEqual(encoded(state), msgspec.json.encode(state))
 
     def test_stop_waits_for_no_thread(self) -> None:
         """What one had yet to begin is on disk too."""

@@ -94,10 +94,14 @@ class TlsCase(SynchronousTestCase):
         section = Listener(**{"tls": "starttls", "certificate": self.certificate, **keys})
         return ServerTls(section, self.clock.seconds)
 
-    def replace(self, path: str | Path, content: bytes) -> None:
-        """As certbot does it: another file under the same name. A second passes."""
+    def put(self, path: str | Path, content: bytes) -> None:
+        """As certbot does it: another file under the same name."""
         Path(f"{path}.new").write_bytes(content)
         os.replace(f"{path}.new", path)
+
+    def replace(self, path: str | Path, content: bytes) -> None:
+        """The same, and a second passes."""
+        self.put(path, content)
         self.clock.advance(LOOK)
 
 
@@ -231,6 +235,15 @@ class Replaced(TlsCase):
         Wire(tls), Wire(tls)
         self.assertEqual(looks.count(self.certificate), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_crowd_of_handshakes_does_not_put_it_off(self) -> None:
+        tls, renewed = self.tls(), AUTHORITY.server("mail.example.com")
+        self.put(self.certificate, renewed.pem)
+        shown = []
+        for _ in range(8):
+            self.clock.advance(LOOK / 4)
+            shown.append(Wire(tls).shown)
+        self.assertEqual(shown, [DEFAULT.number] * 3 + [renewed.number] * 5)
 
     def test_a_broken_one_leaves_the_former(self) -> None:
         tls = self.tls()
