@@ -43,13 +43,13 @@ class Senders:
         self._any = self._sections.get(DEFAULT, schema.Sender())
 
     def section(self, user: str) -> schema.Sender:
-        """Mail of nobody has the usual share and no limits of a user."""
+        """That of a user without a table of his own, and of mail of nobody, is `[senders.default]`; of its limits mail
+        of nobody has none."""
         return self._sections.get(user.lower(), self._any)
 
     def weight(self, user: str) -> float:
         """The share of a user beside the others; 1.0 is the usual one."""
         return self.section(user).weight / schema.Sender().weight
-
 
     def urgency(self, user: str) -> str:
         """The priority of a user's mail, "" where the way in decides."""

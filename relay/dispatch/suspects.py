@@ -48,6 +48,11 @@ class Suspects:
         self._wake = wake
         self._rows: dict[str, _Row] = {}
 
+    def __contains__(self, work: Work) -> bool:
+        """Whether it waits to be tried alone."""
+        row = self._rows.get(work.delivery.zone)
+        return row is not None and work in row.works
+
     def blame(self, leases: Iterable[Lease]) -> set[Work]:
         """Whom a crash is put down to: suspects that were in flight, else all that were;
         and rather those that were doing something than those that waited for their peer."""

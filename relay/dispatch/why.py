@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 from twisted.internet.interfaces import IReactorTime
 
 from relay.dispatch.gates import Gate
@@ -22,6 +23,7 @@ from relay.queue.leases import Lease, Leases
 from relay.queue.schedule import Lane, Schedule
 from relay.queue.store import LaneKey, Store
 from relay.zone.decision import Scope
+from relay.zone.zones import Zone
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +138,14 @@ class Reasons:
             wait = Wait(kind="put aside", limit=row.held, freed_by="somebody who sends it now, or deletes it")
         elif row.due > now:
             state, wait = "deferred", self._deferred(row)
+        elif work is not None and work in self._turns.suspects:
+            state = "waiting"
+            wait = Wait(
+                kind="suspect",
+                limit=f"{work.crashes} sender processes crashed with it: such deliveries are tried one at a time",
+                freed_by="its turn, when the one that is being tried has come to an end",
+                scope=Scope(zone=row.zone),
+            )
         elif work is not None and lane is not None and work not in lane.ready:
             state = "waiting"
             wait = Wait(kind="result", limit="what became of it is being written down", freed_by="the disk")
@@ -194,13 +204,14 @@ class Reasons:
         if shut is not None and shut is not turn.gate:
             return self._at(shut, 0)
         if turn.gate is not None:
-            return self._at(turn.gate, since)
+            return _with_rests(line.zone, self._at(turn.gate, since))
         stopped = line.trying if turn.ring is line.trial else line.full
         if stopped is None:
             limit = f"the {len(turn.ring)} lanes of the zone take turns"
             return Wait(kind="turn", limit=limit, freed_by="its turn", since=since, scope=Scope(zone=zone))
         kind, freed_by = _ZONE[stopped]
-        return Wait(kind=kind, limit=stopped.value, freed_by=freed_by, since=since, scope=Scope(zone=zone))
+        wait = Wait(kind=kind, limit=stopped.value, freed_by=freed_by, since=since, scope=Scope(zone=zone))
+        return _with_rests(line.zone, wait)
 
     def _at(self, gate: Gate, since: int) -> Wait:
         opens = gate.opens(self._clock.seconds())
@@ -216,3 +227,10 @@ class Reasons:
     def _wall(self, seconds: float) -> int:
         """A moment of the clock that never jumps, in ms since the epoch."""
         return self._now() - round((self._clock.seconds() - seconds) * 1000)
+
+
+def _with_rests(zone: Zone, wait: Wait) -> Wait:
+    """With throttling a connection that is waited for may be at rest."""
+    if not zone.gap or wait.kind not in ("connections", "zone"):
+        return wait
+    return replace(wait, limit=f"{wait.limit}; each rests for {zone.gap:g} s between deliveries (throttling)")

@@ -25,7 +25,7 @@ SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "co
 KINDS = {
     "connections", "new connections", "messages", "bytes", "answer", "look-up", "hold", "unreachable", "address",
     "warm-up", "back-off", "zone", "unproven", "no child", "turn", "put aside", "retry", "later", "result", "store",
-    "no zone", "connecting", "transaction", "silence",
+    "no zone", "suspect", "connecting", "transaction", "silence",
 }  # fmt: skip
 
 
@@ -39,6 +39,7 @@ class Waiting(DispatchRig):
         "bytes": Zone(connections=50, host="hop.test", bytes=("1KB/m",)),
         "addressed": Zone(connections=50, host="hop.test", address=Limits(max_connections=1)),
         "off": Zone(disabled=True),
+        "slow": Zone(connections=1, host="hop.test", throttling="6/m"),
     }
     senders: ClassVar[dict[str, Sender]] = {"one": Sender(max_connections=1)}
     backoff_section = Backoff(unreachable=(60.0,), pauses=(60.0,), climb=60.0)
@@ -161,6 +162,30 @@ class AtLimits(Waiting):
         waiting = self.accept("a.test")
         self.wait(waiting, "zone", scope=Scope(zone="default"))
         self.assertEqual((self.why(waiting).state, self.why(waiting).before), ("waiting", 0))
+
+    def test_a_connection_that_rests(self) -> None:
+        child = self.join(zone="slow")
+        self.done(child, self.sending(child, "slow"), kept=True)
+        self.tell()
+        wait = self.wait(self.accept("e.test", zone="slow"), "zone", scope=Scope(zone="slow"))
+        self.assertIn("each rests for 10 s", wait.limit)
+        self.clock.advance(10.0)
+        self.turn()
+        self.assertEqual(len(self.offers(child)), 1)
+
+    def test_a_crash_that_it_may_have_caused(self) -> None:
+        child = self.join(zone="hop")
+        messages = [self.accept("e.test", zone="hop") for _ in range(2)]
+        for offer in self.offers(child):
+            self.begin(child, offer)
+        self.dispatcher.gone(child, [], True)
+        self.turn()
+        self.wait(messages[0], "suspect", scope=Scope(zone="hop"))
+        again = self.join("00000005-2", zone="hop")
+        [first] = self.offers(again)
+        self.begin(again, first)
+        waits = {self.why(message).waits_for.kind for message in messages}
+        self.assertEqual(waits, {"transaction", "suspect"})
 
     def test_targets_that_have_yet_to_answer(self) -> None:
         self.join()
