@@ -71,7 +71,7 @@ class Done(Frame, frozen=True, array_like=True, gc=False, tag=5):
 
 
 class Closed(Frame, frozen=True, array_like=True, gc=False, tag=6):
-    """An idle connection is gone."""
+    """Its socket is gone: of an idle connection, one that Done said isn't kept, or one that was to be closed."""
 
     connection: int
 
@@ -140,7 +140,7 @@ class Go(Frame, frozen=True, array_like=True, gc=False, tag=22):
 
 
 class Close(Frame, frozen=True, array_like=True, gc=False, tag=23):
-    """Give an idle connection back."""
+    """Give an idle connection back; Closed tells when that is done."""
 
     connection: int
 

@@ -99,6 +99,8 @@ class Sender:
         elif kind is frames.Close:
             if session := self._sessions.get(frame.connection):
                 session.release()
+            else:
+                self._say(frames.Closed(frame.connection))
         elif kind is frames.Chunk:
             self._chunk_came(frame)
         elif kind is frames.Ping:
@@ -171,8 +173,6 @@ class Sender:
             _log.error("journal not written: {error}", error=str(error))
 
     def done(self, session: Session, offer: frames.Offer, outcome: Outcome, kept: bool) -> None:
-        if not kept and self._sessions.get(session.number) is session:
-            del self._sessions[session.number]
         self._say(frames.Done(session.number, offer.lease, outcome, kept))
         if self._leaving:
             self._check_left()

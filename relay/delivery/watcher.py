@@ -30,11 +30,12 @@ class Watcher(Protocol):
         """The host has taken the message: to be written down before anything else."""
 
     def done(self, session: Session, offer: Offer, outcome: Outcome, kept: bool) -> None:
-        """The attempt ended. `kept`: the connection stays, idle; else the session is over
-        unless it is given a new offer."""
+        """The attempt ended. `kept`: the connection stays, idle; else `closed` follows, and
+        the session is over."""
 
     def closed(self, session: Session) -> None:
-        """An idle connection is gone, or a session that was aborted in its dot is through."""
+        """There is no connection any more: an idle one is gone, or one that was not kept, or there
+        was none. Or a session that was aborted in its dot is through."""
 
     def may_end(self) -> bool:
         """Whether the final dot may be sent now. False holds it until `resume`."""

@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 from twisted.internet.defer import Deferred
 
-from relay.dispatch.gates import MOMENT, Connections, Gate, Shut
+from relay.dispatch.gates import Connections, Gate, Shut
 from relay.dispatch.limits import NONE, Limits, Scoped, Way
 from relay.queue.schedule import Work
 from relay.zone.backoff import Backoff
@@ -68,8 +68,9 @@ class _PathLimit(Connections):
 
     def opens(self, now: float) -> float | None:
         """When the allowance changes, or in a moment."""
-        if self.room(now):
-            return MOMENT
+        soon = super().opens(now)
+        if soon is not None:
+            return soon
         scope, wall = self.scope, self._now()
         until = self._backoff.until(scope.zone, scope.site, scope.address, wall)
         return 0.0 if until is None else max(0.05, (until - wall) / 1000)

@@ -6,7 +6,7 @@ lease and goes to a child, and comes back with an outcome or without one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any, ClassVar, Protocol
 
@@ -18,8 +18,8 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses, Leaving
-from relay.dispatch.gates import Gate
-from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit
+from relay.dispatch.gates import Connections, Gate
+from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit, State
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.lives import Child, Lives
@@ -137,7 +137,7 @@ class Dispatcher:
 
     # -- offers
 
-    def _place(self, zone: Zone, way: Way, works: Iterable[Work]) -> Work | Limit | Gate:
+    def _place(self, zone: Zone, way: Way, works: Collection[Work]) -> Work | Limit | Gate:
         """Give the first delivery that may go to a child, and return it; or what is in the way. One whose
         address may not be used now lets those behind it pass."""
         now = self._clock.seconds()
@@ -148,7 +148,7 @@ class Dispatcher:
         for work in islice(works, _AHEAD):
             local = self._addresses.choose(zone, way, work, now)
             if not isinstance(local, Gate):
-                connection = self._connection(zone, way, work, local, now)
+                connection = self._connection(zone, way, work, local, len(works), now)
                 if isinstance(connection, Connection):
                     lease = self._leases.grant(work, connection.child.key, connection.number, now)
                     self._offers.offer(self._children[connection.child.key], connection, lease, local.local)
@@ -161,9 +161,9 @@ class Dispatcher:
         return stopped
 
     def _connection(
-        self, zone: Zone, way: Way, work: Work, leaving: Leaving, now: float
+        self, zone: Zone, way: Way, work: Work, leaving: Leaving, wanted: int, now: float
     ) -> Connection | Limit | Gate:
-        """One for a delivery, kept or new; or what is in the way."""
+        """One for a delivery, kept or new; or what is in the way, for it and others, `wanted` in all."""
         local, address = leaving
         size = work.held.message.size
         kept = self._ledger.kept(zone.name, way, local, now)
@@ -188,9 +188,11 @@ class Dispatcher:
         if not isinstance(permit, Permit):
             self._addresses.uncount(way.place, warm)
             self._shutters.tried_nothing(zone.name, way.target)
+            if isinstance(permit, Connections):
+                self._lives.make_room(zone.name, permit, wanted)
             return permit
-        for spare in permit.close:
-            self._children[spare.child.key].send(frames.Close(spare.number))
+        if permit.spare is not None:
+            self._lives.tell_close(permit.spare)
         permit.connection.warm = warm
         self._tokens.opened(permit.connection, size, now)
         return permit.connection
@@ -234,7 +236,8 @@ class Dispatcher:
                 self._schedule.give_back(lease.work)
         for connection in touched:
             self._tokens.settle(connection)
-            self._lessons.nothing(connection)
+            if connection.state is not State.CLOSING:
+                self._lessons.nothing(connection)
             self._turns.freed(connection)
         return self._store.barrier()
 

@@ -11,7 +11,7 @@ and the next one when that has had its try; so what is scarce is shared where it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -40,7 +40,7 @@ _AGAIN = 1.0
 
 
 #: Gives the first delivery of those that may go to a child, and tells which; or says what is in the way.
-PlaceIt = Callable[[Zone, Way, Iterable[Work]], Work | Limit | Gate]
+PlaceIt = Callable[[Zone, Way, Collection[Work]], Work | Limit | Gate]
 
 
 class Turns:

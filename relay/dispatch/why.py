@@ -54,7 +54,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
 
 #: What ends a wait, by the kind of what is waited for.
 _FREED_BY = {
-    "connections": "one of these connections ends its work, or falls idle and is given back",
+    "connections": "one of these connections ends, or falls idle and is given back",
     "new connections": "time",
     "messages": "time",
     "bytes": "time",

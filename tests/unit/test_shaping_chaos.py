@@ -28,7 +28,7 @@ SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "co
 EARLY = Outcome(Result.DEFERRED, "421 no", 421, "reply", "ehlo", "mx.test", "192.0.2.9")
 USERS = ("", "one", "two")
 POOL = ("10.0.0.1", "10.0.0.2")
-STEPS = "aaaaammmmddddkkkkoqvczwwwwttrpbseehHgGul"
+STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnn"
 
 
 class Relayed:
@@ -64,6 +64,7 @@ class ShapedChaos(DispatchRig):
         "one": Sender(max_connections=1, weight=30),
         "two": Sender(messages=("20/m",), priority="low"),
     }
+    polite = False
     backoff_section = Backoff(unreachable=(5.0, 20.0), pauses=(5.0, 20.0), climb=5.0, blacklist=60.0)
 
     def setUp(self) -> None:
@@ -111,6 +112,7 @@ class ShapedChaos(DispatchRig):
             self.look()
             for lease in [lease for lease, one in sorted(self.working.items()) if one.goes]:
                 self.finish(lease, lease % 2 == 0)
+            self.part()
             self.tell()
             self.check()
             if not self.store.rows:
@@ -119,6 +121,7 @@ class ShapedChaos(DispatchRig):
         self.assertEqual(len(self.delivered), len(set(self.delivered)))
         self.assertEqual(self.store.rows, {}, [self.stuck(name) for name in self.store.rows])
         self.clock.pump([1.0] * 60)
+        self.part()
         self.everything_is_free()
         self.check(at_rest=True)
 
@@ -274,11 +277,19 @@ class ShapedChaos(DispatchRig):
 
     def do_close(self, n: int) -> None:
         for connection in self.ledger.connections():
-            resting = connection.kept and connection.state is State.SENDING and not self.is_at_work(connection.number)
-            if connection.state is State.IDLE or resting:
+            number = connection.number
+            resting = connection.kept and connection.state is State.SENDING and not self.is_at_work(number)
+            if connection.state is State.IDLE or (resting and not connection.gone):
                 child = next(child for child in self.children if child.id == connection.child.key)
                 self.says(child, frames.Closed(connection.number))
                 return
+
+    def do_part(self, n: int) -> None:
+        """Some of the connections that are to be closed are gone."""
+        for child in self.joined:
+            for number in child.parting[: 1 + n % 3]:
+                child.parting.remove(number)
+                self.says(child, frames.Closed(number))
 
     def is_at_work(self, number: int) -> bool:
         return any(one.offer.connection == number for one in self.working.values())
@@ -333,11 +344,14 @@ class ShapedChaos(DispatchRig):
         counted: Counter[Gate] = Counter()
         pending: Counter[Gate] = Counter()
         idle: Counter[Gate] = Counter()
+        closing: Counter[Gate] = Counter()
         for connection in connections:
             counted.update(connection.way.counted)
             counted.update(connection.address.connections)
             if connection.state is State.IDLE:
                 idle.update((*connection.way.counted, *connection.address.connections))
+            elif connection.state is State.CLOSING:
+                closing.update((*connection.way.counted, *connection.address.connections))
             else:
                 counted.update(connection.way.busy)
             for rate, wanted in connection.pending:
@@ -353,7 +367,8 @@ class ShapedChaos(DispatchRig):
         for gate in self.gates():
             waiting += len(gate.ring)
             if isinstance(gate, Connections):
-                self.assertEqual((gate.open, gate.idle), (counted[gate], idle[gate]), gate.words())
+                wanted = counted[gate], idle[gate], closing[gate]
+                self.assertEqual((gate.open, gate.idle, gate.closing), wanted, gate.words())
                 if gate.kind == "connections":
                     self.assertLessEqual(gate.open, gate.most, gate.words())
             elif isinstance(gate, Rate):
@@ -385,4 +400,5 @@ _NAMES = {
     "a": "answer", "m": "mail", "d": "deliver", "k": "deliver_and_keep", "o": "defer", "q": "quiet", "v": "active",
     "c": "close", "z": "death", "w": "wait", "t": "tell", "r": "birth", "p": "complain", "b": "list",
     "s": "silence", "e": "early", "h": "hold", "H": "release", "g": "lose", "G": "regain", "u": "unknown", "l": "found",
+    "n": "part",
 }  # fmt: skip

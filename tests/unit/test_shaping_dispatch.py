@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any, ClassVar
 
 from relay.channel import frames
+from relay.channel.codec import BadFrame
 from relay.channel.frames import Offer
 from relay.config.schema import Backoff, Config, Domain, Limits, PoolAddress, Sender, Site, Zone
 from relay.dispatch.ledger import State
@@ -420,6 +421,94 @@ class LookUps(Shaped):
         self.sites.found("a.test")
         self.turn()
         self.assertEqual([child.place for child, _ in self.offered()], ["default"])
+
+
+class GivingWay(Shaped):
+    """D37: one connection to a site gives way to another, and the host never counts two."""
+
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
+    polite = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.sites.sections["big"] = Site(max_connections=1)
+        self.sites.named = {"a.test": "big", "b.test": "big"}
+        self.accept("a.test")
+        [(self.child, self.kept)] = self.offered()
+        self.answer(self.child, self.kept)
+        self.done(self.child, self.kept, kept=True)
+
+    def state(self) -> str:
+        [connection] = self.ledger.connections()
+        return connection.state.name
+
+    def test_the_next_is_opened_when_it_is_gone(self) -> None:
+        message = self.accept("b.test")
+        self.assertEqual((self.offered(), self.state()), ([], "CLOSING"))
+        self.assertEqual(self.child.heard(frames.Close), [frames.Close(self.kept.connection)])
+        lane = self.schedule.lane_for(self.store.rows[message.id, 1])
+        self.assertEqual(lane.turn.gate.words(), "1 connections at a time (zone default, site big), 1 are open")
+        self.clock.pump([0.1] * 20)
+        self.assertEqual(self.offered(), [])
+        self.assertEqual((self.clock.getDelayedCalls(), lane.turn.gate.timer), ([], None), "nobody looks")
+        self.says(self.child, frames.Closed(self.kept.connection))
+        [(_, offer)] = self.offered()
+        self.assertEqual((offer.domain, self.state()), ("b.test", "TRYING"))
+
+    def test_nor_beside_one_that_is_not_kept(self) -> None:
+        self.accept("a.test")
+        [(child, again)] = self.offered()
+        self.done(child, again, kept=False)
+        self.accept("b.test")
+        self.assertEqual((self.offered(), self.state()), ([], "CLOSING"))
+        self.assertEqual(child.heard(frames.Close), [])
+        self.says(child, frames.Closed(again.connection))
+        self.assertEqual(len(self.offered()), 1)
+
+    def test_a_child_that_dies_meanwhile(self) -> None:
+        self.accept("b.test")
+        self.dispatcher.gone(self.child, [], True)
+        self.children.remove(self.child)
+        self.turn()
+        self.assertEqual([offer.domain for _, offer in self.offered()], ["b.test"])
+
+    def test_one_that_falls_idle_meanwhile_is_taken_by_whom_it_fits(self) -> None:
+        self.sites.sections["big"] = Site(max_connections=2)
+        self.sites.named |= {"c.test": "big2", "d.test": "big2"}
+        self.sites.sections["big2"] = Site(max_connections=2)
+        offers = []
+        for domain in ("c.test", "d.test"):
+            self.accept(domain)
+            offers += self.offered()
+            self.answer(*offers[-1])
+        self.done(*offers[0], kept=True)
+        self.accept("d.test", "d.test")
+        self.assertEqual(self.offered(), [])
+        self.done(*offers[1], kept=True)
+        [(_, offer)] = self.offered()
+        self.assertEqual(offer.connection, offers[1][1].connection)
+
+    def test_closed_that_crosses_an_offer(self) -> None:
+        """The child uses another connection under the same number; the old one is no more, the new one counts."""
+        self.accept("a.test")
+        [(child, again)] = self.offered()
+        self.says(child, frames.Closed(again.connection))
+        self.assertEqual(self.state(), "SENDING")
+        self.answer(child, again)
+        self.done(child, again, kept=False)
+        self.assertEqual(self.state(), "CLOSING")
+        self.says(child, frames.Closed(again.connection))
+        self.assertEqual(self.ledger.connections(), [])
+
+    def test_closed_that_crosses_close(self) -> None:
+        self.accept("b.test")
+        self.says(self.child, frames.Closed(self.kept.connection), frames.Closed(self.kept.connection))
+        self.assertEqual(len(self.offered()), 1)
+
+    def test_an_answer_on_one_that_closes_is_refused(self) -> None:
+        self.accept("b.test")
+        answered = frames.Answered(self.kept.connection, "", "")
+        self.assertRaises(BadFrame, self.dispatcher.frame, self.child, answered)
 
 
 class Reused(Shaped):
