@@ -76,9 +76,18 @@ class _PathLimit(Connections):
         return 0.0 if until is None else max(0.05, (until - wall) / 1000)
 
     def full(self, now: float) -> bool:
+        allowance = self._allowance()
+        return allowance is not None and self.open >= allowance
+
+    def above(self, now: float) -> int:
+        allowance = self._allowance()
+        return 0 if allowance is None else max(0, self.open - allowance)
+
+    def _allowance(self) -> int | None:
+        """One at least: an address that is set aside is used only where there is no other."""
         scope = self.scope
         allowance = self._backoff.allowance(scope.zone, scope.site, scope.address, self._now())
-        return allowance is not None and self.open >= max(1, allowance)
+        return None if allowance is None else max(1, allowance)
 
     def words(self) -> str:
         scope, wall = self.scope, self._now()

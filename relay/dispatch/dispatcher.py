@@ -166,6 +166,10 @@ class Dispatcher:
         """One for a delivery, kept or new; or what is in the way, for it and others, `wanted` in all."""
         local, address = leaving
         size = work.held.message.size
+        for gate in address.connections:
+            if gate.above(now):  # Its site has complained since: kept ones may not be used either.
+                self._lives.make_room(zone.name, gate, wanted)
+                return gate
         kept = self._ledger.kept(zone.name, way, local, now)
         stopped: Gate | None
         if kept is not None:

@@ -71,9 +71,15 @@ class Connections(Gate):
         """Whether another may be opened only when one is gone."""
         return self.open >= self.most
 
+    def above(self, now: float) -> int:
+        """How many too many are open, since less is allowed than when they were."""
+        return 0
+
     def yields(self, now: float, more: int = 0) -> bool:
-        """Whether an idle one is to be closed: for those who wait here, and `more`, fewer are closing already."""
-        return self.idle > 0 and self.closing < len(self.ring) + more and self.full(now)
+        """Whether an idle one is to be closed: fewer are closing than are too many, or than those who wait here,
+        and `more`, want."""
+        wanted = self.above(now) or (len(self.ring) + more if self.full(now) else 0)
+        return self.idle > 0 and self.closing < wanted
 
     def room(self, now: float) -> bool:
         return self.idle > 0 or not self.full(now)

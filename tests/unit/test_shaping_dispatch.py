@@ -346,6 +346,69 @@ class Complaints(Shaped):
             self.accept("a.test")
         self.assertEqual(len(self.offered()), 1)
 
+    def kept_open(self, count: int) -> dict[int, FakeChild]:
+        """Connections that were kept before anybody complained."""
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.accept(*["a.test"] * 2)
+        offers = self.offered()
+        for child, offer in offers:
+            self.answer(child, offer)
+        self.accept(*["a.test"] * (count - 2))
+        offers += self.offered()
+        for child, offer in offers:
+            self.answer(child, offer)
+        for child, offer in offers:
+            self.done(child, offer, kept=True)
+        self.assertEqual(self.ledger.idle_connections, count)
+        return {offer.connection: child for child, offer in offers}
+
+    def complain_on_a_kept_one(self, outcome: Outcome) -> None:
+        self.accept("a.test")
+        [(child, offer)] = self.offered()
+        self.done(child, offer, outcome, kept=True)
+
+    def at_work(self) -> int:
+        return len([one for one in self.ledger.connections() if one.state is State.SENDING])
+
+    def test_kept_connections_are_no_way_round_a_climb(self) -> None:
+        self.polite = False
+        kept = self.kept_open(4)
+        self.complain_on_a_kept_one(RATE)
+        self.accept(*["a.test"] * 8)
+        self.clock.pump([0.5] * 11)
+        self.assertEqual((self.offered(), self.at_work()), ([], 0), "too many are open still")
+        closed = [frame.connection for child in self.children for frame in child.heard(frames.Close)]
+        self.assertEqual(len(closed), 3, "all but the one that may be")
+        for number in closed:
+            self.assertEqual(self.offered(), [])
+            self.says(kept[number], frames.Closed(number))
+        [(_, offer)] = self.offered()
+        self.assertIn(offer.connection, set(kept) - set(closed))
+        self.assertEqual(len(self.ledger.connections()), 1)
+
+    def test_nor_round_a_single_address_that_is_listed(self) -> None:
+        self.kept_open(4)
+        self.complain_on_a_kept_one(LISTED)
+        self.accept(*["a.test"] * 8)
+        self.clock.pump([0.1] * 5)
+        self.assertEqual((len(self.offered()), self.at_work(), len(self.ledger.connections())), (1, 1, 1))
+
+    def test_nor_those_that_end_their_work_after_the_complaint(self) -> None:
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.prove("a.test")
+        self.accept(*["a.test"] * 4)
+        first, *others = self.offered()
+        for child, offer in (first, *others):
+            self.answer(child, offer)
+        self.done(*first, LISTED, kept=True)
+        self.accept(*["a.test"] * 8)
+        self.assertEqual(self.at_work(), 3)
+        for left, (child, offer) in zip((2, 1, 1), others, strict=True):
+            self.done(child, offer, kept=True)
+            self.clock.pump([0.1] * 3)
+            self.assertEqual(self.at_work(), left)
+        self.assertEqual(len(self.offered()), 1)
+
     def test_D42_mail_waits_while_all_are_gone_and_goes_when_one_is_back(self) -> None:
         self.plumbed.gone = frozenset(POOL)
         self.accept("a.test")
