@@ -2,7 +2,8 @@
 
 A session turns an offer into an outcome. It finds the hosts, calls them in their order until
 one is ready for mail, waits for leave to begin on a new connection, and has the message
-carried over. `sweep`, called from outside every half second or so, is all the clock it has.
+carried over. The first call comes with the offer; each further one is a new connection to the far
+end, and needs leave of its own. `sweep`, called from outside every half second or so, is all the clock it has.
 
 The far end never sees two of its connections at a time: a host is called when the connection before is
 gone, and that the last one is gone is told last.
@@ -45,8 +46,8 @@ class Session:
     doesn't keep the connection, and where a kept one ends, `closed` follows: at once or when it is gone."""
 
     __slots__ = (
-        "_aborted", "_call", "_domain", "_failure", "_hosts", "_idle", "_left", "_looking", "_next", "_now",
-        "_offer", "_parting", "_port", "_product", "_quiet", "_reactor", "_ready", "_reuse", "_serves",
+        "_aborted", "_call", "_domain", "_failure", "_hosts", "_idle", "_left", "_looking", "_may_dial", "_next",
+        "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor", "_ready", "_reuse", "_serves",
         "_started", "_timeouts", "_watcher", "number",
     )  # fmt: skip
 
@@ -63,6 +64,7 @@ class Session:
         idle: float = 5.0,
         product: str = "Zonerelay",
         serves: Callable[[str, Host], bool] | None = None,
+        fresh: bool = True,
         now: Callable[[], float] | None = None,
     ) -> None:
         """
@@ -72,6 +74,7 @@ class Session:
             idle: how long a connection is kept without work (seconds).
             product: what the Received header calls us.
             serves: whether mail for a domain may go to a host found for another one.
+            fresh: nobody has been called under this number yet.
             now: seconds on a clock, the reactor's by default; `sweep` must be given the same.
         """
         self.number = number
@@ -91,6 +94,7 @@ class Session:
         self._started = 0.0
         self._looking: Deferred[None] | None = None
         self._left: list[Host] = []
+        self._may_dial = fresh
         self._next = False
         self._parting = False
         self._failure: tuple[Ending, Call] | None = None
@@ -147,6 +151,12 @@ class Session:
         if self._ready:
             self._ready = False
             self._begin()
+
+    def dial(self) -> None:
+        """Leave to call another host, after `redial`."""
+        if self._next and not self._parting:
+            self._may_dial = True
+            self._try_next()
 
     def resume(self) -> None:
         """Final dots may be sent again."""
@@ -218,10 +228,13 @@ class Session:
             self._finish(ending, None)
 
     def _try_next(self) -> None:
-        """Call the next host, once the connection before is gone."""
-        self._next = self._parting
+        """Call the next host, once the connection before is gone and there is leave."""
+        self._next = self._parting or not self._may_dial
         if self._next:
+            if not self._parting:
+                self._watcher.redial(self)
             return
+        self._may_dial = False
         offer = self._offer
         assert offer is not None
         host = self._left.pop(0)

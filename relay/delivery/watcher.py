@@ -20,6 +20,9 @@ class Watcher(Protocol):
         """A new connection is ready for MAIL and waits for `go`. It can come again in one
         attempt: when a kept connection turned out dead, or the peer left while it waited."""
 
+    def redial(self, session: Session) -> None:
+        """It wants to call a host, and not the first: it waits for `dial`."""
+
     def quiet(self, session: Session) -> None:
         """The peer has let us wait for half a second; the session goes on waiting."""
 

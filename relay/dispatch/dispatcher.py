@@ -101,7 +101,7 @@ class Dispatcher:
             clock,
             self._place,
             self._may_offer,
-            lambda connection: self._lives.resume(connection),
+            lambda connection, rate: self._lives.resume(connection, rate),
             shaping.shutters,
         )
         self._addresses.opened = self._turns.opened
@@ -264,6 +264,7 @@ class Dispatcher:
 
     _connection_says: ClassVar[dict[type, Callable[[Lives, Child, Connection], None]]] = {
         frames.Answered: Lives.answered,
+        frames.Redial: Lives.redial,
         frames.Quiet: Lives.quiet,
         frames.Active: Lives.active,
         frames.Closed: Lives.closed,

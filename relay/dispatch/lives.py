@@ -11,7 +11,7 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Frame
 from relay.dispatch.addresses import Addresses
-from relay.dispatch.gates import Connections
+from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Rate
 from relay.dispatch.ledger import Capacity, Connection, Ledger, State
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.tokens import Tokens
@@ -106,22 +106,44 @@ class Lives:
         while (connection := self._ledger.first_waiting(child)) is not None:
             missing = self._tokens.missing(connection.way, connection.address, now, connection.resumed)
             if missing is not None:
+                self._ledger.park(connection)
                 self._turns.waiting.park(connection, missing)
                 continue
             self._ledger.go(connection)
             self._tokens.spend(connection, now)
             self._children[child.key].send(frames.Go(connection.number))
 
-    def resume(self, connection: Connection) -> None:
-        """The token that a parked connection waited for has come."""
+    def resume(self, connection: Connection, rate: Rate) -> None:
+        """The token that a parked connection waited for there has come."""
+        if rate.kind == NEW_CONNECTIONS:
+            self._dial(connection, resumed=True)
+            return
         connection.resumed = True
         self._ledger.unpark(connection)
         self._let_go(connection.child)
 
+    def redial(self, child: Child, connection: Connection) -> None:
+        """Its child wants to call another host, which is a new connection to whoever counts them there. So it is
+        paid for like the first, before it is made: no span of time sees more of them than may be, however many
+        hosts fail one after the other. Those who ask are before lanes that would open one, since half of the
+        work for them is done; meanwhile the connection is what it was, and soon quiet."""
+        if connection.state in _AT_REST:
+            raise BadFrame("a call without an offer")
+        self._dial(connection, resumed=False)
+
+    def _dial(self, connection: Connection, resumed: bool) -> None:
+        now = self._clock.seconds()
+        missing = self._tokens.may_dial(connection.way, connection.address, now, resumed)
+        if missing is not None:
+            self._turns.waiting.park(connection, missing)
+        else:
+            self._tokens.dialled(connection, now)
+            self._children[connection.child.key].send(frames.Dial(connection.number))
+
     def quiet(self, child: Child, connection: Connection) -> None:
         self._ledger.quiet(connection)
         if connection.state is State.QUIET:
-            self._tokens.settle(connection)
+            self._tokens.forget(connection)
         self._let_go(connection.child)
         self._turns.freed(connection)
 

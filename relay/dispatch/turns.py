@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from relay.dispatch.gates import NEW_CONNECTIONS, Gate, Shut
+from relay.dispatch.gates import NEW_CONNECTIONS, Gate, Rate, Shut
 from relay.dispatch.ledger import Connection, Ledger, Limit
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.lines import Line, Turn
@@ -56,7 +56,7 @@ class Turns:
         clock: IReactorTime,
         place: PlaceIt,
         may: Callable[[], bool],
-        resume: Callable[[Connection], None],
+        resume: Callable[[Connection, Rate], None],
         shutters: Shutters,
     ) -> None:
         """`place` is asked only while `may()` holds. `resume` is told of a parked connection whose token has
@@ -71,7 +71,7 @@ class Turns:
         self.closed = shutters.closed
         shutters.opened = self.opened
         self._lines = {zone.name: Line(zone, limits.weight) for zone in zones.active()}
-        self.waiting = Waiting(ledger, clock, self._queue, self.opened, resume)
+        self.waiting = Waiting(clock, self._queue, self.opened, resume)
         self._marked: list[Line] = []
         self._without_line: set[str] = set()
         self.suspects = Suspects(leases, ledger, clock, self._attempt, self.wake)

@@ -161,10 +161,9 @@ class Reasons:
         since = self._wall(lease.since)
         if connection is None:
             return Wait(kind="transaction", limit="it is being sent", freed_by="the host's answer", since=since)
-        if connection.state is State.PARKED:
-            for gate in (*connection.way.gates, *connection.address.gates):
-                if connection in getattr(gate, "parked", ()):
-                    return self._at(gate, since)
+        for gate in (*connection.way.gates, *connection.address.gates):
+            if connection in getattr(gate, "parked", ()):
+                return self._at(gate, since)
         kind, limit, freed_by = _SENDING.get(connection.state, _SENDING[State.SENDING])
         scope = Scope(zone=connection.child.zone, domain=connection.domain, site=connection.way.site)
         return Wait(kind=kind, limit=limit, freed_by=freed_by, since=since, scope=scope)

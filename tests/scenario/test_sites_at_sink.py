@@ -114,6 +114,20 @@ class Counts(SitesCase):
         self.assertLessEqual(most(opened, 1.0), 11)
         self.check_used(opened, 10)
 
+    async def test_new_connections_to_all_hosts_of_a_domain(self) -> None:
+        """The first host of each domain refuses, and each delivery calls both."""
+        sink = self.recorder()
+        first = Recorder(sink.port, host="127.0.0.8", refuses=True)
+        first.start()
+        self.addCleanup(first.stop)
+        relay = await self.named(sink, zone='reuse = 1\nnew_connections = ["10/s"]', processes=3)
+        await self.submit(relay, 25, "d{n}.double.test")
+        await self.arrived(sink, relay, 25)
+        opened = sorted((when, 1.0) for one in (first, sink) for when in one.connections())
+        self.assertEqual(len(opened), 50)
+        self.assertLessEqual(most(opened, 1.0), 11)
+        self.check_used(opened, 10)
+
     async def test_bytes_of_a_zone(self) -> None:
         """In no second more than the amount and one message."""
         sink = self.recorder()

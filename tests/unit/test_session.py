@@ -117,10 +117,17 @@ class Book:
         self.kept: list[bool] = []
         self.accept: list[Outcome] = []
         self.allow = True
+        self.redials = 0
+        self.may_redial = True
         self.asked: list[tuple[int, Deferred[bytes]]] = []
 
     def answered(self, session: Session) -> None:
         self.told.append("answered")
+
+    def redial(self, session: Session) -> None:
+        self.redials += 1
+        if self.may_redial:
+            session.dial()
 
     def quiet(self, session: Session) -> None:
         self.told.append("quiet")
@@ -345,6 +352,49 @@ class Hosts(Case):
         self.assertEqual((self.outcome.host, self.outcome.response), ("mx1.test", "554 no service"))
         self.assertEqual(self.book.kept, [False])
         self.assertEqual(self.book.told, ["done", "closed"])
+
+    def test_each_call_but_the_first_needs_leave(self) -> None:
+        self.book.may_redial = False
+        self.session.dial()
+        self.session.deliver(offer())
+        self.session.dial()
+        self.peer().fail(error.ConnectionRefusedError())
+        self.assertEqual((len(self.reactor.tcpClients), self.book.redials), (1, 1))
+        self.session.go()
+        self.pass_time(1)
+        self.assertEqual(self.book.told, ["quiet"])
+        self.session.dial()
+        self.session.dial()
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+        self.peer().fail(error.ConnectionRefusedError())
+        self.check(Result.DEFERRED, "connect", "network")
+
+    def test_leave_is_asked_for_when_the_connection_before_is_gone(self) -> None:
+        self.session.deliver(offer())
+        peer = self.peer()
+        peer.connect()
+        peer.say(b"554 no service\r\n")
+        self.assertEqual(self.book.redials, 0)
+        self.session.dial()
+        peer.close()
+        self.assertEqual((len(self.reactor.tcpClients), self.book.redials), (2, 1))
+
+    def test_leave_comes_when_nobody_wants_it_any_more(self) -> None:
+        self.book.may_redial = False
+        self.session.deliver(offer())
+        self.peer().fail(error.ConnectionRefusedError())
+        self.session.abort()
+        self.session.dial()
+        self.assertEqual((len(self.reactor.tcpClients), self.book.told), (1, []))
+
+    def test_a_number_that_was_called_before(self) -> None:
+        """Its end has crossed the offer: the first call under it was long ago."""
+        self.book.may_redial = False
+        self.session = self.make(fresh=False)
+        self.session.deliver(offer())
+        self.assertEqual((len(self.reactor.tcpClients), self.book.redials), (0, 1))
+        self.session.dial()
+        self.assertEqual(len(self.reactor.tcpClients), 1)
 
     def test_d09_refused_and_then_silent(self) -> None:
         """Who counts most is told of, whoever is called last."""
@@ -704,8 +754,9 @@ class Reuse(Case):
         peer = self.to_dot()
         peer.say(b"250 ok\r\n")
         self.session.deliver(offer())
+        self.assertEqual(self.book.redials, 0)
         peer.close(error.ConnectionLost())
-        self.assertEqual(len(self.book.outcomes), 1)
+        self.assertEqual((len(self.book.outcomes), self.book.redials), (1, 1))
         second = self.peer()
         second.connect()
         second.say(b"220 hi\r\n")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.channel import frames
 from relay.channel.frames import Offer
 from relay.config.schema import Backoff, Config, Domain, Limits, PoolAddress, Sender, Site, Zone
-from relay.dispatch.gates import Connections, Gate, Rate
+from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate, Rate
 from relay.dispatch.ledger import State
 from relay.message.flow import Flow, flow_text
 from relay.message.values import Outcome, Result
@@ -28,7 +28,7 @@ SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "co
 EARLY = Outcome(Result.DEFERRED, "421 no", 421, "reply", "ehlo", "mx.test", "192.0.2.9")
 USERS = ("", "one", "two")
 POOL = ("10.0.0.1", "10.0.0.2")
-STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnn"
+STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnff"
 
 
 class Relayed:
@@ -85,6 +85,7 @@ class ShapedChaos(DispatchRig):
         self.begun: dict[Rate, dict[int, tuple[float, float]]] = {}
         self.noted: set[int] = set()
         self.lease_on: dict[int, int] = {}
+        self.calls_made = 0
         self.calls = Counter[float]()
         self.count_calls()
 
@@ -174,6 +175,8 @@ class ShapedChaos(DispatchRig):
 
     def note(self, frame: frames.Frame) -> None:
         """What the host will see: a message begins now, if a child is told that it may."""
+        if type(frame) in (Offer, frames.Dial):
+            self.note_call(frame)
         if type(frame) is Offer:
             self.lease_on[frame.connection] = frame.lease
         elif type(frame) is not frames.Go:
@@ -190,6 +193,15 @@ class ShapedChaos(DispatchRig):
         for rates in (connection.way.volume, connection.address.volume):
             for rate in rates:
                 self.begun.setdefault(rate, {})[lease] = (self.clock.seconds(), float(connection.size))
+
+    def note_call(self, frame: Any) -> None:
+        """A host is called now: on a new number, or by leave for another one."""
+        connection = self.ledger.get(frame.connection)
+        assert connection is not None
+        if type(frame) is frames.Dial or frame.connection not in self.lease_on:
+            self.calls_made += 1
+            for rate in (*connection.way.opening, *connection.address.opening):
+                self.begun.setdefault(rate, {})[-self.calls_made] = (self.clock.seconds(), 1.0)
 
     def answer(self, lease: int) -> None:
         one = self.working[lease]
@@ -242,6 +254,13 @@ class ShapedChaos(DispatchRig):
 
     def do_list(self, n: int) -> None:
         self.end(n, LISTED, False)
+
+    def do_redial(self, n: int) -> None:
+        """Another of its hosts is to be called, whatever has become of the first."""
+        names = sorted(self.working)
+        if names:
+            one = self.working[names[n % len(names)]]
+            self.says(one.child, frames.Redial(one.offer.connection))
 
     def do_early(self, n: int) -> None:
         lease = self.one(n, going=n % 3 == 0)
@@ -374,10 +393,14 @@ class ShapedChaos(DispatchRig):
             elif isinstance(gate, Rate):
                 self.assertAlmostEqual(gate.pending, pending[gate])
                 for connection in gate.parked:
-                    self.assertIs(connection.state, State.PARKED)
+                    if gate.kind == NEW_CONNECTIONS:
+                        self.assertIn(connection, connections)
+                    else:
+                        self.assertIs(connection.state, State.PARKED)
             if at_rest:
                 self.assertEqual(len(gate.ring), 0, gate.words())
-        parked = {one for gate in self.gates() if isinstance(gate, Rate) for one in gate.parked}
+        rates = [gate for gate in self.gates() if isinstance(gate, Rate) and gate.kind != NEW_CONNECTIONS]
+        parked = {one for gate in rates for one in gate.parked}
         self.assertEqual({one for one in connections if one.state is State.PARKED}, parked)
         if at_rest:
             room = self.dispatcher.turns.waiting
@@ -392,7 +415,7 @@ class ShapedChaos(DispatchRig):
             while noted[first][0] <= when - rate.bucket.unit:
                 total -= noted[first][1]
                 first += 1
-            one = 0.0 if rate.kind == "messages" else max(size for _, size in noted)
+            one = 0.0 if rate.kind != "bytes" else max(size for _, size in noted)
             self.assertLessEqual(total, rate.bucket.amount + one, (rate.words(), noted))
 
 
@@ -400,5 +423,5 @@ _NAMES = {
     "a": "answer", "m": "mail", "d": "deliver", "k": "deliver_and_keep", "o": "defer", "q": "quiet", "v": "active",
     "c": "close", "z": "death", "w": "wait", "t": "tell", "r": "birth", "p": "complain", "b": "list",
     "s": "silence", "e": "early", "h": "hold", "H": "release", "g": "lose", "G": "regain", "u": "unknown", "l": "found",
-    "n": "part",
+    "n": "part", "f": "redial",
 }  # fmt: skip

@@ -188,6 +188,101 @@ class RatesOfScopes(Shaped):
         self.assertLess((times[-1] - times[0]) / 19, 1.1 * size / 100)
 
 
+class Redialling(Shaped):
+    """Each host that is called is a new connection, though it is the same attempt."""
+
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=20, new_connections=("6/m",)),
+        "addressed": Zone(connections=20, address=Limits(new_connections=("6/m",))),
+        "free": Zone(connections=20),
+    }  # fmt: skip
+    domains: ClassVar[dict[str, Domain]] = {"default": Domain(max_connections=0)}
+
+    def dialled(self, zone: str, hosts: int) -> list[float]:
+        """When hosts were called: of ten deliveries each one calls so many, all but the last in vain."""
+        if zone != "default":
+            self.children = [self.join(f"00000005-{zone}{n}", zone) for n in range(3)]
+        for n in range(10):
+            self.accept(f"s{n}.test", zone=zone)
+        left: dict[int, tuple[FakeChild, Offer, int]] = {}
+        times: list[float] = []
+        for _ in range(20 * 60 * hosts * 2):
+            for child in self.children:
+                for frame in child.heard():
+                    if type(frame) in (Offer, frames.Dial):
+                        times.append(self.clock.seconds())
+                        if type(frame) is Offer:
+                            left[frame.connection] = child, frame, hosts
+                        child, offer, more = left[frame.connection]
+                        left[frame.connection] = child, offer, more - 1
+                        if more > 1:
+                            self.says(child, frames.Redial(frame.connection))
+                        else:
+                            self.answer(child, offer)
+                            self.done(child, offer, DEFERRED)
+            self.clock.advance(0.1)
+            self.turn()
+        self.assertEqual({more for _, _, more in left.values()}, {0})
+        self.assertEqual(len(left), 10)
+        return times
+
+    def exact(self, times: list[float], hosts: int) -> None:
+        self.assertEqual(len(times), 10 * hosts)
+        for when in times:
+            self.assertLessEqual(len([one for one in times if when - 60.0 < one <= when]), 6)
+        self.assertLess(times[-1] - times[0], 1.1 * 10 * len(times), "and all of it is used")
+
+    def test_hosts_of_one_attempt_are_paid_one_by_one(self) -> None:
+        self.exact(self.dialled("default", 3), 3)
+
+    def test_of_an_address(self) -> None:
+        self.exact(self.dialled("addressed", 2), 2)
+
+    def test_it_goes_before_lanes_that_would_open_one(self) -> None:
+        self.accept("a.test")
+        [(child, first)] = self.offered()
+        self.accept("b.test")
+        self.says(child, frames.Redial(first.connection))
+        self.clock.pump([0.5] * 21)
+        self.assertEqual((child.heard(frames.Dial), self.offered()), ([frames.Dial(first.connection)], []))
+        self.clock.pump([0.5] * 21)
+        self.assertEqual([offer.domain for _, offer in self.offered()], ["b.test"])
+
+    def test_silence_and_leave_to_begin_change_nothing(self) -> None:
+        """The host hung up while it waited for its turn, as that came."""
+        self.accept("a.test")
+        [(child, first)] = self.offered()
+        self.answer(child, first)
+        self.says(child, frames.Redial(first.connection), frames.Quiet(first.connection))
+        self.assertEqual(child.heard(frames.Dial), [])
+        self.clock.pump([0.5] * 21)
+        self.assertEqual(child.heard(frames.Dial), [frames.Dial(first.connection)])
+        self.answer(child, first)
+        self.assertEqual(len(child.heard(frames.Go)), 2, "it had leave to begin")
+
+    def test_a_child_that_dies_while_it_waits(self) -> None:
+        self.accept("a.test")
+        [(child, first)] = self.offered()
+        [rate] = self.limits.way(self.zones_["default"], "a.test", "a.test", "").opening
+        self.says(child, frames.Redial(first.connection))
+        self.assertEqual(len(rate.parked), 1)
+        self.dispatcher.gone(child, [], False)
+        self.children.remove(child)
+        self.assertEqual(len(rate.parked), 0)
+        self.clock.pump([0.5] * 21)
+        self.assertEqual(len(self.offered()), 1)
+
+    def test_without_a_rate_it_is_allowed_at_once(self) -> None:
+        self.children = [self.join("00000005-free", "free")]
+        self.accept("a.test", zone="free")
+        [(child, first)] = self.offered()
+        self.says(child, frames.Redial(first.connection), frames.Redial(first.connection))
+        self.assertEqual(len(child.heard(frames.Dial)), 2)
+        self.answer(child, first)
+        self.done(child, first, DEFERRED, kept=True)
+        self.assertRaises(BadFrame, self.dispatcher.frame, child, frames.Redial(first.connection))
+
+
 class Fair(Shaped):
     zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=2)}
     domains: ClassVar[dict[str, Domain]] = {"default": Domain(max_connections=1)}
