@@ -3,7 +3,8 @@
     python -m bench.names --port 5353
 
 d<N>.hanging.test has the MX 127.3.x.y (a different one for each N below 60000), everything else 127.0.0.1. All
-domains below shared.test have one MX, so that they are one site.
+domains below shared.test have one MX, so that they are one site; those below double.test have two, and the first
+is 127.0.0.8.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ def address(name: str) -> str:
     if rest.startswith("hanging.test") and label[1:].isdigit():
         number = int(label[1:])
         return f"127.3.{number // 250}.{number % 250 + 1}"
-    return "127.0.0.1"
+    return "127.0.0.8" if label == "first" else "127.0.0.1"
 
 
-def exchanger(domain: str) -> str:
-    """The host that takes a domain's mail."""
-    return "mx.shared.test" if domain.endswith(".shared.test") else f"mx.{domain}"
+def exchangers(domain: str) -> list[str]:
+    """The hosts that take a domain's mail, with their preferences."""
+    if domain.endswith(".double.test"):
+        return [f"10 mx.first.{domain}.", f"20 mx.{domain}."]
+    return ["10 mx.shared.test."] if domain.endswith(".shared.test") else [f"10 mx.{domain}."]
 
 
 def answer(question: bytes) -> bytes:
@@ -40,7 +43,7 @@ def answer(question: bytes) -> bytes:
     asked = query.question[0]
     name = asked.name.to_text(omit_final_dot=True).lower()
     if asked.rdtype == dns.rdatatype.MX:
-        reply.answer.append(dns.rrset.from_text(asked.name, 300, "IN", "MX", f"10 {exchanger(name)}."))
+        reply.answer.append(dns.rrset.from_text(asked.name, 300, "IN", "MX", *exchangers(name)))
     elif asked.rdtype == dns.rdatatype.A:
         reply.answer.append(dns.rrset.from_text(asked.name, 300, "IN", "A", address(name)))
     return reply.to_wire()

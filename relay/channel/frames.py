@@ -71,7 +71,7 @@ class Done(Frame, frozen=True, array_like=True, gc=False, tag=5):
 
 
 class Closed(Frame, frozen=True, array_like=True, gc=False, tag=6):
-    """An idle connection is gone."""
+    """Its socket is gone: of an idle connection, one that Done said isn't kept, or one that was to be closed."""
 
     connection: int
 
@@ -85,6 +85,13 @@ class More(Frame, frozen=True, array_like=True, gc=False, tag=7):
 
 class Pong(Frame, frozen=True, array_like=True, gc=False, tag=8):
     number: int
+
+
+class Redial(Frame, frozen=True, array_like=True, gc=False, tag=9):
+    """Asks for leave to call another host: the one before didn't let us get as far as MAIL, or has closed a kept
+    connection. The child waits for Dial. The first call on a number was allowed with its offer."""
+
+    connection: int
 
 
 # -- master to child
@@ -140,7 +147,7 @@ class Go(Frame, frozen=True, array_like=True, gc=False, tag=22):
 
 
 class Close(Frame, frozen=True, array_like=True, gc=False, tag=23):
-    """Give an idle connection back."""
+    """Give an idle connection back; Closed tells when that is done."""
 
     connection: int
 
@@ -173,5 +180,11 @@ class Quit(Frame, frozen=True, array_like=True, gc=False, tag=27):
     """Finish final dots, report, close and leave."""
 
 
-ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong
-ToChild = Welcome | Offer | Go | Close | Chunk | Settled | Ping | Hold | Quit
+class Dial(Frame, frozen=True, array_like=True, gc=False, tag=29):
+    """Another host may be called, in answer to Redial."""
+
+    connection: int
+
+
+ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial
+ToChild = Welcome | Offer | Go | Close | Chunk | Settled | Ping | Hold | Quit | Dial

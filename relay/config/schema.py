@@ -222,7 +222,7 @@ class Timeouts(Section, frozen=True):
     data: Interval = 120.0
     body: Interval = 180.0
     dot: Interval = 600.0
-    quit: Interval = 5.0
+    quit: Interval = 2.0
 
 
 class Dkim(Section, frozen=True):

@@ -29,7 +29,7 @@ NEVER = float("inf")
 
 
 class Caller(Protocol):
-    """Who makes the call. After `drop` or `leave` it hears no more of it."""
+    """Who makes the call. After `drop` or `leave` it hears of `gone`, and no more."""
 
     def ready(self) -> None:
         """The host greeted us; a transaction may begin."""
@@ -45,6 +45,9 @@ class Caller(Protocol):
 
     def chunk(self, number: int) -> Deferred[bytes]:
         """A chunk of the body, numbered from 0."""
+
+    def gone(self) -> None:
+        """The connection that was left or dropped is no more; maybe it was not when that was asked for."""
 
 
 class Call:
@@ -203,6 +206,9 @@ class Call:
 
     def lost(self, reason: str) -> None:
         self._caller.ended(self._conversation.lost(reason))
+
+    def gone(self) -> None:
+        self._caller.gone()
 
     # -- the text
 

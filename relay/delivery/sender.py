@@ -53,6 +53,7 @@ class Sender:
         self._reactor = reactor
         self._link: Link | None = None
         self._sessions: dict[int, Session] = {}
+        self._newest = 0
         self._chunks: dict[tuple[int, int], Deferred[bytes]] = {}
         self._refused_end = False
         self._lease = 0.0
@@ -96,9 +97,14 @@ class Sender:
         elif kind is frames.Go:
             if session := self._sessions.get(frame.connection):
                 session.go()
+        elif kind is frames.Dial:
+            if session := self._sessions.get(frame.connection):
+                session.dial()
         elif kind is frames.Close:
             if session := self._sessions.get(frame.connection):
                 session.release()
+            else:
+                self._say(frames.Closed(frame.connection))
         elif kind is frames.Chunk:
             self._chunk_came(frame)
         elif kind is frames.Ping:
@@ -139,7 +145,10 @@ class Sender:
                 idle=self._briefing.options.idle,
                 product=self._briefing.product,
                 serves=self._serves,
+                # An older number is that of a connection whose end has crossed the offer.
+                fresh=offer.connection > self._newest,
             )
+            self._newest = max(self._newest, offer.connection)
         session.deliver(offer)
 
     async def _hosts(self, offer: frames.Offer) -> list[Host]:
@@ -156,6 +165,9 @@ class Sender:
     def answered(self, session: Session) -> None:
         self._say(frames.Answered(session.number, session.host.name, session.host.address))
 
+    def redial(self, session: Session) -> None:
+        self._say(frames.Redial(session.number))
+
     def quiet(self, session: Session) -> None:
         self._say(frames.Quiet(session.number))
 
@@ -171,8 +183,6 @@ class Sender:
             _log.error("journal not written: {error}", error=str(error))
 
     def done(self, session: Session, offer: frames.Offer, outcome: Outcome, kept: bool) -> None:
-        if not kept and self._sessions.get(session.number) is session:
-            del self._sessions[session.number]
         self._say(frames.Done(session.number, offer.lease, outcome, kept))
         if self._leaving:
             self._check_left()

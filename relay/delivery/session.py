@@ -2,7 +2,11 @@
 
 A session turns an offer into an outcome. It finds the hosts, calls them in their order until
 one is ready for mail, waits for leave to begin on a new connection, and has the message
-carried over. `sweep`, called from outside every half second or so, is all the clock it has.
+carried over. The first call comes with the offer; each further one is a new connection to the far
+end, and needs leave of its own. `sweep`, called from outside every half second or so, is all the clock it has.
+
+The far end never sees two of its connections at a time: a host is called when the connection before is
+gone, and that the last one is gone is told last.
 """
 
 from __future__ import annotations
@@ -38,12 +42,13 @@ _log = Logger()
 
 
 class Session:
-    """See the module. One offer at a time; every offer ends in one `done`, unless aborted."""
+    """See the module. One offer at a time; every offer ends in one `done`, unless aborted. Where that
+    doesn't keep the connection, and where a kept one ends, `closed` follows: at once or when it is gone."""
 
     __slots__ = (
-        "_call", "_domain", "_failure", "_hosts", "_idle", "_last_words", "_left", "_looking", "_now",
-        "_offer", "_port", "_product", "_quiet", "_reactor", "_ready", "_reuse", "_serves", "_started",
-        "_timeouts", "_watcher", "number",
+        "_aborted", "_call", "_domain", "_failure", "_hosts", "_idle", "_left", "_looking", "_may_dial", "_next",
+        "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor", "_ready", "_reuse", "_serves",
+        "_started", "_timeouts", "_watcher", "number",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +64,7 @@ class Session:
         idle: float = 5.0,
         product: str = "Zonerelay",
         serves: Callable[[str, Host], bool] | None = None,
+        fresh: bool = True,
         now: Callable[[], float] | None = None,
     ) -> None:
         """
@@ -68,6 +74,7 @@ class Session:
             idle: how long a connection is kept without work (seconds).
             product: what the Received header calls us.
             serves: whether mail for a domain may go to a host found for another one.
+            fresh: nobody has been called under this number yet.
             now: seconds on a clock, the reactor's by default; `sweep` must be given the same.
         """
         self.number = number
@@ -87,10 +94,13 @@ class Session:
         self._started = 0.0
         self._looking: Deferred[None] | None = None
         self._left: list[Host] = []
+        self._may_dial = fresh
+        self._next = False
+        self._parting = False
         self._failure: tuple[Ending, Call] | None = None
         self._ready = False
         self._quiet = False
-        self._last_words = False
+        self._aborted = False
 
     # -- asking
 
@@ -124,7 +134,8 @@ class Session:
 
     def deliver(self, offer: Offer) -> None:
         """Begin an attempt: at once on an idle connection that fits. Otherwise that one is
-        left without a word to the watcher, and there is a new one after `go`."""
+        left without a word to the watcher, and there is a new one after `go`; as there is where the
+        connection is being given back already."""
         fits = self.fits(offer)
         self._offer = offer
         self._started = self._now()
@@ -141,23 +152,28 @@ class Session:
             self._ready = False
             self._begin()
 
+    def dial(self) -> None:
+        """Leave to call another host, after `redial`."""
+        if self._next and not self._parting:
+            self._may_dial = True
+            self._try_next()
+
     def resume(self) -> None:
         """Final dots may be sent again."""
         if self._call is not None:
             self._call.resume()
 
     def release(self) -> None:
-        """Give an idle connection back: QUIT, close, and `closed` is told at once."""
+        """Give an idle connection back: QUIT, close, and `closed` when it is gone."""
         if self.idle:
             self._hang_up(politely=True)
-            self._watcher.closed(self)
 
     def abort(self) -> None:
         """Nobody is there any more to report to: drop everything, without another word to the
         watcher. Only a final dot that was sent is still waited for, some seconds: its reply
         is told by `accepted`, and the end of the wait by `closed`."""
+        self._aborted = True
         if self.in_dot and self._call is not None:
-            self._last_words = True
             self._quiet = False
             self._call.deadline = min(self._call.deadline, self._now() + LAST_WORDS)
         else:
@@ -173,7 +189,7 @@ class Session:
             else:
                 call.expired()
             return
-        if self._offer is None or self._quiet or self._last_words:
+        if self._offer is None or self._quiet or self._aborted:
             return
         if now >= (self._started + QUIET_AFTER if call is None else call.quiet_at):
             self._quiet = True
@@ -182,6 +198,7 @@ class Session:
     # -- finding a host
 
     def _look(self) -> None:
+        self._left = []
         looking = Deferred.fromCoroutine(self._find())
         self._looking = None if looking.called else looking
         looking.addErrback(_unless_cancelled)
@@ -211,6 +228,13 @@ class Session:
             self._finish(ending, None)
 
     def _try_next(self) -> None:
+        """Call the next host, once the connection before is gone and there is leave."""
+        self._next = self._parting or not self._may_dial
+        if self._next:
+            if not self._parting:
+                self._watcher.redial(self)
+            return
+        self._may_dial = False
         offer = self._offer
         assert offer is not None
         host = self._left.pop(0)
@@ -255,15 +279,24 @@ class Session:
         assert self._offer is not None
         return self._watcher.chunk(self._offer, number)
 
+    def gone(self) -> None:
+        self._parting = False
+        if self._next:
+            self._try_next()
+        elif self._offer is None and not self._aborted:
+            self._watcher.closed(self)
+
     def ended(self, ending: Ending) -> None:
         offer, call = self._offer, self._call
         assert call is not None
-        if offer is None or self._last_words:
+        if self._aborted:
             if offer is not None and ending.result is Result.DELIVERED:
                 self._watcher.accepted(self, offer, self._outcome(ending, call))
             self._offer = None
             self._hang_up()
             self._watcher.closed(self)
+        elif offer is None:
+            self._hang_up()
         elif ending.stale:
             self._hang_up()
             self._look()
@@ -300,11 +333,14 @@ class Session:
         kept = call is not None and ending.reusable and call.transactions < self._reuse
         if kept and call is not None:
             call.rest(self._idle)
-        else:
+        self._watcher.done(self, offer, outcome, kept)
+        if not kept:
             # In the midst of the text QUIT would be text.
             refused = ending.category == "reply" and ending.code != 421 and ending.stage != "body"
+            nothing = self._call is None and not self._parting
             self._hang_up(politely=ending.reusable or refused)
-        self._watcher.done(self, offer, outcome, kept)
+            if nothing:
+                self._watcher.closed(self)
 
     def _outcome(self, ending: Ending, call: Call | None) -> Outcome:
         text = ending.text[:MAX_RESPONSE]
@@ -325,13 +361,15 @@ class Session:
         )
 
     def _hang_up(self, politely: bool = False) -> None:
-        """Have done with the connection, and with looking for one."""
-        self._ready = False
+        """Have done with the connection, and with looking for one. It is `gone` now or later."""
+        self._ready = self._next = False
         call, self._call = self._call, None
-        if call is not None and politely:
-            call.leave()
-        elif call is not None:
-            call.drop()
+        if call is not None:
+            self._parting = True
+            if politely:
+                call.leave()
+            else:
+                call.drop()
         looking, self._looking = self._looking, None
         if looking is not None:
             looking.cancel()

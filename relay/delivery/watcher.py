@@ -20,6 +20,9 @@ class Watcher(Protocol):
         """A new connection is ready for MAIL and waits for `go`. It can come again in one
         attempt: when a kept connection turned out dead, or the peer left while it waited."""
 
+    def redial(self, session: Session) -> None:
+        """It wants to call a host, and not the first: it waits for `dial`."""
+
     def quiet(self, session: Session) -> None:
         """The peer has let us wait for half a second; the session goes on waiting."""
 
@@ -30,11 +33,12 @@ class Watcher(Protocol):
         """The host has taken the message: to be written down before anything else."""
 
     def done(self, session: Session, offer: Offer, outcome: Outcome, kept: bool) -> None:
-        """The attempt ended. `kept`: the connection stays, idle; else the session is over
-        unless it is given a new offer."""
+        """The attempt ended. `kept`: the connection stays, idle; else `closed` follows, and
+        the session is over."""
 
     def closed(self, session: Session) -> None:
-        """An idle connection is gone, or a session that was aborted in its dot is through."""
+        """There is no connection any more: an idle one is gone, or one that was not kept, or there
+        was none. Or a session that was aborted in its dot is through."""
 
     def may_end(self) -> bool:
         """Whether the final dot may be sent now. False holds it until `resume`."""

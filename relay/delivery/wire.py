@@ -1,7 +1,7 @@
 """One TCP connection to a host, from dialling to hanging up; a session uses several in turn.
 
-A session that is through with a connection leaves it, and hears no more of it: the polite
-end (QUIT, wait for the reply, bounded) happens here, on its own.
+A session that is through with a connection leaves it, and hears only one thing more of it: that
+it is gone. The polite end (QUIT, wait for the reply, bounded) happens here, on its own.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ class Owner(Protocol):
 
     def lost(self, reason: str) -> None: ...
 
+    def gone(self) -> None:
+        """After `leave` or `drop`, maybe within them: there is no connection any more."""
+
 
 class Wire(TwistedProtocol):
     """The connection. `transport` is there from `connected` on."""
@@ -61,6 +64,7 @@ class Wire(TwistedProtocol):
         self._owner: Owner | None = owner
         self._connector: IConnector | None = None
         self._leaving: IDelayedCall | None = None
+        self._left = False
         self._gone = False
 
     def dial(self, reactor: Reactor, address: str, port: int, local_address: str, timeout: float) -> None:
@@ -82,26 +86,33 @@ class Wire(TwistedProtocol):
         self._outlet.write(data)
 
     def leave(self, reactor: IReactorTime, seconds: float) -> None:
-        """Say QUIT and close within `seconds` at the latest; the owner hears no more."""
-        self._owner = None
-        if not self._gone:
-            self._leaving = reactor.callLater(seconds, self.transport.abortConnection)
-            self.transport.write(b"QUIT\r\n")
+        """Say QUIT and close within `seconds` at the latest; the owner hears `gone`, and no more."""
+        if self._gone or not self.connected:
+            self.drop()
+            return
+        self._left = True
+        self._leaving = reactor.callLater(seconds, self.transport.abortConnection)
+        self.transport.write(b"QUIT\r\n")
 
     def drop(self) -> None:
-        """Close at once, whatever is still to be sent; the owner hears no more."""
-        self._owner = None
-        if self._gone:
-            return
-        if self.connected:
+        """Close at once, whatever is still to be sent; the owner hears `gone`, and no more."""
+        self._left = True
+        if self._gone or self._connector is None:
+            self._tell_gone()
+        elif self.connected:
             self.transport.abortConnection()
-        elif self._connector is not None:
+        else:
             self._connector.stopConnecting()
+
+    def _tell_gone(self) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.gone()
 
     # -- called by Twisted
 
     def connectionMade(self) -> None:
-        if self._owner is None:
+        if self._left or self._owner is None:
             self.transport.abortConnection()
             return
         self.transport.setTcpNoDelay(True)
@@ -109,26 +120,28 @@ class Wire(TwistedProtocol):
         self._owner.connected()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._owner is not None:
-            self._owner.received(data)
-        elif self._leaving is not None:
+        if self._leaving is not None:
             self.transport.loseConnection()
+        elif self._owner is not None and not self._left:
+            self._owner.received(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._gone = True
         if self._leaving is not None and self._leaving.active():
             self._leaving.cancel()
-        owner, self._owner = self._owner, None
-        if owner is not None:
+        if self._left:
+            self._tell_gone()
+        elif self._owner is not None:
             clean = isinstance(reason.value, error.ConnectionDone)
-            owner.lost("Connection closed by the host" if clean else "Connection lost")
+            self._owner.lost("Connection closed by the host" if clean else "Connection lost")
 
     def failed(self, reason: Failure) -> None:
         """The connection could not be made."""
         self._gone = True
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            owner.unconnected(_words(reason.value), isinstance(reason.value, error.ConnectBindError))
+        if self._left:
+            self._tell_gone()
+        elif self._owner is not None:
+            self._owner.unconnected(_words(reason.value), isinstance(reason.value, error.ConnectBindError))
 
 
 class _Dialling(ClientFactory):

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from relay.dispatch.gates import MOMENT, Connections, Gate, Shut
+from relay.dispatch.gates import Connections, Gate, Shut
 from relay.dispatch.limits import NONE, Limits, Scoped, Way
 from relay.queue.schedule import Work
 from relay.zone.backoff import Backoff
@@ -71,16 +71,26 @@ class _PathLimit(Connections):
 
     def opens(self, now: float) -> float | None:
         """When the allowance changes, or in a moment."""
-        if self.room(now):
-            return MOMENT
+        soon = super().opens(now)
+        if soon is not None:
+            return soon
         scope, wall = self.scope, self._now()
         until = self._backoff.until(scope.zone, scope.site, scope.address, wall)
         return 0.0 if until is None else max(0.05, (until - wall) / 1000)
 
     def full(self, now: float) -> bool:
+        allowance = self._allowance()
+        return allowance is not None and self.open >= allowance
+
+    def above(self, now: float) -> int:
+        allowance = self._allowance()
+        return 0 if allowance is None else max(0, self.open - allowance)
+
+    def _allowance(self) -> int | None:
+        """One at least: an address that is set aside is used only where there is no other."""
         scope = self.scope
         allowance = self._backoff.allowance(scope.zone, scope.site, scope.address, self._now())
-        return allowance is not None and self.open >= max(1, allowance)
+        return None if allowance is None else max(1, allowance)
 
     def words(self) -> str:
         scope, wall = self.scope, self._now()

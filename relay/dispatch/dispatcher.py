@@ -6,7 +6,7 @@ lease and goes to a child, and comes back with an outcome or without one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any, ClassVar, Protocol
 
@@ -19,8 +19,8 @@ from relay.channel.codec import BadFrame
 from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses, Leaving
 from relay.dispatch.expiry import Expiry
-from relay.dispatch.gates import Gate
-from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit
+from relay.dispatch.gates import Connections, Gate
+from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit, State
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.lives import Child, Lives
@@ -103,7 +103,7 @@ class Dispatcher:
             clock,
             self._place,
             self._may_offer,
-            lambda connection: self._lives.resume(connection),
+            lambda connection, rate: self._lives.resume(connection, rate),
             expiry.give_up,
             shaping.shutters,
         )
@@ -140,7 +140,7 @@ class Dispatcher:
 
     # -- offers
 
-    def _place(self, zone: Zone, way: Way, works: Iterable[Work]) -> Work | Limit | Gate:
+    def _place(self, zone: Zone, way: Way, works: Collection[Work]) -> Work | Limit | Gate:
         """Give the first delivery that may go to a child, and return it; or what is in the way. One whose
         address may not be used now lets those behind it pass; where that is so of all, the one that opens first
         is in the way."""
@@ -152,7 +152,7 @@ class Dispatcher:
         for work in islice(works, AHEAD):
             local = self._addresses.choose(zone, way, work, now)
             if not isinstance(local, Gate):
-                connection = self._connection(zone, way, work, local, now)
+                connection = self._connection(zone, way, work, local, len(works), now)
                 if isinstance(connection, Connection):
                     lease = self._leases.grant(work, connection.child.key, connection.number, now)
                     self._offers.offer(self._children[connection.child.key], connection, lease, local.local)
@@ -166,11 +166,15 @@ class Dispatcher:
         return stopped
 
     def _connection(
-        self, zone: Zone, way: Way, work: Work, leaving: Leaving, now: float
+        self, zone: Zone, way: Way, work: Work, leaving: Leaving, wanted: int, now: float
     ) -> Connection | Limit | Gate:
-        """One for a delivery, kept or new; or what is in the way."""
+        """One for a delivery, kept or new; or what is in the way, for it and others, `wanted` in all."""
         local, address = leaving
         size = work.held.message.size
+        for gate in address.connections:
+            if gate.above(now):  # Its site has complained since: kept ones may not be used either.
+                self._lives.make_room(zone.name, gate, wanted)
+                return gate
         kept = self._ledger.kept(zone.name, way, local, now)
         stopped: Gate | None
         if kept is not None:
@@ -193,9 +197,11 @@ class Dispatcher:
         if not isinstance(permit, Permit):
             self._addresses.uncount(way.place, warm)
             self._shutters.tried_nothing(zone.name, way.target)
+            if isinstance(permit, Connections):
+                self._lives.make_room(zone.name, permit, wanted)
             return permit
-        for spare in permit.close:
-            self._children[spare.child.key].send(frames.Close(spare.number))
+        if permit.spare is not None:
+            self._lives.tell_close(permit.spare)
         permit.connection.warm = warm
         self._tokens.opened(permit.connection, size, now)
         return permit.connection
@@ -239,7 +245,8 @@ class Dispatcher:
                 self._schedule.give_back(lease.work)
         for connection in touched:
             self._tokens.settle(connection)
-            self._lessons.nothing(connection)
+            if connection.state is not State.CLOSING:
+                self._lessons.nothing(connection)
             self._turns.freed(connection)
         return self._store.barrier()
 
@@ -262,6 +269,7 @@ class Dispatcher:
 
     _connection_says: ClassVar[dict[type, Callable[[Lives, Child, Connection], None]]] = {
         frames.Answered: Lives.answered,
+        frames.Redial: Lives.redial,
         frames.Quiet: Lives.quiet,
         frames.Active: Lives.active,
         frames.Closed: Lives.closed,

@@ -57,25 +57,37 @@ class Gate(ABC):
 
 
 class Connections(Gate):
-    """So many connections at a time; of those that are `open`, `idle` ones are given back for the asking."""
+    """So many connections at a time; of those that are `open`, `idle` ones are given back for the asking, and
+    those that are `closing` will soon be gone."""
 
-    __slots__ = ("idle", "most", "open")
+    __slots__ = ("closing", "idle", "most", "open")
 
     def __init__(self, scope: Scope, most: int, weight: Callable[[str], float]) -> None:
         super().__init__("connections", scope, weight)
         self.most = most
-        self.open = self.idle = 0
+        self.open = self.idle = self.closing = 0
 
     def full(self, now: float) -> bool:
-        """Whether another may be opened only when one is closed."""
+        """Whether another may be opened only when one is gone."""
         return self.open >= self.most
+
+    def above(self, now: float) -> int:
+        """How many too many are open, since less is allowed than when they were."""
+        return 0
+
+    def yields(self, now: float, more: int = 0) -> bool:
+        """Whether an idle one is to be closed: fewer are closing than are too many, or than those who wait here,
+        and `more`, want."""
+        wanted = self.above(now) or (len(self.ring) + more if self.full(now) else 0)
+        return self.idle > 0 and self.closing < wanted
 
     def room(self, now: float) -> bool:
         return self.idle > 0 or not self.full(now)
 
     def opens(self, now: float) -> float | None:
-        """Where there is room, in a moment: the lane that was let go may wait for something else."""
-        return MOMENT if self.room(now) else None
+        """Where there is room, in a moment: the lane that was let go may wait for something else. What closes
+        is told."""
+        return MOMENT if not self.full(now) or self.yields(now) else None
 
     def words(self) -> str:
         return f"{self.most} connections at a time ({self.scope}), {self.open} are open"

@@ -9,7 +9,8 @@ budgets keep any number of dead destinations from holding up the rest:
 - a session whose peer is silent counts as quiet, not as one of the zone's connections; of
   those there may be `connecting` to unproven targets, and as many again to others.
 
-An idle kept connection counts against its destination's limit until it is given back.
+A kept connection counts against its destination's limit while it is idle too, and each one until its
+child says that its socket is gone: the far end never counts more than we do.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class State(enum.IntEnum):
     QUIET = 4  # its peer has said nothing for a while
     IDLE = 5  # kept open for more
     PARKED = 6  # answered, waits for its token
+    CLOSING = 7  # at its end, but its socket may still be there
 
 
 #: States that take up one of the zone's connections.
@@ -86,10 +88,11 @@ class Connection:
         warm: addresses in warm-up against which its message is counted, each with the day.
         began: when the last of them (seconds).
         kept: the child keeps it open for more, once it has rested.
+        gone: the child has said that its socket is.
     """
 
     __slots__ = (
-        "address", "before_quiet", "began", "child", "greeted", "kept", "local", "number", "paid",
+        "address", "before_quiet", "began", "child", "gone", "greeted", "kept", "local", "number", "paid",
         "pending", "resumed", "sent", "size", "state", "target", "warm", "way",
     )  # fmt: skip
 
@@ -101,7 +104,7 @@ class Connection:
         self.local = local
         self.address = address
         self.pending: tuple[tuple[Rate, float], ...] = ()
-        self.kept = self.resumed = False
+        self.kept = self.gone = self.resumed = False
         self.paid = False
         self.greeted = False
         self.warm: tuple[tuple[str, int], ...] = ()
@@ -118,10 +121,10 @@ class Connection:
 
 
 class Permit(NamedTuple):
-    """Leave to send: on `connection`, after giving back the idle ones in `close`."""
+    """Leave to send: on `connection`, while `spare`, an idle one, is given back."""
 
     connection: Connection
-    close: tuple[Connection, ...] = ()
+    spare: Connection | None = None
 
 
 class Ledger:
@@ -194,7 +197,8 @@ class Ledger:
         self._count(connection, +1)
 
     def open(self, zone: str, way: Way, local: Local, address: Scoped, now: float) -> Permit | Limit | Gate:
-        """Leave for one new connection, or what stands in its way. A permit is entered at once."""
+        """Leave for one new connection, or what stands in its way: there `make_room` may help. A permit is
+        entered at once."""
         children = self._children.get(zone)
         if not children:
             return Limit.NO_CHILD
@@ -206,26 +210,24 @@ class Ledger:
             return Limit.ZONE if proven else Limit.TRYING
         if not proven and target.silent >= (PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1):
             return target
-        close: tuple[Connection, ...] = ()
-        counted = (*way.counted, *address.connections)
-        for gate in counted:
-            if gate.full(now) and not any(gate in _counting(spare) for spare in close):
-                spare = self._spare(zone, gate)
-                if spare is None:
-                    return gate
-                close = (*close, spare)
-        if not close and proven and child.idle and len(child.idle) + child.busy >= child.connections:
-            close = (next(iter(child.idle.values())),)
-        for connection in close:
-            self.remove(connection)
-        return Permit(self._enter(child, way, local, address, proven), close)
+        for gate in (*way.counted, *address.connections):
+            if gate.full(now):
+                return gate
+        spare = None
+        if proven and child.idle and len(child.idle) + child.busy >= child.connections:
+            spare = next(iter(child.idle.values()))
+            self.close(spare)
+        return Permit(self._enter(child, way, local, address, proven), spare)
 
-    def _spare(self, zone: str, gate: Connections) -> Connection | None:
-        """An idle connection that takes up room there and can't be used: another address, another host."""
-        for child in self._children[zone]:
-            for connection in child.idle.values():
-                if gate in _counting(connection):
-                    return connection
+    def make_room(self, zone: str, gate: Connections, wanted: int, now: float) -> Connection | None:
+        """An idle connection that takes up room there and can't be used (another address, another host) and
+        is to be closed, if not enough are closing for those who wait there and the `wanted` of one who comes."""
+        if gate.yields(now, wanted):
+            for child in self._children.get(zone, ()):
+                for connection in child.idle.values():
+                    if gate in _counting(connection):
+                        self.close(connection)
+                        return connection
         return None
 
     def _enter(self, child: Capacity, way: Way, local: Local, address: Scoped, proven: bool) -> Connection:
@@ -245,11 +247,12 @@ class Ledger:
                 local.address,
                 local.address6,
             ):
-                idle = int(connection.state is State.IDLE)
+                idle, closing = connection.state is State.IDLE, connection.state is State.CLOSING
                 for step, scoped in ((-1, connection.address), (1, limits)):
                     _count(scoped.connections, step)
                     for gate in scoped.connections:
                         gate.idle += step * idle
+                        gate.closing += step * closing
                 connection.address = limits
 
     # -- telling
@@ -303,6 +306,10 @@ class Ledger:
         """Its transaction ended and it stays open."""
         self._move(connection, State.IDLE)
 
+    def close(self, connection: Connection) -> None:
+        """It has no more to do, and counts until it is gone."""
+        self._move(connection, State.CLOSING)
+
     def remove(self, connection: Connection) -> None:
         """It is gone."""
         self._count(connection, -1)
@@ -328,6 +335,10 @@ class Ledger:
             connection.target.silent += step
         elif state is State.WAITING:
             _enlist(child.waiting, connection, step)
+        elif state is State.CLOSING:
+            for gate in _counting(connection):
+                gate.closing += step
+            return
         elif state is State.IDLE:
             _enlist(child.idle, connection, step)
             for gate in _counting(connection):

@@ -11,6 +11,7 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Frame
 from relay.dispatch.addresses import Addresses
+from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Rate
 from relay.dispatch.ledger import Capacity, Connection, Ledger, State
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.tokens import Tokens
@@ -19,6 +20,8 @@ from relay.message.values import Outcome
 
 #: Stages of an attempt in which nobody has heard of the message yet.
 _BEFORE_MAIL = frozenset(("connect", "banner", "ehlo"))
+#: States in which a connection has no offer.
+_AT_REST = (State.IDLE, State.CLOSING)
 
 
 class Child(Protocol):
@@ -56,18 +59,36 @@ class Lives:
     def drop(self, connection: Connection, child: Child) -> None:
         """A permit that is not used: the connection, if there is one, is given back."""
         self._lessons.nothing(connection)
-        child.send(frames.Close(connection.number))
-        self._remove(connection)
+        self._addresses.uncount(connection.way.place, connection.warm)
+        connection.warm = ()
+        self.tell_close(connection)
+        self._close(connection)
+
+    def make_room(self, zone: str, gate: Connections, wanted: int) -> None:
+        """Somebody with so many deliveries can't pass there: an idle connection gives way, if that helps. When
+        it is gone they will be let go."""
+        spare = self._ledger.make_room(zone, gate, wanted, self._clock.seconds())
+        if spare is not None:
+            self.tell_close(spare)
+
+    def tell_close(self, connection: Connection) -> None:
+        """Its child is to close it, and will say when it is gone."""
+        self._children[connection.child.key].send(frames.Close(connection.number))
+
+    def _close(self, connection: Connection) -> None:
+        """It has no more to do."""
+        self._tokens.settle(connection)
+        self._ledger.close(connection)
+        self._turns.freed(connection)
 
     def _remove(self, connection: Connection) -> None:
         """It is gone."""
         self._tokens.settle(connection)
-        self._addresses.uncount(connection.way.place, connection.warm)
         self._ledger.remove(connection)
         self._turns.freed(connection)
 
     def answered(self, child: Child, connection: Connection) -> None:
-        if connection.state is State.IDLE:
+        if connection.state in _AT_REST:
             raise BadFrame("an answer without an offer")
         if connection.state is State.PARKED:
             return  # Another of its hosts has answered; its token is waited for already.
@@ -85,22 +106,44 @@ class Lives:
         while (connection := self._ledger.first_waiting(child)) is not None:
             missing = self._tokens.missing(connection.way, connection.address, now, connection.resumed)
             if missing is not None:
+                self._ledger.park(connection)
                 self._turns.waiting.park(connection, missing)
                 continue
             self._ledger.go(connection)
             self._tokens.spend(connection, now)
             self._children[child.key].send(frames.Go(connection.number))
 
-    def resume(self, connection: Connection) -> None:
-        """The token that a parked connection waited for has come."""
+    def resume(self, connection: Connection, rate: Rate) -> None:
+        """The token that a parked connection waited for there has come."""
+        if rate.kind == NEW_CONNECTIONS:
+            self._dial(connection, resumed=True)
+            return
         connection.resumed = True
         self._ledger.unpark(connection)
         self._let_go(connection.child)
 
+    def redial(self, child: Child, connection: Connection) -> None:
+        """Its child wants to call another host, which is a new connection to whoever counts them there. So it is
+        paid for like the first, before it is made: no span of time sees more of them than may be, however many
+        hosts fail one after the other. Those who ask are before lanes that would open one, since half of the
+        work for them is done; meanwhile the connection is what it was, and soon quiet."""
+        if connection.state in _AT_REST:
+            raise BadFrame("a call without an offer")
+        self._dial(connection, resumed=False)
+
+    def _dial(self, connection: Connection, resumed: bool) -> None:
+        now = self._clock.seconds()
+        missing = self._tokens.may_dial(connection.way, connection.address, now, resumed)
+        if missing is not None:
+            self._turns.waiting.park(connection, missing)
+        else:
+            self._tokens.dialled(connection, now)
+            self._children[connection.child.key].send(frames.Dial(connection.number))
+
     def quiet(self, child: Child, connection: Connection) -> None:
         self._ledger.quiet(connection)
         if connection.state is State.QUIET:
-            self._tokens.settle(connection)
+            self._tokens.forget(connection)
         self._let_go(connection.child)
         self._turns.freed(connection)
 
@@ -109,8 +152,9 @@ class Lives:
         self._turns.freed(connection)
 
     def closed(self, child: Child, connection: Connection) -> None:
-        connection.kept = False
-        if connection.state is State.IDLE:
+        """Its socket is gone. One that is in a transaction has another by now: the two have crossed."""
+        connection.gone = True
+        if connection.state in _AT_REST:
             self._remove(connection)
 
     def ended(self, child: Child, connection: Connection, done: frames.Done) -> None:
@@ -127,7 +171,7 @@ class Lives:
             connection.warm = ()
         gap = connection.child.gap
         rest = connection.began + gap - self._clock.seconds() if gap else 0.0
-        connection.kept = done.kept
+        connection.kept, connection.gone = done.kept, False
         if rest > 0:
             self._clock.callLater(rest, self._rested, child, connection)
         else:
@@ -137,14 +181,15 @@ class Lives:
         if self._ledger.get(connection.number) is not connection:
             return  # Its child has gone meanwhile.
         reuse = connection.way.reuse
-        if connection.kept and reuse and connection.sent >= reuse:
-            child.send(frames.Close(connection.number))
-            connection.kept = False
-        if connection.kept:
+        if connection.gone:
+            self._remove(connection)
+        elif connection.kept and not (reuse and connection.sent >= reuse):
             self._ledger.idle(connection)
             self._turns.freed(connection)
         else:
-            self._remove(connection)
+            if connection.kept:
+                self.tell_close(connection)
+            self._close(connection)
         self._let_go(connection.child)
 
 

@@ -1,4 +1,5 @@
-"""What rates want of a connection: that it is opened in time, and pays just before MAIL."""
+"""What rates want of a connection: that it pays for each call of a host, is opened in time, and pays for its
+message just before MAIL."""
 
 from __future__ import annotations
 
@@ -26,14 +27,20 @@ class Tokens:
                     return rate
         return None
 
+    def may_dial(self, way: Way, address: Scoped, now: float, resumed: bool = False) -> Rate | None:
+        """The first rate of new connections that has no token this moment. `resumed`: it has waited already."""
+        for rates in (way.opening, address.opening):
+            for rate in rates:
+                if not (rate.bucket.ready(now) if resumed else rate.ready(now)):
+                    return rate
+        return None
+
     def may_open(self, way: Way, address: Scoped, now: float) -> Rate | None:
         """The first rate that stands in the way of a new connection."""
         if not way.rated and not address.rates:
             return None
-        for rates in (way.opening, address.opening):
-            for rate in rates:
-                if not rate.ready(now):
-                    return rate
+        if (rate := self.may_dial(way, address, now)) is not None:
+            return rate
         for rates in (way.sending, way.volume, address.sending, address.volume):
             for rate in rates:
                 if not rate.room(now):
@@ -46,15 +53,20 @@ class Tokens:
         connection.size = size
         if not way.rated and not address.rates:
             return
+        self.dialled(connection, now)
+        self._expect(connection, wide=connection.state is not State.TRYING)
+
+    def dialled(self, connection: Connection, now: float) -> None:
+        """A host is called now."""
+        way, address = connection.way, connection.address
         for rate in (*way.opening, *address.opening):
             rate.bucket.take(1, now)
             self._remember(way, address)
-        self._expect(connection, wide=connection.state is not State.TRYING)
 
     def answered(self, connection: Connection) -> None:
         """It will surely want its tokens now, and who comes later has to wait for that."""
         if not connection.paid and (connection.way.rated or connection.address.rates):
-            self._forget(connection)
+            self.forget(connection)
             self._expect(connection, wide=True)
 
     def _expect(self, connection: Connection, wide: bool) -> None:
@@ -71,7 +83,8 @@ class Tokens:
         for rate, wanted in connection.pending:
             rate.pending += wanted
 
-    def _forget(self, connection: Connection) -> None:
+    def forget(self, connection: Connection) -> None:
+        """It wants nothing soon, as far as is known."""
         pending, connection.pending = connection.pending, ()
         for rate, wanted in pending:
             rate.pending = max(0.0, rate.pending - wanted)
@@ -84,7 +97,7 @@ class Tokens:
         way, address = connection.way, connection.address
         if not way.rated and not address.rates:
             return
-        self.settle(connection)
+        self.forget(connection)
         connection.resumed = False
         for rate in (*way.sending, *address.sending):
             rate.bucket.take(1, now)
@@ -114,6 +127,6 @@ class Tokens:
         way, address = connection.way, connection.address
         if not way.rated and not address.rates:
             return
-        self._forget(connection)
-        for rate in (*way.sending, *way.volume, *address.sending, *address.volume):
+        self.forget(connection)
+        for rate in (*way.opening, *way.sending, *way.volume, *address.rates):
             rate.parked.pop(connection, None)

@@ -11,12 +11,12 @@ and the next one when that has had its try; so what is scarce is shared where it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from relay.dispatch.gates import NEW_CONNECTIONS, Gate, Shut
+from relay.dispatch.gates import NEW_CONNECTIONS, Gate, Rate, Shut
 from relay.dispatch.ledger import Connection, Ledger, Limit
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.lines import Line, Turn
@@ -44,7 +44,7 @@ _AGAIN = 1.0
 #: Gives up what has waited too long at a gate; whether there was any.
 GiveUp = Callable[[Lane, Shut], bool]
 #: Gives the first delivery of those that may go to a child, and tells which; or says what is in the way.
-PlaceIt = Callable[[Zone, Way, Iterable[Work]], Work | Limit | Gate]
+PlaceIt = Callable[[Zone, Way, Collection[Work]], Work | Limit | Gate]
 
 
 class Turns:
@@ -60,7 +60,7 @@ class Turns:
         clock: IReactorTime,
         place: PlaceIt,
         may: Callable[[], bool],
-        resume: Callable[[Connection], None],
+        resume: Callable[[Connection, Rate], None],
         give_up: GiveUp,
         shutters: Shutters,
     ) -> None:
@@ -77,7 +77,7 @@ class Turns:
         self.closed = shutters.closed
         shutters.opened = self.opened
         self._lines = {zone.name: Line(zone, limits.weight) for zone in zones.active()}
-        self.waiting = Waiting(ledger, clock, self._queue, self.opened, resume)
+        self.waiting = Waiting(clock, self._queue, self.opened, resume)
         self._marked: list[Line] = []
         self._without_line: set[str] = set()
         self.suspects = Suspects(leases, ledger, clock, self._attempt, self.wake)

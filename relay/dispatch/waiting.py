@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from twisted.internet.interfaces import IReactorTime
 
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate, Rate, Shut
-from relay.dispatch.ledger import Connection, Ledger, State
+from relay.dispatch.ledger import Connection, State
 from relay.dispatch.lines import Turn
 from relay.queue.schedule import Lane
 
@@ -28,16 +28,14 @@ class Waiting:
 
     def __init__(
         self,
-        ledger: Ledger,
         clock: IReactorTime,
         queue: Callable[[Lane], None],
         opened: Callable[[Shut], None],
-        resume: Callable[[Connection], None],
+        resume: Callable[[Connection, Rate], None],
     ) -> None:
         """`queue` takes each lane that is let go, `opened` is told of a shut gate whose time has come, `resume`
-        of a parked connection whose token has."""
+        of a parked connection whose token has, and of which rate."""
         self.count = 0
-        self._ledger = ledger
         self._clock = clock
         self._queue = queue
         self._opened = opened
@@ -112,8 +110,7 @@ class Waiting:
     # -- connections
 
     def park(self, connection: Connection, gate: Rate) -> None:
-        """An answered connection waits for its token."""
-        self._ledger.park(connection)
+        """A connection waits for its token there."""
         gate.parked[connection] = None
         self._look_again(gate, self._clock.seconds())
 
@@ -144,7 +141,7 @@ class Waiting:
         elif isinstance(gate, Rate):
             while gate.parked and gate.bucket.ready(now):
                 connection, _ = gate.parked.popitem(last=False)
-                self._resume(connection)
+                self._resume(connection, gate)
             self.let_go((gate,), now)
         else:
             for _ in range(_AT_ONCE if isinstance(gate, Connections) else 1):

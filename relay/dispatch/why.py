@@ -56,7 +56,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
 
 #: What ends a wait, by the kind of what is waited for.
 _FREED_BY = {
-    "connections": "one of these connections ends its work, or falls idle and is given back",
+    "connections": "one of these connections ends, or falls idle and is given back",
     "new connections": "time",
     "messages": "time",
     "bytes": "time",
@@ -171,10 +171,9 @@ class Reasons:
         since = self._wall(lease.since)
         if connection is None:
             return Wait(kind="transaction", limit="it is being sent", freed_by="the host's answer", since=since)
-        if connection.state is State.PARKED:
-            for gate in (*connection.way.gates, *connection.address.gates):
-                if connection in getattr(gate, "parked", ()):
-                    return self._at(gate, since)
+        for gate in (*connection.way.gates, *connection.address.gates):
+            if connection in getattr(gate, "parked", ()):
+                return self._at(gate, since)
         kind, limit, freed_by = _SENDING.get(connection.state, _SENDING[State.SENDING])
         scope = Scope(zone=connection.child.zone, domain=connection.domain, site=connection.way.site)
         return Wait(kind=kind, limit=limit, freed_by=freed_by, since=since, scope=scope)

@@ -22,16 +22,18 @@ class Recorder:
         host: str = "127.0.0.1",
         mute: bool = False,
         parting: float = 0.0,
+        refuses: bool = False,
     ) -> None:
         """`answer(client's address, recipient)` is a refusal to RCPT, "" to take it; `pause` before each
         answer to the dot (seconds); `mute`: connections are taken and nothing is said, until it is unset;
-        `parting` before the answer to QUIT (seconds)."""
+        `parting` before the answer to QUIT (seconds); `refuses`: it says from the first that it takes no mail."""
         self.port = port
         self.answer = answer
         self.pause = pause
         self.host = host
         self.mute = mute
         self.parting = parting
+        self.refuses = refuses
         #: When each MAIL came (seconds), from which address; who was taken, when and from where.
         self.mails: list[tuple[float, str]] = []
         self.taken: list[tuple[float, str, str]] = []
@@ -105,7 +107,7 @@ class Recorder:
             writer.transport.abort()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
-        writer.write(b"220 mx.test ESMTP\r\n")
+        writer.write(b"554 5.3.2 not here\r\n" if self.refuses else b"220 mx.test ESMTP\r\n")
         rcpt, begun = "", 0.0
         try:
             while line := await reader.readline():

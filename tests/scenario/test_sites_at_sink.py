@@ -67,15 +67,13 @@ class Sites(SitesCase):
         await self.paced(8)
 
     async def test_a_site_without_a_table_shares_the_default(self) -> None:
-        """One exchanger makes seven domains one site: three transactions at once for all of them, not each.
-
-        Of connections there may be more for a moment, as one gives way to another: see tests/audit/overlap.py.
-        """
+        """One exchanger makes seven domains one site: three connections at once for all of them, not each,
+        though one domain's have to give way to another's all the time."""
         sink = self.recorder(pause=0.03)
         relay = await self.named(sink, "[sites.default]\nmax_connections = 3", processes=8)
         await self.submit(relay, 100, "d{n}.shared.test")
         await self.arrived(sink, relay, 100)
-        self.assertEqual(sink.most_busy, 3)
+        self.assertEqual((sink.most_open, sink.most_busy), (3, 3))
 
 
 class Counts(SitesCase):
@@ -113,6 +111,20 @@ class Counts(SitesCase):
         await self.submit(relay, 45)
         await self.arrived(sink, relay, 45)
         opened = [(when, 1.0) for when in sink.connections()]
+        self.assertLessEqual(most(opened, 1.0), 11)
+        self.check_used(opened, 10)
+
+    async def test_new_connections_to_all_hosts_of_a_domain(self) -> None:
+        """The first host of each domain refuses, and each delivery calls both."""
+        sink = self.recorder()
+        first = Recorder(sink.port, host="127.0.0.8", refuses=True)
+        first.start()
+        self.addCleanup(first.stop)
+        relay = await self.named(sink, zone='reuse = 1\nnew_connections = ["10/s"]', processes=3)
+        await self.submit(relay, 25, "d{n}.double.test")
+        await self.arrived(sink, relay, 25)
+        opened = sorted((when, 1.0) for one in (first, sink) for when in one.connections())
+        self.assertEqual(len(opened), 50)
         self.assertLessEqual(most(opened, 1.0), 11)
         self.check_used(opened, 10)
 

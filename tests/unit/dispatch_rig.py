@@ -55,10 +55,14 @@ class FakeChild:
         self.seconds: Callable[[], float] = lambda: 0.0
         #: All it was ever told, and when.
         self.told: list[tuple[float, Frame]] = []
+        #: Connections that it hasn't said Closed of, though it was told Close or said Done.
+        self.parting: list[int] = []
 
     def send(self, frame: Frame) -> None:
         self.sent.append(frame)
         self.told.append((self.seconds(), frame))
+        if type(frame) is frames.Close:
+            self.parting.append(frame.connection)
 
     def settle(self) -> None:
         self.settled += 1
@@ -156,8 +160,11 @@ class DispatchRig(SynchronousTestCase):
     senders: dict[str, Sender] = {}
     cold: tuple[str, ...] = ()
     backoff_section = BackoffSection()
+    #: Hosts answer QUIT at once.
+    polite = True
 
     def setUp(self) -> None:
+        self.joined: list[FakeChild] = []
         self.sites = FakeSites()
         self.clock = a_clock()
         self.now = milliseconds(self.clock)
@@ -202,6 +209,7 @@ class DispatchRig(SynchronousTestCase):
         child = FakeChild(key, zone)
         child.seconds = self.clock.seconds
         self.dispatcher.joined(child)
+        self.joined.append(child)
         self.turn()
         return child
 
@@ -209,6 +217,17 @@ class DispatchRig(SynchronousTestCase):
         """Let what is marked be pumped."""
         for _ in range(4):
             self.clock.advance(0)
+            if self.polite and self.part():
+                self.clock.advance(0)
+
+    def part(self) -> int:
+        """Connections that are to be closed are gone now; how many."""
+        count = 0
+        for child in self.joined:
+            while child.parting:
+                count += 1
+                self.dispatcher.frame(child, frames.Closed(child.parting.pop(0)))
+        return count
 
     def accept(
         self,
@@ -245,6 +264,8 @@ class DispatchRig(SynchronousTestCase):
         self.assertIn(frames.Go(offer.connection), child.heard(frames.Go))
 
     def done(self, child: FakeChild, offer: Offer, outcome: Outcome = DELIVERED, kept: bool = False) -> None:
+        if not kept:
+            child.parting.append(offer.connection)
         self.says(child, frames.Done(offer.connection, offer.lease, outcome, kept))
 
     def tell(self) -> None:

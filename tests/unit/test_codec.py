@@ -38,12 +38,14 @@ TO_MASTER: list[Frame] = [
     frames.Closed(3),
     frames.More(9, 1),
     frames.Pong(4),
+    frames.Redial(3),
 ]
 TO_CHILD: list[Frame] = [
     frames.Welcome((1 << 31) - 1, 2.0, 8.0),
     offer(),
     offer(body=None, chunks=3, body_size=600_000),
     frames.Go(1),
+    frames.Dial(1),
     frames.Close(1),
     frames.Chunk(9, 0, b"\0\xff" * 100),
     frames.Chunk(9, 1, None),

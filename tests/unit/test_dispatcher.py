@@ -464,6 +464,7 @@ class Gone(DispatchRig):
                 self.says(second, frames.Answered(lease.connection, "", ""))
             for lease in leases:
                 self.says(second, frames.Done(lease.connection, lease.number, DELIVERED, False))
+                self.says(second, frames.Closed(lease.connection))
                 done += 1
         self.assertEqual(done, 6)
 

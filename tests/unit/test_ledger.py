@@ -185,11 +185,42 @@ class Limits(LedgerRig):
         kept = self.send(limit=1)
         self.ledger.idle(kept)
         self.assertEqual(self.ledger.open_to("z", "d.test"), 1)
-        permit = self.permit(limit=1, local="192.0.2.2")
-        assert isinstance(permit, Permit)
-        self.assertEqual(permit.close, (kept,))
-        self.assertEqual(self.ledger.open_to("z", "d.test"), 1)
-        self.assertIsNone(self.ledger.get(kept.number))
+        gate = self.ledger.count("d.test", 1)
+        self.assertIs(self.permit(limit=1, local="192.0.2.2"), gate)
+        self.assertIs(self.ledger.make_room("z", gate, 1, self.now), kept)
+        self.assertEqual((kept.state, gate.open, gate.idle, gate.closing), (State.CLOSING, 1, 0, 1))
+        self.assertIs(self.permit(limit=1, local="192.0.2.2"), gate, "it may still be there")
+        self.ledger.remove(kept)
+        self.assertEqual((gate.open, gate.closing), (0, 0))
+        self.permitted(limit=1, local="192.0.2.2")
+
+    def test_D37_no_more_give_way_than_are_wanted(self) -> None:
+        kept = [self.send() for _ in range(3)]
+        for connection in kept:
+            self.ledger.idle(connection)
+        gate = self.ledger.count("d.test", 3)
+        room = [self.ledger.make_room("z", gate, 2, self.now) for _ in range(4)]
+        self.assertEqual(room, [*kept[:2], None, None])
+        self.assertTrue(gate.room(self.now), "the third may be of use to those who wait")
+        self.assertIsNone(gate.opens(self.now), "or not: nobody looks again and again")
+        self.ledger.make_room("z", gate, 3, self.now)
+        self.assertEqual((gate.room(self.now), gate.opens(self.now)), (False, None))
+        self.ledger.remove(kept[0])
+        self.assertIsNone(self.ledger.make_room("z", gate, 9, self.now), "there is room")
+
+    def test_what_closes_is_neither_idle_nor_at_work(self) -> None:
+        self.prove()
+        connection = self.send()
+        self.ledger.close(connection)
+        child = self.child
+        self.assertEqual((child.busy, child.quiet, len(child.idle), child.trying), (0, 0, 0, 0))
+        self.assertEqual(self.ledger.idle_connections, 0)
+        self.ledger.quiet(connection)
+        self.ledger.active(connection)
+        self.assertIs(connection.state, State.CLOSING)
+        self.assertIsNot(self.permitted(), connection)
+        self.ledger.leave(child)
+        self.assertEqual((self.ledger.open_to("z", "d.test"), self.ledger.count("d.test", 5).closing), (0, 0))
 
     def test_D36_any_number_of_hanging_targets(self) -> None:
         """They are tried, a few hundred at a time; each that goes quiet makes room for the next,
@@ -266,14 +297,14 @@ class Reuse(LedgerRig):
             self.ledger.idle(connection)
         permit = self.permit("other.test")
         assert isinstance(permit, Permit)
-        self.assertEqual(permit.close, (kept[0],))
+        self.assertEqual((permit.spare, kept[0].state), (kept[0], State.CLOSING))
 
     def test_a_mere_trial_takes_nobodys_kept_connection(self) -> None:
         for connection in [self.send() for _ in range(3)]:
             self.ledger.idle(connection)
         permit = self.permit("unheard-of.test")
         assert isinstance(permit, Permit)
-        self.assertEqual(permit.close, ())
+        self.assertIsNone(permit.spare)
 
     def test_one_that_had_died_goes_at_once(self) -> None:
         connection = self.send()
@@ -303,7 +334,7 @@ class Leaving(LedgerRig):
         self.assertEqual(self.ledger.connections(), [one for one in opened if one.child is other])
 
 
-moves = st.lists(st.tuples(st.sampled_from("pppppaaggqvviirxcj"), st.integers(0, 30), st.integers(0, 2)), max_size=80)
+moves = st.lists(st.tuples(st.sampled_from("pppppaaggqvviireexcj"), st.integers(0, 30), st.integers(0, 2)), max_size=80)
 
 
 class Model(SynchronousTestCase):
@@ -334,9 +365,11 @@ class Model(SynchronousTestCase):
                     took = permit.connection
                     if took.state is not State.TRYING:
                         self.assertGreater(room[took.child.key], 0)
-                    for closed in permit.close:
-                        self.assertIs(closed.state, State.IDLE)
-                        self.assertIsNone(ledger.get(closed.number))
+                    if permit.spare is not None:
+                        self.assertIs(permit.spare.state, State.CLOSING)
+                elif isinstance(permit, Connections):
+                    ledger.make_room("z", permit, m, now)
+                    self.assertEqual(ledger.open_to("z", domain), before)
                 else:
                     self.assertEqual(ledger.open_to("z", domain), before)
             elif move == "g":
@@ -350,7 +383,7 @@ class Model(SynchronousTestCase):
                 ledger.leave(capacities.pop(capacities.index(child)))
                 join()
             elif one is not None:
-                if move == "a" and one.state is not State.IDLE:
+                if move == "a" and one.state not in (State.IDLE, State.CLOSING):
                     ledger.answered(one, now)
                 elif move == "q":
                     ledger.quiet(one)
@@ -358,6 +391,8 @@ class Model(SynchronousTestCase):
                     ledger.active(one)
                 elif move == "i" and one.state in (State.SENDING, State.QUIET):
                     ledger.idle(one)
+                elif move == "e" and one.state is not State.CLOSING:
+                    ledger.close(one)
                 elif move == "r":
                     ledger.remove(one)
             now += m * 100
@@ -372,8 +407,11 @@ class Model(SynchronousTestCase):
             rest = (states[State.TRYING], states[State.QUIET], states[State.IDLE], states[State.WAITING])
             self.assertEqual(counted, (busy, *rest))
         domains = Counter(one.domain for one in every)
-        for name in ledger._counts:
+        at_rest = Counter((one.domain, one.state) for one in every)
+        for name, gate in ledger._counts.items():
             self.assertEqual(ledger.open_to("z", name), domains[name])
+            self.assertEqual(gate.idle, at_rest[name, State.IDLE])
+            self.assertEqual(gate.closing, at_rest[name, State.CLOSING])
         silent = Counter(one.target for one in every if one.state in (State.QUIET, State.TRYING))
         targets = {one.target for one in every} | set(ledger._proven)
         self.assertEqual({target: target.silent for target in targets if target.silent}, dict(silent))

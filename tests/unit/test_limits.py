@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.config.schema import Domain, Sender, Site, Zone
 from relay.config.schema import Limits as Section
 from relay.dispatch import limits as module
-from relay.dispatch.gates import Connections, Shut
+from relay.dispatch.gates import MOMENT, Connections, Shut
 from relay.dispatch.ledger import Capacity, Connection
 from relay.dispatch.limits import NONE, Limits, Senders, Way
 from relay.dispatch.tokens import Tokens
@@ -98,7 +98,11 @@ class Gates(SynchronousTestCase):
         self.assertEqual((gate.room(0.0), gate.full(0.0), gate.opens(0.0)), (False, True, None))
         gate.idle = 1
         self.assertEqual((gate.room(0.0), gate.full(0.0)), (True, True))
-        self.assertIsNotNone(gate.opens(0.0))
+        self.assertEqual((gate.yields(0.0), gate.yields(0.0, 1)), (False, True), "for somebody")
+        gate.closing = 1
+        self.assertEqual((gate.yields(0.0, 1), gate.yields(0.0, 2)), (False, True), "for each one")
+        gate.open = 0
+        self.assertEqual((gate.yields(0.0, 2), gate.opens(0.0)), (False, MOMENT), "there is room without")
 
     def test_a_shut_one_opens_at_its_time_or_when_told(self) -> None:
         gate = Shut("hold", Scope(zone="z"), "so", lambda user: 1.0, 5.0)

@@ -76,6 +76,9 @@ class FakeSession:
     def go(self) -> None:
         self.orders.append("go")
 
+    def dial(self) -> None:
+        self.orders.append("dial")
+
     def release(self) -> None:
         self.orders.append("release")
         self.watcher.closed(self)  # type: ignore[arg-type]
@@ -169,13 +172,28 @@ class Work(SenderRig):
         self.hear(offer(connection=1, lease=1))
         first = self.sessions[1]
         self.done(first)
+        self.assertEqual(self.said(frames.Closed), [])
+        self.sender.closed(first)  # type: ignore[arg-type]
+        self.assertEqual(self.said()[-1], frames.Closed(1))
         self.hear(offer(connection=1, lease=2))
         self.assertIsNot(self.sessions[1], first)
+        fresh = [made.options["fresh"] for made in (first, self.sessions[1])]
+        self.assertEqual(fresh, [True, False], "another call under the same number")
+
+    def test_an_offer_that_crosses_the_end_of_its_connection(self) -> None:
+        """It is for the session that still has the connection."""
+        self.hear(offer(connection=1, lease=1))
+        self.done(self.sessions[1], kept=True)
+        self.hear(offer(connection=1, lease=2))
+        self.assertEqual([given.lease for given in self.sessions[1].offers], [1, 2])
 
     def test_the_masters_orders(self) -> None:
+        """Each Close is answered, or a number that was forgotten here would be counted there for ever."""
         self.hear(offer(connection=1), frames.Go(1), frames.Go(9), frames.Close(1), frames.Close(9), frames.Ping(7))
         self.assertEqual(self.sessions[1].orders, ["go", "release"])
-        self.assertEqual(self.said()[1:], [frames.Closed(1), frames.Pong(7)])
+        self.hear(offer(connection=2), frames.Dial(2), frames.Dial(9))
+        self.assertEqual(self.sessions[2].orders, ["dial"])
+        self.assertEqual(self.said()[1:], [frames.Closed(1), frames.Closed(9), frames.Pong(7)])
 
     def test_what_sessions_tell(self) -> None:
         self.hear(offer(connection=1))
@@ -183,7 +201,8 @@ class Work(SenderRig):
         self.sender.answered(session)
         self.sender.quiet(session)
         self.sender.active(session)
-        expected = [frames.Answered(1, "mx.test", "192.0.2.9"), frames.Quiet(1), frames.Active(1)]
+        self.sender.redial(session)
+        expected = [frames.Answered(1, "mx.test", "192.0.2.9"), frames.Quiet(1), frames.Active(1), frames.Redial(1)]
         self.assertEqual(self.said()[1:], expected)
 
     def test_N26_the_journal_is_written_before_the_report(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import error
@@ -46,16 +47,36 @@ def offer(**changes: Any) -> Offer:
     return Offer(**values | changes)
 
 
+class Network(MemoryReactorClock):
+    """As in Twisted: who is called no more fails at once."""
+
+    def connectTCP(self, *args: Any, **more: Any) -> Any:
+        connector, factory = super().connectTCP(*args, **more), args[2]
+        stop = connector.stopConnecting
+
+        def stopped() -> None:
+            stop()
+            factory.clientConnectionFailed(connector, Failure(error.UserError()))
+
+        connector.stopConnecting = stopped
+        return connector
+
+
 class Line(StringTransport):
     """What the far end of a connection sees."""
 
     aborted = False
+
+    def __init__(self, aborted: Callable[[], None]) -> None:
+        super().__init__()
+        self._aborted = aborted
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.no_delay = enabled
 
     def abortConnection(self) -> None:
         self.aborted = True
+        self._aborted()
 
     def read(self) -> bytes:
         data = self.value()
@@ -66,10 +87,10 @@ class Line(StringTransport):
 class Peer:
     """A host: what connected to it, and what it says."""
 
-    def __init__(self, reactor: MemoryReactorClock, number: int) -> None:
+    def __init__(self, reactor: Network, number: int) -> None:
         self.address, self.port, self.factory, _, self.bind = reactor.tcpClients[number]
         self.connector = reactor.connectors[number]
-        self.line = Line()
+        self.line = Line(lambda: reactor.callLater(0, self.close, error.ConnectionAborted()) and None)
 
     def connect(self) -> None:
         self.protocol = self.factory.buildProtocol(None)
@@ -96,10 +117,17 @@ class Book:
         self.kept: list[bool] = []
         self.accept: list[Outcome] = []
         self.allow = True
+        self.redials = 0
+        self.may_redial = True
         self.asked: list[tuple[int, Deferred[bytes]]] = []
 
     def answered(self, session: Session) -> None:
         self.told.append("answered")
+
+    def redial(self, session: Session) -> None:
+        self.redials += 1
+        if self.may_redial:
+            session.dial()
 
     def quiet(self, session: Session) -> None:
         self.told.append("quiet")
@@ -132,7 +160,7 @@ class Case(TestCase):
     hosts: tuple[Host, ...] = (Host("mx1.test", "192.0.2.10", 10), Host("mx2.test", "192.0.2.20", 20))
 
     def setUp(self) -> None:
-        self.reactor = MemoryReactorClock()
+        self.reactor = Network()
         self.book = Book()
         self.lookups = 0
         self.problem: Exception | None = None
@@ -157,11 +185,13 @@ class Case(TestCase):
         return list(self.hosts)
 
     def peer(self, number: int = -1) -> Peer:
+        self.reactor.advance(0)
         return Peer(self.reactor, number)
 
     def pass_time(self, seconds: float) -> None:
         self.reactor.advance(seconds)
         self.session.sweep(self.reactor.seconds())
+        self.reactor.advance(0)
 
     def open(self, ehlo: bytes = EHLO, **changes: Any) -> Peer:
         """An attempt up to `answered`."""
@@ -284,7 +314,10 @@ class Hosts(Case):
                 peer.connect()
             match fault:
                 case "554" | "421":
-                    peer.say(fault.encode() + b" go away\r\n")
+                    self.assertEqual(peer.say(fault.encode() + b" go away\r\n"), b"QUIT\r\n")
+                    self.assertEqual(len(self.reactor.tcpClients), 1, "one at a time")
+                    peer.say(b"221 bye\r\n")
+                    peer.close()
                 case "garbage":
                     peer.say(b"\0\xff\r\n")
                 case "close":
@@ -296,8 +329,8 @@ class Hosts(Case):
                     peer.close()
                 case "quiet banner":
                     self.pass_time(STAGES.banner)
-            self.assertEqual(len(self.reactor.tcpClients), 2, fault)
             second = self.peer()
+            self.assertEqual(len(self.reactor.tcpClients), 2, fault)
             self.assertEqual(second.address, "192.0.2.20")
             second.connect()
             second.say(b"220 hi\r\n")
@@ -313,10 +346,68 @@ class Hosts(Case):
         peer = self.peer()
         peer.connect()
         peer.say(b"554 no service\r\n")
+        peer.close()
         self.peer().fail(error.ConnectionRefusedError())
         self.check(Result.DEFERRED, "banner", "reply")
         self.assertEqual((self.outcome.host, self.outcome.response), ("mx1.test", "554 no service"))
         self.assertEqual(self.book.kept, [False])
+        self.assertEqual(self.book.told, ["done", "closed"])
+
+    def test_each_call_but_the_first_needs_leave(self) -> None:
+        self.book.may_redial = False
+        self.session.dial()
+        self.session.deliver(offer())
+        self.session.dial()
+        self.peer().fail(error.ConnectionRefusedError())
+        self.assertEqual((len(self.reactor.tcpClients), self.book.redials), (1, 1))
+        self.session.go()
+        self.pass_time(1)
+        self.assertEqual(self.book.told, ["quiet"])
+        self.session.dial()
+        self.session.dial()
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+        self.peer().fail(error.ConnectionRefusedError())
+        self.check(Result.DEFERRED, "connect", "network")
+
+    def test_leave_is_asked_for_when_the_connection_before_is_gone(self) -> None:
+        self.session.deliver(offer())
+        peer = self.peer()
+        peer.connect()
+        peer.say(b"554 no service\r\n")
+        self.assertEqual(self.book.redials, 0)
+        self.session.dial()
+        peer.close()
+        self.assertEqual((len(self.reactor.tcpClients), self.book.redials), (2, 1))
+
+    def test_leave_comes_when_nobody_wants_it_any_more(self) -> None:
+        self.book.may_redial = False
+        self.session.deliver(offer())
+        self.peer().fail(error.ConnectionRefusedError())
+        self.session.abort()
+        self.session.dial()
+        self.assertEqual((len(self.reactor.tcpClients), self.book.told), (1, []))
+
+    def test_a_number_that_was_called_before(self) -> None:
+        """Its end has crossed the offer: the first call under it was long ago."""
+        self.book.may_redial = False
+        self.session = self.make(fresh=False)
+        self.session.deliver(offer())
+        self.assertEqual((len(self.reactor.tcpClients), self.book.redials), (0, 1))
+        self.session.dial()
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_d09_refused_and_then_silent(self) -> None:
+        """Who counts most is told of, whoever is called last."""
+        self.session.deliver(offer())
+        peer = self.peer()
+        peer.connect()
+        peer.say(b"554 no service\r\n")
+        self.pass_time(STAGES.quit)
+        self.assertTrue(peer.line.aborted)
+        self.pass_time(STAGES.connect)
+        self.assertTrue(self.peer().connector.stoppedConnecting)
+        self.check(Result.DEFERRED, "banner", "reply")
+        self.assertEqual(self.book.told[-2:], ["done", "closed"])
 
     def test_unreachable(self) -> None:
         for problem, words in (
@@ -353,6 +444,7 @@ class Hosts(Case):
             self.problem = Unroutable(result, "5.1.2 to.test does not exist")
             self.session.deliver(offer())
             self.check(result, "connect", "dns")
+            self.assertEqual(self.book.told, ["done", "closed"])
             self.assertEqual(self.outcome.response, "5.1.2 to.test does not exist")
 
     def test_finding_fails(self) -> None:
@@ -573,8 +665,35 @@ class Reuse(Case):
         peer.say(b"250 ok\r\n")
         self.session.deliver(offer(domain="other.test"))
         self.assertEqual(peer.line.read(), b"QUIT\r\n")
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+        peer.close()
         self.assertEqual(len(self.reactor.tcpClients), 2)
         self.assertNotIn("closed", self.book.told)
+
+    def test_an_offer_while_it_is_given_back(self) -> None:
+        """The two crossed: nothing is told of the old connection, and the new one comes after it."""
+        peer = self.to_dot()
+        peer.say(b"250 ok\r\n")
+        self.session.release()
+        self.session.deliver(offer())
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+        peer.say(b"221 bye\r\n")
+        peer.close()
+        self.assertNotIn("closed", self.book.told)
+        self.assertEqual(self.lookups, 2)
+        self.peer(1).fail(error.ConnectionRefusedError())
+        self.peer(2).fail(error.ConnectionRefusedError())
+        self.assertEqual(self.book.told[-2:], ["done", "closed"])
+
+    def test_an_offer_that_fails_while_it_is_given_back(self) -> None:
+        peer = self.to_dot()
+        peer.say(b"250 ok\r\n")
+        self.session.release()
+        self.problem = Unroutable(Result.BOUNCED, "5.1.2 to.test does not exist")
+        self.session.deliver(offer())
+        self.assertEqual(self.book.told[-1], "done")
+        peer.close()
+        self.assertEqual(self.book.told[-1], "closed")
 
     def test_limit(self) -> None:
         peer = self.to_dot()
@@ -587,18 +706,20 @@ class Reuse(Case):
         self.assertFalse(self.session.idle)
         peer.say(b"221 bye\r\n")
         self.assertTrue(peer.line.disconnecting)
+        self.assertEqual(self.book.told[-1], "done")
         peer.close()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
-        self.assertNotIn("closed", self.book.told)
+        self.assertEqual(self.book.told[-1], "closed", "when it is gone")
 
     def test_d18_quit_hang(self) -> None:
         peer = self.to_dot()
         peer.say(b"250 ok\r\n")
         self.session.release()
         self.assertEqual(peer.line.read(), b"QUIT\r\n")
-        self.assertEqual(self.book.told[-1], "closed")
+        self.assertEqual(self.book.told[-1], "done")
         self.pass_time(STAGES.quit)
         self.assertTrue(peer.line.aborted)
+        self.assertEqual(self.book.told[-1], "closed")
 
     def test_idle_too_long(self) -> None:
         peer = self.to_dot()
@@ -607,6 +728,7 @@ class Reuse(Case):
         self.assertTrue(self.session.idle)
         self.pass_time(0.2)
         self.assertEqual(peer.line.read(), b"QUIT\r\n")
+        peer.close()
         self.assertEqual(self.book.told, ["answered", "accepted", "done", "closed"])
 
     def test_d18_closed_while_idle(self) -> None:
@@ -623,16 +745,18 @@ class Reuse(Case):
         peer = self.to_dot()
         peer.say(b"250 ok\r\n")
         peer.say(b"250 ok again\r\n")
-        self.assertEqual(self.book.told[-1], "closed")
         self.assertTrue(peer.line.aborted)
+        self.reactor.advance(0)
+        self.assertEqual(self.book.told[-1], "closed")
 
     def test_d18_dead_when_used_again(self) -> None:
         """No failure: the attempt goes on over a new connection, which needs leave again."""
         peer = self.to_dot()
         peer.say(b"250 ok\r\n")
         self.session.deliver(offer())
+        self.assertEqual(self.book.redials, 0)
         peer.close(error.ConnectionLost())
-        self.assertEqual(len(self.book.outcomes), 1)
+        self.assertEqual((len(self.book.outcomes), self.book.redials), (1, 1))
         second = self.peer()
         second.connect()
         second.say(b"220 hi\r\n")
@@ -670,6 +794,7 @@ class Reuse(Case):
         peer.say(b"250 ok\r\n550 no\r\n554 no\r\n")
         self.session.deliver(offer())
         peer.say(b"421 4.3.0 rset failed\r\n")
+        self.reactor.advance(0)
         self.assertEqual(len(self.book.outcomes), 1)
         self.assertEqual(len(self.reactor.tcpClients), 2)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.channel import frames
 from relay.channel.frames import Offer
 from relay.config.schema import Backoff, Config, Domain, Limits, PoolAddress, Sender, Site, Zone
-from relay.dispatch.gates import Connections, Gate, Rate
+from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate, Rate
 from relay.dispatch.ledger import State
 from relay.message.flow import Flow, flow_text
 from relay.message.values import Outcome, Result
@@ -28,7 +28,7 @@ SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "co
 EARLY = Outcome(Result.DEFERRED, "421 no", 421, "reply", "ehlo", "mx.test", "192.0.2.9")
 USERS = ("", "one", "two")
 POOL = ("10.0.0.1", "10.0.0.2")
-STEPS = "aaaaammmmddddkkkkoqvczwwwwttrpbseehHgGulMW"
+STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnffMW"
 
 
 class Relayed:
@@ -64,6 +64,7 @@ class ShapedChaos(DispatchRig):
         "one": Sender(max_connections=1, weight=30),
         "two": Sender(messages=("20/m",), priority="low"),
     }
+    polite = False
     backoff_section = Backoff(unreachable=(5.0, 20.0), pauses=(5.0, 20.0), climb=5.0, blacklist=60.0)
 
     def setUp(self) -> None:
@@ -84,6 +85,7 @@ class ShapedChaos(DispatchRig):
         self.begun: dict[Rate, dict[int, tuple[float, float]]] = {}
         self.noted: set[int] = set()
         self.lease_on: dict[int, int] = {}
+        self.calls_made = 0
         self.calls = Counter[float]()
         self.count_calls()
 
@@ -115,6 +117,7 @@ class ShapedChaos(DispatchRig):
             self.look()
             for lease in [lease for lease, one in sorted(self.working.items()) if one.goes]:
                 self.finish(lease, lease % 2 == 0)
+            self.part()
             self.tell()
             self.check()
             if not self.store.rows:
@@ -123,6 +126,7 @@ class ShapedChaos(DispatchRig):
         self.assertEqual(len(self.delivered), len(set(self.delivered)))
         self.assertEqual(self.store.rows, {}, [self.stuck(name) for name in self.store.rows])
         self.clock.pump([1.0] * 60)
+        self.part()
         self.everything_is_free()
         self.check(at_rest=True)
 
@@ -175,6 +179,8 @@ class ShapedChaos(DispatchRig):
 
     def note(self, frame: frames.Frame) -> None:
         """What the host will see: a message begins now, if a child is told that it may."""
+        if type(frame) in (Offer, frames.Dial):
+            self.note_call(frame)
         if type(frame) is Offer:
             self.lease_on[frame.connection] = frame.lease
         elif type(frame) is not frames.Go:
@@ -191,6 +197,15 @@ class ShapedChaos(DispatchRig):
         for rates in (connection.way.volume, connection.address.volume):
             for rate in rates:
                 self.begun.setdefault(rate, {})[lease] = (self.clock.seconds(), float(connection.size))
+
+    def note_call(self, frame: Any) -> None:
+        """A host is called now: on a new number, or by leave for another one."""
+        connection = self.ledger.get(frame.connection)
+        assert connection is not None
+        if type(frame) is frames.Dial or frame.connection not in self.lease_on:
+            self.calls_made += 1
+            for rate in (*connection.way.opening, *connection.address.opening):
+                self.begun.setdefault(rate, {})[-self.calls_made] = (self.clock.seconds(), 1.0)
 
     def answer(self, lease: int) -> None:
         one = self.working[lease]
@@ -245,6 +260,13 @@ class ShapedChaos(DispatchRig):
     def do_list(self, n: int) -> None:
         self.end(n, LISTED, False)
 
+    def do_redial(self, n: int) -> None:
+        """Another of its hosts is to be called, whatever has become of the first."""
+        names = sorted(self.working)
+        if names:
+            one = self.working[names[n % len(names)]]
+            self.says(one.child, frames.Redial(one.offer.connection))
+
     def do_early(self, n: int) -> None:
         lease = self.one(n, going=n % 3 == 0)
         if lease is not None:
@@ -279,11 +301,19 @@ class ShapedChaos(DispatchRig):
 
     def do_close(self, n: int) -> None:
         for connection in self.ledger.connections():
-            resting = connection.kept and connection.state is State.SENDING and not self.is_at_work(connection.number)
-            if connection.state is State.IDLE or resting:
+            number = connection.number
+            resting = connection.kept and connection.state is State.SENDING and not self.is_at_work(number)
+            if connection.state is State.IDLE or (resting and not connection.gone):
                 child = next(child for child in self.children if child.id == connection.child.key)
                 self.says(child, frames.Closed(connection.number))
                 return
+
+    def do_part(self, n: int) -> None:
+        """Some of the connections that are to be closed are gone."""
+        for child in self.joined:
+            for number in child.parting[: 1 + n % 3]:
+                child.parting.remove(number)
+                self.says(child, frames.Closed(number))
 
     def is_at_work(self, number: int) -> bool:
         return any(one.offer.connection == number for one in self.working.values())
@@ -357,11 +387,14 @@ class ShapedChaos(DispatchRig):
         counted: Counter[Gate] = Counter()
         pending: Counter[Gate] = Counter()
         idle: Counter[Gate] = Counter()
+        closing: Counter[Gate] = Counter()
         for connection in connections:
             counted.update(connection.way.counted)
             counted.update(connection.address.connections)
             if connection.state is State.IDLE:
                 idle.update((*connection.way.counted, *connection.address.connections))
+            elif connection.state is State.CLOSING:
+                closing.update((*connection.way.counted, *connection.address.connections))
             else:
                 counted.update(connection.way.busy)
             for rate, wanted in connection.pending:
@@ -377,16 +410,21 @@ class ShapedChaos(DispatchRig):
         for gate in self.gates():
             waiting += len(gate.ring)
             if isinstance(gate, Connections):
-                self.assertEqual((gate.open, gate.idle), (counted[gate], idle[gate]), gate.words())
+                wanted = counted[gate], idle[gate], closing[gate]
+                self.assertEqual((gate.open, gate.idle, gate.closing), wanted, gate.words())
                 if gate.kind == "connections":
                     self.assertLessEqual(gate.open, gate.most, gate.words())
             elif isinstance(gate, Rate):
                 self.assertAlmostEqual(gate.pending, pending[gate])
                 for connection in gate.parked:
-                    self.assertIs(connection.state, State.PARKED)
+                    if gate.kind == NEW_CONNECTIONS:
+                        self.assertIn(connection, connections)
+                    else:
+                        self.assertIs(connection.state, State.PARKED)
             if at_rest:
                 self.assertEqual(len(gate.ring), 0, gate.words())
-        parked = {one for gate in self.gates() if isinstance(gate, Rate) for one in gate.parked}
+        rates = [gate for gate in self.gates() if isinstance(gate, Rate) and gate.kind != NEW_CONNECTIONS]
+        parked = {one for gate in rates for one in gate.parked}
         self.assertEqual({one for one in connections if one.state is State.PARKED}, parked)
         if at_rest:
             room = self.dispatcher.turns.waiting
@@ -401,7 +439,7 @@ class ShapedChaos(DispatchRig):
             while noted[first][0] <= when - rate.bucket.unit:
                 total -= noted[first][1]
                 first += 1
-            one = 0.0 if rate.kind == "messages" else max(size for _, size in noted)
+            one = 0.0 if rate.kind != "bytes" else max(size for _, size in noted)
             self.assertLessEqual(total, rate.bucket.amount + one, (rate.words(), noted))
 
 
@@ -438,5 +476,5 @@ _NAMES = {
     "a": "answer", "m": "mail", "d": "deliver", "k": "deliver_and_keep", "o": "defer", "q": "quiet", "v": "active",
     "c": "close", "z": "death", "w": "wait", "t": "tell", "r": "birth", "p": "complain", "b": "list",
     "s": "silence", "e": "early", "h": "hold", "H": "release", "g": "lose", "G": "regain", "u": "unknown", "l": "found",
-    "M": "move", "W": "warm",
+    "n": "part", "f": "redial", "M": "move", "W": "warm",
 }  # fmt: skip

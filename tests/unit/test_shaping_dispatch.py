@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any, ClassVar
 
 from relay.channel import frames
+from relay.channel.codec import BadFrame
 from relay.channel.frames import Offer
 from relay.config.schema import Backoff, Config, Domain, Limits, PoolAddress, Sender, Site, Zone
 from relay.dispatch import expiry
@@ -190,6 +191,101 @@ class RatesOfScopes(Shaped):
         self.assertLess((times[-1] - times[0]) / 19, 1.1 * size / 100)
 
 
+class Redialling(Shaped):
+    """Each host that is called is a new connection, though it is the same attempt."""
+
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=20, new_connections=("6/m",)),
+        "addressed": Zone(connections=20, address=Limits(new_connections=("6/m",))),
+        "free": Zone(connections=20),
+    }  # fmt: skip
+    domains: ClassVar[dict[str, Domain]] = {"default": Domain(max_connections=0)}
+
+    def dialled(self, zone: str, hosts: int) -> list[float]:
+        """When hosts were called: of ten deliveries each one calls so many, all but the last in vain."""
+        if zone != "default":
+            self.children = [self.join(f"00000005-{zone}{n}", zone) for n in range(3)]
+        for n in range(10):
+            self.accept(f"s{n}.test", zone=zone)
+        left: dict[int, tuple[FakeChild, Offer, int]] = {}
+        times: list[float] = []
+        for _ in range(20 * 60 * hosts * 2):
+            for child in self.children:
+                for frame in child.heard():
+                    if type(frame) in (Offer, frames.Dial):
+                        times.append(self.clock.seconds())
+                        if type(frame) is Offer:
+                            left[frame.connection] = child, frame, hosts
+                        child, offer, more = left[frame.connection]
+                        left[frame.connection] = child, offer, more - 1
+                        if more > 1:
+                            self.says(child, frames.Redial(frame.connection))
+                        else:
+                            self.answer(child, offer)
+                            self.done(child, offer, DEFERRED)
+            self.clock.advance(0.1)
+            self.turn()
+        self.assertEqual({more for _, _, more in left.values()}, {0})
+        self.assertEqual(len(left), 10)
+        return times
+
+    def exact(self, times: list[float], hosts: int) -> None:
+        self.assertEqual(len(times), 10 * hosts)
+        for when in times:
+            self.assertLessEqual(len([one for one in times if when - 60.0 < one <= when]), 6)
+        self.assertLess(times[-1] - times[0], 1.1 * 10 * len(times), "and all of it is used")
+
+    def test_hosts_of_one_attempt_are_paid_one_by_one(self) -> None:
+        self.exact(self.dialled("default", 3), 3)
+
+    def test_of_an_address(self) -> None:
+        self.exact(self.dialled("addressed", 2), 2)
+
+    def test_it_goes_before_lanes_that_would_open_one(self) -> None:
+        self.accept("a.test")
+        [(child, first)] = self.offered()
+        self.accept("b.test")
+        self.says(child, frames.Redial(first.connection))
+        self.clock.pump([0.5] * 21)
+        self.assertEqual((child.heard(frames.Dial), self.offered()), ([frames.Dial(first.connection)], []))
+        self.clock.pump([0.5] * 21)
+        self.assertEqual([offer.domain for _, offer in self.offered()], ["b.test"])
+
+    def test_silence_and_leave_to_begin_change_nothing(self) -> None:
+        """The host hung up while it waited for its turn, as that came."""
+        self.accept("a.test")
+        [(child, first)] = self.offered()
+        self.answer(child, first)
+        self.says(child, frames.Redial(first.connection), frames.Quiet(first.connection))
+        self.assertEqual(child.heard(frames.Dial), [])
+        self.clock.pump([0.5] * 21)
+        self.assertEqual(child.heard(frames.Dial), [frames.Dial(first.connection)])
+        self.answer(child, first)
+        self.assertEqual(len(child.heard(frames.Go)), 2, "it had leave to begin")
+
+    def test_a_child_that_dies_while_it_waits(self) -> None:
+        self.accept("a.test")
+        [(child, first)] = self.offered()
+        [rate] = self.limits.way(self.zones_["default"], "a.test", "a.test", "").opening
+        self.says(child, frames.Redial(first.connection))
+        self.assertEqual(len(rate.parked), 1)
+        self.dispatcher.gone(child, [], False)
+        self.children.remove(child)
+        self.assertEqual(len(rate.parked), 0)
+        self.clock.pump([0.5] * 21)
+        self.assertEqual(len(self.offered()), 1)
+
+    def test_without_a_rate_it_is_allowed_at_once(self) -> None:
+        self.children = [self.join("00000005-free", "free")]
+        self.accept("a.test", zone="free")
+        [(child, first)] = self.offered()
+        self.says(child, frames.Redial(first.connection), frames.Redial(first.connection))
+        self.assertEqual(len(child.heard(frames.Dial)), 2)
+        self.answer(child, first)
+        self.done(child, first, DEFERRED, kept=True)
+        self.assertRaises(BadFrame, self.dispatcher.frame, child, frames.Redial(first.connection))
+
+
 class Fair(Shaped):
     zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=2)}
     domains: ClassVar[dict[str, Domain]] = {"default": Domain(max_connections=1)}
@@ -346,6 +442,69 @@ class Complaints(Shaped):
         self.complain(LISTED)
         for _ in range(4):
             self.accept("a.test")
+        self.assertEqual(len(self.offered()), 1)
+
+    def kept_open(self, count: int) -> dict[int, FakeChild]:
+        """Connections that were kept before anybody complained."""
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.accept(*["a.test"] * 2)
+        offers = self.offered()
+        for child, offer in offers:
+            self.answer(child, offer)
+        self.accept(*["a.test"] * (count - 2))
+        offers += self.offered()
+        for child, offer in offers:
+            self.answer(child, offer)
+        for child, offer in offers:
+            self.done(child, offer, kept=True)
+        self.assertEqual(self.ledger.idle_connections, count)
+        return {offer.connection: child for child, offer in offers}
+
+    def complain_on_a_kept_one(self, outcome: Outcome) -> None:
+        self.accept("a.test")
+        [(child, offer)] = self.offered()
+        self.done(child, offer, outcome, kept=True)
+
+    def at_work(self) -> int:
+        return len([one for one in self.ledger.connections() if one.state is State.SENDING])
+
+    def test_kept_connections_are_no_way_round_a_climb(self) -> None:
+        self.polite = False
+        kept = self.kept_open(4)
+        self.complain_on_a_kept_one(RATE)
+        self.accept(*["a.test"] * 8)
+        self.clock.pump([0.5] * 11)
+        self.assertEqual((self.offered(), self.at_work()), ([], 0), "too many are open still")
+        closed = [frame.connection for child in self.children for frame in child.heard(frames.Close)]
+        self.assertEqual(len(closed), 3, "all but the one that may be")
+        for number in closed:
+            self.assertEqual(self.offered(), [])
+            self.says(kept[number], frames.Closed(number))
+        [(_, offer)] = self.offered()
+        self.assertIn(offer.connection, set(kept) - set(closed))
+        self.assertEqual(len(self.ledger.connections()), 1)
+
+    def test_nor_round_a_single_address_that_is_listed(self) -> None:
+        self.kept_open(4)
+        self.complain_on_a_kept_one(LISTED)
+        self.accept(*["a.test"] * 8)
+        self.clock.pump([0.1] * 5)
+        self.assertEqual((len(self.offered()), self.at_work(), len(self.ledger.connections())), (1, 1, 1))
+
+    def test_nor_those_that_end_their_work_after_the_complaint(self) -> None:
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.prove("a.test")
+        self.accept(*["a.test"] * 4)
+        first, *others = self.offered()
+        for child, offer in (first, *others):
+            self.answer(child, offer)
+        self.done(*first, LISTED, kept=True)
+        self.accept(*["a.test"] * 8)
+        self.assertEqual(self.at_work(), 3)
+        for left, (child, offer) in zip((2, 1, 1), others, strict=True):
+            self.done(child, offer, kept=True)
+            self.clock.pump([0.1] * 3)
+            self.assertEqual(self.at_work(), left)
         self.assertEqual(len(self.offered()), 1)
 
     def test_D42_mail_waits_while_all_are_gone_and_goes_when_one_is_back(self) -> None:
@@ -583,6 +742,94 @@ class Obstacles(Shaped):
         self.done(*long)
         [(_, offer)] = self.offered()
         self.assertEqual((offer.domain, offer.local_address), ("c.test", POOL[1]))
+
+
+class GivingWay(Shaped):
+    """D37: one connection to a site gives way to another, and the host never counts two."""
+
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
+    polite = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.sites.sections["big"] = Site(max_connections=1)
+        self.sites.named = {"a.test": "big", "b.test": "big"}
+        self.accept("a.test")
+        [(self.child, self.kept)] = self.offered()
+        self.answer(self.child, self.kept)
+        self.done(self.child, self.kept, kept=True)
+
+    def state(self) -> str:
+        [connection] = self.ledger.connections()
+        return connection.state.name
+
+    def test_the_next_is_opened_when_it_is_gone(self) -> None:
+        message = self.accept("b.test")
+        self.assertEqual((self.offered(), self.state()), ([], "CLOSING"))
+        self.assertEqual(self.child.heard(frames.Close), [frames.Close(self.kept.connection)])
+        lane = self.schedule.lane_for(self.store.rows[message.id, 1])
+        self.assertEqual(lane.turn.gate.words(), "1 connections at a time (zone default, site big), 1 are open")
+        self.clock.pump([0.1] * 20)
+        self.assertEqual(self.offered(), [])
+        self.assertEqual((self.clock.getDelayedCalls(), lane.turn.gate.timer), ([], None), "nobody looks")
+        self.says(self.child, frames.Closed(self.kept.connection))
+        [(_, offer)] = self.offered()
+        self.assertEqual((offer.domain, self.state()), ("b.test", "TRYING"))
+
+    def test_nor_beside_one_that_is_not_kept(self) -> None:
+        self.accept("a.test")
+        [(child, again)] = self.offered()
+        self.done(child, again, kept=False)
+        self.accept("b.test")
+        self.assertEqual((self.offered(), self.state()), ([], "CLOSING"))
+        self.assertEqual(child.heard(frames.Close), [])
+        self.says(child, frames.Closed(again.connection))
+        self.assertEqual(len(self.offered()), 1)
+
+    def test_a_child_that_dies_meanwhile(self) -> None:
+        self.accept("b.test")
+        self.dispatcher.gone(self.child, [], True)
+        self.children.remove(self.child)
+        self.turn()
+        self.assertEqual([offer.domain for _, offer in self.offered()], ["b.test"])
+
+    def test_one_that_falls_idle_meanwhile_is_taken_by_whom_it_fits(self) -> None:
+        self.sites.sections["big"] = Site(max_connections=2)
+        self.sites.named |= {"c.test": "big2", "d.test": "big2"}
+        self.sites.sections["big2"] = Site(max_connections=2)
+        offers = []
+        for domain in ("c.test", "d.test"):
+            self.accept(domain)
+            offers += self.offered()
+            self.answer(*offers[-1])
+        self.done(*offers[0], kept=True)
+        self.accept("d.test", "d.test")
+        self.assertEqual(self.offered(), [])
+        self.done(*offers[1], kept=True)
+        [(_, offer)] = self.offered()
+        self.assertEqual(offer.connection, offers[1][1].connection)
+
+    def test_closed_that_crosses_an_offer(self) -> None:
+        """The child uses another connection under the same number; the old one is no more, the new one counts."""
+        self.accept("a.test")
+        [(child, again)] = self.offered()
+        self.says(child, frames.Closed(again.connection))
+        self.assertEqual(self.state(), "SENDING")
+        self.answer(child, again)
+        self.done(child, again, kept=False)
+        self.assertEqual(self.state(), "CLOSING")
+        self.says(child, frames.Closed(again.connection))
+        self.assertEqual(self.ledger.connections(), [])
+
+    def test_closed_that_crosses_close(self) -> None:
+        self.accept("b.test")
+        self.says(self.child, frames.Closed(self.kept.connection), frames.Closed(self.kept.connection))
+        self.assertEqual(len(self.offered()), 1)
+
+    def test_an_answer_on_one_that_closes_is_refused(self) -> None:
+        self.accept("b.test")
+        answered = frames.Answered(self.kept.connection, "", "")
+        self.assertRaises(BadFrame, self.dispatcher.frame, self.child, answered)
 
 
 class Reused(Shaped):
