@@ -51,6 +51,8 @@ class Briefings:
             hostname=config.hostname,
             product=config.name,
             ipv6=self._zones.ipv6_by_domain(zone),
+            tls=self._zones.tls_by_domain(zone),
+            authorities=config.tls.authorities and str(Path(config.tls.authorities).absolute()),
         )
 
     def receiver(self, listener: str, child: str, section: Listener) -> ReceiverBriefing:
