@@ -78,7 +78,7 @@ class Waiting:
                     if len(gate.ring):
                         self._look_again(gate, now)
 
-    def empty(self, gate: Shut) -> list[Lane]:
+    def empty(self, gate: Gate) -> list[Lane]:
         """All lanes that stood there, which stand nowhere now."""
         if gate.timer is not None:
             gate.timer.cancel()
