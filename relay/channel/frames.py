@@ -56,7 +56,7 @@ class Quiet(Frame, frozen=True, array_like=True, gc=False, tag=3):
 
 
 class Active(Frame, frozen=True, array_like=True, gc=False, tag=4):
-    """The peer of a quiet session spoke again."""
+    """The peer of a quiet session has done what it was waited for."""
 
     connection: int
 

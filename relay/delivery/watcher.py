@@ -27,7 +27,7 @@ class Watcher(Protocol):
         """The peer has let us wait for half a second; the session goes on waiting."""
 
     def active(self, session: Session) -> None:
-        """The peer of a quiet session spoke again."""
+        """The peer of a quiet session has done what it was waited for."""
 
     def accepted(self, session: Session, offer: Offer, outcome: Outcome) -> None:
         """The host has taken the message: to be written down before anything else."""

@@ -4,10 +4,11 @@ The master numbers the connections; a child only ever does what it was told on o
 budgets keep any number of dead destinations from holding up the rest:
 
 - `connections` of a zone, per child: sessions that get somewhere;
-- targets that have not answered lately ("unproven") have a budget of their own, and only
-  a connection or two each until they answer;
-- a session whose peer is silent counts as quiet, not as one of the zone's connections; of
-  those there may be `connecting` to unproven targets, and as many again to others.
+- targets that have not answered lately, or let their transactions hang ("unproven"), have a budget of their
+  own, and only a connection or two each until they answer;
+- a session whose peer is silent counts as quiet, not as one of the zone's connections, until the peer has done
+  what it was waited for; if there is no room for it then, it goes on as a quiet one. Of those there may be
+  `connecting` to unproven targets, and as many again to others.
 
 A kept connection counts against its destination's limit while it is idle too, and each one until its
 child says that its socket is gone: the far end never counts more than we do.
@@ -16,6 +17,7 @@ child says that its socket is gone: the far end never counts more than we do.
 from __future__ import annotations
 
 import enum
+import math
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ from relay.dispatch.limits import Scoped, Way
 from relay.dispatch.target import PER_SILENT_TARGET, Target
 from relay.zone.pool import Local
 
-#: Sessions at a time, per child, to targets that have not answered lately.
+#: Sessions at a time, per child, to targets that have not answered lately, and those that wait to go.
 UNPROVEN = 256
 #: Targets that have answered and are remembered.
 _REMEMBERED = 100_000
@@ -267,8 +269,9 @@ class Ledger:
         self._proven.move_to_end(target)
         if len(self._proven) > _REMEMBERED:
             self._proven.popitem(last=False)
-        self.active(connection)
-        if connection.state is State.SENDING:
+        quiet = connection.state is State.QUIET
+        if (connection.before_quiet if quiet else connection.state) is State.SENDING:
+            self._come_back(connection)
             return True
         self._move(connection, State.WAITING)
         return False
@@ -295,26 +298,46 @@ class Ledger:
         """Its peer has said nothing for a while."""
         if connection.state in (State.TRYING, State.OPENING, State.SENDING):
             connection.before_quiet = connection.state
+            if connection.state is State.SENDING:
+                connection.target.stalled = min(connection.target.stalled, connection.began)
             self._move(connection, State.QUIET)
 
     def active(self, connection: Connection) -> None:
-        """Its peer spoke again."""
+        """Its peer has done what it was waited for; it stays quiet while there is no room for it."""
         if connection.state is State.QUIET:
-            self._move(connection, connection.before_quiet)
+            if connection.before_quiet is State.SENDING:
+                connection.target.stalled = math.inf
+            self._come_back(connection)
 
     def idle(self, connection: Connection) -> None:
         """Its transaction ended and it stays open."""
+        connection.target.stalled = math.inf
         self._move(connection, State.IDLE)
 
     def close(self, connection: Connection) -> None:
         """It has no more to do, and counts until it is gone."""
+        self._end(connection)
         self._move(connection, State.CLOSING)
 
     def remove(self, connection: Connection) -> None:
         """It is gone."""
+        self._end(connection)
         self._count(connection, -1)
         del self._all[connection.number]
         _count(_counting(connection), -1)
+
+    def _come_back(self, connection: Connection) -> None:
+        """From quiet to what it was, if there is room."""
+        if connection.state is State.QUIET:
+            child = connection.child
+            trying = connection.before_quiet is State.TRYING
+            if child.trying < UNPROVEN if trying else child.busy < child.connections:
+                self._move(connection, connection.before_quiet)
+
+    def _end(self, connection: Connection) -> None:
+        """What it does comes to its end; a transaction that isn't silent has come forward."""
+        if connection.state is State.SENDING:
+            connection.target.stalled = math.inf
 
     # -- counting
 
@@ -373,7 +396,7 @@ def _may_open(child: Capacity) -> bool:
 
 
 def _may_try(child: Capacity) -> bool:
-    return child.trying < UNPROVEN and child.quiet < child.connecting
+    return child.trying + len(child.waiting) < UNPROVEN and child.quiet < child.connecting
 
 
 def _busy(child: Capacity) -> int:

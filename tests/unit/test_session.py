@@ -814,6 +814,48 @@ class TimeOuts(Case):
         self.pass_time(0.6)
         self.assertEqual(self.book.told, ["quiet", "active", "answered", "quiet"])
 
+    def test_a_host_that_drips_is_quiet_until_its_reply_is_whole(self) -> None:
+        for drops in (b"2", b"5", b"0", b" ", b"o"), (b"250-x\r\n",) * 5:
+            self.setUp()
+            peer = self.open()
+            self.session.go()
+            for drop in drops:
+                self.pass_time(0.4)
+                peer.say(drop)
+            self.assertEqual(self.book.told, ["answered", "quiet"])
+            peer.say(b"\r\n" if drop == b"o" else b"250 ok\r\n")
+            self.assertEqual(self.book.told, ["answered", "quiet", "active"])
+
+    def test_each_whole_reply_is_heard(self) -> None:
+        """Pipelined or not, whatever comes of it."""
+        for ehlo, replies in (
+            (EHLO, (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 ok\r\n")),
+            (EHLO, (b"250 ok\r\n", b"550 no\r\n", b"554 no\r\n")),
+            (b"250 mx.test\r\n", (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"451 no\r\n")),
+        ):
+            self.setUp()
+            peer = self.open(ehlo)
+            self.session.go()
+            for reply in replies:
+                self.pass_time(0.6)
+                peer.say(reply[:3])
+                self.assertEqual(self.book.told[-1], "quiet")
+                peer.say(reply[3:])
+            told = [word for word in self.book.told if word in ("quiet", "active")]
+            self.assertEqual(told, ["quiet", "active"] * len(replies))
+
+    def test_a_host_that_sips_the_text_is_quiet_until_it_has_taken_a_chunk(self) -> None:
+        peer = self.to_dot(body=None, chunks=3, body_size=30)
+        producer = peer.line.producer
+        producer.resumeProducing()
+        self.book.asked[0][1].callback(b"a" * 10)
+        self.pass_time(30)
+        self.assertEqual(self.book.told, ["answered", "quiet"])
+        producer.resumeProducing()
+        self.assertEqual(self.book.told, ["answered", "quiet", "active"])
+        self.pass_time(30)
+        self.assertEqual(self.book.told[3:], [], "the next chunk is ours to fetch")
+
     def test_quiet_while_looking(self) -> None:
         forever: Deferred[list[Host]] = Deferred()
         self.session = self.make(hosts=lambda offer: forever)
