@@ -89,7 +89,8 @@ class Pong(Frame, frozen=True, array_like=True, gc=False, tag=8):
 
 class Redial(Frame, frozen=True, array_like=True, gc=False, tag=9):
     """Asks for leave to call another host: the one before didn't let us get as far as MAIL, or has closed a kept
-    connection. The child waits for Dial. The first call on a number was allowed with its offer."""
+    connection. The child waits for Dial, and when that host has answered for Go. The first call on a number was
+    allowed with its offer."""
 
     connection: int
 

@@ -90,11 +90,8 @@ class Lives:
     def answered(self, child: Child, connection: Connection) -> None:
         if connection.state in _AT_REST:
             raise BadFrame("an answer without an offer")
-        if connection.state is State.PARKED:
-            return  # Another of its hosts has answered; its token is waited for already.
         self._tokens.answered(connection)
-        if self._ledger.answered(connection, self._clock.seconds()):
-            child.send(frames.Go(connection.number))
+        self._ledger.answered(connection, self._clock.seconds())
         self._let_go(connection.child)
         self._lessons.answered(connection)
         self._turns.answered(connection.target)
@@ -119,16 +116,22 @@ class Lives:
             self._dial(connection, resumed=True)
             return
         connection.resumed = True
-        self._ledger.unpark(connection)
-        self._let_go(connection.child)
+        if connection.state is State.PARKED:
+            self._ledger.unpark(connection)
+            self._let_go(connection.child)
 
     def redial(self, child: Child, connection: Connection) -> None:
         """Its child wants to call another host, which is a new connection to whoever counts them there. So it is
         paid for like the first, before it is made: no span of time sees more of them than may be, however many
         hosts fail one after the other. Those who ask are before lanes that would open one, since half of the
-        work for them is done; meanwhile the connection is what it was, and soon quiet."""
+        work for them is done. What its message has paid comes back, for nobody knows when the next host will answer;
+        then it is before others who wait for a token, or keeps the place that it had among them."""
         if connection.state in _AT_REST:
             raise BadFrame("a call without an offer")
+        connection.resumed |= connection.paid
+        self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))
+        self._tokens.forget(connection)
+        self._ledger.redial(connection)
         self._dial(connection, resumed=False)
 
     def _dial(self, connection: Connection, resumed: bool) -> None:
