@@ -86,6 +86,7 @@ class ShapedChaos(DispatchRig):
         #: When messages were begun, and how large they were, by whatever has a rate.
         self.begun: dict[Rate, dict[int, tuple[float, float]]] = {}
         self.lease_on: dict[int, int] = {}
+        self.forgotten = 0
         self.calls_made = 0
         self.calls = Counter[float]()
         self.count_calls()
@@ -224,10 +225,13 @@ class ShapedChaos(DispatchRig):
             self.delivered.append(f"{one.offer.id}.{one.offer.seq:03x}")
         self.done(one.child, one.offer, outcome, kept)
 
-    def forget(self, lease: int) -> None:
-        """Its host has seen nothing of it."""
+    def forget(self, lease: int, begun: bool = False) -> None:
+        """Its host has seen nothing of it, or it is `begun` and goes to another."""
+        self.forgotten += 1
         for noted in self.begun.values():
-            noted.pop(lease, None)
+            known = noted.pop(lease, None)
+            if known is not None and begun:
+                noted[-self.forgotten] = known
 
     def moved(self) -> None:
         self.shutters.look_again()
@@ -272,9 +276,10 @@ class ShapedChaos(DispatchRig):
         names = [lease for lease, one in sorted(self.working.items()) if one.calls]
         if names:
             one = self.working[names[n % len(names)]]
+            begun = one.goes and n % 2 == 0
             one.calls = one.answered = one.goes = False
-            self.forget(one.offer.lease)
-            self.says(one.child, frames.Redial(one.offer.connection))
+            self.forget(one.offer.lease, begun)
+            self.says(one.child, frames.Redial(one.offer.connection, begun))
 
     def do_early(self, n: int) -> None:
         lease = self.one(n, going=n % 3 == 0)

@@ -124,6 +124,19 @@ class Successors(Paying):
         self.assertEqual(self.answers(again), 1)
         self.assertEqual([self.pass_time(1) for _ in range(5)], [0, 1, 1, 1, 1])
 
+    def test_what_a_host_has_heard_of_is_spent(self) -> None:
+        """It answers 421 to MAIL, and takes the message on a connection of its own: that is two."""
+        self.accept("a.test")
+        [first] = self.offers(self.child)
+        self.answer(self.child, first)
+        self.done(self.child, first, kept=True)
+        self.pass_time(2)
+        self.accept("a.test")
+        [again] = self.offers(self.child)
+        self.says(self.child, frames.Redial(again.connection, True))
+        self.assertEqual(self.answers([again]), 0)
+        self.assertEqual(self.pass_time(2), 1)
+
     def test_those_that_had_leave_to_go_wait_for_it_again(self) -> None:
         self.accept("a.test", "b.test")
         offers = self.offers(self.child)
