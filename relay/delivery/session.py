@@ -45,12 +45,16 @@ _log = Logger()
 
 class Session:
     """See the module. One offer at a time; every offer ends in one `done`, unless aborted. Where that
-    doesn't keep the connection, and where a kept one ends, `closed` follows: at once or when it is gone."""
+    doesn't keep the connection, and where a kept one ends, `closed` follows: at once or when it is gone.
+
+    Attributes:
+        begun: the host that was called before has heard of the message that is now to go to another.
+    """
 
     __slots__ = (
         "_aborted", "_approach", "_call", "_client_tls", "_domain", "_failure", "_hosts", "_idle", "_left",
         "_looking", "_may_dial", "_next", "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor",
-        "_ready", "_reuse", "_serves", "_started", "_timeouts", "_watcher", "number",
+        "_ready", "_reuse", "_serves", "_started", "_timeouts", "_watcher", "begun", "number",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +87,7 @@ class Session:
             now: seconds on a clock, the reactor's by default; `sweep` must be given the same.
         """
         self.number = number
+        self.begun = False
         self._reactor = reactor
         self._hosts = hosts
         self._approach = approach
@@ -149,6 +154,7 @@ class Session:
         self._offer = offer
         self._started = self._now()
         self._failure = None
+        self.begun = False
         if fits:
             self._begin()
         else:
@@ -244,7 +250,7 @@ class Session:
             if not self._parting:
                 self._watcher.redial(self)
             return
-        self._may_dial = False
+        self._may_dial = self.begun = False
         offer = self._offer
         assert offer is not None
         host, approach = self._left.pop(0)
@@ -314,6 +320,7 @@ class Session:
         elif offer is None:
             self._hang_up()
         elif ending.stale:
+            self.begun = bool(ending.code)
             self._hang_up()
             self._look()
         elif not call.transactions and not ending.reusable:

@@ -274,9 +274,9 @@ class Dispatcher:
             connection = self._ledger.get(frame.connection)
             if connection is None or connection.child.key != child.id:
                 return  # It was given back while the child spoke.
-            said(self._lives, child, connection)
+            said(self._lives, child, connection, frame)
 
-    _connection_says: ClassVar[dict[type, Callable[[Lives, Child, Connection], None]]] = {
+    _connection_says: ClassVar[dict[type, Callable[[Lives, Child, Connection, Any], None]]] = {
         frames.Answered: Lives.answered,
         frames.Redial: Lives.redial,
         frames.Quiet: Lives.quiet,

@@ -47,6 +47,8 @@ class State(enum.IntEnum):
 
 #: States that take up one of the zone's connections.
 _BUSY = frozenset((State.OPENING, State.SENDING))
+#: What a connection is again when it calls another host: it takes up one of the zone's if it did.
+_CALLING = {State.SENDING: State.OPENING, State.WAITING: State.TRYING, State.PARKED: State.TRYING}
 
 
 class Limit(enum.StrEnum):
@@ -259,9 +261,8 @@ class Ledger:
 
     # -- telling
 
-    def answered(self, connection: Connection, now: float) -> bool:
-        """The peer greeted us; the connection waits for leave to go on. True: it has that
-        already, since it stands in for one that had died in its transaction or before."""
+    def answered(self, connection: Connection, now: float) -> None:
+        """The peer greeted us; the connection waits for leave to go on."""
         target = connection.target
         connection.greeted = True
         target.answered = now
@@ -269,12 +270,14 @@ class Ledger:
         self._proven.move_to_end(target)
         if len(self._proven) > _REMEMBERED:
             self._proven.popitem(last=False)
-        quiet = connection.state is State.QUIET
-        if (connection.before_quiet if quiet else connection.state) is State.SENDING:
-            self._come_back(connection)
-            return True
         self._move(connection, State.WAITING)
-        return False
+
+    def redial(self, connection: Connection) -> None:
+        """Another host is to be called: whatever leave it had was to go on with the one before."""
+        if connection.state is State.QUIET:
+            connection.before_quiet = _CALLING.get(connection.before_quiet, connection.before_quiet)
+        elif connection.state in _CALLING:
+            self._move(connection, _CALLING[connection.state])
 
     def first_waiting(self, child: Capacity) -> Connection | None:
         """The longest waiting connection of a child that has room."""

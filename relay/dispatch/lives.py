@@ -87,14 +87,11 @@ class Lives:
         self._ledger.remove(connection)
         self._turns.freed(connection)
 
-    def answered(self, child: Child, connection: Connection) -> None:
+    def answered(self, child: Child, connection: Connection, said: frames.Answered) -> None:
         if connection.state in _AT_REST:
             raise BadFrame("an answer without an offer")
-        if connection.state is State.PARKED:
-            return  # Another of its hosts has answered; its token is waited for already.
         self._tokens.answered(connection)
-        if self._ledger.answered(connection, self._clock.seconds()):
-            child.send(frames.Go(connection.number))
+        self._ledger.answered(connection, self._clock.seconds())
         self._let_go(connection.child)
         self._lessons.answered(connection)
         self._turns.answered(connection.target)
@@ -119,16 +116,24 @@ class Lives:
             self._dial(connection, resumed=True)
             return
         connection.resumed = True
-        self._ledger.unpark(connection)
-        self._let_go(connection.child)
+        if connection.state is State.PARKED:
+            self._ledger.unpark(connection)
+            self._let_go(connection.child)
 
-    def redial(self, child: Child, connection: Connection) -> None:
+    def redial(self, child: Child, connection: Connection, said: frames.Redial) -> None:
         """Its child wants to call another host, which is a new connection to whoever counts them there. So it is
         paid for like the first, before it is made: no span of time sees more of them than may be, however many
         hosts fail one after the other. Those who ask are before lanes that would open one, since half of the
-        work for them is done; meanwhile the connection is what it was, and soon quiet."""
+        work for them is done. What its message has paid comes back, unless a host has heard of it: nobody knows
+        when the next one will answer. Then it goes before others who wait for a token, or keeps its place there."""
         if connection.state in _AT_REST:
             raise BadFrame("a call without an offer")
+        connection.resumed |= connection.paid
+        if not said.begun:
+            self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))
+        connection.paid = False
+        self._tokens.forget(connection)
+        self._ledger.redial(connection)
         self._dial(connection, resumed=False)
 
     def _dial(self, connection: Connection, resumed: bool) -> None:
@@ -140,18 +145,18 @@ class Lives:
             self._tokens.dialled(connection, now)
             self._children[connection.child.key].send(frames.Dial(connection.number))
 
-    def quiet(self, child: Child, connection: Connection) -> None:
+    def quiet(self, child: Child, connection: Connection, said: frames.Quiet) -> None:
         self._ledger.quiet(connection)
         if connection.state is State.QUIET:
             self._tokens.forget(connection)
         self._let_go(connection.child)
         self._turns.freed(connection)
 
-    def active(self, child: Child, connection: Connection) -> None:
+    def active(self, child: Child, connection: Connection, said: frames.Active) -> None:
         self._ledger.active(connection)
         self._turns.freed(connection)
 
-    def closed(self, child: Child, connection: Connection) -> None:
+    def closed(self, child: Child, connection: Connection, said: frames.Closed) -> None:
         """Its socket is gone. One that is in a transaction has another by now: the two have crossed."""
         connection.gone = True
         if connection.state in _AT_REST:

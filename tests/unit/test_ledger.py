@@ -137,7 +137,7 @@ class Limits(LedgerRig):
         tried = [self.permitted(f"d{n}.test") for n in range(50)]
         self.assertEqual((self.child.busy, self.child.trying), (0, 50))
         for connection in tried:
-            self.assertFalse(self.ledger.answered(connection, self.now))
+            self.ledger.answered(connection, self.now)
         gone = [self.ledger.may_go(self.child) for _ in range(4)]
         self.assertEqual(gone, [*tried[:3], None])
         self.ledger.remove(tried[1])
@@ -393,21 +393,29 @@ class Reuse(LedgerRig):
         assert isinstance(permit, Permit)
         self.assertIsNone(permit.spare)
 
-    def test_one_that_had_died_goes_at_once(self) -> None:
+    def test_one_that_calls_another_host_needs_leave_again(self) -> None:
         connection = self.send()
         self.ledger.idle(connection)
         self.permitted()
-        self.assertTrue(self.ledger.answered(connection, self.now))
-        self.assertIs(connection.state, State.SENDING)
+        for silent in (False, True):
+            if silent:
+                self.ledger.quiet(connection)
+            self.ledger.redial(connection)
+            self.ledger.active(connection)
+            self.assertEqual((connection.state, self.child.busy), (State.OPENING, 1))
+            self.ledger.answered(connection, self.now)
+            self.assertEqual((connection.state, self.child.busy), (State.WAITING, 0))
+            self.ledger.go(connection)
 
-    def test_one_that_had_died_goes_at_once_even_without_room(self) -> None:
-        """Its turn was paid for; it is quiet still, as far as it counts."""
-        connection = self.send()
-        self.ledger.quiet(connection)
-        for n in range(3):
-            self.send(f"o{n}.test")
-        self.assertTrue(self.ledger.answered(connection, self.now))
-        self.assertEqual((connection.state, self.child.busy), (State.QUIET, 3))
+    def test_one_that_waited_for_leave_takes_up_no_room_when_it_calls_another(self) -> None:
+        connection = self.permitted()
+        self.ledger.answered(connection, self.now)
+        for parked in (False, True):
+            if parked:
+                self.ledger.park(connection)
+            self.ledger.redial(connection)
+            self.assertEqual((connection.state, self.child.busy), (State.TRYING, 0))
+            self.ledger.answered(connection, self.now)
 
     def test_quiet_and_back(self) -> None:
         connection = self.send()
@@ -430,7 +438,7 @@ class Leaving(LedgerRig):
         self.assertEqual(self.ledger.connections(), [one for one in opened if one.child is other])
 
 
-moves = st.lists(st.tuples(st.sampled_from("pppppaaggqvviireexcj"), st.integers(0, 30), st.integers(0, 2)), max_size=80)
+moves = st.lists(st.tuples(st.sampled_from("ppppaaggqvviireexcjd"), st.integers(0, 30), st.integers(0, 2)), max_size=80)
 
 
 class Model(SynchronousTestCase):
@@ -481,6 +489,8 @@ class Model(SynchronousTestCase):
             elif one is not None:
                 if move == "a" and one.state not in (State.IDLE, State.CLOSING):
                     ledger.answered(one, now)
+                elif move == "d":
+                    ledger.redial(one)
                 elif move == "q":
                     ledger.quiet(one)
                 elif move == "v":

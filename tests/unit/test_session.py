@@ -1048,6 +1048,20 @@ class Reuse(Case):
         self.assertEqual(len(self.book.outcomes), 1)
         self.assertEqual(len(self.reactor.tcpClients), 2)
 
+    def test_whether_a_host_has_heard_of_the_message_before_another_is_called(self) -> None:
+        for says in (b"421 enough for one connection\r\n", b""):
+            self.setUp()
+            peer = self.to_dot()
+            peer.say(b"250 ok\r\n")
+            self.session.deliver(offer())
+            self.book.may_redial = False
+            peer.say(says)
+            peer.close()
+            self.reactor.advance(0)
+            self.assertEqual((self.book.redials, self.session.begun), (1, bool(says)))
+            self.session.dial()
+            self.assertFalse(self.session.begun)
+
     def test_d20_d21_not_for_this_host(self) -> None:
         """The connection is good for the next message."""
         peer = self.open(eight_bit=True)

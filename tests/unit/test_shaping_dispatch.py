@@ -251,7 +251,7 @@ class Redialling(Shaped):
         self.clock.pump([0.5] * 21)
         self.assertEqual([offer.domain for _, offer in self.offered()], ["b.test"])
 
-    def test_silence_and_leave_to_begin_change_nothing(self) -> None:
+    def test_silence_changes_nothing_and_leave_to_begin_is_asked_for_again(self) -> None:
         """The host hung up while it waited for its turn, as that came."""
         self.accept("a.test")
         [(child, first)] = self.offered()
@@ -261,7 +261,7 @@ class Redialling(Shaped):
         self.clock.pump([0.5] * 21)
         self.assertEqual(child.heard(frames.Dial), [frames.Dial(first.connection)])
         self.answer(child, first)
-        self.assertEqual(len(child.heard(frames.Go)), 2, "it had leave to begin")
+        self.assertEqual(len(child.heard(frames.Go)), 2)
 
     def test_a_child_that_dies_while_it_waits(self) -> None:
         self.accept("a.test")
