@@ -122,6 +122,13 @@ class Ring:
         flow.lanes[lane] = None
         self._count += 1
 
+    def put_back(self, lane: Lane) -> None:
+        """One whose turn it was comes back without having had it."""
+        self.add(lane)
+        flow = self._flow(lane.flow)
+        assert flow is not None, "it is here"
+        flow.lanes.move_to_end(lane, last=False)
+
     def remove(self, lane: Lane) -> None:
         """It leaves; nothing for one that isn't here."""
         flow = self._flow(lane.flow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from relay.channel import frames
 from relay.channel.frames import Offer
@@ -174,6 +174,71 @@ class Successors(Paying):
         self.assertEqual(self.answers([offers[1]]), 0)
         self.clock.pump([0.1] * 11)
         self.assertEqual(self.child.heard(frames.Go), [frames.Go(offers[1].connection)])
+
+
+class Ahead(Paying):
+    """Connections are opened before their token is there, by as long as that takes."""
+
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=50, messages=("1/s",))}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.child = self.join()
+
+    def sent(self, seconds: int, takes: float, kept: bool) -> list[str]:
+        """Whose messages are begun in that time, where each host takes so long to answer."""
+        begun: list[str] = []
+        answers: list[tuple[float, Offer]] = []
+        open_: dict[int, Offer] = {}
+        for _ in range(100 * seconds):
+            now = self.clock.seconds()
+            goes = [open_[go.connection] for go in self.child.heard(frames.Go)]
+            for offer in self.offers(self.child):
+                connection = self.ledger.get(offer.connection)
+                assert connection is not None
+                open_[offer.connection] = offer
+                if connection.state is State.SENDING:
+                    goes.append(offer)
+                else:
+                    answers.append((now + takes, offer))
+            for offer in goes:
+                begun.append(offer.domain)
+                self.done(self.child, offer, kept=kept)
+            for answer in [one for one in answers if one[0] <= now]:
+                answers.remove(answer)
+                self.says(self.child, frames.Answered(answer[1].connection, "mx.test", "192.0.2.9"))
+            self.clock.advance(0.01)
+            self.turn()
+        return begun
+
+    def test_one_lane_uses_its_rate_though_each_message_needs_a_connection(self) -> None:
+        for takes in (0.0, 0.05, 0.2, 0.5):
+            self.setUp()
+            for _ in range(80):
+                self.accept("a.test")
+            self.assertGreater(len(self.sent(60, takes, False)), 0.95 * 60, takes)
+
+    def test_lanes_with_kept_connections_take_turns(self) -> None:
+        for _ in range(20):
+            self.accept("a.test")
+            self.accept("b.test")
+        begun = self.sent(22, 0.0, True)
+        self.assertEqual((begun.count("a.test"), begun.count("b.test")), (11, 11))
+
+    def test_nobody_looks_again_and_again(self) -> None:
+        for _ in range(40):
+            self.accept("a.test")
+        self.sent(2, 0.0, True)
+        looks: list[float] = []
+        missing = self.dispatcher._tokens.missing
+
+        def noted(*known: Any) -> Any:
+            looks.append(self.clock.seconds())
+            return missing(*known)
+
+        self.patch(self.dispatcher._tokens, "missing", noted)
+        begun = self.sent(20, 0.0, True)
+        self.assertLessEqual(len(looks), 4 * len(begun))
 
 
 class ManyUnproven(Paying):
