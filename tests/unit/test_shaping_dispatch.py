@@ -287,6 +287,8 @@ class Redialling(Shaped):
 
 
 class Fair(Shaped):
+    #: So many connections may have been opened already for what comes later.
+    ahead = 0
     zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=2)}
     domains: ClassVar[dict[str, Domain]] = {"default": Domain(max_connections=1)}
 
@@ -319,15 +321,15 @@ class Fair(Shaped):
         return self.serve(30).index(single.id)
 
     def test_at_the_zone(self) -> None:
-        self.assertLessEqual(self.another([f"n{n}.test" for n in range(20)] * 50, "o.test"), 6)
+        self.assertLessEqual(self.another([f"n{n}.test" for n in range(20)] * 50, "o.test"), 6 + self.ahead)
 
     def test_at_the_domain(self) -> None:
-        self.assertLessEqual(self.another(["same.test"] * 1000, "same.test"), 6)
+        self.assertLessEqual(self.another(["same.test"] * 1000, "same.test"), 6 + self.ahead)
 
     def test_at_the_site(self) -> None:
         self.sites.sections["big"] = Site(max_connections=1)
         self.sites.named = {f"n{n}.test": "big" for n in range(21)}
-        self.assertLessEqual(self.another([f"n{n}.test" for n in range(20)] * 50, "n20.test"), 6)
+        self.assertLessEqual(self.another([f"n{n}.test" for n in range(20)] * 50, "n20.test"), 6 + self.ahead)
 
     def test_the_urgent_first(self) -> None:
         self.prove("same.test")
@@ -335,8 +337,8 @@ class Fair(Shaped):
             self.accept("same.test", flow=flow("me", "low"))
         self.serve(2)
         urgent = [self.accept("same.test", flow=flow("me", "high")).id for _ in range(8)]
-        served = self.serve(14)
-        self.assertGreaterEqual(len(set(urgent) & set(served[:10])), 7)
+        served = self.serve(14 + self.ahead)
+        self.assertGreaterEqual(len(set(urgent) & set(served[: 10 + self.ahead])), 7)
 
 
 class FairAtAddresses(Fair):
@@ -345,18 +347,19 @@ class FairAtAddresses(Fair):
     noisy: ClassVar[list[str]] = [f"n{n % 4}.test" for n in range(200)]
 
     def test_at_the_zone(self) -> None:
-        self.assertLessEqual(self.another([f"n{n}.test" for n in range(20)] * 50, "o.test"), 6)
+        self.assertLessEqual(self.another([f"n{n}.test" for n in range(20)] * 50, "o.test"), 6 + self.ahead)
 
     def test_at_a_path_in_trouble(self) -> None:
         """One connection at first, for all domains of the site."""
         self.sites.named = dict.fromkeys([*self.noisy, "o.test"], "site")
         self.backoff.complained("default", "site", self.pool[0], "blacklist", "554 listed", self.now())
-        self.assertLessEqual(self.another(self.noisy, "o.test"), 6)
+        self.assertLessEqual(self.another(self.noisy, "o.test"), 6 + self.ahead)
 
 
 class FairAtRatesOfAddresses(Fair):
     """All of a user's domains together get no more than another's one."""
 
+    ahead = 5
     zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9, address=Limits(messages=("5/s",)))}
     domains: ClassVar[dict[str, Domain]] = {"default": Domain(max_connections=0)}
 
