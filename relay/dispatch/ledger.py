@@ -8,7 +8,7 @@ budgets keep any number of dead destinations from holding up the rest:
   own, and only a connection or two each until they answer;
 - a session whose peer is silent counts as quiet, not as one of the zone's connections, until the peer has done
   what it was waited for; if there is no room for it then, it goes on as a quiet one. Of those there may be
-  `connecting` to unproven targets, and as many again to others.
+  `connecting` to unproven targets, and as many again to others, none of which is given a second one then.
 
 A kept connection counts against its destination's limit while it is idle too, and each one until its
 child says that its socket is gone: the far end never counts more than we do.
@@ -209,8 +209,12 @@ class Ledger:
         target = way.target
         proven = target.proven(now)
         room, load = (_may_open, _busy) if proven else (_may_try, _silent)
+        if proven and target.silent:
+            room = _may_open_another
         child = min(filter(room, children), key=load, default=None)
         if child is None:
+            if room is _may_open_another and any(map(_may_open, children)):
+                return target
             return Limit.ZONE if proven else Limit.TRYING
         if not proven and target.silent >= (PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1):
             return target
@@ -396,6 +400,11 @@ def _count(gates: tuple[Connections, ...], step: int) -> None:
 
 def _may_open(child: Capacity) -> bool:
     return child.busy < child.connections and child.quiet < 2 * child.connecting
+
+
+def _may_open_another(child: Capacity) -> bool:
+    """To a target that lets us wait already."""
+    return child.busy < child.connections and child.quiet < child.connecting
 
 
 def _may_try(child: Capacity) -> bool:

@@ -16,6 +16,8 @@ PER_SILENT_TARGET = 2
 #: How long a transaction may have lasted whose host is silent, and the target still counts as one that answers
 #: (seconds).
 STALLED_AFTER = 30.0
+#: How soon lanes ask again that one that answers was given no second silent connection for (seconds).
+AGAIN = 2.0
 
 
 class Target(Gate):
@@ -45,5 +47,9 @@ class Target(Gate):
     def room(self, now: float) -> bool:
         return self.proven(now) or self.silent < PER_SILENT_TARGET
 
+    def opens(self, now: float) -> float | None:
+        """Who stands here though it answers, waits for silence elsewhere to end, too, which isn't told here."""
+        return AGAIN if self.proven(now) else None
+
     def words(self) -> str:
-        return f"{self.scope.site} has not answered yet: {self.silent} connections are being tried"
+        return f"{self.scope.site} has yet to answer: {self.silent} connections to it are silent or being tried"

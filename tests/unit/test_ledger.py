@@ -236,12 +236,27 @@ class Limits(LedgerRig):
         self.assertIs(self.permitted("good.test"), connection)
 
     def test_quiet_ones_are_bounded_even_to_proven_targets(self) -> None:
+        for n in range(2 * self.child.connecting):
+            self.prove(f"d{n}.test")
+        for n in range(2 * self.child.connecting):
+            self.ledger.quiet(self.permitted(f"d{n}.test"))
+        self.ledger.target("z", "other.test").answered = self.now
+        self.assertIs(self.permit("other.test"), Limit.ZONE)
+
+    def test_one_that_is_proven_has_not_all_the_quiet_ones_to_itself(self) -> None:
         self.prove(target="hop")
         count = 0
         while isinstance(permit := self.permit(f"d{count}.test", target="hop"), Permit):
             self.ledger.quiet(permit.connection)
             count += 1
-        self.assertEqual((count, permit), (2 * self.child.connecting, Limit.ZONE))
+        self.assertEqual((count, permit), (self.child.connecting, self.ledger.target("z", "hop")))
+        self.ledger.target("z", "other.test").answered = self.now
+        other = self.permitted("other.test")
+        self.permitted("other.test")
+        self.ledger.quiet(other)
+        self.assertIs(self.permit("other.test"), self.ledger.target("z", "other.test"))
+        self.ledger.active(other)
+        self.permitted("other.test")
 
     def test_a_host_that_stutters_takes_nobodys_place(self) -> None:
         """Quiet and back again, as often as it likes: no more are at work than may be."""
