@@ -32,7 +32,7 @@ from relay.smtp.client import Ending
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor
 
-#: No further host is tried once an attempt has taken this long (seconds).
+#: No further host is tried once an attempt has taken this long, nor is leave to call it waited for (seconds).
 PATIENCE = 600.0
 #: How long the reply to a final dot is awaited after `abort` (seconds).
 LAST_WORDS = 3.0
@@ -204,6 +204,9 @@ class Session:
             else:
                 call.expired()
             return
+        if self._next and not self._parting and now - self._started > PATIENCE:
+            self._wait_no_longer()
+            return
         if self._offer is None or self._quiet or self._aborted:
             return
         if now >= (self._started + QUIET_AFTER if call is None else call.quiet_at):
@@ -282,6 +285,16 @@ class Session:
         else:
             self._hang_up(politely=ending.category == "reply")
             self._try_next()
+
+    def _wait_no_longer(self) -> None:
+        """Leave to call another host doesn't come. Unless a host has said something it isn't known whether any
+        would have answered."""
+        failure, call = self._failure or (None, None)
+        if failure is None or not failure.code:
+            before = "" if failure is None else f"{failure.text}; "
+            text = f"{before}no leave to call another host within {PATIENCE:g} s"
+            failure = Ending(Result.DEFERRED, "connect", text, category="ours")
+        self._finish(failure, call)
 
     # -- what the call tells
 

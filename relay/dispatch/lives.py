@@ -123,9 +123,10 @@ class Lives:
     def redial(self, child: Child, connection: Connection, said: frames.Redial) -> None:
         """Its child wants to call another host, which is a new connection to whoever counts them there. So it is
         paid for like the first, before it is made: no span of time sees more of them than may be, however many
-        hosts fail one after the other. Those who ask are before lanes that would open one, since half of the
-        work for them is done. What its message has paid comes back, unless a host has heard of it: nobody knows
-        when the next one will answer. Then it goes before others who wait for a token, or keeps its place there."""
+        hosts fail one after the other. Those who ask take turns with the lanes that would open one.
+
+        What its message has paid comes back, unless a host has heard of it: nobody knows when the next one will
+        answer. Then it goes before others who wait for a token, or keeps its place among them."""
         if connection.state in _AT_REST:
             raise BadFrame("a call without an offer")
         connection.resumed |= connection.paid
@@ -165,6 +166,7 @@ class Lives:
     def ended(self, child: Child, connection: Connection, done: frames.Done) -> None:
         """A connection has done what it was to do; with throttling it rests before anything else."""
         outcome = done.outcome
+        self._tokens.settle(connection)
         begun = connection.paid and outcome.stage not in _BEFORE_MAIL
         if not begun:
             self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))

@@ -577,6 +577,25 @@ class Hosts(Case):
         self.peer().fail(error.ConnectionRefusedError())
         self.check(Result.DEFERRED, "connect", "network")
 
+    def test_leave_that_does_not_come(self) -> None:
+        """It isn't waited for longer than an attempt may last; whether all hosts are down isn't known."""
+        for says, category in ((b"", "ours"), (b"554 no service\r\n", "reply")):
+            self.setUp()
+            self.book.may_redial = False
+            self.session.deliver(offer())
+            peer = self.peer()
+            peer.connect()
+            peer.say(says)
+            peer.close()
+            self.pass_time(PATIENCE - 2)
+            self.assertEqual(self.book.outcomes, [])
+            self.pass_time(3)
+            self.check(Result.DEFERRED, self.outcome.stage, category)
+            self.assertIn(says.decode().strip() or "no leave to call another host", self.outcome.response)
+            self.assertEqual(self.book.told[-2:], ["done", "closed"])
+            self.session.dial()
+            self.assertEqual(len(self.reactor.tcpClients), 1)
+
     def test_leave_is_asked_for_when_the_connection_before_is_gone(self) -> None:
         self.session.deliver(offer())
         peer = self.peer()
