@@ -57,7 +57,8 @@ class Lives:
         self._clock = clock
 
     def drop(self, connection: Connection, child: Child) -> None:
-        """A permit that is not used: the connection, if there is one, is given back."""
+        """A permit that is not used: the connection, if there is one, is given back, and what was paid."""
+        self._give_back(connection)
         self._lessons.nothing(connection)
         self._addresses.uncount(connection.way.place, connection.warm)
         connection.warm = ()
@@ -97,6 +98,10 @@ class Lives:
         self._turns.answered(connection.target)
         self._turns.freed(connection)
 
+    def _give_back(self, connection: Connection) -> None:
+        """What was paid for its message, which was not begun, is for whoever waits for that."""
+        self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))
+
     def _let_go(self, child: Capacity) -> None:
         """Answered connections may go on, as far as there is room and they have their tokens."""
         now = self._clock.seconds()
@@ -131,7 +136,7 @@ class Lives:
             raise BadFrame("a call without an offer")
         connection.resumed |= connection.paid
         if not said.begun:
-            self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))
+            self._give_back(connection)
         connection.paid = False
         self._tokens.forget(connection)
         self._ledger.redial(connection)
@@ -169,7 +174,7 @@ class Lives:
         self._tokens.settle(connection)
         begun = connection.paid and outcome.stage not in _BEFORE_MAIL
         if not begun:
-            self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))
+            self._give_back(connection)
         connection.paid = False
         if connection.warm:
             used = _used(connection, outcome) if begun else ""
