@@ -2,8 +2,9 @@
 
 A session turns an offer into an outcome. It finds the hosts, calls them in their order until
 one is ready for mail, waits for leave to begin on a new connection, and has the message
-carried over. The first call comes with the offer; each further one is a new connection to the far
-end, and needs leave of its own. `sweep`, called from outside every half second or so, is all the clock it has.
+carried over. The first call comes with the offer, if a host is soon found; each further one is a new
+connection to the far end, and needs leave of its own. `sweep`, called from outside every half second or so, is all
+the clock it has.
 
 The far end never sees two of its connections at a time: a host is called when the connection before is
 gone, and that the last one is gone is told last.
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 #: No further host is tried once an attempt has taken this long, nor is leave to call it waited for (seconds).
 PATIENCE = 600.0
+#: The leave to call a host that comes with an offer is for so long (seconds): those that were looked up at different
+#: times, and are found in one moment, are not all called in that.
+SOON = 1.0
 #: How long the reply to a final dot is awaited after `abort` (seconds).
 LAST_WORDS = 3.0
 #: Longest response in an outcome (characters).
@@ -241,6 +245,7 @@ class Session:
             text = f"No host of {offer.domain} has an address of the kind of {ours}"
             ending = Ending(Result.DEFERRED, "connect", text, category="ours")
         self._looking = None
+        self._may_dial = self._may_dial and self._now() - self._started <= SOON
         if self._left:
             self._try_next()
         else:
