@@ -2,8 +2,9 @@
 
 A session turns an offer into an outcome. It finds the hosts, calls them in their order until
 one is ready for mail, waits for leave to begin on a new connection, and has the message
-carried over. The first call comes with the offer; each further one is a new connection to the far
-end, and needs leave of its own. `sweep`, called from outside every half second or so, is all the clock it has.
+carried over. The first call comes with the offer, if a host is soon found; each further one is a new
+connection to the far end, and needs leave of its own. `sweep`, called from outside every half second or so, is all
+the clock it has.
 
 The far end never sees two of its connections at a time: a host is called when the connection before is
 gone, and that the last one is gone is told last.
@@ -32,8 +33,11 @@ from relay.smtp.client import Ending
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor
 
-#: No further host is tried once an attempt has taken this long (seconds).
+#: No further host is tried once an attempt has taken this long, nor is leave to call it waited for (seconds).
 PATIENCE = 600.0
+#: The leave to call a host that comes with an offer is for so long (seconds): those that were looked up at different
+#: times, and are found in one moment, are not all called in that.
+SOON = 1.0
 #: How long the reply to a final dot is awaited after `abort` (seconds).
 LAST_WORDS = 3.0
 #: Longest response in an outcome (characters).
@@ -204,6 +208,9 @@ class Session:
             else:
                 call.expired()
             return
+        if self._next and not self._parting and now - self._started > PATIENCE:
+            self._wait_no_longer()
+            return
         if self._offer is None or self._quiet or self._aborted:
             return
         if now >= (self._started + QUIET_AFTER if call is None else call.quiet_at):
@@ -238,6 +245,7 @@ class Session:
             text = f"No host of {offer.domain} has an address of the kind of {ours}"
             ending = Ending(Result.DEFERRED, "connect", text, category="ours")
         self._looking = None
+        self._may_dial = self._may_dial and self._now() - self._started <= SOON
         if self._left:
             self._try_next()
         else:
@@ -282,6 +290,16 @@ class Session:
         else:
             self._hang_up(politely=ending.category == "reply")
             self._try_next()
+
+    def _wait_no_longer(self) -> None:
+        """Leave to call another host doesn't come. Unless a host has said something it isn't known whether any
+        would have answered."""
+        failure, call = self._failure or (None, None)
+        if failure is None or not failure.code:
+            before = "" if failure is None else f"{failure.text}; "
+            text = f"{before}no leave to call another host within {PATIENCE:g} s"
+            failure = Ending(Result.DEFERRED, "connect", text, category="ours")
+        self._finish(failure, call)
 
     # -- what the call tells
 

@@ -21,7 +21,7 @@ class Watcher(Protocol):
         attempt: when a kept connection turned out dead, or the peer left while it waited."""
 
     def redial(self, session: Session) -> None:
-        """It wants to call a host, and not the first: it waits for `dial`."""
+        """It wants to call a host, and not the first, or not soon after the offer: it waits for `dial`."""
 
     def quiet(self, session: Session) -> None:
         """The peer has let us wait for half a second; the session goes on waiting."""

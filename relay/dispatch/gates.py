@@ -98,12 +98,13 @@ class Rate(Gate):
 
     Attributes:
         pending: what connections that are being opened will want.
-        parked: those that have been answered and wait for it.
+        parked: those that wait for it: have been answered or, of new connections, want to call another host.
+        lanes_next: of those who want a new connection it is the lanes' turn, not that of the parked ones.
         ahead: so long before its token is there a connection may be opened; one of new connections is paid at once.
         wide: whether those that may never be answered must not keep others from being opened.
     """
 
-    __slots__ = ("ahead", "bucket", "parked", "pending", "wide")
+    __slots__ = ("ahead", "bucket", "lanes_next", "parked", "pending", "wide")
 
     def __init__(
         self, kind: str, scope: Scope, bucket: Bucket, weight: Callable[[str], float], wide: bool
@@ -113,11 +114,17 @@ class Rate(Gate):
         self.ahead = 0.0 if kind == NEW_CONNECTIONS else _AHEAD
         self.pending = 0.0
         self.parked: OrderedDict[Connection, None] = OrderedDict()
+        self.lanes_next = False
         self.wide = wide
 
     def ready(self, now: float) -> bool:
-        """Whether a message may go this moment, and nobody has waited longer for that."""
-        return not self.parked and self.bucket.ready(now)
+        """Whether one may pass this moment, and no connection has waited longer for that, or a lane's turn it is."""
+        return (self.lanes_next or not self.parked) and self.bucket.ready(now)
+
+    @property
+    def lanes_turn(self) -> bool:
+        """Whether connections that wait have to let a lane go before."""
+        return self.lanes_next and len(self.ring) > 0
 
     def room(self, now: float) -> bool:
         """Whether a connection may be opened: its token is there, or will be when it is answered."""

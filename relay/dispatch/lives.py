@@ -57,7 +57,8 @@ class Lives:
         self._clock = clock
 
     def drop(self, connection: Connection, child: Child) -> None:
-        """A permit that is not used: the connection, if there is one, is given back."""
+        """A permit that is not used: the connection, if there is one, is given back, and what was paid."""
+        self._give_back(connection)
         self._lessons.nothing(connection)
         self._addresses.uncount(connection.way.place, connection.warm)
         connection.warm = ()
@@ -97,6 +98,10 @@ class Lives:
         self._turns.answered(connection.target)
         self._turns.freed(connection)
 
+    def _give_back(self, connection: Connection) -> None:
+        """What was paid for its message, which was not begun, is for whoever waits for that."""
+        self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))
+
     def _let_go(self, child: Capacity) -> None:
         """Answered connections may go on, as far as there is room and they have their tokens."""
         now = self._clock.seconds()
@@ -123,14 +128,15 @@ class Lives:
     def redial(self, child: Child, connection: Connection, said: frames.Redial) -> None:
         """Its child wants to call another host, which is a new connection to whoever counts them there. So it is
         paid for like the first, before it is made: no span of time sees more of them than may be, however many
-        hosts fail one after the other. Those who ask are before lanes that would open one, since half of the
-        work for them is done. What its message has paid comes back, unless a host has heard of it: nobody knows
-        when the next one will answer. Then it goes before others who wait for a token, or keeps its place there."""
+        hosts fail one after the other. Those who ask take turns with the lanes that would open one.
+
+        What its message has paid comes back, unless a host has heard of it: nobody knows when the next one will
+        answer. Then it goes before others who wait for a token, or keeps its place among them."""
         if connection.state in _AT_REST:
             raise BadFrame("a call without an offer")
         connection.resumed |= connection.paid
         if not said.begun:
-            self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))
+            self._give_back(connection)
         connection.paid = False
         self._tokens.forget(connection)
         self._ledger.redial(connection)
@@ -165,9 +171,10 @@ class Lives:
     def ended(self, child: Child, connection: Connection, done: frames.Done) -> None:
         """A connection has done what it was to do; with throttling it rests before anything else."""
         outcome = done.outcome
+        self._tokens.settle(connection)
         begun = connection.paid and outcome.stage not in _BEFORE_MAIL
         if not begun:
-            self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))
+            self._give_back(connection)
         connection.paid = False
         if connection.warm:
             used = _used(connection, outcome) if begun else ""

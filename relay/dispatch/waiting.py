@@ -143,7 +143,7 @@ class Waiting:
             if gate.room(now):
                 self._opened(gate)
         elif isinstance(gate, Rate):
-            while gate.parked and gate.bucket.ready(now):
+            while gate.parked and not gate.lanes_turn and gate.bucket.ready(now):
                 connection, _ = gate.parked.popitem(last=False)
                 self._resume(connection, gate)
             self.let_go((gate,), now)

@@ -16,7 +16,7 @@ from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
-from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, Session
+from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, SOON, Session
 from relay.message.values import Origin, Outcome, Result
 
 EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 0\r\n"
@@ -576,6 +576,38 @@ class Hosts(Case):
         self.assertEqual(len(self.reactor.tcpClients), 2)
         self.peer().fail(error.ConnectionRefusedError())
         self.check(Result.DEFERRED, "connect", "network")
+
+    def test_hosts_that_are_found_late_are_called_with_leave_of_their_own(self) -> None:
+        for takes, redials in ((SOON, 0), (SOON + 0.5, 1)):
+            self.setUp()
+            self.book.may_redial = False
+            found: Deferred[list[Host]] = Deferred()
+            self.session = self.make(hosts=lambda offer, found=found: found)
+            self.session.deliver(offer())
+            self.pass_time(takes)
+            found.callback(list(self.hosts))
+            self.assertEqual((self.book.redials, len(self.reactor.tcpClients)), (redials, 1 - redials))
+            self.session.dial()
+            self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_leave_that_does_not_come(self) -> None:
+        """It isn't waited for longer than an attempt may last; whether all hosts are down isn't known."""
+        for says, category in ((b"", "ours"), (b"554 no service\r\n", "reply")):
+            self.setUp()
+            self.book.may_redial = False
+            self.session.deliver(offer())
+            peer = self.peer()
+            peer.connect()
+            peer.say(says)
+            peer.close()
+            self.pass_time(PATIENCE - 2)
+            self.assertEqual(self.book.outcomes, [])
+            self.pass_time(3)
+            self.check(Result.DEFERRED, self.outcome.stage, category)
+            self.assertIn(says.decode().strip() or "no leave to call another host", self.outcome.response)
+            self.assertEqual(self.book.told[-2:], ["done", "closed"])
+            self.session.dial()
+            self.assertEqual(len(self.reactor.tcpClients), 1)
 
     def test_leave_is_asked_for_when_the_connection_before_is_gone(self) -> None:
         self.session.deliver(offer())

@@ -241,15 +241,45 @@ class Redialling(Shaped):
     def test_of_an_address(self) -> None:
         self.exact(self.dialled("addressed", 2), 2)
 
-    def test_it_goes_before_lanes_that_would_open_one(self) -> None:
+    def test_it_takes_turns_with_lanes_that_would_open_one(self) -> None:
         self.accept("a.test")
         [(child, first)] = self.offered()
-        self.accept("b.test")
+        for number in range(4):
+            self.accept(f"b{number}.test")
+        seen = []
+        for _ in range(8):
+            self.says(child, frames.Redial(first.connection))
+            self.clock.pump([0.5] * 21)
+            seen.append((len(child.heard(frames.Dial)), len(self.offered())))
+        self.assertEqual(seen, [(1, 0), (0, 1)] * 4)
+
+    def test_who_calls_many_hosts_in_vain_keeps_nobody_from_the_first(self) -> None:
+        for number in range(30):
+            self.accept(f"e{number}.test", flow=flow("evil"))
+        for _ in range(60):
+            for child in self.children:
+                for frame in (*child.heard(Offer), *child.heard(frames.Dial)):
+                    self.says(child, frames.Redial(frame.connection))
+            self.clock.pump([0.5] * 20)
+        self.accept("good.test", flow=flow("good"))
+        tokens = 0
+        while not any(offer.domain == "good.test" for _, offer in self.offered()):
+            for child in self.children:
+                for dial in child.heard(frames.Dial):
+                    self.says(child, frames.Redial(dial.connection))
+            self.clock.pump([0.5] * 20)
+            tokens += 1
+            self.assertLess(tokens, 5)
+
+    def test_who_waits_no_longer_takes_none(self) -> None:
+        self.accept("a.test")
+        [(child, first)] = self.offered()
+        [rate] = self.limits.way(self.zones_["default"], "a.test", "a.test", "").opening
         self.says(child, frames.Redial(first.connection))
+        self.done(child, first, SILENT)
+        self.assertEqual((len(rate.parked), self.ledger.connections()), (0, []))
         self.clock.pump([0.5] * 21)
-        self.assertEqual((child.heard(frames.Dial), self.offered()), ([frames.Dial(first.connection)], []))
-        self.clock.pump([0.5] * 21)
-        self.assertEqual([offer.domain for _, offer in self.offered()], ["b.test"])
+        self.assertEqual(child.heard(frames.Dial), [])
 
     def test_silence_changes_nothing_and_leave_to_begin_is_asked_for_again(self) -> None:
         """The host hung up while it waited for its turn, as that came."""

@@ -54,6 +54,27 @@ class EachMinute(Paying):
         self.assertIsNotNone(other)
         self.assertTrue(self.answer(child, other), "the token is there still")
 
+    def test_what_can_not_be_offered_costs_none(self) -> None:
+        child = self.join()
+        self.accept("a.test")
+        [first] = self.offers(child)
+        self.answer(child, first)
+        self.done(child, first, kept=True)
+        self.clock.pump([1.0] * 61)
+        self.accept("b.test")
+        [parked] = self.offers(child)
+        sends = child.send
+
+        def fails(frame: frames.Frame) -> None:
+            if type(frame) is Offer:
+                raise ValueError("too long")
+            sends(frame)
+
+        self.patch(child, "send", fails)
+        self.accept("a.test")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertTrue(self.answer(child, parked))
+
     def test_a_token_given_back_is_for_who_waits_for_it(self) -> None:
         child = self.join()
         self.accept("a.test")
