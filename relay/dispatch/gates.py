@@ -101,7 +101,7 @@ class Rate(Gate):
         parked: those that wait for it: have been answered or, of new connections, want to call another host.
         lanes_next: of those who want a new connection it is the lanes' turn, not that of the parked ones.
         ahead: so long before its token is there a connection may be opened; one of new connections is paid at once.
-        wide: whether those that may never be answered must not keep others from being opened.
+        wide: whether it is of many hosts, so that those that may never answer must not keep others from being called.
     """
 
     __slots__ = ("ahead", "bucket", "lanes_next", "parked", "pending", "wide")

@@ -9,6 +9,10 @@ from relay.dispatch.gates import Rate
 from relay.dispatch.ledger import Connection, State
 from relay.dispatch.limits import Scoped, Way
 
+#: How many of the hosts that have yet to answer are expected to, for the rates of many: where most are dead, the others
+#: use a rate all the same; where all answer, who comes then waits for no more than this is of a second's worth.
+_HOPE = 0.2
+
 
 class Tokens:
     """Pays, and knows who will have to."""
@@ -57,7 +61,7 @@ class Tokens:
         if not way.rated and not address.rates:
             return
         self._called(connection, now, first=True)
-        self._expect(connection, wide=connection.state is not State.TRYING)
+        self._expect(connection, surely=connection.state is not State.TRYING)
 
     def dialled(self, connection: Connection, now: float) -> None:
         """Another host is called now. Who waits for that takes turns with the lanes that wait for the same."""
@@ -74,18 +78,18 @@ class Tokens:
         """It will surely want its tokens now, and who comes later has to wait for that."""
         if not connection.paid and (connection.way.rated or connection.address.rates):
             self.forget(connection)
-            self._expect(connection, wide=True)
+            self._expect(connection, surely=True)
 
-    def _expect(self, connection: Connection, wide: bool) -> None:
+    def _expect(self, connection: Connection, surely: bool) -> None:
+        """It will want these; of those that have yet to answer few may, but they may do it all at once."""
         way, address = connection.way, connection.address
         connection.pending = tuple(
-            (rate, wanted)
+            (rate, wanted if surely or not rate.wide else wanted * _HOPE)
             for rates, wanted in (
                 ((*way.sending, *address.sending), 1.0),
                 ((*way.volume, *address.volume), float(connection.size)),
             )
             for rate in rates
-            if wide or not rate.wide
         )
         for rate, wanted in connection.pending:
             rate.pending += wanted

@@ -420,6 +420,21 @@ class FairAtRatesOfAddresses(Fair):
         self.tell()
 
 
+class FairAtRates(FairAtRatesOfAddresses):
+    """Hosts that all answer at once don't fill a rate for long with one user's mail."""
+
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=200, messages=("5/s",))}
+
+    def test_a_batch_to_many_new_hosts(self) -> None:
+        self.prove("kept.test")
+        self.accept(*(f"n{n}.test" for n in range(500)), flow=flow("noisy"))
+        self.serve(1)
+        single = self.accept("kept.test", flow=flow("other"))
+        begun = self.clock.seconds()
+        while single.id not in self.serve(1):
+            self.assertLess(self.clock.seconds() - begun, 15.0)
+
+
 class Held(Shaped):
     zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
 
