@@ -119,6 +119,7 @@ class RelayService(Service):
             schedule=self.schedule,
             router=Router(zones),
             keys=KeyIndex(config.dkim.keys, reactor),
+            dkim=config.dkim,
             hostname=config.hostname,
             log=log,
             counts=self.metrics,

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.config.schema import Dns, Listener, Timeouts
+from relay.config.schema import Dkim, Dns, Listener, Timeouts
 from relay.config.schema import Zone as ZoneSection
 
 
@@ -42,18 +42,19 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     timeouts: Timeouts
     dns: Dns
     product: str
+    dkim: Dkim = Dkim()
     ipv6: Mapping[str, tuple[bool, bool]] = {}
 
 
 class ReceiverBriefing(Briefing, frozen=True, kw_only=True):
     """Everything a receiver child needs to know.
 
-    `master` is the process id of the master, `keys` the directory of signing keys.
+    `master` is the process id of the master.
     """
 
     master: int
     section: Listener
-    keys: str
+    dkim: Dkim
 
 
 _Kind = TypeVar("_Kind", bound=Briefing)

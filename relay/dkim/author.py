@@ -1,0 +1,31 @@
+"""Whose mail it is, by which the signing domain is chosen."""
+
+from __future__ import annotations
+
+from relay.dkim.names import is_domain
+from relay.dkim.need import domain_at_a_glance
+from relay.message.addresslist import parse_list
+from relay.message.headers import HeaderBlock
+
+#: More authors than this are not told apart.
+_MOST = 20
+#: Longest From that is looked at (characters).
+_LONGEST = 16 * 1024
+
+
+def author_domain(block: HeaderBlock, sender: str) -> str:
+    """The domain that answers for a message: that of all its authors, as the From fields name them; where they
+    name nobody that of `sender`, the envelope's. "" when there is none, or it isn't certain: a signature for a
+    domain that the reader isn't shown would be worth little, one for a domain by mistake much."""
+    written = ", ".join(value for value in block.all("From") if value)
+    if len(written) > _LONGEST:
+        return ""
+    try:
+        authors = parse_list(written, _MOST, utf8=True)
+    except ValueError:
+        # Often a display name with a comma and no quotes. There is no doubt where there is but one domain.
+        domains = {domain_at_a_glance(written)} if written.count("@") == 1 else set()
+    else:
+        domains = {author.domain for author in authors} or {sender.rpartition("@")[2].lower()}
+    domain = domains.pop() if len(domains) == 1 else ""
+    return domain if is_domain(domain) else ""

@@ -1,0 +1,55 @@
+"""Which header fields are signed, and what of them is hashed (RFC 6376 3.5 `h=`, 5.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from relay.dkim.canon import relaxed_field
+from relay.message.headers import HeaderBlock, Span, field_names
+
+#: So many fields of one name are covered, the lowest; no sound message has more.
+_MOST = 20
+
+
+class Chosen(NamedTuple):
+    """`names` are those of `h=`, in lower case; `text` is what their fields add to the hash."""
+
+    names: tuple[str, ...]
+    text: bytes
+
+
+class Choice:
+    """Chooses fields: the lowest one of each name, where there is one; of a name that is oversigned all of them,
+    and one more that there isn't, so that nobody can add one. From is always among them, for a signature
+    without it is none."""
+
+    def __init__(self, names: Iterable[str], oversigned: Iterable[str], simple: bool = False) -> None:
+        """`simple`: fields are hashed as they are, instead of in relaxed form."""
+        self._names = tuple(dict.fromkeys(name.lower() for name in names))
+        self._oversigned = frozenset(name.lower() for name in oversigned)
+        self._pattern = field_names(*self._names)
+        self._simple = simple
+
+    def of(self, block: HeaderBlock) -> Chosen:
+        """What of a header is signed."""
+        found: dict[bytes, list[Span]] = {}
+        for field, span in block.find(self._pattern):
+            found.setdefault(field, []).append(span)
+        names: list[str] = []
+        texts: list[bytes] = []
+        for name in self._names:
+            spans = found.get(name.encode("ascii"), [])
+            if name in self._oversigned:
+                spans = spans[: -_MOST - 1 : -1]
+                names += [name] * (len(spans) + 1)
+            elif spans or name == "from":
+                spans = spans[-1:]
+                names.append(name)
+            texts += [self._hashed(block.raw, name, span) for span in spans]
+        return Chosen(tuple(names), b"".join(texts))
+
+    def _hashed(self, raw: bytes, name: str, span: Span) -> bytes:
+        if self._simple:
+            return raw[span.start : span.end]
+        return relaxed_field(name.encode("ascii"), raw[span.value : span.end]) + b"\r\n"
