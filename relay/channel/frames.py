@@ -94,6 +94,14 @@ class Redial(Frame, frozen=True, array_like=True, gc=False, tag=9):
     connection: int
 
 
+class BadKey(Frame, frozen=True, array_like=True, gc=False, tag=10):
+    """A signing key of `domain` can't be used, or (`file` is "") isn't there; said again while that is so."""
+
+    domain: str
+    file: str
+    reason: str
+
+
 # -- master to child
 
 
@@ -188,5 +196,5 @@ class Dial(Frame, frozen=True, array_like=True, gc=False, tag=29):
     connection: int
 
 
-ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial
+ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial | BadKey
 ToChild = Welcome | Offer | Go | Close | Chunk | Settled | Ping | Hold | Quit | Dial

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
 from relay.dkim.names import is_domain
-from relay.dkim.need import domain_at_a_glance
 from relay.message.addresslist import parse_list
 from relay.message.headers import HeaderBlock
 
@@ -11,6 +12,8 @@ from relay.message.headers import HeaderBlock
 _MOST = 20
 #: Longest From that is looked at (characters).
 _LONGEST = 16 * 1024
+#: The one address there can be, whatever the words before it mean.
+_sole = re.compile(r'[^<>@]*<[^<>@"()\s]+@([^<>@"()\s]+)>\s*').fullmatch
 
 
 def author_domain(block: HeaderBlock, sender: str) -> str:
@@ -23,9 +26,12 @@ def author_domain(block: HeaderBlock, sender: str) -> str:
     try:
         authors = parse_list(written, _MOST, utf8=True)
     except ValueError:
-        # Often a display name with a comma and no quotes. There is no doubt where there is but one domain.
-        domains = {domain_at_a_glance(written)} if written.count("@") == 1 else set()
+        # Often it is a display name with a comma and no quotes.
+        sole = _sole(written)
+        domains = {sole[1].lower()} if sole is not None else set()
     else:
-        domains = {author.domain for author in authors} or {sender.rpartition("@")[2].lower()}
+        domains = {author.domain for author in authors}
+        if not authors and "@" in sender:
+            domains = {sender.rpartition("@")[2].lower()}
     domain = domains.pop() if len(domains) == 1 else ""
     return domain if is_domain(domain) else ""

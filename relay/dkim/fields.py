@@ -8,7 +8,7 @@ from typing import NamedTuple
 from relay.dkim.canon import relaxed_field
 from relay.message.headers import HeaderBlock, Span, field_names
 
-#: So many fields of one name are covered, the lowest; no sound message has more.
+#: So many fields of one name are covered, the lowest, and above them any can be added; no sound message has more.
 _MOST = 20
 
 
@@ -41,8 +41,8 @@ class Choice:
         for name in self._names:
             spans = found.get(name.encode("ascii"), [])
             if name in self._oversigned:
+                names += [name] * min(len(spans) + 1, _MOST)
                 spans = spans[: -_MOST - 1 : -1]
-                names += [name] * (len(spans) + 1)
             elif spans or name == "from":
                 spans = spans[-1:]
                 names.append(name)

@@ -25,17 +25,12 @@ _Keys = Mapping[str, tuple[KeyName, ...]]
 
 
 class Plan(NamedTuple):
-    """The keys that are to sign, those of each domain together; and of what domain there should be one, with
-    the reason why."""
+    """The keys that are to sign, those of each domain together; and why the author, who should have one, has
+    none, "" when that isn't so."""
 
     domains: tuple[tuple[KeyName, ...], ...]
+    author: str = ""
     missing: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.domains or self.missing)
-
-
-NOTHING = Plan(())
 
 
 class Signed(NamedTuple):
@@ -43,7 +38,8 @@ class Signed(NamedTuple):
 
     Attributes:
         fields: to be put on top of the header, each with its CRLF.
-        tried: each key that was to sign, and why it didn't, "" where it did.
+        tried: each key that was to sign, and why it didn't, "" where it did; a key that is missing has
+            no selector and no file.
         unsigned: why a domain whose key was to sign has not signed; "": all have.
     """
 
@@ -101,7 +97,7 @@ class Signer:
                 missing = f"{author} has no key any more"
         if self._options.sign_transport_domain:
             domains += [domain for domain in _nearest(host.lower(), keys) if domain != author]
-        return Plan(tuple(keys[domain] for domain in domains), missing)
+        return Plan(tuple(keys[domain] for domain in domains), author, missing)
 
     @property
     def _by_author(self) -> bool:
@@ -119,12 +115,15 @@ class Signer:
     def sign(self, plan: Plan, block: HeaderBlock, body_hash: bytes) -> Signed:
         """All fields of a plan."""
         options = self._options
-        names, text = self._choice.of(block)
+        names, text = self._choice.of(block) if plan.domains else ((), b"")
         made = self._now() // 1000 if options.timestamp else 0
         expires = made + round(options.expire) if options.expire else 0
         fields: list[bytes] = []
         tried: list[tuple[KeyName, str]] = []
-        unsigned = [plan.missing] if plan.missing else []
+        unsigned: list[str] = []
+        if plan.missing:
+            tried.append((KeyName(plan.author, "", ""), plan.missing))
+            unsigned.append(plan.missing)
         for keys in plan.domains:
             reasons = []
             for name in keys:

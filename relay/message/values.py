@@ -110,7 +110,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     "", "network", "dns", "protocol", "reply", "message", "ours". `stage` is where the
     conversation ended: connect, banner, ehlo, mail, rcpt, data, body, dot.
     `doubtful` is set when the peer may have taken the message although no reply came,
-    so that the next attempt may be a second copy.
+    so that the next attempt may be a second copy. `unsigned` tells why a DKIM signature is missing that the
+    message should have had.
     """
 
     result: Result
@@ -123,3 +124,4 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     local_address: str = ""
     seconds: float = 0.0
     doubtful: bool = False
+    unsigned: str = ""

@@ -1,0 +1,124 @@
+"""Signatures for what is about to go out, made beside the reactor's thread.
+
+The body was hashed when it came; where it was not, it is read through once before it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from relay.channel.frames import BadKey, Offer
+from relay.config.schema import Dkim
+from relay.dkim.canon import BodyHash
+from relay.dkim.names import KeyName
+from relay.dkim.signer import Plan, Signed, Signer
+from relay.message.headers import HeaderBlock
+
+_log = Logger()
+
+#: The same is said again of a key after so long (seconds).
+_AGAIN = 60.0
+#: Keys of which something was said; beyond that all is said anew.
+_MOST_TOLD = 10_000
+
+_T = TypeVar("_T")
+InThread = Callable[..., Deferred[Any]]
+
+
+class Sealed(NamedTuple):
+    """What goes on top of a header. `unsigned` tells why a signature that should be there is not; `held`: for
+    that reason the message may not go."""
+
+    fields: bytes
+    unsigned: str = ""
+    held: bool = False
+
+
+class Signing:
+    """Signs offers. What it finds wrong with keys it tells at once, and again each minute."""
+
+    def __init__(
+        self,
+        signer: Signer,
+        options: Dkim,
+        in_thread: InThread,
+        tell: Callable[[BadKey], None],
+        seconds: Callable[[], float],
+    ) -> None:
+        """`in_thread` runs a function where it may take a while; `seconds` is a clock that goes on."""
+        self._signer = signer
+        self._defers = options.on_bad_key == "defer"
+        self._in_thread = in_thread
+        self._tell = tell
+        self._seconds = seconds
+        self._told: dict[str, tuple[str, float]] = {}
+
+    def __call__(self, offer: Offer, host: str, chunk: Callable[[int], Deferred[bytes]]) -> Deferred[Sealed] | None:
+        """What goes on top of an offer's header; None when that is nothing. It doesn't fail, but can be cancelled.
+
+        Args:
+            host: the name by which this host goes out.
+            chunk: fetches a piece of the body that didn't come with the offer.
+        """
+        block = HeaderBlock(offer.headers)
+        if not self._signer.concerns(block):
+            return None
+        return Deferred.fromCoroutine(self._seal(offer, block, host, chunk))
+
+    async def _seal(
+        self, offer: Offer, block: HeaderBlock, host: str, chunk: Callable[[int], Deferred[bytes]]
+    ) -> Sealed:
+        signer, keys = self._signer, self._signer.keys()
+        hashed = bool(offer.body_hash)
+        try:
+            if signer.knows_hash(offer.body_hash):
+                signed: Signed = await self._in_thread(
+                    lambda: signer.sign(
+                        signer.plan(keys, block, offer.sender, host, hashed), block, offer.body_hash
+                    )
+                )
+            else:
+                plan: Plan = await self._in_thread(signer.plan, keys, block, offer.sender, host, hashed)
+                try:
+                    body_hash = await self._hash(offer, chunk) if plan.domains else signer.body_hash()
+                except CancelledError:
+                    raise
+                except Exception as error:
+                    return Sealed(b"", f"The body can't be read: {error}", True)
+                signed = await self._in_thread(lambda: signer.sign(plan, block, body_hash.digest()))
+        except CancelledError:
+            raise
+        except Exception:
+            _log.failure("{id} can't be signed", id=offer.id)
+            return Sealed(b"", "Signing has failed here", self._defers)
+        for name, reason in signed.tried:
+            self._note(name, reason)
+        return Sealed(signed.fields, signed.unsigned, bool(signed.unsigned) and self._defers)
+
+    async def _hash(self, offer: Offer, chunk: Callable[[int], Deferred[bytes]]) -> BodyHash:
+        """Of the whole body, piece by piece. Raises what `chunk` fails with."""
+        made = self._signer.body_hash()
+        if offer.body is not None or not offer.chunks:
+            await self._in_thread(made.update, offer.body or b"")
+            return made
+        for number in range(offer.chunks):
+            await self._in_thread(made.update, await chunk(number))
+        return made
+
+    def _note(self, name: KeyName, reason: str) -> None:
+        """Say what is wrong with a key."""
+        what = name.file or name.domain
+        if not reason:
+            self._told.pop(what, None)
+            return
+        now = self._seconds()
+        before = self._told.get(what)
+        if before is None or before[0] != reason or now - before[1] >= _AGAIN:
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told[what] = reason, now
+            self._tell(BadKey(name.domain, name.file, reason))
