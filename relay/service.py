@@ -51,6 +51,7 @@ from relay.intake.submission import Intake
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
+from relay.net.client_tls import TlsUnusable, check_authorities
 from relay.net.files import RESERVE, allow_many_files, shortage, spare_files
 from relay.net.listening import CannotListen, listen
 from relay.queue.leases import Leases
@@ -148,7 +149,7 @@ class RelayService(Service):
         """Opens the queue and all ports. Raises StartupError; nothing is left half-started."""
         try:
             self._open()
-        except (QueueUnusable, HoldsUnusable, ListenerUnusable, OSError) as error:
+        except (QueueUnusable, HoldsUnusable, ListenerUnusable, TlsUnusable, OSError) as error:
             self._abort_start()
             raise StartupError(str(error)) from None
         except BaseException:
@@ -170,6 +171,7 @@ class RelayService(Service):
     def _open(self) -> None:
         config = self._config
         self._look_at_files(allow_many_files())
+        check_authorities(config.tls.authorities)
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
         self.shaping.start()

@@ -53,6 +53,8 @@ class Briefings:
             product=config.name,
             dkim=self._dkim(),
             ipv6=self._zones.ipv6_by_domain(zone),
+            tls=self._zones.tls_by_domain(zone),
+            authorities=config.tls.authorities and str(Path(config.tls.authorities).absolute()),
         )
 
     def receiver(self, listener: str, child: str, section: Listener) -> ReceiverBriefing:

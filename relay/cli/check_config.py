@@ -80,9 +80,14 @@ def _keys(config: Config) -> list[str]:
 
 def _certificates(config: Config) -> tuple[list[str], list[str]]:
     """What a start would say of the listeners' certificates, and what their clients soon will."""
+    from relay.net.client_tls import check_authorities
     from relay.net.tls import TlsUnusable, server_tls
 
     errors, doubts = [], []
+    try:
+        check_authorities(config.tls.authorities)
+    except TlsUnusable as error:
+        errors.append(str(error))
     for name, section in config.listeners.items():
         try:
             tls = server_tls(section, time.monotonic)

@@ -112,7 +112,7 @@ class Explained:
             tuple(sorted(excluded)),
             self._preference(zone, domain),
             tuple(self._limits(zone, domain, site, mail.user)),
-            tls_policy(zone, domain),
+            self._tls(zone, domain),
         )
 
     def _target(self, zone: Zone, domain: str) -> str:
@@ -129,6 +129,14 @@ class Explained:
         table = ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
         return f"{said} ({dotted((*table, key))})"
 
+    def _tls(self, zone: Zone, domain: str) -> str:
+        """What is asked of TLS on the way there."""
+        by_domain = not zone.options.host and self._zones.domain(domain).tls != "zone"
+        table = ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
+        implicit = ", from the first byte" if zone.options.implicit_tls else ""
+        policy = self._zones.tls(zone.name, domain)
+        return f"{policy}: {_TLS[policy]}{implicit} ({dotted((*table, 'tls'))})"
+
     def _limits(self, zone: Zone, domain: str, site: str, user: str) -> Iterator[Bound]:
         options, path = zone.options, ("zones", zone.name)
         yield Bound(dotted((*path, "connections")), f"{options.connections} in each process")
@@ -144,9 +152,12 @@ class Explained:
             yield from _of_table("senders", user, self._config.senders, Sender())
 
 
-def tls_policy(zone: Zone, domain: str) -> str:
-    """What is asked of TLS on the way from `zone` to `domain`."""
-    return "none: no outgoing connection uses TLS, mail leaves in the clear"
+_TLS = {
+    "none": "mail leaves in the clear",
+    "may": "encrypted where the host can, with any certificate, else in the clear",
+    "must": "encrypted, with any certificate, or not at all",
+    "verify": "encrypted, with a certificate of the host's that is trusted, or not at all",
+}
 
 
 def _from(kind: str, address: str, name: str, slots: Slots, key: str, by: str, known: bool) -> From:

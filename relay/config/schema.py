@@ -151,6 +151,10 @@ class Limits(Section, frozen=True):
     bytes: tuple[ByteRate, ...] = ()
 
 
+#: How safe deliveries have to be on their way (relay.delivery.security).
+Tls = Literal["none", "may", "must", "verify"]
+
+
 class Zone(Limits, frozen=True):
     pool: str = "default"
     addresses: tuple[str, ...] = ()
@@ -163,6 +167,8 @@ class Zone(Limits, frozen=True):
     address: Limits = Limits()
     host: str = ""
     port: Port = 25
+    tls: Tls = "may"
+    implicit_tls: bool = False
     sender_domains: tuple[str, ...] = ()
     recipient_domains: tuple[str, ...] = ()
     routing_headers: dict[str, tuple[str, ...]] = {}
@@ -185,6 +191,7 @@ class Domain(Limits, frozen=True):
     max_connections: Most = 5
     reuse: Most = 0
     disabled_addresses: tuple[str, ...] = ()
+    tls: Literal["zone", "none", "may", "must", "verify"] = "zone"
     ignore_ipv6: Choice = "zone"
     prefer_ipv6: Choice = "zone"
 
@@ -216,6 +223,7 @@ class Backoff(Section, frozen=True):
 class Timeouts(Section, frozen=True):
     connect: Interval = 60.0
     banner: Interval = 300.0
+    tls: Interval = 60.0
     ehlo: Interval = 300.0
     mail: Interval = 300.0
     rcpt: Interval = 300.0
@@ -223,6 +231,12 @@ class Timeouts(Section, frozen=True):
     body: Interval = 180.0
     dot: Interval = 600.0
     quit: Interval = 2.0
+
+
+class ClientTls(Section, frozen=True):
+    """TLS of deliveries."""
+
+    authorities: str = ""
 
 
 #: Header fields that are signed where they are there (RFC 6376 5.4.1, RFC 8058 4).
@@ -274,5 +288,6 @@ class Config(Section, frozen=True):
     warmups: dict[str, Warmup] = msgspec.field(default_factory=lambda: {"default": Warmup()})
     backoff: Backoff = Backoff()
     timeouts: Timeouts = Timeouts()
+    tls: ClientTls = ClientTls()
     dkim: Dkim = Dkim()
     logs: Logs = Logs()

@@ -15,8 +15,10 @@ from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.delivery.bodystream import BodyStream
 from relay.delivery.exchangers import Host
+from relay.delivery.security import Approach, Policy
 from relay.delivery.wire import Wire
 from relay.message.values import Result
+from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
 from relay.smtp.client import Conversation, Ending, Event
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 QUIET_AFTER = 0.5
 
 NEVER = float("inf")
+
+_VERIFIED = "verified"
 
 
 class Caller(Protocol):
@@ -58,13 +62,16 @@ class Call:
         name: what we call ourselves in EHLO; "" for the address literal.
         local_address: the local address that was asked for, maybe a wildcard.
         bound: the one in use, once connected.
+        approach: how safe it has to be, and what is tried for that.
+        tls: version, cipher and worth of the certificate ("trusted", "untrusted", "verified"), "" in the clear.
         deadline: when `expired` is to be called, on the clock `now`.
         quiet_at: when the peer counts as quiet.
     """
 
     __slots__ = (
-        "_caller", "_conversation", "_head", "_held", "_now", "_offer", "_reactor", "_stage", "_stream",
-        "_timeouts", "_wire", "bound", "deadline", "host", "local_address", "name", "quiet_at",
+        "_caller", "_client_tls", "_conversation", "_handshake", "_head", "_held", "_now", "_offer", "_reactor",
+        "_stage", "_stream", "_timeouts", "_wire", "approach", "bound", "deadline", "host", "local_address", "name",
+        "quiet_at", "tls",
     )  # fmt: skip
 
     def __init__(
@@ -76,8 +83,14 @@ class Call:
         reactor: Reactor,
         timeouts: Timeouts,
         now: Callable[[], float],
+        approach: Approach,
+        client_tls: ClientTls,
     ) -> None:
         self.host = host
+        self.approach = approach
+        self.tls = ""
+        self._client_tls = client_tls
+        self._handshake: Handshake | None = None
         self.name = name
         self.bound = ""
         self.deadline = self.quiet_at = NEVER
@@ -86,7 +99,7 @@ class Call:
         self._reactor = reactor
         self._timeouts = timeouts
         self._now = now
-        self._conversation = Conversation(name)
+        self._conversation = self._converse(name)
         self._wire = Wire(self)
         self._stage = ""
         self._offer: Offer | None = None
@@ -105,6 +118,15 @@ class Call:
     def transactions(self) -> int:
         """How many were begun."""
         return self._conversation.transactions
+
+    def satisfies(self, policy: Policy) -> bool:
+        """Whether a delivery may go on this connection that has to be as safe as that. What was called in the
+        clear for want of something better is for one delivery alone."""
+        if policy is Policy.VERIFY:
+            return self.tls.endswith(_VERIFIED)
+        if policy is Policy.MUST:
+            return bool(self.tls)
+        return not self.approach.clear
 
     # -- orders
 
@@ -167,6 +189,8 @@ class Call:
         stage = self._stage
         if stage == "connect":
             self._failed(stage, f"No connection within {self._timeouts.connect:g} s", "network")
+        elif stage == "tls" and self._handshake is not None:
+            self._failed(stage, f"No TLS handshake within {self._timeouts.tls:g} s", "network")
         elif self._held is not None or (self._stream is not None and self._stream.fetching):
             self._failed(stage, f"The text was not to be had for {self._timeouts.body:g} s", "ours")
         elif stage == "body":
@@ -179,8 +203,43 @@ class Call:
     def connected(self) -> None:
         self.bound = self._wire.local_address
         if not self.name:
-            self._conversation = Conversation(_literal(self.bound))
-        self._wait("banner")
+            self._conversation = self._converse(_literal(self.bound))
+        if self.approach.implicit:
+            self._start_tls()
+        else:
+            self._wait("banner")
+
+    def _converse(self, name: str) -> Conversation:
+        return Conversation(name, self.approach.starttls, self.approach.implicit)
+
+    def _start_tls(self) -> None:
+        self._wait("tls")
+        try:
+            self._handshake = self._client_tls.to(self.host.name, self.approach.permissive)
+        except TlsUnusable as error:
+            self._failed("tls", str(error), "ours")
+        else:
+            self._wire.start_tls(self._handshake)
+
+    def secured(self) -> None:
+        handshake, self._handshake = self._handshake, None
+        assert handshake is not None
+        worth = "untrusted" if handshake.error else "trusted"
+        if self.approach.policy is Policy.VERIFY:
+            distrust = handshake.distrust()
+            if distrust:
+                self._failed("tls", f"4.7.5 TLS with {self.host.name}: {distrust}", "tls")
+                return
+            worth = _VERIFIED
+        self.tls = f"{handshake.description()} {worth}"
+        if self.approach.implicit:
+            self._wait("banner")
+        else:
+            self._wire.write(self._conversation.secured())
+            self._await_reply()
+
+    def unsecured(self, reason: str) -> None:
+        self._failed("tls", f"TLS handshake failed: {reason}", "tls")
 
     def unconnected(self, reason: str, ours: bool) -> None:
         if ours:
@@ -198,6 +257,8 @@ class Call:
             self._await_reply()
         elif event is Event.BODY:
             self._send_text()
+        elif event is Event.SECURE:
+            self._start_tls()
         elif event is Event.READY:
             self.deadline = self.quiet_at = NEVER
             self._caller.ready()

@@ -25,6 +25,7 @@ from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
 from relay.delivery.exchangers import Host, Settings, find, next_hop
+from relay.delivery.security import Approach, Policy
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
 from relay.dkim.keyring import KeyRing
@@ -32,6 +33,7 @@ from relay.dkim.keys import KeyIndex
 from relay.dkim.signer import Signer
 from relay.message.clock import WallClock
 from relay.message.values import Outcome
+from relay.net.client_tls import ClientTls
 from relay.net.dns import Resolver
 from relay.zone.zones import DEFAULT
 
@@ -83,6 +85,8 @@ class Sender:
             domain: replace(self._settings, ignore_ipv6=ignore, prefer_ipv6=prefer)
             for domain, (ignore, prefer) in briefing.ipv6.items()
         }
+        self._tls = {domain: Policy(tls) for domain, tls in briefing.tls.items()}
+        self._client_tls = ClientTls(briefing.authorities)
         self._most = self._by_domain.get(DEFAULT, self._settings)
         keys = briefing.dkim.keys
         signer = Signer(briefing.dkim, KeyIndex(keys, reactor), KeyRing(keys), WallClock())
@@ -158,6 +162,8 @@ class Sender:
                 idle=self._briefing.options.idle,
                 product=self._briefing.product,
                 serves=self._serves,
+                approach=self._approach,
+                client_tls=self._client_tls,
                 # An older number is that of a connection whose end has crossed the offer.
                 fresh=offer.connection > self._newest,
                 sign=self._sign,
@@ -173,6 +179,12 @@ class Sender:
     def _serves(self, domain: str, host: Host) -> bool:
         """A fixed next hop takes mail for every domain."""
         return bool(self._briefing.options.host)
+
+    def _approach(self, offer: frames.Offer) -> Approach:
+        """How safe it has to be: REQUIRETLS asks for more than zone and domain do (RFC 8689 4.2.1)."""
+        options = self._briefing.options
+        policy = self._tls.get(offer.domain) or self._tls.get(DEFAULT, Policy.MAY)
+        return Approach(Policy.VERIFY if offer.require_tls else policy, options.implicit_tls)
 
     # -- what sessions tell
 

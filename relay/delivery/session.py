@@ -22,10 +22,12 @@ from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.delivery.call import QUIET_AFTER, Call
 from relay.delivery.exchangers import Host, Unroutable
+from relay.delivery.security import Approach
 from relay.delivery.signing import Sealed
 from relay.delivery.watcher import Watcher
 from relay.message.received import received_line
 from relay.message.values import Outcome, Result
+from relay.net.client_tls import ClientTls
 from relay.smtp.client import Ending
 
 if TYPE_CHECKING:
@@ -52,9 +54,9 @@ class Session:
     doesn't keep the connection, and where a kept one ends, `closed` follows: at once or when it is gone."""
 
     __slots__ = (
-        "_aborted", "_call", "_domain", "_failure", "_hosts", "_idle", "_left", "_looking", "_may_dial", "_next",
-        "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor", "_ready", "_reuse", "_serves",
-        "_sign", "_signing", "_started", "_timeouts", "_unsigned", "_watcher", "number",
+        "_aborted", "_approach", "_call", "_client_tls", "_domain", "_failure", "_hosts", "_idle", "_left",
+        "_looking", "_may_dial", "_next", "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor",
+        "_ready", "_reuse", "_serves", "_sign", "_signing", "_started", "_timeouts", "_unsigned", "_watcher", "number",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +68,8 @@ class Session:
         timeouts: Timeouts,
         port: int,
         watcher: Watcher,
+        approach: Callable[[Offer], Approach],
+        client_tls: ClientTls,
         reuse: int = 100,
         idle: float = 5.0,
         product: str = "Zonerelay",
@@ -77,6 +81,7 @@ class Session:
         """
         Args:
             hosts: where an offer can go, best first; raises Unroutable.
+            approach: how safe an offer has to be on its way.
             reuse: most messages on one connection.
             idle: how long a connection is kept without work (seconds).
             product: what the Received header calls us.
@@ -88,6 +93,8 @@ class Session:
         self.number = number
         self._reactor = reactor
         self._hosts = hosts
+        self._approach = approach
+        self._client_tls = client_tls
         self._timeouts = timeouts
         self._port = port
         self._watcher = watcher
@@ -104,7 +111,7 @@ class Session:
         self._offer: Offer | None = None
         self._started = 0.0
         self._looking: Deferred[None] | None = None
-        self._left: list[Host] = []
+        self._left: list[tuple[Host, Approach]] = []
         self._may_dial = fresh
         self._next = False
         self._parting = False
@@ -136,6 +143,8 @@ class Session:
         if call is None or self._offer is not None:
             return False
         if _local(offer, call.host) != (call.local_address, call.name):
+            return False
+        if not call.satisfies(self._approach(offer).policy):
             return False
         if offer.domain == self._domain:
             return True
@@ -230,7 +239,8 @@ class Session:
             _log.failure("Finding hosts failed", queue_id=offer.id, domain=offer.domain)
             ending = Ending(Result.DEFERRED, "connect", "Finding hosts failed here", category="ours")
         else:
-            self._left = [host for host in hosts if _local(offer, host)[0]]
+            approach = self._approach(offer)
+            self._left = [(host, approach) for host in hosts if _local(offer, host)[0]]
             # What is left to say when there is none to call.
             ours = offer.local_address or offer.local_address6
             text = f"No host of {offer.domain} has an address of the kind of {ours}"
@@ -251,9 +261,11 @@ class Session:
         self._may_dial = False
         offer = self._offer
         assert offer is not None
-        host = self._left.pop(0)
+        host, approach = self._left.pop(0)
         address, name = _local(offer, host)
-        call = Call(self, host, name, address, self._reactor, self._timeouts, self._now)
+        call = Call(
+            self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls
+        )
         self._call = call
         call.dial(self._port)
 
@@ -268,7 +280,11 @@ class Session:
         assert self._failure is not None
         if ending.category == "ours":
             # The local address is of no use: only hosts that are called from the other one are left.
-            self._left = [host for host in self._left if (":" in host.address) != (":" in call.host.address)]
+            six = ":" in call.host.address
+            self._left = [(host, how) for host, how in self._left if (":" in host.address) != six]
+        again = call.approach.after(ending)
+        if again is not None:
+            self._left.insert(0, (call.host, again))
         if not self._left or self._now() - self._started > PATIENCE:
             self._finish(*self._failure)
         else:
@@ -376,6 +392,7 @@ class Session:
         self._offer = None
         self._quiet = False
         kept = call is not None and ending.reusable and call.transactions < self._reuse
+        kept = kept and call is not None and not call.approach.clear  # In the clear for this delivery alone.
         if kept and call is not None:
             call.rest(self._idle)
         self._watcher.done(self, offer, outcome, kept)
@@ -403,6 +420,7 @@ class Session:
             "" if call is None else call.bound or call.local_address,
             self._now() - self._started,
             ending.doubtful,
+            "" if call is None else call.tls,
             self._unsigned[:MAX_RESPONSE],
         )
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Protocol
 
+from OpenSSL import SSL
 from twisted.internet import error
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import ClientFactory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from relay.net.outlet import Outlet
 
@@ -27,11 +30,16 @@ if TYPE_CHECKING:
         ITCPTransport,
     )
 
+    from relay.net.client_tls import Handshake
+
     class Reactor(IReactorTCP, IReactorTime):
         """What is needed of the reactor here."""
 
     class Transport(ITCPTransport, IConsumer):
         """What TCP connections are in Twisted."""
+
+        def startTLS(contextFactory: Handshake) -> None:
+            """Begin TLS as a client."""
 
 
 _WILDCARDS = frozenset(("", "0.0.0.0", "::"))
@@ -48,12 +56,19 @@ class Owner(Protocol):
 
     def received(self, data: bytes) -> None: ...
 
+    def secured(self) -> None:
+        """The handshake that `start_tls` began is done."""
+
+    def unsecured(self, reason: str) -> None:
+        """It failed, and the connection is gone."""
+
     def lost(self, reason: str) -> None: ...
 
     def gone(self) -> None:
         """After `leave` or `drop`, maybe within them: there is no connection any more."""
 
 
+@implementer(IHandshakeListener)
 class Wire(TwistedProtocol):
     """The connection. `transport` is there from `connected` on."""
 
@@ -66,6 +81,7 @@ class Wire(TwistedProtocol):
         self._leaving: IDelayedCall | None = None
         self._left = False
         self._gone = False
+        self._securing = False
 
     def dial(self, reactor: Reactor, address: str, port: int, local_address: str, timeout: float) -> None:
         """Connect; what comes of it is told to the owner, never within this call's own frame.
@@ -85,9 +101,17 @@ class Wire(TwistedProtocol):
         """Send; what the socket does not take now is kept."""
         self._outlet.write(data)
 
+    def start_tls(self, handshake: Handshake) -> None:
+        """Begin TLS, now; it comes to `secured` or `unsecured`."""
+        self._securing = True
+        self.transport.startTLS(handshake)
+
     def leave(self, reactor: IReactorTime, seconds: float) -> None:
         """Say QUIT and close within `seconds` at the latest; the owner hears `gone`, and no more."""
         if self._gone or not self.connected:
+            self.drop()
+            return
+        if self._securing:
             self.drop()
             return
         self._left = True
@@ -125,6 +149,13 @@ class Wire(TwistedProtocol):
         elif self._owner is not None and not self._left:
             self._owner.received(data)
 
+    def handshakeCompleted(self) -> None:
+        if self._securing:
+            self._securing = False
+            self._outlet = Outlet(self.transport)
+            if self._owner is not None and not self._left:
+                self._owner.secured()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._gone = True
         if self._leaving is not None and self._leaving.active():
@@ -133,7 +164,11 @@ class Wire(TwistedProtocol):
             self._tell_gone()
         elif self._owner is not None:
             clean = isinstance(reason.value, error.ConnectionDone)
-            self._owner.lost("Connection closed by the host" if clean else "Connection lost")
+            words = "Connection closed by the host" if clean else "Connection lost"
+            if self._securing:
+                self._owner.unsecured(_why_no_tls(reason.value) or words)
+            else:
+                self._owner.lost(words)
 
     def failed(self, reason: Failure) -> None:
         """The connection could not be made."""
@@ -157,6 +192,14 @@ class _Dialling(ClientFactory):
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         self._wire.failed(reason)
+
+
+def _why_no_tls(problem: BaseException | None) -> str:
+    """The words of OpenSSL's queue of errors, "" when it has none."""
+    if not isinstance(problem, SSL.Error):
+        return ""
+    queue = problem.args[0] if problem.args and isinstance(problem.args[0], list) else []
+    return ", ".join(str(entry[-1]) for entry in queue)
 
 
 def _words(problem: BaseException | None) -> str:

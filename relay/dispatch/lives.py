@@ -19,7 +19,7 @@ from relay.dispatch.turns import Turns
 from relay.message.values import Outcome
 
 #: Stages of an attempt in which nobody has heard of the message yet.
-_BEFORE_MAIL = frozenset(("connect", "banner", "ehlo"))
+_BEFORE_MAIL = frozenset(("connect", "banner", "ehlo", "tls"))
 #: States in which a connection has no offer.
 _AT_REST = (State.IDLE, State.CLOSING)
 

@@ -127,6 +127,7 @@ class Results:
             size=message.size,
             stage=outcome.stage,
             category=outcome.category,
+            tls=outcome.tls,
             took=f"{outcome.seconds:.3f}",
             reply=outcome.response,
             **more,

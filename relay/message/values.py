@@ -107,11 +107,11 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `response` is the peer's reply, or our own words when there was none, already cut to a
     bounded length and free of control characters. `category` says whose fault it is:
-    "", "network", "dns", "protocol", "reply", "message", "ours". `stage` is where the
-    conversation ended: connect, banner, ehlo, mail, rcpt, data, body, dot.
+    "", "network", "dns", "protocol", "reply", "message", "tls", "ours". `stage` is where the
+    conversation ended: connect, banner, ehlo, tls, mail, rcpt, data, body, dot.
     `doubtful` is set when the peer may have taken the message although no reply came,
-    so that the next attempt may be a second copy. `unsigned` tells why a DKIM signature is missing that the
-    message should have had.
+    so that the next attempt may be a second copy. `tls` is version, cipher and worth of the
+    certificate, "" in the clear. `unsigned` tells why a DKIM signature is missing that the message should have had.
     """
 
     result: Result
@@ -124,4 +124,5 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     local_address: str = ""
     seconds: float = 0.0
     doubtful: bool = False
+    tls: str = ""
     unsigned: str = ""

@@ -64,9 +64,9 @@ def read(certificate: str, key: str) -> Credentials:
     return Credentials(chain, own)
 
 
-def authorities(path: str) -> tuple[x509.Certificate, ...]:
-    """The certificates by which those of clients are checked. Raises TlsUnusable."""
-    return _certificates("client_ca", path)
+def authorities(path: str, setting: str = "client_ca") -> tuple[x509.Certificate, ...]:
+    """The certificates by which those of others are checked, in the file that `setting` names. Raises TlsUnusable."""
+    return _certificates(setting, path)
 
 
 def names(certificate: x509.Certificate) -> tuple[str, ...]:

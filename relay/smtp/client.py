@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Sequence
 
 import msgspec
 
@@ -27,10 +28,19 @@ MAX_COMMAND = 1000
 _CLOSING = 421
 
 
+class Tls(enum.Enum):
+    """Whether STARTTLS is said (RFC 3207)."""
+
+    NEVER = "it isn't"
+    MAY = "it is where it is offered; the mail goes without it, too"
+    MUST = "no mail without it"
+
+
 class Event(enum.Enum):
     """What the caller is asked for."""
 
     READY = "a transaction may begin"
+    SECURE = "the TLS handshake is expected, and then `secured`"
     BODY = "the text is expected"
 
 
@@ -63,16 +73,21 @@ class Conversation:
     Attributes:
         extensions: EHLO keywords in upper case with their parameters; empty after HELO.
         transactions: how many were begun.
+        secure: it goes on over TLS.
     """
 
     __slots__ = (
         "_awaited", "_dsn", "_eight_bit", "_ending", "_in_text", "_interrupted", "_max_size", "_name", "_output",
-        "_pipelining", "_reader", "_soiled", "_stuffing", "_unsent", "_utf8", "extensions", "transactions",
+        "_pipelining", "_reader", "_soiled", "_stuffing", "_tls", "_unsent", "_utf8", "extensions", "secure",
+        "transactions",
     )  # fmt: skip
 
-    def __init__(self, name: str) -> None:
-        """`name` is what we call ourselves in EHLO: a domain or an address literal."""
+    def __init__(self, name: str, tls: Tls = Tls.NEVER, secure: bool = False) -> None:
+        """`name` is what we call ourselves in EHLO: a domain or an address literal. `tls` says whether STARTTLS is to
+        be used; `secure`, that the connection is by TLS from its beginning."""
         self._name = name
+        self._tls = tls
+        self.secure = secure
         self._reader = ReplyReader()
         self._awaited: deque[Step] = deque((steps.BANNER,))
         self._unsent: deque[tuple[Step, bytes]] = deque()
@@ -135,8 +150,9 @@ class Conversation:
         """
         if self._max_size and size > self._max_size:
             return _ours(f"5.3.4 Message of {size} bytes is too big for this host, it takes {self._max_size}")
-        if require_tls:
-            return _ours("5.7.30 REQUIRETLS needs TLS, which this delivery can't do")
+        if require_tls and not (self.secure and "REQUIRETLS" in self.extensions):
+            lacks = "does not offer REQUIRETLS" if self.secure else "can't be reached by TLS"
+            return _ours(f"5.7.30 The message requires TLS all the way, and this host {lacks}")
         utf8 = utf8_header or not (sender.isascii() and recipient.isascii())
         if utf8 and not self._utf8:
             return _ours("5.6.7 Address or header is not ASCII and this host does not take such (SMTPUTF8)")
@@ -148,6 +164,8 @@ class Conversation:
         rcpt = f"RCPT TO:<{recipient}>"
         if utf8:
             mail += " SMTPUTF8"
+        if require_tls:
+            mail += " REQUIRETLS"
         if self._dsn:
             mail += (ret and f" RET={ret}") + (envid and f" ENVID={envid}")
             rcpt += (notify and f" NOTIFY={notify}") + (orcpt and f" ORCPT={orcpt}")
@@ -179,6 +197,14 @@ class Conversation:
         self._interrupted = self._reader.pending
         self._awaited.append(steps.DOT)
         return self._stuffing.end(data)
+
+    def secured(self) -> bytes:
+        """The TLS handshake is done: what to send now. All that the host has said before is forgotten, for anybody may
+        have said it (RFC 3207 4.2)."""
+        self.secure = True
+        self._learn(())
+        self._say(steps.EHLO, f"EHLO {self._name}\r\n".encode("ascii", "replace"))
+        return self.take()
 
     # -- what happens
 
@@ -232,6 +258,8 @@ class Conversation:
             self._awaited.appendleft(step)
             return self._broken(f"Reply makes no sense here: {reply}")
         if early:
+            if move is Move.SECURE:
+                self._awaited.appendleft(step)
             return self._broken("Host talks before it is asked")
         if move is Move.NEXT:
             if not self._awaited:
@@ -245,8 +273,12 @@ class Conversation:
             self._say(steps.HELO, f"HELO {self._name}\r\n".encode("ascii", "replace"))
         elif move is Move.READY:
             if step is steps.EHLO:
-                self._learn(reply)
-            return Event.READY
+                self._learn(reply.lines[1:])
+            return self._greeted()
+        elif move is Move.SECURE:
+            return Event.SECURE
+        elif move is Move.PLAIN:
+            return self._plain(str(reply), reply.code, "reply")
         elif move is Move.AWAY:
             return Ending(Result.DEFERRED, step.stage, str(reply), reply.code, "reply")
         elif move is Move.STALE:
@@ -256,6 +288,21 @@ class Conversation:
         elif not self._awaited:
             return self._ending
         return None
+
+    def _greeted(self) -> Event | Ending | None:
+        """The host has said what it offers: TLS comes first."""
+        if self.secure or self._tls is Tls.NEVER:
+            return Event.READY
+        if "STARTTLS" not in self.extensions:
+            return self._plain("The host does not offer TLS", 0, "tls")
+        self._say(steps.STARTTLS, b"STARTTLS\r\n")
+        return None
+
+    def _plain(self, text: str, code: int, category: str) -> Event | Ending:
+        """There is no TLS to be had."""
+        if self._tls is Tls.MAY:
+            return Event.READY
+        return Ending(Result.DEFERRED, "tls", text, code, category)
 
     def _refused(self, step: Step, reply: Reply, early: bool) -> Ending | None:
         """The message is refused. Replies still on their way are awaited first, and ignored."""
@@ -298,9 +345,10 @@ class Conversation:
         doubtful = self.in_dot and not code
         return Ending(Result.DEFERRED, self.stage, reason, code, category, doubtful=doubtful, stale=stale)
 
-    def _learn(self, reply: Reply) -> None:
-        """What the host offers (RFC 5321 4.1.1.1); the first line is its name."""
-        for line in reply.lines[1:]:
+    def _learn(self, lines: Sequence[str]) -> None:
+        """What the host offers (RFC 5321 4.1.1.1), a line for each."""
+        self.extensions.clear()
+        for line in lines:
             keyword, _, parameters = line.strip().partition(" ")
             self.extensions[keyword.upper()] = parameters.strip()
         self._pipelining = "PIPELINING" in self.extensions

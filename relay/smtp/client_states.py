@@ -17,6 +17,8 @@ class Move(enum.Enum):
     EHLO = "the host greets: say EHLO"
     HELO = "it does not know EHLO: say HELO"
     READY = "a transaction can begin"
+    SECURE = "TLS can begin"
+    PLAIN = "it can't: go on without, if that may be"
     AWAY = "the host turns us away, whatever the message"
     NEXT = "go on with the transaction"
     BODY = "the text can be sent"
@@ -49,6 +51,7 @@ _ = Move.BROKEN
 BANNER       = _step("banner", Move.EHLO,     _,             Move.AWAY,     Move.AWAY)
 EHLO         = _step("ehlo",   Move.READY,    _,             Move.AWAY,     Move.HELO)
 HELO         = _step("ehlo",   Move.READY,    _,             Move.AWAY,     Move.AWAY)
+STARTTLS     = _step("tls",    Move.SECURE,   _,             Move.PLAIN,    Move.PLAIN)
 IGNORED_RCPT = _step("rcpt",   Move.IGNORED,  _,             Move.IGNORED,  Move.IGNORED)
 IGNORED_DATA = _step("data",   _,             Move.LONE_DOT, Move.IGNORED,  Move.IGNORED)
 IGNORED_DOT  = _step("dot",    Move.IGNORED,  _,             Move.IGNORED,  Move.IGNORED)

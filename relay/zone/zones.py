@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec.structs
 
-from relay.config.schema import Choice, Config, Domain, PoolAddress
+from relay.config.schema import Choice, Config, Domain, PoolAddress, Tls
 from relay.config.schema import Zone as ZoneSection
 from relay.config.units import rate
 from relay.zone.pool import Pool
@@ -126,6 +126,17 @@ class Zones:
         most = self.ipv6(zone, DEFAULT)
         others = {domain: ipv6 for domain in self._domains if (ipv6 := self.ipv6(zone, domain)) != most}
         return {DEFAULT: most, **others}
+
+
+    def tls(self, zone: str, domain: str) -> Tls:
+        """How safe mail of `zone` to `domain` has to be on its way. To a fixed next hop it is as the zone says."""
+        options, said = self._zones[zone].options, self.domain(domain).tls
+        return options.tls if options.host or said == "zone" else said
+
+    def tls_by_domain(self, zone: str) -> dict[str, Tls]:
+        """Of the domains where it is otherwise than of most; that of most stands under DEFAULT."""
+        most = self.tls(zone, DEFAULT)
+        return {DEFAULT: most, **{name: tls for name in self._domains if (tls := self.tls(zone, name)) != most}}
 
 
 _NOBODY: frozenset[str] = frozenset()

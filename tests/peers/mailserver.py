@@ -28,8 +28,11 @@ class MailServer:
 
     name: ClassVar[str]
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, certificate: str = "", version: str = "") -> None:
+        """It offers TLS with a `certificate` (a file with its key), of one `version` only, such as "1.2"."""
         self.folder = Path(folder)
+        self.certificate = certificate
+        self.version = version
         self.port = free_ports(1)[0]
         self.log = self.folder / "out"
         self._process: subprocess.Popen[bytes] | None = None
@@ -109,6 +112,14 @@ virtual_uid_maps = static:{nobody.pw_uid}
 virtual_gid_maps = static:{nobody.pw_gid}
 virtual_mailbox_limit = 0
 """
+        if self.certificate:
+            mailbox += f"""smtpd_tls_security_level = may
+smtpd_tls_cert_file = {self.certificate}
+smtpd_tls_key_file = {self.certificate}
+smtpd_tls_protocols = >=TLSv{self.version.removesuffix('.0')}, <=TLSv{self.version.removesuffix('.0')}
+smtpd_tls_ciphers = medium
+tls_medium_cipherlist = ALL:@SECLEVEL=0
+"""
         place = peers.Place(str(self.folder), self.port, 9, options={"extra": mailbox})
         return peers.postfix(place, log)
 
@@ -125,6 +136,13 @@ class Exim(MailServer):
     def _begin(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         inbox, state = self._room("inbox", "Debian-exim"), self._room("state", "Debian-exim")
         config = self.folder / "exim.conf"
+        tls = "tls_advertise_hosts ="
+        if self.certificate:
+            # GnuTLS's words for it.
+            tls = f"""tls_advertise_hosts = *
+tls_certificate = {self.certificate}
+tls_privatekey = {self.certificate}
+tls_require_ciphers = NORMAL:-VERS-ALL:+VERS-TLS{self.version}"""
         config.write_text(f"""exim_path = {EXIM}
 deliver_drop_privilege = true
 primary_hostname = exim.test
@@ -136,7 +154,7 @@ daemon_smtp_ports = {self.port}
 acl_smtp_rcpt = accept
 message_size_limit = 0
 smtp_accept_queue_per_connection = 0
-tls_advertise_hosts =
+{tls}
 host_lookup =
 keep_environment =
 begin routers

@@ -12,12 +12,14 @@ import smtplib
 from collections import Counter
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.trial.unittest import SkipTest
 
 from tests.peers.mailserver import Exim, MailServer, OpenSmtpd, Postfix
 from tests.scenario.harness import Relay, deferToThread
 from tests.scenario.interop import Interop, absent
 from tests.scenario.texts import TEXTS, arrived, audit_id
+from tests.unit.certificates import Authority
 
 #: What a server may put above the text it was given.
 _TRACE = {"Return-Path", "Received", "Delivered-To", "X-Original-To"}
@@ -62,6 +64,54 @@ class IntoServers(Interop):
         for text in texts:
             body = arrived(text).text.partition(b"\r\n\r\n")[2]
             self.assertEqual(crowd.hash[audit_id(text)], hashlib.sha256(body).hexdigest())
+
+    async def over_tls(self, kind: type[MailServer], versions: tuple[str, ...]) -> None:
+        """Each version that the server speaks, trusted and verified from 1.2 on."""
+        if kind.missing():
+            raise absent(kind.missing())
+        if kind.forbidden():
+            raise SkipTest(f"{kind.forbidden()}: {kind.name} NOT TESTED")
+        os.chmod(self.directory, 0o711)
+        authority = Authority()
+        shown = authority.server("localhost", key=rsa.generate_private_key(65537, 2048))
+        certificate, trusted = f"{self.directory}/mx.pem", f"{self.directory}/ca.pem"
+        shown.write(certificate)
+        os.chmod(certificate, 0o644)
+        Path(trusted).write_bytes(authority.chain_pem)
+        for number, version in enumerate(versions):
+            server = kind(f"{self.directory}/peer{number}", certificate, version)
+            server.start()
+            self.addCleanup(server.stop)
+            await self.until(lambda server=server: server.greets, 20, f"{kind.name}'s greeting", server)  # type: ignore[misc]
+            safe = float(version) >= 1.2
+            relay = self.relay(
+                mx=server.port,
+                hop='host = "localhost"\nignore_ipv6 = true',
+                zone='tls = "verify"' if safe else "",
+                extra=f'[tls]\nauthorities = "{trusted}"',
+            )
+            await self.up(relay)
+            await deferToThread(submit, relay.smtp, "inbox@peer.test")
+            await self.at_once(relay)
+            await self.until(lambda server=server: len(server.inbox()) >= len(TEXTS), 20, "all in the inbox", server)  # type: ignore[misc]
+            self.assert_each_once(server.inbox())
+            told = "TLSv1" if version == "1.0" else f"TLSv{version}"
+
+            def spoken(relay: Relay = relay) -> list[str]:
+                return [line for line in relay.said().splitlines() if " delivered id=" in line]
+
+            wanted = (number + 1) * len(TEXTS)
+            await self.until(lambda wanted=wanted: len(spoken()) == wanted, 5, "the mail log", relay)  # type: ignore[misc]
+            for line in spoken()[-len(TEXTS) :]:
+                self.assertRegex(line, rf'tls="{told} \S+ {"verified" if safe else "trusted"}"')
+            relay.kill()
+            server.stop()
+
+    async def test_postfix_over_tls(self) -> None:
+        await self.over_tls(Postfix, ("1.0", "1.2", "1.3"))
+
+    async def test_exim_over_tls(self) -> None:
+        await self.over_tls(Exim, ("1.2", "1.3"))
 
     async def at_once(self, relay: Relay) -> None:
         """The relay has nothing left to send, and had no answer but yes."""

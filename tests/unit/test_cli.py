@@ -94,6 +94,11 @@ class CommandLine(TestCase):
         self.assertEqual(0, self.check("hostname = 'a.example'\n" + listener.format("a", 25, ends)))
         self.assertIn(f"warning: {self.path}: listeners.a.certificate: {ends}: it expires on 2", self.err.getvalue())
 
+    def test_authorities(self) -> None:
+        """Those by which hosts' certificates are checked."""
+        self.assertEqual(1, self.check("hostname = 'a.example'\n[tls]\nauthorities = '/none'\n"))
+        self.assertIn("tls.authorities: /none: it can't be read: ", self.err.getvalue())
+
     def test_users(self) -> None:
         """What the users' file says is looked at as well."""
         users = Path(self.mktemp())

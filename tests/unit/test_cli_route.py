@@ -117,6 +117,18 @@ class RouteTests(SynchronousTestCase):
     def limits(self, *words: str, **mail: str) -> dict[str, str]:
         return {bound["key"]: bound["limit"] for bound in self.asked(*words, **mail)["limits"]}
 
+    def test_tls(self) -> None:
+        """A domain's own word holds, but not for a fixed next hop."""
+        for to, sender, told in (
+            ("b@example.org", "a@news.example.com", "may: encrypted where the host can, with any certificate, else in"),
+            ("b@safe.test", "a@news.example.com", "verify: encrypted, with a certificate of the host's"),
+            ("b@safe.test", "a@hop.test", "must: encrypted, with any certificate, or not at all, from the first byte"),
+        ):
+            hop = 'tls = "must"\nimplicit_tls = true\nsender_domains = ["hop.test"]\n[zones.off]'
+            safe = '[domains."safe.test"]\ntls = "verify"\n'
+            Path(self.path).write_text(CONFIG.replace("[zones.off]", hop) + safe)
+            self.assertTrue(self.asked(to=to, sender=sender)["tls"].startswith(told))
+
     def test_what_an_operator_reads(self) -> None:
         self.assertEqual(
             self.told("--id", f"{ID}.002", "--site", "gmail"),
@@ -135,7 +147,7 @@ class RouteTests(SynchronousTestCase):
             domains.default.max_connections  5
             sites.Gmail.max_connections      7
             sites.Gmail.bytes                1GB/h
-  TLS       none: no outgoing connection uses TLS, mail leaves in the clear
+  TLS       may: encrypted where the host can, with any certificate, else in the clear (zones.news.tls)
 """,
         )
 

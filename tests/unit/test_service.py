@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay import service as module
 from relay.children import fence as fences
-from relay.config.schema import Config, Domain, Listener, Logs, Queue, Zone
+from relay.config.schema import ClientTls, Config, Domain, Listener, Logs, Queue, Zone
 from relay.queue.store import QueueUnusable
 from relay.service import RelayService, StartupError
 
@@ -269,6 +269,10 @@ class Refusing(SynchronousTestCase):
         said = self.refused(None, log="/nowhere/at/all.log")
         self.assertIn("the mail log can't be written", said)
         self.assertIn("/nowhere/at/all.log", said)
+
+    def test_authorities_for_deliveries(self) -> None:
+        said = self.refused(None, tls=ClientTls(authorities="/nowhere/at/all.pem"))
+        self.assertTrue(said.startswith("tls.authorities: /nowhere/at/all.pem: it can't be read: "), said)
 
     def test_a_certificate(self) -> None:
         """G01: a listener without a certificate that can be used."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -14,13 +15,14 @@ from twisted.trial.unittest import TestCase
 from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.delivery.exchangers import Host, Unroutable
+from relay.delivery.security import Approach, Policy
 from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, Session
 from relay.message.values import Origin, Outcome, Result
 
 EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 0\r\n"
 BODY = b"hello\r\n.dot\r\n"
 BOTH = {"local_address": "192.0.2.9", "local_address6": "2001:db8::9", "local_name6": "six.test"}
-STAGES = Timeouts(connect=10, banner=20, ehlo=30, mail=40, rcpt=50, data=60, body=70, dot=80, quit=5)
+STAGES = Timeouts(connect=10, banner=20, tls=25, ehlo=30, mail=40, rcpt=50, data=60, body=70, dot=80, quit=5)
 
 
 def offer(**changes: Any) -> Offer:
@@ -66,6 +68,7 @@ class Line(StringTransport):
     """What the far end of a connection sees."""
 
     aborted = False
+    handshake: Any = None
 
     def __init__(self, aborted: Callable[[], None]) -> None:
         super().__init__()
@@ -73,6 +76,9 @@ class Line(StringTransport):
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.no_delay = enabled
+
+    def startTLS(self, handshake: Any) -> None:
+        self.handshake = handshake
 
     def abortConnection(self) -> None:
         self.aborted = True
@@ -102,6 +108,11 @@ class Peer:
     def say(self, data: bytes) -> bytes:
         """Say something; what comes in answer."""
         self.protocol.dataReceived(data)
+        return self.line.read()
+
+    def shake(self) -> bytes:
+        """The handshake is done; what is said over TLS first."""
+        self.protocol.handshakeCompleted()
         return self.line.read()
 
     def close(self, reason: Exception | None = None) -> None:
@@ -156,12 +167,42 @@ class Book:
         return came
 
 
+class FakeHandshake:
+    """One that was asked for."""
+
+    def __init__(self, host: str, permissive: bool) -> None:
+        self.host, self.permissive = host, permissive
+        self.error, self.doubt = 0, ""
+
+    def description(self) -> str:
+        return "TLSv1.3 X"
+
+    def distrust(self) -> str:
+        return self.doubt
+
+
+class FakeTls:
+    """Hands out handshakes; `doubt` is what is wrong with all certificates."""
+
+    def __init__(self) -> None:
+        self.asked: list[FakeHandshake] = []
+        self.error, self.doubt = 0, ""
+
+    def to(self, host: str, permissive: bool = False) -> FakeHandshake:
+        self.asked.append(FakeHandshake(host, permissive))
+        self.asked[-1].error, self.asked[-1].doubt = self.error, self.doubt
+        return self.asked[-1]
+
+
 class Case(TestCase):
     hosts: tuple[Host, ...] = (Host("mx1.test", "192.0.2.10", 10), Host("mx2.test", "192.0.2.20", 20))
+
+    policy = Policy.MAY
 
     def setUp(self) -> None:
         self.reactor = Network()
         self.book = Book()
+        self.tls = FakeTls()
         self.lookups = 0
         self.problem: Exception | None = None
         self.session = self.make()
@@ -173,6 +214,8 @@ class Case(TestCase):
             "timeouts": STAGES,
             "port": 25,
             "watcher": self.book,
+            "approach": lambda offer: Approach(self.policy),
+            "client_tls": self.tls,
             "reuse": 3,
             "idle": 5.0,
         }
@@ -285,6 +328,171 @@ class Delivering(Case):
         self.assertEqual(peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n"), b"")
         self.check(Result.DEFERRED, "body", "ours")
         self.assertTrue(peer.line.aborted)
+
+
+class Secure(Case):
+    OFFER = b"250-mx.test\r\n250-STARTTLS\r\n250 PIPELINING\r\n"
+    hosts = (Host("mx1.test", "192.0.2.10", 10),)
+
+    def starting(self, **changes: Any) -> Peer:
+        """An attempt up to the handshake."""
+        self.session.deliver(offer(**changes))
+        return self.shaking()
+
+    def shaking(self) -> Peer:
+        peer = self.peer()
+        peer.connect()
+        peer.say(b"220 hi\r\n")
+        self.assertEqual(peer.say(self.OFFER), b"STARTTLS\r\n")
+        self.assertEqual(peer.say(b"220 go ahead\r\n"), b"")
+        self.assertIsNotNone(peer.line.handshake)
+        return peer
+
+    def taken(self, peer: Peer) -> None:
+        self.session.go()
+        self.assertTrue(peer.line.read().startswith(b"MAIL FROM:"))
+        peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        peer.say(b"250 2.0.0 queued\r\n")
+
+    def in_the_clear(self) -> None:
+        """The next connection does without."""
+        peer = self.peer()
+        peer.connect()
+        peer.say(b"220 hi\r\n")
+        self.assertEqual(peer.say(self.OFFER), b"")
+        self.taken(peer)
+        self.assertEqual((self.outcome.result, self.outcome.tls), (Result.DELIVERED, ""))
+        self.assertEqual(self.book.kept, [False], "for this delivery alone")
+
+    def test_where_it_is_offered(self) -> None:
+        peer = self.starting()
+        self.assertEqual(self.tls.asked[0].host, "mx1.test")
+        self.assertEqual(peer.shake(), b"EHLO relay.test\r\n")
+        self.assertEqual(self.book.told, [])
+        peer.say(self.OFFER)
+        self.assertEqual(self.book.told, ["answered"])
+        self.taken(peer)
+        self.assertEqual((self.outcome.tls, self.book.kept), ("TLSv1.3 X trusted", [True]))
+
+    def test_D23_a_handshake_that_fails(self) -> None:
+        """Once more with all there is, then in the clear; each on a connection of its own."""
+        self.starting().close(SSL.Error([("", "", "wrong version number")]))
+        self.shaking().close(error.ConnectionLost())
+        self.assertEqual([one.permissive for one in self.tls.asked], [False, True])
+        self.in_the_clear()
+        self.assertEqual(self.book.redials, 2)
+
+    def test_D23_a_handshake_that_hangs(self) -> None:
+        self.starting()
+        self.pass_time(STAGES.tls)
+        self.in_the_clear()
+        self.assertEqual(len(self.tls.asked), 1)
+
+    def test_D23_old_tls_is_better_than_none(self) -> None:
+        self.starting().close(SSL.Error([]))
+        peer = self.shaking()
+        peer.shake()
+        peer.say(self.OFFER)
+        self.taken(peer)
+        self.assertEqual(self.book.kept, [True])
+
+    def test_a_host_that_leaves_before_the_handshake_is_not_called_in_the_clear(self) -> None:
+        self.session.deliver(offer())
+        peer = self.peer()
+        peer.connect()
+        peer.say(b"220 hi\r\n")
+        peer.say(self.OFFER)
+        peer.say(b"421 later\r\n")
+        peer.close()
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+        self.check(Result.DEFERRED, "tls", "reply")
+
+    def enforced(self, policy: Policy) -> None:
+        self.policy = policy
+        self.session = self.make()
+
+    def test_D23_where_it_is_enforced_there_is_no_second_try(self) -> None:
+        for policy in (Policy.MUST, Policy.VERIFY):
+            for how in ("fails", "hangs", "refused", "absent"):
+                self.setUp()
+                self.enforced(policy)
+                if how in ("fails", "hangs"):
+                    peer = self.starting()
+                    if how == "fails":
+                        peer.close(SSL.Error([("", "", "handshake failure")]))
+                    else:
+                        self.pass_time(STAGES.tls)
+                else:
+                    self.session.deliver(offer())
+                    peer = self.peer()
+                    peer.connect()
+                    peer.say(b"220 hi\r\n")
+                    peer.say(self.OFFER if how == "refused" else EHLO)
+                    if how == "refused":
+                        peer.say(b"454 no\r\n")
+                    peer.close()
+                self.reactor.advance(0)
+                self.assertEqual(len(self.reactor.tcpClients), 1, how)
+                self.assertEqual((self.outcome.result, self.outcome.stage), (Result.DEFERRED, "tls"), how)
+
+    def test_D25_a_certificate_that_proves_nothing(self) -> None:
+        for policy, delivered in ((Policy.MAY, True), (Policy.MUST, True), (Policy.VERIFY, False)):
+            self.setUp()
+            self.enforced(policy)
+            self.tls.error, self.tls.doubt = 18, "the certificate is not trusted: self-signed"
+            peer = self.starting()
+            said = peer.shake()
+            self.assertEqual(bool(said), delivered)
+            if delivered:
+                peer.say(self.OFFER)
+                self.taken(peer)
+                self.assertEqual(self.outcome.tls, "TLSv1.3 X untrusted")
+            else:
+                self.reactor.advance(0)
+                self.assertIn("self-signed", self.outcome.response)
+                self.check(Result.DEFERRED, "tls", "tls")
+                self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_a_kept_connection_has_to_be_as_safe_as_the_next_asks_for(self) -> None:
+        peer = self.starting()
+        peer.shake()
+        peer.say(self.OFFER)
+        self.taken(peer)
+        self.assertTrue(self.session.fits(offer()))
+        for policy, fits in ((Policy.NONE, True), (Policy.MUST, True), (Policy.VERIFY, False)):
+            self.policy = policy
+            self.assertEqual(self.session.fits(offer()), fits)
+
+    def test_none(self) -> None:
+        self.enforced(Policy.NONE)
+        self.session.deliver(offer())
+        peer = self.peer()
+        peer.connect()
+        peer.say(b"220 hi\r\n")
+        self.assertEqual(peer.say(self.OFFER), b"")
+        self.assertEqual(self.book.told, ["answered"])
+
+    def test_from_the_first_byte(self) -> None:
+        self.session = self.make(approach=lambda offer: Approach(Policy.MAY, implicit=True))
+        self.session.deliver(offer())
+        peer = self.peer()
+        peer.connect()
+        self.assertIsNotNone(peer.line.handshake)
+        self.assertEqual(peer.shake(), b"")
+        self.assertEqual(peer.say(b"220 hi\r\n"), b"EHLO relay.test\r\n")
+        peer.say(self.OFFER)
+        self.taken(peer)
+        self.assertEqual(self.outcome.tls, "TLSv1.3 X trusted")
+
+    def test_nor_in_the_clear_then(self) -> None:
+        self.session = self.make(approach=lambda offer: Approach(Policy.MAY, implicit=True))
+        self.session.deliver(offer())
+        peer = self.peer()
+        peer.connect()
+        peer.close(SSL.Error([]))
+        self.reactor.advance(0)
+        self.check(Result.DEFERRED, "tls", "tls")
+        self.assertEqual(len(self.reactor.tcpClients), 1)
 
 
 class Hosts(Case):

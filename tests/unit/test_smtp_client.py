@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from relay.message.values import Result
 from relay.smtp import client_states as steps
-from relay.smtp.client import MAX_COMMAND, Conversation, Ending, Event
+from relay.smtp.client import MAX_COMMAND, Conversation, Ending, Event, Tls
 from relay.smtp.client_states import Move
 from relay.smtp.reply import Reply
 from relay.smtp.reply_reader import MAX_LINE, MAX_REPLY, BadReply, ReplyReader
@@ -39,8 +39,8 @@ def pieces() -> st.SearchStrategy[list[int]]:
 class Peer:
     """A conversation and the record of what it sent."""
 
-    def __init__(self, ehlo: bytes = PIPELINING) -> None:
-        self.talk = Conversation("relay.test")
+    def __init__(self, ehlo: bytes = PIPELINING, secure: bool = False) -> None:
+        self.talk = Conversation("relay.test", secure=secure)
         self.sent: list[bytes] = []
         assert self.say(b"220 mx.test ESMTP\r\n") is None
         assert self.say(ehlo) is Event.READY
@@ -78,7 +78,7 @@ class Table(TestCase):
 
     def test_rows_are_whole(self) -> None:
         rows = [row for row in vars(steps).values() if isinstance(row, steps.Step)]
-        self.assertEqual(len(rows), 11)
+        self.assertEqual(len(rows), 12)
         for row in rows:
             self.assertEqual(len(row.moves), 6, row)
             # Preliminary and unknown classes never lead anywhere.
@@ -289,10 +289,84 @@ class Transaction(TestCase):
         self.assertEqual((ending.result, ending.text[:7], ending.reusable), (Result.BOUNCED, "5.7.30 ", True))
         self.assertEqual(peer.sent, [])
 
+    def test_requiretls_goes_where_it_is_understood(self) -> None:
+        peer = Peer(b"250-mx\r\n250-REQUIRETLS\r\n250 PIPELINING\r\n", secure=True)
+        order = peer.talk.begin("a@x", "b@x", 1, False, require_tls=True)
+        self.assertEqual(order, b"MAIL FROM:<a@x> REQUIRETLS\r\nRCPT TO:<b@x>\r\nDATA\r\n")
+        ending = Peer(secure=True).talk.begin("a@x", "b@x", 1, False, require_tls=True)
+        assert isinstance(ending, Ending)
+        self.assertIn("does not offer REQUIRETLS", ending.text)
+
     def test_null_sender(self) -> None:
         order = Peer().talk.begin("", "b@x", 1, False)
         assert isinstance(order, bytes)
         self.assertTrue(order.startswith(b"MAIL FROM:<> "))
+
+
+class Securing(TestCase):
+    OFFER = b"250-mx.test\r\n250-STARTTLS\r\n250-PIPELINING\r\n250-SMTPUTF8\r\n250 8BITMIME\r\n"
+
+    def greeted(self, tls: Tls, ehlo: bytes = OFFER) -> tuple[Conversation, Event | Ending | None]:
+        talk = Conversation("relay.test", tls)
+        talk.receive(b"220 hi\r\n")
+        talk.take()
+        return talk, talk.receive(ehlo)
+
+    def test_ehlo_is_said_again_and_what_was_offered_in_the_clear_is_forgotten(self) -> None:
+        """RFC 3207 4.2."""
+        talk, event = self.greeted(Tls.MAY)
+        self.assertEqual((event, talk.take(), talk.stage), (None, b"STARTTLS\r\n", "tls"))
+        self.assertIs(talk.receive(b"220 go ahead\r\n"), Event.SECURE)
+        self.assertFalse(talk.secure)
+        self.assertEqual(talk.secured(), b"EHLO relay.test\r\n")
+        self.assertEqual((talk.secure, talk.stage), (True, "ehlo"))
+        self.assertIs(talk.receive(b"250 mx.test\r\n"), Event.READY)
+        self.assertEqual(talk.extensions, {})
+        self.assertEqual(talk.begin("a@x", "b@x", 1, False), b"MAIL FROM:<a@x>\r\n", "no pipelining, no size")
+        eight = talk.begin("a@x", "b@x", 1, True)
+        assert isinstance(eight, Ending)
+
+    def test_a_host_that_offers_none_or_refuses(self) -> None:
+        for ehlo, reply in ((b"250 mx.test\r\n", b""), (self.OFFER, b"454 not now\r\n"), (self.OFFER, b"500 no\r\n")):
+            for tls in (Tls.MAY, Tls.MUST):
+                talk, event = self.greeted(tls, ehlo)
+                if reply:
+                    self.assertIsNone(event)
+                    event = talk.receive(reply)
+                if tls is Tls.MAY:
+                    self.assertIs(event, Event.READY)
+                    continue
+                assert isinstance(event, Ending)
+                self.assertEqual((event.result, event.stage), (Result.DEFERRED, "tls"))
+                self.assertEqual(event.category, "reply" if reply else "tls")
+
+    def test_it_is_not_said_where_it_is_not_wanted(self) -> None:
+        talk, event = self.greeted(Tls.NEVER)
+        self.assertEqual((event, talk.take()), (Event.READY, b""))
+
+    def test_D24_what_was_slipped_in_before_the_handshake_costs_the_connection(self) -> None:
+        """It came in the clear: anybody may have written it."""
+        for tls in (Tls.MAY, Tls.MUST):
+            talk, _ = self.greeted(tls)
+            event = talk.receive(b"220 go ahead\r\n250 mx.test\r\n")
+            assert isinstance(event, Ending)
+            self.assertEqual((event.result, event.category, event.reusable), (Result.DEFERRED, "protocol", False))
+            self.assertEqual(event.stage, "tls")
+
+    def test_a_host_that_leaves_instead(self) -> None:
+        talk, _ = self.greeted(Tls.MAY)
+        event = talk.receive(b"421 later\r\n")
+        assert isinstance(event, Ending)
+        self.assertEqual((event.stage, event.code), ("tls", 421))
+
+    def test_helo_after_tls_has_no_extensions(self) -> None:
+        talk, _ = self.greeted(Tls.MAY)
+        talk.receive(b"220 go ahead\r\n")
+        talk.secured()
+        talk.receive(b"502 what?\r\n")
+        self.assertEqual(talk.take(), b"HELO relay.test\r\n")
+        self.assertIs(talk.receive(b"250 mx.test\r\n"), Event.READY)
+        self.assertEqual(talk.extensions, {})
 
 
 class Refusals(TestCase):

@@ -1,0 +1,60 @@
+"""How safe a delivery has to be on its way, and what is tried for that (RFC 3207, 7435, 8689)."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from relay.smtp.client import Ending, Tls
+
+
+class Policy(enum.StrEnum):
+    """What a delivery asks of TLS, each more than the one before.
+
+    With `may` mail goes in the clear to a host that has no TLS, or none that works. `must` takes any certificate:
+    it keeps those out who only listen. `verify` wants the host's own, from an authority that is trusted.
+    """
+
+    NONE = "none"
+    MAY = "may"
+    MUST = "must"
+    VERIFY = "verify"
+
+    @property
+    def enforced(self) -> bool:
+        """Whether nothing goes in the clear."""
+        return self in (Policy.MUST, Policy.VERIFY)
+
+
+class Approach(NamedTuple):
+    """How one host is called.
+
+    `implicit`: TLS from the first byte. `permissive`: with what is no longer safe, `clear`: without TLS, both
+    because it didn't work before.
+    """
+
+    policy: Policy = Policy.MAY
+    implicit: bool = False
+    permissive: bool = False
+    clear: bool = False
+
+    @property
+    def starttls(self) -> Tls:
+        """Whether STARTTLS is said."""
+        if self.policy is Policy.NONE or self.clear:
+            return Tls.NEVER
+        return Tls.MUST if self.policy.enforced else Tls.MAY
+
+    def after(self, ending: Ending) -> Approach | None:
+        """How the same host is called again after this, None: it isn't.
+
+        A handshake that fails is tried once more with all that OpenSSL knows, one that hangs or is talked into is not;
+        then the mail goes in the clear. Nothing of that happens where TLS is enforced, or the host has refused.
+        """
+        if ending.stage != "tls" or self.policy is not Policy.MAY or self.implicit:
+            return None
+        if ending.category == "tls" and not self.permissive:
+            return self._replace(permissive=True)
+        if ending.category != "reply":
+            return self._replace(permissive=False, clear=True)
+        return None
