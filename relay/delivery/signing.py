@@ -6,13 +6,15 @@ The body was hashed when it came; where it was not, it is read through once befo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from relay.channel.frames import BadKey, Offer
 from relay.config.schema import Dkim
+from relay.delivery.gathered import Gathered
 from relay.dkim.canon import BodyHash
 from relay.dkim.names import KeyName
 from relay.dkim.signer import Plan, Signed, Signer
@@ -24,9 +26,6 @@ _log = Logger()
 _AGAIN = 60.0
 #: Keys of which something was said; beyond that all is said anew.
 _MOST_TOLD = 10_000
-
-_T = TypeVar("_T")
-InThread = Callable[..., Deferred[Any]]
 
 
 class Sealed(NamedTuple):
@@ -45,14 +44,14 @@ class Signing:
         self,
         signer: Signer,
         options: Dkim,
-        in_thread: InThread,
+        in_thread: Callable[..., Deferred[Any]],
         tell: Callable[[BadKey], None],
         seconds: Callable[[], float],
     ) -> None:
         """`in_thread` runs a function where it may take a while; `seconds` is a clock that goes on."""
         self._signer = signer
         self._defers = options.on_bad_key == "defer"
-        self._in_thread = in_thread
+        self._in_thread = Gathered(in_thread)
         self._tell = tell
         self._seconds = seconds
         self._told: dict[str, tuple[str, float]] = {}
@@ -82,7 +81,9 @@ class Signing:
                     )
                 )
             else:
-                plan: Plan = await self._in_thread(signer.plan, keys, block, offer.sender, host, hashed)
+                plan: Plan = await self._in_thread(
+                    lambda: signer.plan(keys, block, offer.sender, host, hashed)
+                )
                 try:
                     body_hash = await self._hash(offer, chunk) if plan.domains else signer.body_hash()
                 except CancelledError:
@@ -103,10 +104,11 @@ class Signing:
         """Of the whole body, piece by piece. Raises what `chunk` fails with."""
         made = self._signer.body_hash()
         if offer.body is not None or not offer.chunks:
-            await self._in_thread(made.update, offer.body or b"")
+            await self._in_thread(lambda: made.update(offer.body or b""))
             return made
         for number in range(offer.chunks):
-            await self._in_thread(made.update, await chunk(number))
+            piece = await chunk(number)
+            await self._in_thread(partial(made.update, piece))
         return made
 
     def _note(self, name: KeyName, reason: str) -> None:

@@ -12,8 +12,9 @@ from relay.message.headers import HeaderBlock
 _MOST = 20
 #: Longest From that is looked at (characters).
 _LONGEST = 16 * 1024
-#: The one address there can be, whatever the words before it mean.
-_sole = re.compile(r'[^<>@]*<[^<>@"()\s]+@([^<>@"()\s]+)>\s*').fullmatch
+#: The one address there can be, whatever the words before it mean: often a name with a comma and no quotes.
+#: A domain beyond ASCII is for the parser, and so is one beside which there could be others.
+_sole = re.compile(r'[^<>@]*<[^<>@"()\s]+@([A-Za-z0-9._-]+)>\s*').fullmatch
 
 
 def author_domain(block: HeaderBlock, sender: str) -> str:
@@ -23,13 +24,14 @@ def author_domain(block: HeaderBlock, sender: str) -> str:
     written = ", ".join(value for value in block.all("From") if value)
     if len(written) > _LONGEST:
         return ""
-    try:
-        authors = parse_list(written, _MOST, utf8=True)
-    except ValueError:
-        # Often it is a display name with a comma and no quotes.
-        sole = _sole(written)
-        domains = {sole[1].lower()} if sole is not None else set()
+    sole = _sole(written)
+    if sole is not None:
+        domains = {sole[1].lower()}
     else:
+        try:
+            authors = parse_list(written, _MOST, utf8=True)
+        except ValueError:
+            return ""
         domains = {author.domain for author in authors}
         if not authors and "@" in sender:
             domains = {sender.rpartition("@")[2].lower()}

@@ -26,9 +26,10 @@ class Choice:
 
     def __init__(self, names: Iterable[str], oversigned: Iterable[str], simple: bool = False) -> None:
         """`simple`: fields are hashed as they are, instead of in relaxed form."""
-        self._names = tuple(dict.fromkeys(name.lower() for name in names))
-        self._oversigned = frozenset(name.lower() for name in oversigned)
-        self._pattern = field_names(*self._names)
+        all_names = tuple(dict.fromkeys(name.lower() for name in names))
+        covered = frozenset(name.lower() for name in oversigned)
+        self._names = tuple((name, name.encode("ascii"), name in covered) for name in all_names)
+        self._pattern = field_names(*all_names)
         self._simple = simple
 
     def of(self, block: HeaderBlock) -> Chosen:
@@ -38,18 +39,18 @@ class Choice:
             found.setdefault(field, []).append(span)
         names: list[str] = []
         texts: list[bytes] = []
-        for name in self._names:
-            spans = found.get(name.encode("ascii"), [])
-            if name in self._oversigned:
-                names += [name] * min(len(spans) + 1, _MOST)
-                spans = spans[: -_MOST - 1 : -1]
-            elif spans or name == "from":
-                spans = spans[-1:]
-                names.append(name)
-            texts += [self._hashed(block.raw, name, span) for span in spans]
+        for name, key, oversigned in self._names:
+            spans = found.get(key)
+            if spans is None:
+                if oversigned or name == "from":
+                    names.append(name)
+                continue
+            names += [name] * (min(len(spans) + 1, _MOST) if oversigned else 1)
+            for span in spans[: -_MOST - 1 : -1] if oversigned else spans[-1:]:
+                texts.append(self._hashed(block.raw, key, span))
         return Chosen(tuple(names), b"".join(texts))
 
-    def _hashed(self, raw: bytes, name: str, span: Span) -> bytes:
+    def _hashed(self, raw: bytes, name: bytes, span: Span) -> bytes:
         if self._simple:
             return raw[span.start : span.end]
-        return relaxed_field(name.encode("ascii"), raw[span.value : span.end]) + b"\r\n"
+        return relaxed_field(name, raw[span.value : span.end]) + b"\r\n"
