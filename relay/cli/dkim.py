@@ -94,8 +94,8 @@ def _check(arguments: argparse.Namespace) -> int:
             if file.endswith(".pem") and of_file(file) is None:
                 print(f"{file}: its name isn't DOMAIN.SELECTOR.pem, so that nobody signs with it")
                 bad += 1
-        missing = [domain for domain in config.dkim.required_domains if domain.lower() not in wanted]
-        wanted += [domain.lower() for domain in missing]
+        needed = dict.fromkeys(domain.lower() for domain in (*config.dkim.required_domains, config.dkim.arc) if domain)
+        wanted += [domain for domain in needed if domain not in wanted]
     usable: list[tuple[KeyName, Key]] = []
     for domain in wanted:
         own = [name for name in names if name.domain == domain]

@@ -45,6 +45,8 @@ def problems(config: Config) -> Iterator[Problem]:
         if _is_field(name) and name.lower() not in signed:
             place = ("dkim", "oversign", f"[{index}]")
             yield Problem(place, f"expected one of header_fields or additional_header_fields, got {shown(name)}")
+    if dkim.arc and (not is_host(dkim.arc) or dkim.arc.endswith(".")):
+        yield Problem(("dkim", "arc"), f"expected a domain in ASCII (xn--...), got {shown(dkim.arc)}")
     if dkim.expire and not dkim.timestamp:
         yield Problem(("dkim", "expire"), "expected timestamp = true beside it")
     if 0 < dkim.expire < _SHORTEST:

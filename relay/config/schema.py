@@ -262,6 +262,7 @@ class Dkim(Section, frozen=True):
     oversign: tuple[str, ...] = ("From", "Subject", "To", "Date")
     timestamp: bool = False
     expire: Seconds = 0.0
+    arc: str = ""
 
 
 class Logs(Section, frozen=True):

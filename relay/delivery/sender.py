@@ -25,6 +25,7 @@ from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
 from relay.delivery.exchangers import Host, Settings, find, next_hop
+from relay.delivery.sealing import Sealing
 from relay.delivery.security import Approach, Policy
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
@@ -89,8 +90,12 @@ class Sender:
         self._client_tls = ClientTls(briefing.authorities)
         self._most = self._by_domain.get(DEFAULT, self._settings)
         keys = briefing.dkim.keys
-        signer = Signer(briefing.dkim, KeyIndex(keys, reactor), KeyRing(keys), WallClock())
-        self._sign = Signing(signer, briefing.dkim, self._in_thread, self._say, reactor.seconds)
+        index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
+        signer = Signer(briefing.dkim, index, ring, now)
+        sealing = Sealing(briefing.dkim, index, ring, briefing.hostname, self._resolver.txt, now)
+        self._sign = Signing(
+            signer, briefing.dkim, self._in_thread, self._say, reactor.seconds, sealing if briefing.dkim.arc else None
+        )
         self.exit_code = 0
 
     def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from relay.channel.frames import BadKey, Offer
 from relay.config.schema import Dkim
 from relay.delivery.gathered import Gathered
+from relay.delivery.sealing import Sealing
 from relay.dkim.canon import BodyHash
 from relay.dkim.names import KeyName
 from relay.dkim.signer import Plan, Signed, Signer
@@ -47,8 +48,10 @@ class Signing:
         in_thread: Callable[..., Deferred[Any]],
         tell: Callable[[BadKey], None],
         seconds: Callable[[], float],
+        sealing: Sealing | None = None,
     ) -> None:
         """`in_thread` runs a function where it may take a while; `seconds` is a clock that goes on."""
+        self._sealing = sealing
         self._signer = signer
         self._defers = options.on_bad_key == "defer"
         self._in_thread = Gathered(in_thread)
@@ -64,9 +67,38 @@ class Signing:
             chunk: fetches a piece of the body that didn't come with the offer.
         """
         block = HeaderBlock(offer.headers)
+        if self._sealing is not None and self._sealing.concerns(block):
+            return Deferred.fromCoroutine(self._seal_chain(self._sealing, offer, block, host, chunk))
         if not self._signer.concerns(block):
             return None
         return Deferred.fromCoroutine(self._seal(offer, block, host, chunk))
+
+    async def _seal_chain(
+        self,
+        sealing: Sealing,
+        offer: Offer,
+        block: HeaderBlock,
+        host: str,
+        chunk: Callable[[int], Deferred[bytes]],
+    ) -> Sealed:
+        """As `_seal`, with a set of ARC above: what is done last covers all."""
+        sealed = await self._seal(offer, block, host, chunk) if self._signer.concerns(block) else Sealed(b"")
+        try:
+            chain = None if sealed.held else sealing.chain(block)
+            records = None if chain is None else await sealing.records(chain)
+            if chain is None or records is None:
+                return sealed
+            hashes = sealing.hashes(chain)
+            await self._hash(offer, chunk, hashes)
+            digests, keys = tuple(one.digest() for one in hashes), sealing.keys()
+            made = await self._in_thread(lambda: sealing.seal(keys, chain, block, sealed.fields, digests, records))
+        except CancelledError:
+            raise
+        except Exception:
+            _log.failure("the chain of {id} can't be sealed", id=offer.id)
+            return sealed
+        self._note(made.key, made.reason)
+        return sealed._replace(fields=made.fields + sealed.fields)
 
     async def _seal(
         self, offer: Offer, block: HeaderBlock, host: str, chunk: Callable[[int], Deferred[bytes]]
@@ -85,7 +117,9 @@ class Signing:
                     lambda: signer.plan(keys, block, offer.sender, host, hashed)
                 )
                 try:
-                    body_hash = await self._hash(offer, chunk) if plan.domains else signer.body_hash()
+                    body_hash = signer.body_hash()
+                    if plan.domains:
+                        await self._hash(offer, chunk, (body_hash,))
                 except CancelledError:
                     raise
                 except Exception as error:
@@ -100,16 +134,20 @@ class Signing:
             self._note(name, reason)
         return Sealed(signed.fields, signed.unsigned, bool(signed.unsigned) and self._defers)
 
-    async def _hash(self, offer: Offer, chunk: Callable[[int], Deferred[bytes]]) -> BodyHash:
-        """Of the whole body, piece by piece. Raises what `chunk` fails with."""
-        made = self._signer.body_hash()
+    async def _hash(
+        self, offer: Offer, chunk: Callable[[int], Deferred[bytes]], hashes: tuple[BodyHash, ...]
+    ) -> None:
+        """Give them the whole body, piece by piece. Raises what `chunk` fails with."""
+
+        def update(piece: bytes) -> None:
+            for made in hashes:
+                made.update(piece)
+
         if offer.body is not None or not offer.chunks:
-            await self._in_thread(lambda: made.update(offer.body or b""))
-            return made
+            await self._in_thread(partial(update, offer.body or b""))
+            return
         for number in range(offer.chunks):
-            piece = await chunk(number)
-            await self._in_thread(partial(made.update, piece))
-        return made
+            await self._in_thread(partial(update, await chunk(number)))
 
     def _note(self, name: KeyName, reason: str) -> None:
         """Say what is wrong with a key."""

@@ -24,10 +24,14 @@ class Choice:
     and one more that there isn't, so that nobody can add one. From is always among them, for a signature
     without it is none."""
 
-    def __init__(self, names: Iterable[str], oversigned: Iterable[str], simple: bool = False) -> None:
-        """`simple`: fields are hashed as they are, instead of in relaxed form."""
+    def __init__(
+        self, names: Iterable[str], oversigned: Iterable[str], simple: bool = False, every: Iterable[str] = ()
+    ) -> None:
+        """`simple`: fields are hashed as they are, instead of in relaxed form. `every`: names of which all fields
+        are taken and others may come."""
         all_names = tuple(dict.fromkeys(name.lower() for name in names))
         covered = frozenset(name.lower() for name in oversigned)
+        self._every = frozenset(name.lower() for name in every)
         self._names = tuple((name, name.encode("ascii"), name in covered) for name in all_names)
         self._pattern = field_names(*all_names)
         self._simple = simple
@@ -45,8 +49,9 @@ class Choice:
                 if oversigned or name == "from":
                     names.append(name)
                 continue
-            names += [name] * (min(len(spans) + 1, _MOST) if oversigned else 1)
-            for span in spans[: -_MOST - 1 : -1] if oversigned else spans[-1:]:
+            spans = spans[: -_MOST - 1 : -1] if oversigned or name in self._every else spans[-1:]
+            names += [name] * min(len(spans) + oversigned, _MOST)
+            for span in spans:
                 texts.append(self._hashed(block.raw, key, span))
         return Chosen(tuple(names), b"".join(texts))
 

@@ -44,16 +44,23 @@ def is_test(texts: Sequence[str]) -> bool:
     return any("y" in tags.get("t", "").split(":") for text in texts if (tags := _tags(text)) is not None)
 
 
-def _tags(text: str) -> dict[str, str] | None:
-    """The tags of a record for DKIM, without blanks in their values; None when it is none."""
+def tags_of(text: str) -> dict[str, str] | None:
+    """The tags of a list (RFC 6376 3.2) without blanks in their values, the first of each name; None when it is
+    none."""
     tags: dict[str, str] = {}
     for part in text.split(";"):
         name, equals, value = part.partition("=")
         if equals:
-            tags[name.strip()] = "".join(value.split())
+            tags.setdefault(name.strip(), "".join(value.split()))
         elif part.strip():
             return None
-    if tags.get("v", "DKIM1") != "DKIM1" or ("v" not in tags and "p" not in tags):
+    return tags
+
+
+def _tags(text: str) -> dict[str, str] | None:
+    """The tags of a record for DKIM; None when it is none."""
+    tags = tags_of(text)
+    if tags is None or tags.get("v", "DKIM1") != "DKIM1" or ("v" not in tags and "p" not in tags):
         return None
     return tags
 

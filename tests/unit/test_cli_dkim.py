@@ -166,8 +166,9 @@ class Check(Case):
         self.assertEqual(self.check("none.test"), (1, f"none.test: it has no key in {self.keys}\n"))
 
     def test_a_domain_that_has_to_sign(self) -> None:
-        self.config.write_text('hostname = "relay.test"\n[dkim]\nrequired_domains = ["Must.test"]\n')
-        self.assertEqual(self.check(), (1, f"must.test: it has no key in {self.keys}\n"))
+        self.config.write_text('hostname = "relay.test"\n[dkim]\nrequired_domains = ["Must.test"]\narc = "arc.test"\n')
+        lines = [f"{domain}.test: it has no key in {self.keys}\n" for domain in ("must", "arc")]
+        self.assertEqual(self.check(), (1, "".join(lines)))
 
     def test_doubts(self) -> None:
         path = put(self.keys, "example.test.s1.pem", RSA)

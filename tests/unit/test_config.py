@@ -85,6 +85,7 @@ BROKEN = {
     "[dkim]\noversign = ['X-A', 'from']\n": [
         ':2: dkim.oversign[0]: expected one of header_fields or additional_header_fields, got "X-A"'
     ],
+    "[dkim]\narc = 'a b'\n": [':2: dkim.arc: expected a domain in ASCII (xn--...), got "a b"'],
     "[dkim]\nexpire = '1d'\n": [":2: dkim.expire: expected timestamp = true beside it"],
     "[dkim]\nexpire = '1m'\ntimestamp = true\n": [':2: dkim.expire: expected "1h" or more, or 0 for ever'],
     "[dkim]\nrequired_domains = ['a.test', '../b', 'b\u00fc.test', 'c.test.']\n": [
