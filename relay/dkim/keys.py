@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -38,6 +38,7 @@ class KeyIndex:
         self._clock = clock
         self._now = now
         self._keys: dict[str, tuple[KeyName, ...]] = {}
+        self._names: dict[str, KeyName | None] = {}
         self._changed: int | None = None
         self._next_check = float("-inf")
         self._failed = False
@@ -70,7 +71,11 @@ class KeyIndex:
             changed = os.stat(self._directory).st_mtime_ns
             if changed != self._changed:
                 settled = self._now() - changed / 1e9 >= _COARSE
-                self._keys = _by_domain(os.listdir(self._directory))
+                # Of thousands of names most were there before.
+                known = self._names
+                files = sorted(os.listdir(self._directory))
+                self._names = {file: known[file] if file in known else of_file(file) for file in files}
+                self._keys = _by_domain(self._names.values())
                 self._changed = changed if settled else None
         except FileNotFoundError:
             self._keys, self._changed = {}, None
@@ -83,11 +88,10 @@ class KeyIndex:
         self._failed = False
 
 
-def _by_domain(files: list[str]) -> dict[str, tuple[KeyName, ...]]:
+def _by_domain(names: Iterable[KeyName | None]) -> dict[str, tuple[KeyName, ...]]:
     """Of two files that differ in case alone the first is taken."""
     found: dict[str, dict[str, KeyName]] = {}
-    for file in sorted(files):
-        name = of_file(file)
+    for name in names:
         if name is not None:
             found.setdefault(name.domain, {}).setdefault(name.selector, name)
     return {domain: tuple(keys[selector] for selector in sorted(keys)) for domain, keys in found.items()}
