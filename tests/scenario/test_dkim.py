@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.scenario.harness import Relay, Scenario, deferToThread
+from tests.scenario.harness import Relay, Scenario, deferToThread, strace
 from tests.scenario.test_headers import submit
 from tests.unit.dkim_rig import ED25519, OTHER_RSA, RSA, pem, put, records, verdicts
 
@@ -113,3 +113,20 @@ class Signed(Scenario):
         self.put("example.test.s1.pem", RSA)
         await self.until(self.mx.accepted, 20, "the message", relay)
         self.assertEqual(verdicts(self.arrived(0), records(self.keys)), [True])
+
+    async def test_K02_no_file_outside_the_keys_is_opened(self) -> None:
+        """Whatever domains mail names: the kernel is asked for none of them."""
+        relay = self.begin("sign_transport_domain = true")
+        self.put("example.test.s1.pem", RSA)
+        trace = f"{self.directory}/trace"
+        await self.up(relay, before=strace("-e", "trace=%file", output=trace), seconds=60)
+        domains = (b"../../marked.test", b"marked/x.test", b"marked.test", b"x." * 150 + b"marked", b"\xffmarked.test")
+        for number, domain in enumerate(domains):
+            text = b"From: <a@%b>\r\nX-Audit-Id: %d\r\n\r\nx\r\n" % (domain, number)
+            code, said = await deferToThread(submit, relay, text)
+            self.assertEqual(code, 250, said)
+        await self.until(lambda: len(self.mx.accepted()) == len(domains), 20, "all of them", relay)
+        self.assertEqual(verdicts(await self.sent(relay), records(self.keys)), [True])
+        asked = Path(trace).read_bytes()
+        self.assertIn(b"example.test.s1.pem", asked)
+        self.assertNotIn(b"marked", asked)
