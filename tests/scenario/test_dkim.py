@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import threading
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+import dkim as dkimpy
+import dns.message
+import dns.rrset
+
 from tests.scenario.harness import Relay, Scenario, deferToThread, strace
 from tests.scenario.test_headers import submit
 from tests.unit.dkim_rig import ED25519, OTHER_RSA, RSA, pem, put, records, verdicts
+from tests.unit.test_dkim_arc import TEXT as ARC_TEXT
+from tests.unit.test_dkim_arc import begun
 
 TEXT = b"From: A <a@example.test>\r\nTo: b@x.test\r\nSubject: s\r\n\r\nbody  \t of \r\n.dot\r\n%b\r\n\r\n"
 
@@ -130,3 +138,51 @@ class Signed(Scenario):
         asked = Path(trace).read_bytes()
         self.assertIn(b"example.test.s1.pem", asked)
         self.assertNotIn(b"marked", asked)
+
+    async def test_an_arc_chain_goes_on(self) -> None:
+        """Its keys come from the DNS; what arrives has a chain of two, and our signature in it."""
+        names = NameServer()
+        self.addCleanup(names.stop)
+        relay = self.begin(f'arc = "relay.test"\n[dns]\nnameservers = ["127.0.0.1:{names.port}"]')
+        self.put("example.test.s1.pem", RSA)
+        self.put("relay.test.s1.pem", RSA)
+        others = f"{self.directory}/others"
+        put(others, "list.test.s0.pem", OTHER_RSA)
+        names.published = records(self.keys) | records(others)
+        await self.up(relay)
+        message = await self.sent(relay, begun(ARC_TEXT))
+        self.assertEqual(verdicts(message, names.published), [True])
+        verdict, sets, why = await deferToThread(dkimpy.ARC(message).verify, names.txt)
+        self.assertEqual((verdict, len(sets)), (b"pass", 2), why)
+
+
+class NameServer:
+    """Knows some TXT records, in a thread."""
+
+    def __init__(self) -> None:
+        self.published: dict[str, str] = {}
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def txt(self, name: bytes, timeout: int = 5) -> bytes | None:
+        found = self.published.get(name.decode().rstrip("."))
+        return None if found is None else found.encode()
+
+    def stop(self) -> None:
+        self._socket.sendto(b"", ("127.0.0.1", self.port))
+
+    def _serve(self) -> None:
+        while True:
+            data, client = self._socket.recvfrom(4096)
+            if not data:
+                return self._socket.close()
+            query = dns.message.from_wire(data)
+            response = dns.message.make_response(query)
+            name = query.question[0].name.to_text(omit_final_dot=True)
+            text = self.published.get(name, "")
+            if text:
+                strings = " ".join(f'"{text[at : at + 255]}"' for at in range(0, len(text), 255))
+                response.answer.append(dns.rrset.from_text(f"{name}.", 60, "IN", "TXT", strings))
+            self._socket.sendto(response.to_wire(), client)

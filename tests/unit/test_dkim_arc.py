@@ -27,7 +27,7 @@ from tests.unit.test_session import offer
 
 TEXT = (
     b"Authentication-Results: list.test; dkim=pass header.d=a.test\r\nFrom: a@example.test\r\nTo: b@x.test\r\n"
-    b"Subject: s\r\nDate: now\r\nMessage-ID: <1@a.test>\r\n\r\nbody  \r\n\r\n"
+    b"Subject: s\r\nDate: Fri, 27 Nov 2026 09:09:10 +0000\r\nMessage-ID: <1@a.test>\r\n\r\nbody  \r\n\r\n"
 )
 PKCS1 = OTHER_RSA.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
