@@ -56,7 +56,7 @@ class Quiet(Frame, frozen=True, array_like=True, gc=False, tag=3):
 
 
 class Active(Frame, frozen=True, array_like=True, gc=False, tag=4):
-    """The peer of a quiet session spoke again."""
+    """The peer of a quiet session has done what it was waited for."""
 
     connection: int
 
@@ -89,9 +89,12 @@ class Pong(Frame, frozen=True, array_like=True, gc=False, tag=8):
 
 class Redial(Frame, frozen=True, array_like=True, gc=False, tag=9):
     """Asks for leave to call another host: the one before didn't let us get as far as MAIL, or has closed a kept
-    connection. The child waits for Dial. The first call on a number was allowed with its offer."""
+    connection. The child waits for Dial, and when that host has answered for Go. The first call on a number is
+    allowed with its offer, for a second. `begun`: the host before has heard of the message, so what was paid for that
+    is spent."""
 
     connection: int
+    begun: bool = False
 
 
 class BadKey(Frame, frozen=True, array_like=True, gc=False, tag=10):

@@ -39,7 +39,8 @@ class Caller(Protocol):
         """The host greeted us; a transaction may begin."""
 
     def heard(self) -> None:
-        """The peer spoke, or took what it was sent."""
+        """The peer has done what it was waited for: replied in full, or taken a chunk of the text. Neither a piece
+        of a reply nor a few bytes of the text are told, or a host could keep the look of work by a byte a second."""
 
     def ended(self, ending: Ending) -> None:
         """A transaction, or the way to the first one, ended; or an idle connection did."""
@@ -248,14 +249,15 @@ class Call:
             self._failed("connect", reason, "network")
 
     def received(self, data: bytes) -> None:
-        self._caller.heard()
         event = self._conversation.receive(data)
         if event is None:
             output = self._conversation.take()
             if output:
                 self._wire.write(output)
             self._await_reply()
-        elif event is Event.BODY:
+            return
+        self._caller.heard()
+        if event is Event.BODY:
             self._send_text()
         elif event is Event.SECURE:
             self._start_tls()
@@ -328,11 +330,10 @@ class Call:
     # -- time
 
     def _await_reply(self) -> None:
-        """Wait for the reply that is due; a piece of it doesn't prolong the wait."""
+        """Wait for the reply that is due; a piece of it doesn't prolong the wait, nor is it less quiet for that."""
         stage = self._conversation.stage
-        if stage == self._stage:
-            self.quiet_at = self._now() + QUIET_AFTER
-        else:
+        if stage != self._stage:
+            self._caller.heard()
             self._wait(stage)
 
     def _wait(self, stage: str) -> None:

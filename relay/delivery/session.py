@@ -2,8 +2,9 @@
 
 A session turns an offer into an outcome. It finds the hosts, calls them in their order until
 one is ready for mail, waits for leave to begin on a new connection, and has the message
-carried over. The first call comes with the offer; each further one is a new connection to the far
-end, and needs leave of its own. `sweep`, called from outside every half second or so, is all the clock it has.
+carried over. The first call comes with the offer, if a host is soon found; each further one is a new
+connection to the far end, and needs leave of its own. `sweep`, called from outside every half second or so, is all
+the clock it has.
 
 The far end never sees two of its connections at a time: a host is called when the connection before is
 gone, and that the last one is gone is told last.
@@ -33,8 +34,11 @@ from relay.smtp.client import Ending
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor
 
-#: No further host is tried once an attempt has taken this long (seconds).
+#: No further host is tried once an attempt has taken this long, nor is leave to call it waited for (seconds).
 PATIENCE = 600.0
+#: The leave to call a host that comes with an offer is for so long (seconds): those that were looked up at different
+#: times, and are found in one moment, are not all called in that.
+SOON = 1.0
 #: How long a signature may take, or the next piece of the body that it is made of (seconds).
 SIGNING = 60.0
 #: How long the reply to a final dot is awaited after `abort` (seconds).
@@ -51,12 +55,17 @@ _log = Logger()
 
 class Session:
     """See the module. One offer at a time; every offer ends in one `done`, unless aborted. Where that
-    doesn't keep the connection, and where a kept one ends, `closed` follows: at once or when it is gone."""
+    doesn't keep the connection, and where a kept one ends, `closed` follows: at once or when it is gone.
+
+    Attributes:
+        begun: the host that was called before has heard of the message that is now to go to another.
+    """
 
     __slots__ = (
         "_aborted", "_approach", "_call", "_client_tls", "_domain", "_failure", "_hosts", "_idle", "_left",
         "_looking", "_may_dial", "_next", "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor",
-        "_ready", "_reuse", "_serves", "_sign", "_signing", "_started", "_timeouts", "_unsigned", "_watcher", "number",
+        "_ready", "_reuse", "_serves", "_sign", "_signing", "_started", "_timeouts", "_unsigned", "_watcher", "begun",
+        "number",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +100,7 @@ class Session:
             now: seconds on a clock, the reactor's by default; `sweep` must be given the same.
         """
         self.number = number
+        self.begun = False
         self._reactor = reactor
         self._hosts = hosts
         self._approach = approach
@@ -160,6 +170,7 @@ class Session:
         self._offer = offer
         self._started = self._now()
         self._failure = None
+        self.begun = False
         self._unsigned = ""
         if fits:
             self._begin()
@@ -212,6 +223,9 @@ class Session:
             else:
                 call.expired()
             return
+        if self._next and not self._parting and now - self._started > PATIENCE:
+            self._wait_no_longer()
+            return
         if self._offer is None or self._quiet or self._aborted:
             return
         if now >= (self._started + QUIET_AFTER if call is None else call.quiet_at):
@@ -246,6 +260,7 @@ class Session:
             text = f"No host of {offer.domain} has an address of the kind of {ours}"
             ending = Ending(Result.DEFERRED, "connect", text, category="ours")
         self._looking = None
+        self._may_dial = self._may_dial and self._now() - self._started <= SOON
         if self._left:
             self._try_next()
         else:
@@ -258,7 +273,7 @@ class Session:
             if not self._parting:
                 self._watcher.redial(self)
             return
-        self._may_dial = False
+        self._may_dial = self.begun = False
         offer = self._offer
         assert offer is not None
         host, approach = self._left.pop(0)
@@ -290,6 +305,16 @@ class Session:
         else:
             self._hang_up(politely=ending.category == "reply")
             self._try_next()
+
+    def _wait_no_longer(self) -> None:
+        """Leave to call another host doesn't come. Unless a host has said something it isn't known whether any
+        would have answered."""
+        failure, call = self._failure or (None, None)
+        if failure is None or not failure.code:
+            before = "" if failure is None else f"{failure.text}; "
+            text = f"{before}no leave to call another host within {PATIENCE:g} s"
+            failure = Ending(Result.DEFERRED, "connect", text, category="ours")
+        self._finish(failure, call)
 
     # -- what the call tells
 
@@ -330,6 +355,7 @@ class Session:
         elif offer is None:
             self._hang_up()
         elif ending.stale or (self._signing is not None and call.transactions):
+            self.begun = ending.stale and bool(ending.code)
             self._hang_up()
             self._look()
         elif not call.transactions and not ending.reusable:

@@ -21,13 +21,13 @@ class Watcher(Protocol):
         attempt: when a kept connection turned out dead, or the peer left while it waited."""
 
     def redial(self, session: Session) -> None:
-        """It wants to call a host, and not the first: it waits for `dial`."""
+        """It wants to call a host, and not the first, or not soon after the offer: it waits for `dial`."""
 
     def quiet(self, session: Session) -> None:
         """The peer has let us wait for half a second; the session goes on waiting."""
 
     def active(self, session: Session) -> None:
-        """The peer of a quiet session spoke again."""
+        """The peer of a quiet session has done what it was waited for."""
 
     def accepted(self, session: Session, offer: Offer, outcome: Outcome) -> None:
         """The host has taken the message: to be written down before anything else."""

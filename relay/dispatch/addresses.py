@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -115,7 +115,7 @@ class Addresses:
         clock: IReactorTime,
     ) -> None:
         """`cold` are the addresses that have a warm-up plan; `now` gives milliseconds since the epoch."""
-        self.opened: Callable[[Shut], None] = lambda gate: None
+        self.opened: Callable[[Gate], None] = lambda gate: None
         #: Asked for each path that has got into trouble: counts what is open on it already.
         self.adopt: Callable[[str, str, str, Scoped], None] = lambda *known: None
         self._zones = zones
@@ -134,10 +134,12 @@ class Addresses:
         self._only = {
             zone.name: Leaving(zone.pool.choose(""), NONE)
             for zone in zones.active()
-            if len(zone.pool.ipv4) < 2 and len(zone.pool.ipv6) < 2 and not limits.at(zone, "").gates
+            if len(zone.pool.ipv4) < 2 and len(zone.pool.ipv6) < 2 and not limits.are_at_addresses(zone)
         }
         self._quiet = not zones.any_disabled() and not cold
         self._paths: dict[tuple[str, str, str], Scoped] = {}
+        # Those of paths that have healed too, as long as somebody stands there.
+        self._path_gates: WeakSet[_PathLimit] = WeakSet()
         self._shut: WeakValueDictionary[tuple[str, str, str], Shut] = WeakValueDictionary()
 
     def choose(self, zone: Zone, way: Way, work: Work, now: float) -> Leaving | Gate:
@@ -198,8 +200,9 @@ class Addresses:
 
     def look_again(self) -> None:
         """What addresses may do has changed: all that wait for one get a turn."""
-        for gate in list(self._shut.values()):
-            self.opened(gate)
+        for gate in (*self._shut.values(), *self._path_gates):
+            if len(gate.ring):
+                self.opened(gate)
 
     # -- inside
 
@@ -248,6 +251,7 @@ class Addresses:
             gate = _PathLimit(
                 Scope(zone=zone.name, site=site, address=address), self._backoff, self._now, self._limits.weight
             )
+            self._path_gates.add(gate)
             known = self._paths[key] = Scoped(
                 (*limits.connections, gate), limits.opening, limits.sending, limits.volume, limits
             )

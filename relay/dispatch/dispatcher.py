@@ -19,10 +19,11 @@ from relay.channel.codec import BadFrame
 from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses, Leaving
 from relay.dispatch.expiry import Expiry
-from relay.dispatch.gates import Connections, Gate
+from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate
 from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit, State
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Way
+from relay.dispatch.lines import Placed
 from relay.dispatch.lives import Child, Lives
 from relay.dispatch.offers import Offers
 from relay.dispatch.results import Results
@@ -145,10 +146,10 @@ class Dispatcher:
 
     # -- offers
 
-    def _place(self, zone: Zone, way: Way, works: Collection[Work]) -> Work | Limit | Gate:
+    def _place(self, zone: Zone, way: Way, works: Collection[Work], behind: bool) -> Placed | Limit | Gate:
         """Give the first delivery that may go to a child, and return it; or what is in the way. One whose
         address may not be used now lets those behind it pass; where that is so of all, the one that opens first
-        is in the way."""
+        is in the way. `behind`: it comes after those who wait at the gates of an address."""
         now = self._clock.seconds()
         for gate in way.busy:
             if not gate.room(now):
@@ -157,11 +158,11 @@ class Dispatcher:
         for work in islice(works, AHEAD):
             local = self._addresses.choose(zone, way, work, now)
             if not isinstance(local, Gate):
-                connection = self._connection(zone, way, work, local, len(works), now)
+                connection = self._connection(zone, way, work, local, len(works), behind, now)
                 if isinstance(connection, Connection):
                     lease = self._leases.grant(work, connection.child.key, connection.number, now)
                     self._offers.offer(self._children[connection.child.key], connection, lease, local.local)
-                    return work
+                    return Placed(work, local.limits.gates)
                 if isinstance(connection, Limit) or connection not in local.limits.gates:
                     return connection
                 local = connection
@@ -171,9 +172,10 @@ class Dispatcher:
         return stopped
 
     def _connection(
-        self, zone: Zone, way: Way, work: Work, leaving: Leaving, wanted: int, now: float
+        self, zone: Zone, way: Way, work: Work, leaving: Leaving, wanted: int, behind: bool, now: float
     ) -> Connection | Limit | Gate:
-        """One for a delivery, kept or new; or what is in the way, for it and others, `wanted` in all."""
+        """One for a delivery, kept or new; or what is in the way, for it and others, `wanted` in all. `behind`: where
+        others wait it waits too."""
         local, address = leaving
         size = work.held.message.size + _TRACE
         for gate in address.connections:
@@ -182,6 +184,10 @@ class Dispatcher:
                 return gate
         kept = self._ledger.kept(zone.name, way, local, now)
         stopped: Gate | None
+        if behind:
+            for waited in address.gates:
+                if len(waited.ring) and not (kept is not None and waited.kind == NEW_CONNECTIONS):
+                    return waited
         if kept is not None:
             stopped = self._tokens.missing(way, address, now)
         else:
@@ -272,9 +278,9 @@ class Dispatcher:
             connection = self._ledger.get(frame.connection)
             if connection is None or connection.child.key != child.id:
                 return  # It was given back while the child spoke.
-            said(self._lives, child, connection)
+            said(self._lives, child, connection, frame)
 
-    _connection_says: ClassVar[dict[type, Callable[[Lives, Child, Connection], None]]] = {
+    _connection_says: ClassVar[dict[type, Callable[[Lives, Child, Connection, Any], None]]] = {
         frames.Answered: Lives.answered,
         frames.Redial: Lives.redial,
         frames.Quiet: Lives.quiet,

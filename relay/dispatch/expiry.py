@@ -31,13 +31,13 @@ class Expiry:
         # Gates where more are to be given up when those that are under way are on disk.
         self._more: set[Shut] = set()
 
-    def give_up(self, lane: Lane, gate: Shut) -> bool:
-        """What in the lane has waited too long at the gate: bounced without an attempt. Whether there was any; then
-        there may be more."""
+    def give_up(self, lane: Lane, gate: Shut, since: int) -> bool:
+        """What in the lane has waited too long at the gate, counted from `since` (ms since the epoch) at the earliest:
+        bounced without an attempt. Whether there was any; then there may be more."""
         if self._under_way >= _UNDER_WAY:
             self._more.add(gate)
             return False
-        over = list(islice((work for work in lane.ready if self._results.is_over(work.delivery, gate.since)), _AT_ONCE))
+        over = list(islice((work for work in lane.ready if self._results.is_over(work.delivery, since)), _AT_ONCE))
         for work in over:
             self._schedule.take(lane, work)
             self._under_way += 1

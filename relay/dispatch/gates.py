@@ -19,8 +19,8 @@ from relay.zone.rates import Bucket
 if TYPE_CHECKING:
     from relay.dispatch.ledger import Connection
 
-#: So long before its token is there a connection may be opened, which takes a while (seconds).
-_AHEAD = 0.25
+#: So long before its token is there a connection may be opened, which takes a few round trips (seconds).
+_AHEAD = 1.0
 #: The kind of the rates that kept connections don't ask.
 NEW_CONNECTIONS = "new connections"
 #: How long a gate is left alone that has room in a moment (seconds).
@@ -98,31 +98,44 @@ class Rate(Gate):
 
     Attributes:
         pending: what connections that are being opened will want.
-        parked: those that have been answered and wait for it.
+        parked: those that wait for it: have been answered or, of new connections, want to call another host.
+        lanes_next: of those who want a new connection it is the lanes' turn, not that of the parked ones.
+        ahead: so long before its token is there a connection may be opened; one of new connections is paid at once.
         wide: whether those that may never be answered must not keep others from being opened.
     """
 
-    __slots__ = ("bucket", "parked", "pending", "wide")
+    __slots__ = ("ahead", "bucket", "lanes_next", "parked", "pending", "wide")
 
     def __init__(
         self, kind: str, scope: Scope, bucket: Bucket, weight: Callable[[str], float], wide: bool
     ) -> None:
         super().__init__(kind, scope, weight)
         self.bucket = bucket
+        self.ahead = 0.0 if kind == NEW_CONNECTIONS else _AHEAD
         self.pending = 0.0
         self.parked: OrderedDict[Connection, None] = OrderedDict()
+        self.lanes_next = False
         self.wide = wide
 
     def ready(self, now: float) -> bool:
-        """Whether a message may go this moment, and nobody has waited longer for that."""
-        return not self.parked and self.bucket.ready(now)
+        """Whether one may pass this moment, and no connection has waited longer for that, or a lane's turn it is."""
+        return (self.lanes_next or not self.parked) and self.bucket.ready(now)
+
+    @property
+    def lanes_turn(self) -> bool:
+        """Whether connections that wait have to let a lane go before."""
+        return self.lanes_next and len(self.ring) > 0
 
     def room(self, now: float) -> bool:
         """Whether a connection may be opened: its token is there, or will be when it is answered."""
-        return self.bucket.ready(now, _AHEAD, self.pending)
+        return self.bucket.ready(now, self.ahead, self.pending)
 
     def opens(self, now: float) -> float | None:
-        return max(MOMENT if self.pending else 0.0, self.bucket.wait(now))
+        """For lanes once before the token is there, for those that open a connection, and once when it is."""
+        wait = self.bucket.wait(now)
+        if wait > self.ahead > 0 and not self.parked:
+            return wait - self.ahead + MOMENT
+        return max(MOMENT if self.pending else 0.0, wait)
 
     def words(self) -> str:
         bucket = self.bucket

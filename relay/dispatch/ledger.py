@@ -4,10 +4,11 @@ The master numbers the connections; a child only ever does what it was told on o
 budgets keep any number of dead destinations from holding up the rest:
 
 - `connections` of a zone, per child: sessions that get somewhere;
-- targets that have not answered lately ("unproven") have a budget of their own, and only
-  a connection or two each until they answer;
-- a session whose peer is silent counts as quiet, not as one of the zone's connections; of
-  those there may be `connecting` to unproven targets, and as many again to others.
+- targets that have not answered lately, or let their transactions hang ("unproven"), have a budget of their
+  own, and only a connection or two each until they answer;
+- a session whose peer is silent counts as quiet, not as one of the zone's connections, until the peer has done
+  what it was waited for; if there is no room for it then, it goes on as a quiet one. Of those there may be
+  `connecting` to unproven targets, and as many again to others, none of which is given a second one then.
 
 A kept connection counts against its destination's limit while it is idle too, and each one until its
 child says that its socket is gone: the far end never counts more than we do.
@@ -16,6 +17,7 @@ child says that its socket is gone: the far end never counts more than we do.
 from __future__ import annotations
 
 import enum
+import math
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ from relay.dispatch.limits import Scoped, Way
 from relay.dispatch.target import PER_SILENT_TARGET, Target
 from relay.zone.pool import Local
 
-#: Sessions at a time, per child, to targets that have not answered lately.
+#: Sessions at a time, per child, to targets that have not answered lately, and those that wait to go.
 UNPROVEN = 256
 #: Targets that have answered and are remembered.
 _REMEMBERED = 100_000
@@ -45,6 +47,8 @@ class State(enum.IntEnum):
 
 #: States that take up one of the zone's connections.
 _BUSY = frozenset((State.OPENING, State.SENDING))
+#: What a connection is again when it calls another host: it takes up one of the zone's if it did.
+_CALLING = {State.SENDING: State.OPENING, State.WAITING: State.TRYING, State.PARKED: State.TRYING}
 
 
 class Limit(enum.StrEnum):
@@ -205,8 +209,12 @@ class Ledger:
         target = way.target
         proven = target.proven(now)
         room, load = (_may_open, _busy) if proven else (_may_try, _silent)
+        if proven and target.silent:
+            room = _may_open_another
         child = min(filter(room, children), key=load, default=None)
         if child is None:
+            if room is _may_open_another and any(map(_may_open, children)):
+                return target
             return Limit.ZONE if proven else Limit.TRYING
         if not proven and target.silent >= (PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1):
             return target
@@ -257,9 +265,8 @@ class Ledger:
 
     # -- telling
 
-    def answered(self, connection: Connection, now: float) -> bool:
-        """The peer greeted us; the connection waits for leave to go on. True: it has that
-        already, since it stands in for one that had died in its transaction or before."""
+    def answered(self, connection: Connection, now: float) -> None:
+        """The peer greeted us; the connection waits for leave to go on."""
         target = connection.target
         connection.greeted = True
         target.answered = now
@@ -267,11 +274,14 @@ class Ledger:
         self._proven.move_to_end(target)
         if len(self._proven) > _REMEMBERED:
             self._proven.popitem(last=False)
-        self.active(connection)
-        if connection.state is State.SENDING:
-            return True
         self._move(connection, State.WAITING)
-        return False
+
+    def redial(self, connection: Connection) -> None:
+        """Another host is to be called: whatever leave it had was to go on with the one before."""
+        if connection.state is State.QUIET:
+            connection.before_quiet = _CALLING.get(connection.before_quiet, connection.before_quiet)
+        elif connection.state in _CALLING:
+            self._move(connection, _CALLING[connection.state])
 
     def first_waiting(self, child: Capacity) -> Connection | None:
         """The longest waiting connection of a child that has room."""
@@ -295,26 +305,46 @@ class Ledger:
         """Its peer has said nothing for a while."""
         if connection.state in (State.TRYING, State.OPENING, State.SENDING):
             connection.before_quiet = connection.state
+            if connection.state is State.SENDING:
+                connection.target.stalled = min(connection.target.stalled, connection.began)
             self._move(connection, State.QUIET)
 
     def active(self, connection: Connection) -> None:
-        """Its peer spoke again."""
+        """Its peer has done what it was waited for; it stays quiet while there is no room for it."""
         if connection.state is State.QUIET:
-            self._move(connection, connection.before_quiet)
+            if connection.before_quiet is State.SENDING:
+                connection.target.stalled = math.inf
+            self._come_back(connection)
 
     def idle(self, connection: Connection) -> None:
         """Its transaction ended and it stays open."""
+        connection.target.stalled = math.inf
         self._move(connection, State.IDLE)
 
     def close(self, connection: Connection) -> None:
         """It has no more to do, and counts until it is gone."""
+        self._end(connection)
         self._move(connection, State.CLOSING)
 
     def remove(self, connection: Connection) -> None:
         """It is gone."""
+        self._end(connection)
         self._count(connection, -1)
         del self._all[connection.number]
         _count(_counting(connection), -1)
+
+    def _come_back(self, connection: Connection) -> None:
+        """From quiet to what it was, if there is room."""
+        if connection.state is State.QUIET:
+            child = connection.child
+            trying = connection.before_quiet is State.TRYING
+            if child.trying < UNPROVEN if trying else child.busy < child.connections:
+                self._move(connection, connection.before_quiet)
+
+    def _end(self, connection: Connection) -> None:
+        """What it does comes to its end; a transaction that isn't silent has come forward."""
+        if connection.state is State.SENDING:
+            connection.target.stalled = math.inf
 
     # -- counting
 
@@ -372,8 +402,13 @@ def _may_open(child: Capacity) -> bool:
     return child.busy < child.connections and child.quiet < 2 * child.connecting
 
 
+def _may_open_another(child: Capacity) -> bool:
+    """To a target that lets us wait already."""
+    return child.busy < child.connections and child.quiet < child.connecting
+
+
 def _may_try(child: Capacity) -> bool:
-    return child.trying < UNPROVEN and child.quiet < child.connecting
+    return child.trying + len(child.waiting) < UNPROVEN and child.quiet < child.connecting
 
 
 def _busy(child: Capacity) -> int:

@@ -41,9 +41,12 @@ class Lessons:
 
     def ended(self, connection: Connection, delivery: Delivery, outcome: Outcome, took: float) -> None:
         """An attempt has come to an end, `took` seconds after it was handed out."""
-        if outcome.result is Result.DELIVERED:
-            return
         now = self._now()
+        if outcome.result is Result.DELIVERED:
+            if self._backoff:
+                address = _left_by(connection, outcome)
+                self._backoff.taken(connection.child.zone, connection.way.place, address, now)
+            return
         begun = now - round(took * 1000) + _NEARLY
         zone, target = connection.child.zone, connection.target.scope.site
         if outcome.category == "network" and outcome.stage in _BEFORE_ANSWER and not outcome.code:
@@ -54,9 +57,14 @@ class Lessons:
         self.nothing(connection)
         kind = complaint(outcome.code, outcome.response) if outcome.code >= 400 else ""
         if kind:
-            local = connection.local
-            address = local.address6 if ":" in outcome.host_address else local.address
+            address = _left_by(connection, outcome)
             witness = Witness(delivery.id, delivery.seq, delivery.domain)
             way, reply = connection.way, outcome.response
             if address and (not way.site or self._is_of(way.site, outcome.host)):
                 self._backoff.complained(zone, way.place, address, kind, reply, now, witness, begun)
+
+
+def _left_by(connection: Connection, outcome: Outcome) -> str:
+    """The local address that the host has seen."""
+    local = connection.local
+    return local.address6 if ":" in outcome.host_address else local.address

@@ -131,6 +131,8 @@ class Limits:
         self.urgency: Callable[[str], str] = senders.urgency
         # Whoever may still count by it holds it, so that there is never a second one.
         self._scoped: WeakValueDictionary[Hashable, Scoped] = WeakValueDictionary()
+        # Lanes that stand there have no way that would hold these; they are no more than the configuration has.
+        self._addresses: dict[tuple[str, str], Scoped] = {}
         self._kept: dict[Hashable, Scoped] = {}
         self._most_kept = _REMEMBERED
         self._targets: WeakValueDictionary[tuple[str, str], Target] = WeakValueDictionary()
@@ -154,12 +156,18 @@ class Limits:
             target = self._targets[key] = Target(zone, name, self.weight)
         return target
 
+    def are_at_addresses(self, zone: Zone) -> bool:
+        """Whether a zone limits its local addresses at all."""
+        return zone.options.address != _UNLIMITED
+
     def at(self, zone: Zone, address: str) -> Scoped:
         """The limits of a local address of a zone."""
-        section = zone.options.address
-        if section == _UNLIMITED:
-            return NONE
-        return self._of(section, Scope(zone=zone.name, address=address), wide=True)
+        known = self._addresses.get((zone.name, address))
+        if known is None:
+            scope = Scope(zone=zone.name, address=address)
+            known = self._of(zone.options.address, scope, wide=True) if self.are_at_addresses(zone) else NONE
+            self._addresses[zone.name, address] = known
+        return known
 
     def _make(self, zone: Zone, domain: str, site: str, user: str) -> Way:
         name = zone.name

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from relay.dispatch.gates import Gate
 from relay.dispatch.ledger import Limit
 from relay.dispatch.limits import Way
 from relay.dispatch.ring import Ring
+from relay.queue.schedule import Work
 from relay.zone.zones import Zone
+
+
+class Placed(NamedTuple):
+    """A delivery that was given to a child, and the gates of the address that it leaves by."""
+
+    work: Work
+    gates: tuple[Gate, ...]
 
 
 class Turn:
@@ -20,9 +29,10 @@ class Turn:
         gate: what it waits for; None in the line of its zone.
         since: when it came there (seconds of the clock).
         let_go: the gate that has let it go, until it has had its try.
+        held_until: when the last hold that has stopped it here ended (ms since the epoch), 0: none has.
     """
 
-    __slots__ = ("gate", "let_go", "line", "ring", "since", "way")
+    __slots__ = ("gate", "held_until", "let_go", "line", "ring", "since", "way")
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -31,6 +41,7 @@ class Turn:
         self.gate: Gate | None = None
         self.since = 0.0
         self.let_go: Gate | None = None
+        self.held_until = 0
 
 
 class Line:

@@ -57,7 +57,8 @@ class Lives:
         self._clock = clock
 
     def drop(self, connection: Connection, child: Child) -> None:
-        """A permit that is not used: the connection, if there is one, is given back."""
+        """A permit that is not used: the connection, if there is one, is given back, and what was paid."""
+        self._give_back(connection)
         self._lessons.nothing(connection)
         self._addresses.uncount(connection.way.place, connection.warm)
         connection.warm = ()
@@ -87,18 +88,19 @@ class Lives:
         self._ledger.remove(connection)
         self._turns.freed(connection)
 
-    def answered(self, child: Child, connection: Connection) -> None:
+    def answered(self, child: Child, connection: Connection, said: frames.Answered) -> None:
         if connection.state in _AT_REST:
             raise BadFrame("an answer without an offer")
-        if connection.state is State.PARKED:
-            return  # Another of its hosts has answered; its token is waited for already.
         self._tokens.answered(connection)
-        if self._ledger.answered(connection, self._clock.seconds()):
-            child.send(frames.Go(connection.number))
+        self._ledger.answered(connection, self._clock.seconds())
         self._let_go(connection.child)
         self._lessons.answered(connection)
         self._turns.answered(connection.target)
         self._turns.freed(connection)
+
+    def _give_back(self, connection: Connection) -> None:
+        """What was paid for its message, which was not begun, is for whoever waits for that."""
+        self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))
 
     def _let_go(self, child: Capacity) -> None:
         """Answered connections may go on, as far as there is room and they have their tokens."""
@@ -119,16 +121,25 @@ class Lives:
             self._dial(connection, resumed=True)
             return
         connection.resumed = True
-        self._ledger.unpark(connection)
-        self._let_go(connection.child)
+        if connection.state is State.PARKED:
+            self._ledger.unpark(connection)
+            self._let_go(connection.child)
 
-    def redial(self, child: Child, connection: Connection) -> None:
+    def redial(self, child: Child, connection: Connection, said: frames.Redial) -> None:
         """Its child wants to call another host, which is a new connection to whoever counts them there. So it is
         paid for like the first, before it is made: no span of time sees more of them than may be, however many
-        hosts fail one after the other. Those who ask are before lanes that would open one, since half of the
-        work for them is done; meanwhile the connection is what it was, and soon quiet."""
+        hosts fail one after the other. Those who ask take turns with the lanes that would open one.
+
+        What its message has paid comes back, unless a host has heard of it: nobody knows when the next one will
+        answer. Then it goes before others who wait for a token, or keeps its place among them."""
         if connection.state in _AT_REST:
             raise BadFrame("a call without an offer")
+        connection.resumed |= connection.paid
+        if not said.begun:
+            self._give_back(connection)
+        connection.paid = False
+        self._tokens.forget(connection)
+        self._ledger.redial(connection)
         self._dial(connection, resumed=False)
 
     def _dial(self, connection: Connection, resumed: bool) -> None:
@@ -140,18 +151,18 @@ class Lives:
             self._tokens.dialled(connection, now)
             self._children[connection.child.key].send(frames.Dial(connection.number))
 
-    def quiet(self, child: Child, connection: Connection) -> None:
+    def quiet(self, child: Child, connection: Connection, said: frames.Quiet) -> None:
         self._ledger.quiet(connection)
         if connection.state is State.QUIET:
             self._tokens.forget(connection)
         self._let_go(connection.child)
         self._turns.freed(connection)
 
-    def active(self, child: Child, connection: Connection) -> None:
+    def active(self, child: Child, connection: Connection, said: frames.Active) -> None:
         self._ledger.active(connection)
         self._turns.freed(connection)
 
-    def closed(self, child: Child, connection: Connection) -> None:
+    def closed(self, child: Child, connection: Connection, said: frames.Closed) -> None:
         """Its socket is gone. One that is in a transaction has another by now: the two have crossed."""
         connection.gone = True
         if connection.state in _AT_REST:
@@ -160,9 +171,10 @@ class Lives:
     def ended(self, child: Child, connection: Connection, done: frames.Done) -> None:
         """A connection has done what it was to do; with throttling it rests before anything else."""
         outcome = done.outcome
+        self._tokens.settle(connection)
         begun = connection.paid and outcome.stage not in _BEFORE_MAIL
         if not begun:
-            self._turns.waiting.refilled(self._tokens.give_back(connection, self._clock.seconds()))
+            self._give_back(connection)
         connection.paid = False
         if connection.warm:
             used = _used(connection, outcome) if begun else ""

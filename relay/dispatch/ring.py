@@ -3,7 +3,8 @@ one after the other of each user's lanes.
 
 Each turn costs what it sends, so that large messages count for more. A class or user whose
 turns have cost more than its share waits until the others have had theirs (Shreedhar and Varghese,
-"Efficient Fair Queuing using Deficit Round Robin", 1995). Pure.
+"Efficient Fair Queuing using Deficit Round Robin", 1995). Who leaves and comes back finds what he has left or
+owes, until many others have left since. Pure.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _MESSAGE = 1.0
 _SIZE = 65536
 #: One message costs no more than this, or a large one would be paid for by an hour of silence.
 _MOST = 64.0
+#: Flows that have left and are remembered, in each ring.
+REMEMBERED = 1000
 
 
 def cost(size: int) -> float:
@@ -68,12 +71,14 @@ _T = TypeVar("_T", bound=_Party)
 class Ring:
     """Lanes, each once. `weight` gives the share of a user (1.0 is the usual one)."""
 
-    __slots__ = ("_classes", "_count", "_line", "_now", "_weight")
+    __slots__ = ("_away", "_classes", "_count", "_line", "_now", "_weight")
 
     def __init__(self, weight: Callable[[str], float] = lambda user: 1.0) -> None:
         self._weight = weight
         self._classes: dict[str, _Class] = {}
         self._line: OrderedDict[str, _Class] = OrderedDict()
+        #: Flows without lanes; the one that left last comes last.
+        self._away: OrderedDict[str, _Flow] = OrderedDict()
         #: The flow whose turn it is, while that is sure.
         self._now: _Flow | None = None
         self._count = 0
@@ -110,11 +115,19 @@ class Ring:
             return
         if not flow.lanes:
             self._now = None
+            self._away.pop(text, None)
             if not kind.line:
                 _enter(self._line, priority, kind)
             _enter(kind.line, text, flow)
         flow.lanes[lane] = None
         self._count += 1
+
+    def put_back(self, lane: Lane) -> None:
+        """One whose turn it was comes back without having had it."""
+        self.add(lane)
+        flow = self._flow(lane.flow)
+        assert flow is not None, "it is here"
+        flow.lanes.move_to_end(lane, last=False)
 
     def remove(self, lane: Lane) -> None:
         """It leaves; nothing for one that isn't here."""
@@ -130,12 +143,17 @@ class Ring:
         del kind.line[lane.flow]
         if not kind.line:
             del self._line[read_flow(lane.flow).priority]
+        self._away[lane.flow] = flow
+        if len(self._away) > REMEMBERED:
+            text, old = self._away.popitem(last=False)
+            del old.kind.flows[text]
         if not self._count:
             # Nobody is left who could have had less.
             if len(self._classes) == 1 and len(kind.flows) == 1:
                 flow.credit = kind.credit = 0.0
             else:
                 self._classes.clear()
+                self._away.clear()
 
     def head(self) -> Lane | None:
         """Whose turn it is."""

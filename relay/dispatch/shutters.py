@@ -15,6 +15,9 @@ from relay.zone.backoff import Backoff
 from relay.zone.decision import Scope
 from relay.zone.hold import Hold
 
+#: The kind of the gates that operators have shut.
+HOLD = "hold"
+
 
 class Sites(Protocol):
     """Knows which domains share their mail exchangers.
@@ -40,6 +43,7 @@ class Shutters:
 
     Attributes:
         opened: told of each gate that has opened.
+        now: milliseconds since the epoch.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class Shutters:
         self._backoff = backoff
         self._weight = weight
         self._seconds = seconds
-        self._now = now
+        self.now = now
         self._lookups: WeakValueDictionary[str, Shut] = WeakValueDictionary()
         self._held: WeakValueDictionary[str, Shut] = WeakValueDictionary()
         self._silent: WeakValueDictionary[tuple[str, str], Shut] = WeakValueDictionary()
@@ -93,14 +97,14 @@ class Shutters:
         """Asked just before a new connection is opened: after an outage one attempt has to show that somebody
         answers. What has to be waited for, if another is under way."""
         site = target.scope.site
-        if self._backoff and not self._backoff.probe(zone, site, self._now()):
+        if self._backoff and not self._backoff.probe(zone, site, self.now()):
             return self._unreachable(zone, site) or target
         return None
 
     def tried_nothing(self, zone: str, target: Target) -> None:
         """The attempt that `may_try` allowed was not made."""
         if self._backoff:
-            self._backoff.probe_lost(zone, target.scope.site, self._now())
+            self._backoff.probe_lost(zone, target.scope.site, self.now())
 
     def look_again(self) -> None:
         """Holds have come or gone, or somebody has ended a back-off."""
@@ -110,7 +114,7 @@ class Shutters:
     def answered(self, target: Target) -> None:
         """Somebody has answered there."""
         if self._backoff:
-            self._backoff.reachable(target.scope.zone, target.scope.site, self._now())
+            self._backoff.reachable(target.scope.zone, target.scope.site, self.now())
             self.moved(target)
 
     def moved(self, target: Target) -> None:
@@ -123,16 +127,16 @@ class Shutters:
         gate = self._held.get(hold.id)
         if gate is None:
             why = f"on hold ({hold.scope}): {hold.reason}"
-            gate = self._held[hold.id] = Shut("hold", hold.scope, why, self._weight)
+            gate = self._held[hold.id] = Shut(HOLD, hold.scope, why, self._weight)
         gate.until = self._clock_of(hold.until) if hold.until else None
         return gate
 
     def _clock_of(self, wall: int) -> float:
         """When to look again at what ends at a time of day (ms since the epoch); that clock may jump."""
-        return self._seconds() + max(0.05, (wall - self._now()) / 1000)
+        return self._seconds() + max(0.05, (wall - self.now()) / 1000)
 
     def _unreachable(self, zone: str, site: str) -> Gate | None:
-        wall = self._now()
+        wall = self.now()
         until = self._backoff.closed(zone, site, wall)
         if until is None:
             return None

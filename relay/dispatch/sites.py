@@ -2,6 +2,12 @@
 
 Mail waits for the answer a short while at most. Where there is none the domain is its own
 site, and what is the matter with it its delivery finds out.
+
+Nobody's silent name servers hold up the look-ups of others. One that hasn't been answered at once leaves
+its place to the next, and goes on beside it; of those that wait for a place the one that has waited longest and the
+one that came last go in turn, so that neither is behind all of a crowd. To wait for a place is our doing and not the
+DNS's, so mail has more patience with that: else the limits of a site would be passed by whoever has it looked
+up behind a crowd.
 """
 
 from __future__ import annotations
@@ -20,10 +26,12 @@ from relay.zone.sites import Sites, is_literal
 
 _log = Logger()
 
-#: Look-ups under way at a time.
-LOOK_UPS = 500
-#: How long one may take, and how long a domain waits for its first answer (seconds).
-PATIENCE = 3.0
+#: Look-ups under way at a time that have just been begun, and all that are.
+LOOK_UPS, UNDER_WAY = 500, 2000
+#: How long one counts as just begun, and how long it may take (seconds).
+PROMPT, PATIENCE = 0.5, 3.0
+#: How long a domain of which nothing is known waits to be looked up (seconds).
+QUEUED = 30.0
 #: Domains remembered, and domains that wait to be looked up.
 REMEMBERED = 100_000
 #: How long an answer holds, and none (seconds).
@@ -57,8 +65,11 @@ class KnownSites:
         # Each domain that is to be looked up, those under way too, and the order of the others.
         self._asked: set[str] = set()
         self._queue: deque[str] = deque()
+        self._newest = False
         self._under_way: dict[str, Deferred[list[tuple[int, str]]]] = {}
-        # Domains without an answer, and when each has waited long enough.
+        # Those just begun, in order, and until when they count as that.
+        self._prompt: OrderedDict[str, float] = OrderedDict()
+        # Domains of which nothing is known in the queue, and when each has waited long enough.
         self._waiting: OrderedDict[str, float] = OrderedDict()
         self._next: Any = None
         self._alarm: Any = None
@@ -105,21 +116,36 @@ class KnownSites:
             self._asked.add(domain)
             self._queue.append(domain)
             self._go_on()
-        if domain not in self._kept and domain not in self._waiting:
-            self._waiting[domain] = self._clock.seconds() + PATIENCE
+        if domain not in self._kept and domain not in self._under_way and domain not in self._waiting:
+            self._waiting[domain] = self._clock.seconds() + QUEUED
             if self._alarm is None:
-                self._alarm = self._clock.callLater(PATIENCE, self._impatient)
+                self._alarm = self._clock.callLater(QUEUED, self._impatient)
         return True
 
     def _go_on(self) -> None:
-        """Begin in the next turn of the reactor, so that no answer comes in the midst of a question."""
-        if self._next is None and self._queue and len(self._under_way) < LOOK_UPS and not self._stopped:
-            self._next = self._clock.callLater(0, self._begin)
+        """Begin when there is room; in the next turn of the reactor at the soonest, so that no answer comes in the
+        midst of a question."""
+        if not self._queue or self._stopped or len(self._under_way) >= UNDER_WAY:
+            return
+        delay = 0.0
+        if len(self._prompt) >= LOOK_UPS:
+            delay = max(0.0, next(iter(self._prompt.values())) - self._clock.seconds())
+        if self._next is None:
+            self._next = self._clock.callLater(delay, self._begin)
+        elif not delay and self._next.active():
+            self._next.reset(0)
 
     def _begin(self) -> None:
+        now = self._clock.seconds()
+        while self._prompt and next(iter(self._prompt.values())) <= now:
+            self._prompt.popitem(last=False)
+        room = min(LOOK_UPS - len(self._prompt), UNDER_WAY - len(self._under_way))
         # A fixed number a turn, though answers that are remembered come at once: others have work, too.
-        for _ in range(min(LOOK_UPS - len(self._under_way), len(self._queue))):
-            domain = self._queue.popleft()
+        for _ in range(min(room, len(self._queue))):
+            domain = self._queue.pop() if self._newest else self._queue.popleft()
+            self._newest = not self._newest
+            self._waiting.pop(domain, None)
+            self._prompt[domain] = now + PROMPT
             asking = Deferred.fromCoroutine(self._resolver.mx(domain))
             self._under_way[domain] = asking
             asking.addTimeout(PATIENCE, self._clock)
@@ -144,8 +170,8 @@ class KnownSites:
     def _settle(self, domain: str, site: str, seconds: float) -> None:
         """The end of a look-up."""
         del self._under_way[domain]
+        self._prompt.pop(domain, None)
         self._asked.discard(domain)
-        self._waiting.pop(domain, None)
         if not self._stopped:
             self._remember(domain, site, seconds)
             self._go_on()

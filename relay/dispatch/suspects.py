@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from relay.dispatch.gates import Gate
 from relay.dispatch.ledger import Ledger, Limit, State
+from relay.dispatch.lines import Placed
 from relay.queue.leases import Lease, Leases
 from relay.queue.schedule import Work
 
@@ -37,7 +38,7 @@ class Suspects:
         leases: Leases,
         ledger: Ledger,
         clock: IReactorTime,
-        attempt: Callable[[Work], Work | Limit | Gate],
+        attempt: Callable[[Work], Placed | Limit | Gate],
         wake: Callable[[str], None],
     ) -> None:
         """`attempt` gives one to a child, or says what is in the way; `wake` has a zone pumped."""
@@ -81,7 +82,7 @@ class Suspects:
                 return
             work = row.works[0]
             stopped = self._attempt(work)
-            if isinstance(stopped, Work):
+            if isinstance(stopped, Placed):
                 row.works.popleft()
                 row.at_work = self._leases.get(work.lease)
             elif isinstance(stopped, Gate):

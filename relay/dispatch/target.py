@@ -13,6 +13,11 @@ from relay.zone.decision import Scope
 PROVEN_FOR = 600.0
 #: Connections to one that has not answered lately, while few in all are silent; else one.
 PER_SILENT_TARGET = 2
+#: How long a transaction may have lasted whose host is silent, and the target still counts as one that answers
+#: (seconds).
+STALLED_AFTER = 30.0
+#: How soon lanes ask again that one that answers was given no second silent connection for (seconds).
+AGAIN = 2.0
 
 
 class Target(Gate):
@@ -22,22 +27,29 @@ class Target(Gate):
         silent: connections to it whose peer has said nothing.
         trying: lanes that stand in line to be tried.
         answered: when one last answered (seconds), `-inf` for never.
+        stalled: when the transaction began that was the first to fall silent since one came forward (seconds),
+            `inf` for none.
     """
 
-    __slots__ = ("answered", "silent", "trying")
+    __slots__ = ("answered", "silent", "stalled", "trying")
 
     def __init__(self, zone: str, name: str, weight: Callable[[str], float]) -> None:
         super().__init__("answer", Scope(zone=zone, site=name), weight)
         self.silent = 0
         self.trying: dict[Lane, None] = {}
         self.answered = -math.inf
+        self.stalled = math.inf
 
     def proven(self, now: float) -> bool:
-        """Whether it answered lately."""
-        return self.answered > now - PROVEN_FOR
+        """Whether it answered lately, and doesn't greet only to let the transactions hang."""
+        return self.answered > now - PROVEN_FOR and self.stalled > now - STALLED_AFTER
 
     def room(self, now: float) -> bool:
         return self.proven(now) or self.silent < PER_SILENT_TARGET
 
+    def opens(self, now: float) -> float | None:
+        """Who stands here though it answers, waits for silence elsewhere to end, too, which isn't told here."""
+        return AGAIN if self.proven(now) else None
+
     def words(self) -> str:
-        return f"{self.scope.site} has not answered yet: {self.silent} connections are being tried"
+        return f"{self.scope.site} has yet to answer: {self.silent} connections to it are silent or being tried"

@@ -28,19 +28,22 @@ class Tokens:
         return None
 
     def may_dial(self, way: Way, address: Scoped, now: float, resumed: bool = False) -> Rate | None:
-        """The first rate of new connections that has no token this moment. `resumed`: it has waited already."""
-        for rates in (way.opening, address.opening):
-            for rate in rates:
-                if not (rate.bucket.ready(now) if resumed else rate.ready(now)):
-                    return rate
+        """The first rate of new connections that has no token this moment for a further call. `resumed`: it has
+        waited already."""
+        for rate in (*way.opening, *address.opening):
+            others = rate.lanes_turn or len(rate.parked) > 0
+            if not rate.bucket.ready(now) or (others and not resumed):
+                return rate
         return None
 
     def may_open(self, way: Way, address: Scoped, now: float) -> Rate | None:
         """The first rate that stands in the way of a new connection."""
         if not way.rated and not address.rates:
             return None
-        if (rate := self.may_dial(way, address, now)) is not None:
-            return rate
+        for rates in (way.opening, address.opening):
+            for rate in rates:
+                if not rate.ready(now):
+                    return rate
         for rates in (way.sending, way.volume, address.sending, address.volume):
             for rate in rates:
                 if not rate.room(now):
@@ -53,14 +56,18 @@ class Tokens:
         connection.size = size
         if not way.rated and not address.rates:
             return
-        self.dialled(connection, now)
+        self._called(connection, now, first=True)
         self._expect(connection, wide=connection.state is not State.TRYING)
 
     def dialled(self, connection: Connection, now: float) -> None:
-        """A host is called now."""
+        """Another host is called now. Who waits for that takes turns with the lanes that wait for the same."""
+        self._called(connection, now, first=False)
+
+    def _called(self, connection: Connection, now: float, first: bool) -> None:
         way, address = connection.way, connection.address
         for rate in (*way.opening, *address.opening):
             rate.bucket.take(1, now)
+            rate.lanes_next = not first
             self._remember(way, address)
 
     def answered(self, connection: Connection) -> None:

@@ -11,7 +11,7 @@ and the next one when that has had its try; so what is scarce is shared where it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -19,9 +19,9 @@ from twisted.logger import Logger
 from relay.dispatch.gates import NEW_CONNECTIONS, Gate, Rate, Shut
 from relay.dispatch.ledger import Connection, Ledger, Limit
 from relay.dispatch.limits import Limits, Way
-from relay.dispatch.lines import Line, Turn
+from relay.dispatch.lines import Line, Placed, Turn
 from relay.dispatch.ring import Ring, cost
-from relay.dispatch.shutters import Shutters
+from relay.dispatch.shutters import HOLD, Shutters
 from relay.dispatch.suspects import Suspects
 from relay.dispatch.target import Target
 from relay.dispatch.waiting import Waiting
@@ -41,10 +41,12 @@ AHEAD = 8
 _AGAIN = 1.0
 
 
-#: Gives up what has waited too long at a gate; whether there was any.
-GiveUp = Callable[[Lane, Shut], bool]
-#: Gives the first delivery of those that may go to a child, and tells which; or says what is in the way.
-PlaceIt = Callable[[Zone, Way, Collection[Work]], Work | Limit | Gate]
+#: Gives up what has waited too long at a gate, at which it could wait since then (ms since the epoch); whether there
+#: was any.
+GiveUp = Callable[[Lane, Shut, int], bool]
+#: Gives the first delivery of those that may go to a child, and tells which; or says what is in the way, for one
+#: that comes behind those who `wait` at the gates of an address, or for one that doesn't.
+PlaceIt = Callable[[Zone, Way, Collection[Work], bool], Placed | Limit | Gate]
 
 
 class Turns:
@@ -75,6 +77,7 @@ class Turns:
         self._give_up = give_up
         self._site = shutters.site
         self.closed = shutters.closed
+        self._wall = shutters.now
         shutters.opened = self.opened
         self._lines = {zone.name: Line(zone, limits.weight) for zone in zones.active()}
         self.waiting = Waiting(clock, self._queue, self.opened, resume)
@@ -109,10 +112,12 @@ class Turns:
         for lane in list(target.trying):
             self._change(lane.turn, lane, lane.turn.line.ready)
 
-    def opened(self, gate: Shut) -> None:
+    def opened(self, gate: Gate) -> None:
         """All that waited there get a turn."""
         for lane in self.waiting.empty(gate):
             turn: Turn = lane.turn
+            if gate.kind == HOLD:
+                turn.held_until = self._wall()
             still = self._find_way(turn, lane.key) if turn.way is None else None
             if still is None:
                 self._queue(lane)
@@ -233,15 +238,15 @@ class Turns:
             if self._has_moved(turn, lane):
                 continue
             done = self._try(turn, lane)
-            if isinstance(done, Work):
-                self._schedule.take(lane, done)
-                self._served(turn, lane, cost(done.held.message.body_size))
+            if isinstance(done, Placed):
+                work = done.work
+                self._schedule.take(lane, work)
+                turn.ring.served(lane, cost(work.held.message.body_size))
                 turn.let_go = None
                 if self.waiting.count and turn.way is not None:
-                    # Whatever it has left of its limits is for those who wait there.
-                    self.waiting.let_go(turn.way.gates, self._clock.seconds())
+                    self._share(lane, (*turn.way.gates, *done.gates), cost(work.held.message.body_size))
             elif isinstance(done, Gate):
-                if isinstance(done, Shut) and done.since and self._give_up(lane, done):
+                if isinstance(done, Shut) and done.since and self._has_given_up(turn, lane, done):
                     continue
                 self._leave(turn, lane)
                 self.waiting.add(lane, done)
@@ -255,28 +260,32 @@ class Turns:
         self._mark(line)
         return None
 
-    def _served(self, turn: Turn, lane: Lane, spent: float) -> None:
-        """It counts in the line, and wherever others wait for the same."""
-        turn.ring.served(lane, spent)
-        if self.waiting.count and turn.way is not None:
-            for gate in turn.way.gates:
-                if len(gate.ring):
-                    gate.ring.served(lane, spent)
+    def _has_given_up(self, turn: Turn, lane: Lane, gate: Shut) -> bool:
+        """Whether there was something in the lane that has waited there for too long; time on hold doesn't count."""
+        return self._give_up(lane, gate, max(gate.since, turn.held_until))
+
+    def _share(self, lane: Lane, gates: Sequence[Gate], spent: float) -> None:
+        """What it has sent counts wherever others wait for the same; what is left there is for them."""
+        for gate in gates:
+            if len(gate.ring):
+                gate.ring.served(lane, spent)
+        self.waiting.let_go(gates, self._clock.seconds())
 
     def _change(self, turn: Turn, lane: Lane, ring: Ring) -> None:
         self._leave(turn, lane)
         self._enter(turn, lane, ring)
 
-    def _try(self, turn: Turn, lane: Lane) -> Work | Limit | Gate:
+    def _try(self, turn: Turn, lane: Lane) -> Placed | Limit | Gate:
         """One delivery of the lane to a child, or what is in the way."""
         way = turn.way
         assert way is not None, "found when it was put into the line"
-        if self.waiting.count and turn.let_go is None:
+        behind = self.waiting.count > 0 and turn.let_go is None
+        if behind:
             for gate in way.gates:
                 if len(gate.ring) and not (gate.kind == NEW_CONNECTIONS and self._ledger.keeps(lane.zone, way.reach)):
                     return gate
         zone = turn.line.zone
-        return self.closed(zone.name, way) or self._place(zone, way, lane.ready)
+        return self.closed(zone.name, way) or self._place(zone, way, lane.ready, behind)
 
     def _next_of(self, turn: Turn, stopped: Gate | None = None) -> None:
         """A lane made nothing of its try: the gate that had let it go lets the next one go, unless it was that
@@ -287,12 +296,12 @@ class Turns:
 
     # -- suspects
 
-    def _attempt(self, work: Work) -> Work | Limit | Gate:
+    def _attempt(self, work: Work) -> Placed | Limit | Gate:
         """A suspect to a child, past all that wait."""
         turn = Turn(self._lines[work.delivery.zone])
         gate = self._find_way(turn, work.lane.key)
         if gate is None and turn.way is not None:
             zone = turn.line.zone
-            return self.closed(zone.name, turn.way) or self._place(zone, turn.way, (work,))
+            return self.closed(zone.name, turn.way) or self._place(zone, turn.way, (work,), False)
         assert gate is not None, "found, or there is a gate"
         return gate

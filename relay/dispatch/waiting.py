@@ -46,11 +46,15 @@ class Waiting:
     # -- lanes
 
     def add(self, lane: Lane, gate: Gate) -> None:
-        """It has been stopped there."""
+        """It has been stopped there. A rate lets lanes go before its token is there; whoever can't use that but has to
+        wait for the token itself has lost no turn."""
         now = self._clock.seconds()
         turn: Turn = lane.turn
         turn.ring, turn.gate, turn.since = gate.ring, gate, now
-        gate.ring.add(lane)
+        if turn.let_go is gate and isinstance(gate, Rate):
+            gate.ring.put_back(lane)
+        else:
+            gate.ring.add(lane)
         self.count += 1
         if gate.kind == NEW_CONNECTIONS and turn.way is not None:
             self._openers.setdefault((lane.zone, turn.way.reach), {})[lane] = None
@@ -78,7 +82,7 @@ class Waiting:
                     if len(gate.ring):
                         self._look_again(gate, now)
 
-    def empty(self, gate: Shut) -> list[Lane]:
+    def empty(self, gate: Gate) -> list[Lane]:
         """All lanes that stood there, which stand nowhere now."""
         if gate.timer is not None:
             gate.timer.cancel()
@@ -139,7 +143,7 @@ class Waiting:
             if gate.room(now):
                 self._opened(gate)
         elif isinstance(gate, Rate):
-            while gate.parked and gate.bucket.ready(now):
+            while gate.parked and not gate.lanes_turn and gate.bucket.ready(now):
                 connection, _ = gate.parked.popitem(last=False)
                 self._resume(connection, gate)
             self.let_go((gate,), now)

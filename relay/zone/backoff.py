@@ -81,6 +81,12 @@ class Backoff:
         said, why = _SAID[kind]
         self._tell(said, path, f"{why}: {words}", now, until)
 
+    def taken(self, zone: str, site: str, address: str, now: int) -> None:
+        """The site has taken mail from the address: whatever its trouble, it is not one of saying no to everything."""
+        path = self._paths.get((zone, site, address))
+        if path is not None:
+            self._put(msgspec.structs.replace(path, first=now))
+
     def allowance(self, zone: str, site: str, address: str, now: int) -> int | None:
         """How many connections the path may have now: None, no limit; 0, it is suspended or set aside."""
         path = self._paths.get((zone, site, address))
@@ -101,7 +107,8 @@ class Backoff:
         return self._until(path, now) if path is not None else None
 
     def first(self, zone: str, site: str, address: str = "") -> int:
-        """When the trouble of a path began, or without an address that of the site; 0: there is none."""
+        """When the trouble of a path began, or when the site last took mail from it in spite of that; without an
+        address when the site was found not to answer. 0: there is no trouble."""
         entry = self._paths.get((zone, site, address)) if address else self._outages.get(zone, site)
         return (entry.first or entry.since) if entry is not None else 0
 

@@ -45,7 +45,7 @@ class Trouble(msgspec.Struct, frozen=True):
 class Path(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One address that has trouble with a site. It is suspended from `since` to `until`, and climbs then.
     `level` is how many complaints lengthen the next pause; `climbing`, whether that was told; `first`, when the
-    first complaint came, since which it hasn't recovered."""
+    first complaint came, or the last mail was taken since; it hasn't recovered."""
 
     zone: _Name
     site: _Name

@@ -39,6 +39,7 @@ TO_MASTER: list[Frame] = [
     frames.More(9, 1),
     frames.Pong(4),
     frames.Redial(3),
+    frames.Redial(3, True),
 ]
 TO_CHILD: list[Frame] = [
     frames.Welcome((1 << 31) - 1, 2.0, 8.0),

@@ -115,7 +115,7 @@ class Life(DispatchRig):
         self.tell()
         self.everything_is_free()
 
-    def test_a_kept_connection_that_had_died_gets_leave_at_once(self) -> None:
+    def test_a_kept_connection_that_had_died_gets_leave_when_its_successor_is_answered(self) -> None:
         child = self.join()
         self.accept("d.test")
         [first] = self.offers(child)
@@ -127,6 +127,8 @@ class Life(DispatchRig):
         connection = self.ledger.get(first.connection)
         assert connection is not None
         self.assertIs(connection.state, State.SENDING)
+        self.says(child, frames.Redial(second.connection))
+        self.assertEqual(child.heard(), [frames.Dial(second.connection)])
         self.begin(child, second)
         self.done(child, second)
         self.tell()

@@ -9,7 +9,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from relay.dispatch import sites as known_sites
-from relay.dispatch.sites import FAILURE_HOLDS, HOLDS, LOOK_UPS, PATIENCE, KnownSites
+from relay.dispatch.sites import (
+    FAILURE_HOLDS,
+    HOLDS,
+    LOOK_UPS,
+    PATIENCE,
+    PROMPT,
+    QUEUED,
+    KnownSites,
+)
 from relay.net.dns import NoData, NoSuchDomain, NullMX, ServerFailure
 from relay.zone.sites import Sites
 
@@ -178,20 +186,22 @@ class Waiting(Case):
         self.assertEqual(["a.example"], self.dns.asked)
 
     def test_a_few_at_a_time(self) -> None:
-        """10,000 domains at once, each asked for twice: in order, once each, LOOK_UPS at a time."""
+        """10,000 domains at once, each asked for twice: once each, LOOK_UPS at a time, first and last in turn."""
         domains = [f"{number}.example" for number in range(10_000)]
         for domain in domains + domains:
             self.assertIsNone(self.sites.known(domain))
         self.clock.advance(0)
-        self.assertEqual(domains[:LOOK_UPS], self.dns.asked)
+        order = [domain for pair in zip(domains, reversed(domains), strict=True) for domain in pair][: len(domains)]
+        self.assertEqual(order[:LOOK_UPS], self.dns.asked)
         while self.dns.waiting:
             self.dns.answer(next(iter(self.dns.waiting)), GMAIL)
             self.clock.advance(0)
-        self.assertEqual(domains, self.dns.asked)
-        self.assertEqual(domains, self.told)
+        self.assertEqual(order, self.dns.asked)
+        self.assertEqual(order, self.told)
         self.assertEqual(LOOK_UPS, self.dns.most)
         self.assertEqual({"gmail"}, set(map(self.sites.known, domains)))
         self.assertEqual([], self.clock.getDelayedCalls()[1:])
+        self.assertEqual(({}, {}), (self.sites._prompt, self.sites._waiting))
 
     def test_answers_by_heart_do_not_fill_a_turn(self) -> None:
         """After every LOOK_UPS others have their turn."""
@@ -212,15 +222,41 @@ class Waiting(Case):
         self.assertEqual(3 * LOOK_UPS, len(self.told))
 
     def test_silent_name_servers_hold_up_nobody(self) -> None:
-        """A domain behind hundreds that hang goes as its own site meanwhile, and is put right later."""
-        for number in range(3 * LOOK_UPS):
+        """Thousands of domains hang, before and behind those of others: these find their site."""
+        self.patch(known_sites, "LOOK_UPS", 50)
+        self.patch(known_sites, "UNDER_WAY", 200)
+        good = [f"{number}.good" for number in range(30)]
+        crowd = [f"{number}.example" for number in range(1600)]
+        for domain in crowd[:800] + good + crowd[800:]:
+            self.assertIsNone(self.sites.known(domain))
+        for _ in range(int(QUEUED / 0.1) - 1):
+            self.clock.advance(0.1)
+            for domain in [one for one in self.dns.waiting if one.endswith(".good")]:
+                self.dns.answer(domain, GMAIL)
+        self.assertEqual({"gmail"}, {self.ask(domain) for domain in good})
+        self.assertEqual(200, self.dns.most)
+
+    def test_who_is_not_answered_at_once_makes_room(self) -> None:
+        for number in range(2 * LOOK_UPS):
             self.ask(f"{number}.example")
-        self.clock.advance(1)
+        self.clock.advance(PROMPT - 0.1)
+        self.assertEqual(LOOK_UPS, len(self.dns.asked))
+        self.dns.answer(self.dns.asked[0], GMAIL)
+        self.clock.advance(0)
+        self.assertEqual(LOOK_UPS + 1, len(self.dns.asked))
+        self.clock.advance(0.1)
+        self.assertEqual(2 * LOOK_UPS, len(self.dns.asked))
+
+    def test_no_turn_for_long(self) -> None:
+        """A domain in the midst of very many that hang goes as its own site meanwhile, and is put right later."""
+        self.patch(known_sites, "UNDER_WAY", 10)
+        for number in range(1000):
+            self.ask("good.example" if number == 500 else f"{number}.example")
+        self.clock.pump([1.0] * int(QUEUED - 1))
         self.assertIsNone(self.ask("good.example"))
-        self.clock.advance(PATIENCE)
+        self.clock.advance(1)
         self.assertEqual("good.example", self.ask("good.example"))
         self.assertEqual(1, self.told.count("good.example"))
-        self.assertNotIn("good.example", self.dns.asked)
         while "good.example" not in self.dns.asked:
             self.clock.advance(PATIENCE)
         self.dns.answer("good.example", GMAIL)

@@ -19,7 +19,7 @@ from relay.dispatch.ledger import (
     State,
 )
 from relay.dispatch.limits import NONE, Way
-from relay.dispatch.target import PER_SILENT_TARGET, PROVEN_FOR, Target
+from relay.dispatch.target import PER_SILENT_TARGET, PROVEN_FOR, STALLED_AFTER, Target
 from relay.zone.decision import Scope
 from relay.zone.pool import Local
 
@@ -137,7 +137,7 @@ class Limits(LedgerRig):
         tried = [self.permitted(f"d{n}.test") for n in range(50)]
         self.assertEqual((self.child.busy, self.child.trying), (0, 50))
         for connection in tried:
-            self.assertFalse(self.ledger.answered(connection, self.now))
+            self.ledger.answered(connection, self.now)
         gone = [self.ledger.may_go(self.child) for _ in range(4)]
         self.assertEqual(gone, [*tried[:3], None])
         self.ledger.remove(tried[1])
@@ -236,12 +236,114 @@ class Limits(LedgerRig):
         self.assertIs(self.permitted("good.test"), connection)
 
     def test_quiet_ones_are_bounded_even_to_proven_targets(self) -> None:
+        for n in range(2 * self.child.connecting):
+            self.prove(f"d{n}.test")
+        for n in range(2 * self.child.connecting):
+            self.ledger.quiet(self.permitted(f"d{n}.test"))
+        self.ledger.target("z", "other.test").answered = self.now
+        self.assertIs(self.permit("other.test"), Limit.ZONE)
+
+    def test_one_that_is_proven_has_not_all_the_quiet_ones_to_itself(self) -> None:
         self.prove(target="hop")
         count = 0
         while isinstance(permit := self.permit(f"d{count}.test", target="hop"), Permit):
             self.ledger.quiet(permit.connection)
             count += 1
-        self.assertEqual((count, permit), (2 * self.child.connecting, Limit.ZONE))
+        self.assertEqual((count, permit), (self.child.connecting, self.ledger.target("z", "hop")))
+        self.ledger.target("z", "other.test").answered = self.now
+        other = self.permitted("other.test")
+        self.permitted("other.test")
+        self.ledger.quiet(other)
+        self.assertIs(self.permit("other.test"), self.ledger.target("z", "other.test"))
+        self.ledger.active(other)
+        self.permitted("other.test")
+
+    def test_a_host_that_stutters_takes_nobodys_place(self) -> None:
+        """Quiet and back again, as often as it likes: no more are at work than may be."""
+        stutters = [self.send(f"s{n}.test") for n in range(2)]
+        for connection in stutters:
+            self.ledger.quiet(connection)
+        others = [self.send(f"o{n}.test") for n in range(2)]
+        for connection in stutters:
+            self.ledger.active(connection)
+        self.assertEqual((self.child.busy, self.child.quiet), (3, 1))
+        self.assertEqual([one.state for one in stutters], [State.SENDING, State.QUIET])
+        self.ledger.remove(others[0])
+        self.ledger.active(stutters[1])
+        self.assertEqual((self.child.busy, self.child.quiet, stutters[1].state), (3, 0, State.SENDING))
+
+    def test_one_that_is_tried_comes_back_among_those_that_are(self) -> None:
+        first, second = self.permitted("first.test"), self.permitted("second.test")
+        for connection in (first, second):
+            self.ledger.quiet(connection)
+        tried = [self.permitted(f"d{n}.test") for n in range(UNPROVEN)]
+        self.ledger.active(first)
+        self.assertIs(first.state, State.QUIET)
+        self.ledger.remove(tried[0])
+        self.ledger.active(first)
+        self.assertIs(first.state, State.TRYING)
+        self.assertFalse(self.ledger.answered(second, self.now))
+        self.assertEqual((second.state, self.child.quiet, self.child.trying), (State.WAITING, 0, UNPROVEN))
+
+    def test_nobody_is_tried_while_many_wait_to_go(self) -> None:
+        for n in range(UNPROVEN - 1):
+            self.ledger.answered(self.permitted(f"d{n}.test"), self.now)
+        self.permitted("last.test")
+        self.assertIs(self.permit(), Limit.TRYING)
+        self.ledger.may_go(self.child)
+        self.permitted()
+
+    def stall(self, domain: str) -> Connection:
+        """A transaction that has long been silent."""
+        connection = self.send(domain)
+        connection.began = self.now
+        self.ledger.quiet(connection)
+        self.now += STALLED_AFTER
+        return connection
+
+    def test_a_target_that_lets_transactions_hang_is_unproven(self) -> None:
+        """Though it greets: until one of them comes forward."""
+        target = self.ledger.target("z", "d.test")
+        first = self.stall("d.test")
+        self.now -= 1
+        self.assertTrue(target.proven(self.now))
+        self.now += 1
+        self.assertFalse(target.proven(self.now))
+        second = self.permitted()
+        self.assertIs(second.state, State.TRYING)
+        self.assertIs(self.permit(), target)
+        self.ledger.answered(second, self.now)
+        self.ledger.remove(first)
+        self.assertFalse(target.proven(self.now), "a greeting and a time-out are no progress")
+        self.ledger.go(second)
+        self.ledger.idle(second)
+        self.assertTrue(target.proven(self.now))
+
+    def test_what_is_progress_there(self) -> None:
+        target = self.ledger.target("z", "d.test")
+        for progress in (self.ledger.active, self.ledger.idle):
+            progress(self.stall("d.test"))
+            self.assertTrue(target.proven(self.now))
+        for end in (self.ledger.close, self.ledger.remove):
+            other = self.send()
+            end(self.stall("d.test"))
+            self.assertFalse(target.proven(self.now))
+            end(other)
+            self.assertTrue(target.proven(self.now))
+
+    def test_D36_any_number_of_targets_that_greet_and_drip(self) -> None:
+        """Those that have hung hang in the budget of those that haven't answered, and others are opened."""
+        self.prove("good.test")
+        for n in range(2 * self.child.connecting):
+            if not isinstance(self.permit(f"h{n}.test"), Permit):
+                break
+            self.ledger.remove(self.ledger.connections()[-1])
+            self.stall(f"h{n}.test")
+            self.ledger.target("z", "good.test").answered = self.now
+        self.assertEqual((n, self.child.quiet, self.child.busy), (self.child.connecting, self.child.connecting, 0))
+        for n in range(self.child.connecting):
+            self.assertIs(self.permit(f"h{n}.test"), Limit.TRYING)
+        self.send("good.test")
 
     def test_many_hanging_targets_get_one_connection_each(self) -> None:
         for n in range(UNPROVEN):
@@ -306,12 +408,29 @@ class Reuse(LedgerRig):
         assert isinstance(permit, Permit)
         self.assertIsNone(permit.spare)
 
-    def test_one_that_had_died_goes_at_once(self) -> None:
+    def test_one_that_calls_another_host_needs_leave_again(self) -> None:
         connection = self.send()
         self.ledger.idle(connection)
         self.permitted()
-        self.assertTrue(self.ledger.answered(connection, self.now))
-        self.assertIs(connection.state, State.SENDING)
+        for silent in (False, True):
+            if silent:
+                self.ledger.quiet(connection)
+            self.ledger.redial(connection)
+            self.ledger.active(connection)
+            self.assertEqual((connection.state, self.child.busy), (State.OPENING, 1))
+            self.ledger.answered(connection, self.now)
+            self.assertEqual((connection.state, self.child.busy), (State.WAITING, 0))
+            self.ledger.go(connection)
+
+    def test_one_that_waited_for_leave_takes_up_no_room_when_it_calls_another(self) -> None:
+        connection = self.permitted()
+        self.ledger.answered(connection, self.now)
+        for parked in (False, True):
+            if parked:
+                self.ledger.park(connection)
+            self.ledger.redial(connection)
+            self.assertEqual((connection.state, self.child.busy), (State.TRYING, 0))
+            self.ledger.answered(connection, self.now)
 
     def test_quiet_and_back(self) -> None:
         connection = self.send()
@@ -334,7 +453,7 @@ class Leaving(LedgerRig):
         self.assertEqual(self.ledger.connections(), [one for one in opened if one.child is other])
 
 
-moves = st.lists(st.tuples(st.sampled_from("pppppaaggqvviireexcj"), st.integers(0, 30), st.integers(0, 2)), max_size=80)
+moves = st.lists(st.tuples(st.sampled_from("ppppaaggqvviireexcjd"), st.integers(0, 30), st.integers(0, 2)), max_size=80)
 
 
 class Model(SynchronousTestCase):
@@ -385,6 +504,8 @@ class Model(SynchronousTestCase):
             elif one is not None:
                 if move == "a" and one.state not in (State.IDLE, State.CLOSING):
                     ledger.answered(one, now)
+                elif move == "d":
+                    ledger.redial(one)
                 elif move == "q":
                     ledger.quiet(one)
                 elif move == "v":
@@ -406,6 +527,7 @@ class Model(SynchronousTestCase):
             busy = states[State.OPENING] + states[State.SENDING]
             rest = (states[State.TRYING], states[State.QUIET], states[State.IDLE], states[State.WAITING])
             self.assertEqual(counted, (busy, *rest))
+            self.assertLessEqual(busy, child.connections)
         domains = Counter(one.domain for one in every)
         at_rest = Counter((one.domain, one.state) for one in every)
         for name, gate in ledger._counts.items():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.dispatch import ring as ring_module
-from relay.dispatch.ring import Ring, cost
+from relay.dispatch.ring import REMEMBERED, Ring, cost
 from relay.message.flow import LONGEST, PRIORITIES, Flow, Priority, flow_text, read_flow
 from relay.queue.schedule import Lane
 from relay.queue.store import LaneKey
@@ -100,6 +100,35 @@ class Turns(SynchronousTestCase):
             made.add(head)
             count[read_flow(head.flow).user] += 1
         self.near(count["heavy"], 300, 5)
+
+    def test_who_leaves_in_debt_wins_nothing_by_it(self) -> None:
+        """Nor by being one of many that come and go."""
+        large, small = lane("large"), lane("small")
+        made = ring(large, small)
+        count: Counter[Lane] = Counter()
+        for number in range(1300):
+            head = made.head()
+            assert head is not None
+            made.served(head, 64.0 if head is large else 1.0)
+            count[head] += 1
+            made.remove(head)
+            other = lane(f"u{number}")
+            made.add(other)
+            made.remove(other)
+            made.add(head)
+        self.near(count[small] / count[large], 64, 2)
+
+    def test_not_everybody_who_has_left_is_remembered(self) -> None:
+        always = lane("always")
+        made = ring(always)
+        for number in range(3 * REMEMBERED):
+            one = lane(f"u{number}", priority=PRIORITIES[number % 3])
+            made.add(one)
+            made.served(one, 5.0)
+            made.remove(one)
+        self.assertEqual(sum(len(kind.flows) for kind in made._classes.values()), REMEMBERED + 1)
+        made.remove(always)
+        self.assertEqual((len(made), list(made._away), made._classes), (0, [], {}))
 
     def test_lanes_of_a_user_take_turns(self) -> None:
         lanes = [lane("me", f"d{number}.test") for number in range(3)]

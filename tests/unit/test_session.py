@@ -16,7 +16,7 @@ from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
-from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, Session
+from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, SOON, Session
 from relay.message.values import Origin, Outcome, Result
 
 EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 0\r\n"
@@ -577,6 +577,38 @@ class Hosts(Case):
         self.peer().fail(error.ConnectionRefusedError())
         self.check(Result.DEFERRED, "connect", "network")
 
+    def test_hosts_that_are_found_late_are_called_with_leave_of_their_own(self) -> None:
+        for takes, redials in ((SOON, 0), (SOON + 0.5, 1)):
+            self.setUp()
+            self.book.may_redial = False
+            found: Deferred[list[Host]] = Deferred()
+            self.session = self.make(hosts=lambda offer, found=found: found)
+            self.session.deliver(offer())
+            self.pass_time(takes)
+            found.callback(list(self.hosts))
+            self.assertEqual((self.book.redials, len(self.reactor.tcpClients)), (redials, 1 - redials))
+            self.session.dial()
+            self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_leave_that_does_not_come(self) -> None:
+        """It isn't waited for longer than an attempt may last; whether all hosts are down isn't known."""
+        for says, category in ((b"", "ours"), (b"554 no service\r\n", "reply")):
+            self.setUp()
+            self.book.may_redial = False
+            self.session.deliver(offer())
+            peer = self.peer()
+            peer.connect()
+            peer.say(says)
+            peer.close()
+            self.pass_time(PATIENCE - 2)
+            self.assertEqual(self.book.outcomes, [])
+            self.pass_time(3)
+            self.check(Result.DEFERRED, self.outcome.stage, category)
+            self.assertIn(says.decode().strip() or "no leave to call another host", self.outcome.response)
+            self.assertEqual(self.book.told[-2:], ["done", "closed"])
+            self.session.dial()
+            self.assertEqual(len(self.reactor.tcpClients), 1)
+
     def test_leave_is_asked_for_when_the_connection_before_is_gone(self) -> None:
         self.session.deliver(offer())
         peer = self.peer()
@@ -814,6 +846,48 @@ class TimeOuts(Case):
         self.pass_time(0.6)
         self.assertEqual(self.book.told, ["quiet", "active", "answered", "quiet"])
 
+    def test_a_host_that_drips_is_quiet_until_its_reply_is_whole(self) -> None:
+        for drops in (b"2", b"5", b"0", b" ", b"o"), (b"250-x\r\n",) * 5:
+            self.setUp()
+            peer = self.open()
+            self.session.go()
+            for drop in drops:
+                self.pass_time(0.4)
+                peer.say(drop)
+            self.assertEqual(self.book.told, ["answered", "quiet"])
+            peer.say(b"\r\n" if drop == b"o" else b"250 ok\r\n")
+            self.assertEqual(self.book.told, ["answered", "quiet", "active"])
+
+    def test_each_whole_reply_is_heard(self) -> None:
+        """Pipelined or not, whatever comes of it."""
+        for ehlo, replies in (
+            (EHLO, (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 ok\r\n")),
+            (EHLO, (b"250 ok\r\n", b"550 no\r\n", b"554 no\r\n")),
+            (b"250 mx.test\r\n", (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"451 no\r\n")),
+        ):
+            self.setUp()
+            peer = self.open(ehlo)
+            self.session.go()
+            for reply in replies:
+                self.pass_time(0.6)
+                peer.say(reply[:3])
+                self.assertEqual(self.book.told[-1], "quiet")
+                peer.say(reply[3:])
+            told = [word for word in self.book.told if word in ("quiet", "active")]
+            self.assertEqual(told, ["quiet", "active"] * len(replies))
+
+    def test_a_host_that_sips_the_text_is_quiet_until_it_has_taken_a_chunk(self) -> None:
+        peer = self.to_dot(body=None, chunks=3, body_size=30)
+        producer = peer.line.producer
+        producer.resumeProducing()
+        self.book.asked[0][1].callback(b"a" * 10)
+        self.pass_time(30)
+        self.assertEqual(self.book.told, ["answered", "quiet"])
+        producer.resumeProducing()
+        self.assertEqual(self.book.told, ["answered", "quiet", "active"])
+        self.pass_time(30)
+        self.assertEqual(self.book.told[3:], [], "the next chunk is ours to fetch")
+
     def test_quiet_while_looking(self) -> None:
         forever: Deferred[list[Host]] = Deferred()
         self.session = self.make(hosts=lambda offer: forever)
@@ -1005,6 +1079,20 @@ class Reuse(Case):
         self.reactor.advance(0)
         self.assertEqual(len(self.book.outcomes), 1)
         self.assertEqual(len(self.reactor.tcpClients), 2)
+
+    def test_whether_a_host_has_heard_of_the_message_before_another_is_called(self) -> None:
+        for says in (b"421 enough for one connection\r\n", b""):
+            self.setUp()
+            peer = self.to_dot()
+            peer.say(b"250 ok\r\n")
+            self.session.deliver(offer())
+            self.book.may_redial = False
+            peer.say(says)
+            peer.close()
+            self.reactor.advance(0)
+            self.assertEqual((self.book.redials, self.session.begun), (1, bool(says)))
+            self.session.dial()
+            self.assertFalse(self.session.begun)
 
     def test_d20_d21_not_for_this_host(self) -> None:
         """The connection is good for the next message."""

@@ -32,10 +32,12 @@ STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnffMW"
 
 
 class Relayed:
-    """A delivery in a child's hands: whether its host was told of, and whether it may go on."""
+    """A delivery in a child's hands: whether its host has answered, whether it may go on, and whether it may
+    call its host."""
 
     def __init__(self, child: FakeChild, offer: Offer, goes: bool) -> None:
         self.child, self.offer, self.goes, self.answered = child, offer, goes, goes
+        self.calls = True
 
 
 class NotedChild(FakeChild):
@@ -83,18 +85,24 @@ class ShapedChaos(DispatchRig):
         self.born = 0
         #: When messages were begun, and how large they were, by whatever has a rate.
         self.begun: dict[Rate, dict[int, tuple[float, float]]] = {}
-        self.noted: set[int] = set()
         self.lease_on: dict[int, int] = {}
+        self.forgotten = 0
         self.calls_made = 0
         self.calls = Counter[float]()
         self.count_calls()
 
-    @settings(max_examples=250, deadline=None)
+    @settings(max_examples=250, deadline=None, report_multiple_bugs=False)
     @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))
     def test_no_limit_is_passed_and_no_mail_forgotten(self, steps: list[tuple[str, int]]) -> None:
         self.live(steps)
 
     def live(self, steps: list[tuple[str, int]]) -> None:
+        try:
+            self.go_through(steps)
+        except Exception as error:
+            raise self.failureException(f"{steps}: {error!r}") from error
+
+    def go_through(self, steps: list[tuple[str, int]]) -> None:
         self.setUp()
         self.bear()
         self.bear()
@@ -172,10 +180,11 @@ class ShapedChaos(DispatchRig):
                     connection = self.ledger.get(frame.connection)
                     goes = connection is not None and connection.state is State.SENDING
                     self.working[frame.lease] = Relayed(child, frame, goes)
-                elif type(frame) is frames.Go:
+                elif type(frame) in (frames.Go, frames.Dial):
                     for one in self.working.values():
                         if one.offer.connection == frame.connection:
-                            one.goes = True
+                            one.calls = True
+                            one.goes |= type(frame) is frames.Go
 
     def note(self, frame: frames.Frame) -> None:
         """What the host will see: a message begins now, if a child is told that it may."""
@@ -188,12 +197,13 @@ class ShapedChaos(DispatchRig):
         connection = self.ledger.get(frame.connection)
         assert connection is not None
         lease = self.lease_on[frame.connection]
-        if connection.state is not State.SENDING or lease in self.noted:
+        if connection.state is not State.SENDING:
             return
-        self.noted.add(lease)
         for rates in (connection.way.sending, connection.address.sending):
             for rate in rates:
-                self.begun.setdefault(rate, {})[lease] = (self.clock.seconds(), 1.0)
+                noted = self.begun.setdefault(rate, {})
+                self.assertNotIn(lease, noted, "it was begun already")
+                noted[lease] = (self.clock.seconds(), 1.0)
         for rates in (connection.way.volume, connection.address.volume):
             for rate in rates:
                 self.begun.setdefault(rate, {})[lease] = (self.clock.seconds(), float(connection.size))
@@ -209,18 +219,25 @@ class ShapedChaos(DispatchRig):
 
     def answer(self, lease: int) -> None:
         one = self.working[lease]
-        if not one.answered:
+        if one.calls and not one.answered:
             one.answered = True
             self.says(one.child, frames.Answered(one.offer.connection, "mx.test", "192.0.2.9"))
 
     def finish(self, lease: int, kept: bool, outcome: Outcome = DELIVERED) -> None:
         one = self.working.pop(lease)
         if outcome.stage in ("connect", "banner", "ehlo"):
-            for noted in self.begun.values():
-                noted.pop(lease, None)
+            self.forget(lease)
         if outcome is DELIVERED:
             self.delivered.append(f"{one.offer.id}.{one.offer.seq:03x}")
         self.done(one.child, one.offer, outcome, kept)
+
+    def forget(self, lease: int, begun: bool = False) -> None:
+        """Its host has seen nothing of it, or it is `begun` and goes to another."""
+        self.forgotten += 1
+        for noted in self.begun.values():
+            known = noted.pop(lease, None)
+            if known is not None and begun:
+                noted[-self.forgotten] = known
 
     def moved(self) -> None:
         self.shutters.look_again()
@@ -262,10 +279,13 @@ class ShapedChaos(DispatchRig):
 
     def do_redial(self, n: int) -> None:
         """Another of its hosts is to be called, whatever has become of the first."""
-        names = sorted(self.working)
+        names = [lease for lease, one in sorted(self.working.items()) if one.calls]
         if names:
             one = self.working[names[n % len(names)]]
-            self.says(one.child, frames.Redial(one.offer.connection))
+            begun = one.goes and n % 2 == 0
+            one.calls = one.answered = one.goes = False
+            self.forget(one.offer.lease, begun)
+            self.says(one.child, frames.Redial(one.offer.connection, begun))
 
     def do_early(self, n: int) -> None:
         lease = self.one(n, going=n % 3 == 0)
@@ -314,6 +334,9 @@ class ShapedChaos(DispatchRig):
             for number in child.parting[: 1 + n % 3]:
                 child.parting.remove(number)
                 self.says(child, frames.Closed(number))
+
+    def has_answered(self, number: int) -> bool:
+        return any(one.answered for one in self.working.values() if one.offer.connection == number)
 
     def is_at_work(self, number: int) -> bool:
         return any(one.offer.connection == number for one in self.working.values())
@@ -404,6 +427,10 @@ class ShapedChaos(DispatchRig):
         for gate in counted:
             if gate.kind == "connections":
                 self.assertIs(scopes.setdefault((gate.kind, gate.scope), gate), gate)
+        for lane in self.schedule.lanes():
+            stands = lane.turn and lane.turn.gate
+            if stands and stands.kind in ("connections", "messages", "bytes", "new connections"):
+                self.assertIn(stands, self.gates(), f"nobody counts by it: {stands.words()}")
         for rate, noted in self.begun.items():
             self.assert_within(rate, sorted(noted.values()))
         waiting = 0
@@ -417,15 +444,14 @@ class ShapedChaos(DispatchRig):
             elif isinstance(gate, Rate):
                 self.assertAlmostEqual(gate.pending, pending[gate])
                 for connection in gate.parked:
-                    if gate.kind == NEW_CONNECTIONS:
-                        self.assertIn(connection, connections)
-                    else:
-                        self.assertIs(connection.state, State.PARKED)
+                    self.assertIn(connection, connections)
+                    if gate.kind != NEW_CONNECTIONS and connection.state is not State.PARKED:
+                        self.assertFalse(self.has_answered(connection.number), "it calls another host")
             if at_rest:
                 self.assertEqual(len(gate.ring), 0, gate.words())
         rates = [gate for gate in self.gates() if isinstance(gate, Rate) and gate.kind != NEW_CONNECTIONS]
         parked = {one for gate in rates for one in gate.parked}
-        self.assertEqual({one for one in connections if one.state is State.PARKED}, parked)
+        self.assertLessEqual({one for one in connections if one.state is State.PARKED}, parked)
         if at_rest:
             room = self.dispatcher.turns.waiting
             self.assertEqual((waiting, room.count, room._openers), (0, 0, {}))
@@ -466,7 +492,7 @@ class TightChaos(ShapedChaos):
         super().setUp()
         self.warming.left = {POOL[0]: 3}
 
-    @settings(max_examples=250, deadline=None)
+    @settings(max_examples=250, deadline=None, report_multiple_bugs=False)
     @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))
     def test_no_limit_is_passed_and_no_mail_forgotten(self, steps: list[tuple[str, int]]) -> None:
         self.live(steps)

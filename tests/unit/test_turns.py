@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from relay.channel import frames
 from relay.config.schema import Backoff, Sender, Zone
+from relay.dispatch.target import AGAIN
 from relay.message.flow import Flow, flow_text
 from relay.message.values import Outcome, Result
 from relay.zone.decision import Scope
@@ -64,13 +65,17 @@ class Children(DispatchRig):
 
     def test_a_child_with_many_quiet_ones_keeps_no_work_from_another(self) -> None:
         first = self.join()
-        for _ in range(4):
+        for _ in range(2):
             self.accept("a.test")
             offer = self.offers(first)[0]
             self.says(first, frames.Answered(offer.connection, "mx.test", "192.0.2.9"), frames.Quiet(offer.connection))
+        self.accept("b.test", "a.test")
+        self.assertEqual(self.offers(first), [])
         second = self.join("00000005-2")
-        self.accept("a.test")
-        self.assertEqual(len(self.offers(second)), 1)
+        self.assertEqual([offer.domain for offer in self.offers(second)], ["b.test"])
+        self.clock.advance(AGAIN)
+        self.turn()
+        self.assertEqual([offer.domain for offer in self.offers(second)], ["a.test"])
 
 
 class Probes(DispatchRig):
