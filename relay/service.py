@@ -37,6 +37,7 @@ from relay.children.senders import Senders
 from relay.config.schema import Config
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.holds import HoldsUnusable
+from relay.dispatch.keywatch import KeyWatch
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
 from relay.dispatch.operator import Operator
@@ -109,6 +110,9 @@ class RelayService(Service):
             reactor,
             self.shaping,
         )
+        self.keys = KeyWatch(config.dkim, self.shaping.decided, reactor, now, deferToThread)
+        self.dispatcher.bad_key = self.keys.told
+        self.metrics.keys = lambda: {"bad": len(self.keys.bad()), "all": self.keys.count}
         self.reasons = Reasons(
             self.store, self.schedule, leases, self.ledger, self.dispatcher.turns, reactor, now
         )
@@ -120,6 +124,7 @@ class RelayService(Service):
             schedule=self.schedule,
             router=Router(zones),
             keys=KeyIndex(config.dkim.keys, reactor),
+            dkim=config.dkim,
             hostname=config.hostname,
             log=log,
             counts=self.metrics,
@@ -156,6 +161,7 @@ class RelayService(Service):
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         self.schedule.start()
+        self.keys.start()
         self.roster.start([(zone.name, zone.options.processes) for zone in self._zones.active()])
         self.receivers.start(self._reception.places())
         self._start_sending()
@@ -198,7 +204,7 @@ class RelayService(Service):
             metrics=self.metrics,
             reactor=self._reactor,
             now=self._now,
-            more=resources(self.shaping, self.reasons, zones, self._reactor, self._now),
+            more=resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self._now),
         )
         # A flood of mail leaves room for who wants to look at it, and for children.
         self._listen("API", config.api.endpoint, self._site, RESERVE // 2)
@@ -310,6 +316,7 @@ class RelayService(Service):
 
     async def _stop_sending(self, until: float) -> None:
         self.dispatcher.stop()
+        self.keys.stop()
         self.shaping.stop()
         if self._starting is not None:
             self._starting.cancel()

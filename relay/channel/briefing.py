@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.config.schema import Dns, Listener, Timeouts, Tls
+from relay.config.schema import Dkim, Dns, Listener, Timeouts, Tls
 from relay.config.schema import Zone as ZoneSection
 
 
@@ -42,6 +42,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     timeouts: Timeouts
     dns: Dns
     product: str
+    dkim: Dkim = Dkim()
     ipv6: Mapping[str, tuple[bool, bool]] = {}
     tls: Mapping[str, Tls] = {}
     authorities: str = ""
@@ -50,12 +51,12 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
 class ReceiverBriefing(Briefing, frozen=True, kw_only=True):
     """Everything a receiver child needs to know.
 
-    `master` is the process id of the master, `keys` the directory of signing keys.
+    `master` is the process id of the master.
     """
 
     master: int
     section: Listener
-    keys: str
+    dkim: Dkim
 
 
 _Kind = TypeVar("_Kind", bound=Briefing)

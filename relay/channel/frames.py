@@ -97,6 +97,14 @@ class Redial(Frame, frozen=True, array_like=True, gc=False, tag=9):
     begun: bool = False
 
 
+class BadKey(Frame, frozen=True, array_like=True, gc=False, tag=10):
+    """A signing key of `domain` can't be used, or (`file` is "") isn't there; said again while that is so."""
+
+    domain: str
+    file: str
+    reason: str
+
+
 # -- master to child
 
 
@@ -114,7 +122,8 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     `body` is the whole body when it is small; otherwise it is None and is fetched by More.
     `local_address`/`local_name` are what to bind to and say in EHLO to hosts that are reached
     over IPv4, `local_address6`/`local_name6` over IPv6; no host is where the address is "".
-    From `smtputf8` on it is what the client asked for (see relay.message.envelope).
+    From `smtputf8` to `orcpt` it is what the client asked for (see relay.message.envelope). `body_hash` is that of
+    the message.
     """
 
     connection: int
@@ -141,6 +150,7 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     envid: str = ""
     notify: str = ""
     orcpt: str = ""
+    body_hash: bytes = b""
 
 
 class Go(Frame, frozen=True, array_like=True, gc=False, tag=22):
@@ -189,5 +199,5 @@ class Dial(Frame, frozen=True, array_like=True, gc=False, tag=29):
     connection: int
 
 
-ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial
+ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial | BadKey
 ToChild = Welcome | Offer | Go | Close | Chunk | Settled | Ping | Hold | Quit | Dial

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+import msgspec.structs
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IListeningPort
 
 from relay.channel.briefing import ReceiverBriefing, SenderBriefing
-from relay.config.schema import Config, Listener
+from relay.config.schema import Config, Dkim, Listener
 from relay.zone.zones import Zones
 
 
@@ -50,6 +51,7 @@ class Briefings:
             dns=config.dns,
             hostname=config.hostname,
             product=config.name,
+            dkim=self._dkim(),
             ipv6=self._zones.ipv6_by_domain(zone),
             tls=self._zones.tls_by_domain(zone),
             authorities=config.tls.authorities and str(Path(config.tls.authorities).absolute()),
@@ -67,8 +69,12 @@ class Briefings:
             hostname=config.hostname,
             master=os.getpid(),
             section=section,
-            keys=str(Path(config.dkim.keys).absolute()),
+            dkim=self._dkim(),
         )
+
+    def _dkim(self) -> Dkim:
+        section = self._config.dkim
+        return msgspec.structs.replace(section, keys=str(Path(section.keys).absolute()))
 
     def _channel(self) -> IPv4Address | IPv6Address:
         return cast("IPv4Address | IPv6Address", self._ports()[0][1].getHost())

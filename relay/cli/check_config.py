@@ -13,6 +13,9 @@ from relay.access.users import BadUsers, Known, read
 from relay.cli.command import Command, Start, config_argument
 from relay.config.load import ConfigError, load_with_warnings
 from relay.config.schema import Config
+from relay.dkim.keyfile import KeyUnusable
+from relay.dkim.keyfile import load as load_key
+from relay.dkim.names import of_file
 
 #: How long before its end a certificate is spoken of.
 SOON = timedelta(days=7)
@@ -31,7 +34,7 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         print("\n".join(f"{arguments.config}: {error}" for error in errors), file=sys.stderr)
         return 1
     warnings += [f"{arguments.config}: {doubt}" for doubt in doubts]
-    warnings += _zones_of_users(config, users)
+    warnings += _zones_of_users(config, users) + _keys(config)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{arguments.config}: ok")
@@ -48,6 +51,30 @@ def _zones_of_users(config: Config, users: dict[str, Known]) -> list[str]:
     ]
     if path and os.stat(path).st_mode & stat.S_IROTH:
         lines.append(f"{path}: everybody on this machine can read it; expected mode 0600 or 0640")
+    return lines
+
+
+def _keys(config: Config) -> list[str]:
+    """Which signing keys can't be used, and who else can use them."""
+    directory = config.dkim.keys
+    lines: list[str] = []
+    try:
+        files = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return lines
+    except OSError as error:
+        return [f"dkim.keys: {directory}: {error.strerror}"]
+    for file in files:
+        path = os.path.join(directory, file)
+        if file.endswith(".pem") and of_file(file) is None:
+            lines.append(f"{path}: its name isn't DOMAIN.SELECTOR.pem, so that nobody signs with it")
+        elif of_file(file) is not None:
+            try:
+                key = load_key(path)
+            except KeyUnusable as error:
+                lines.append(f"{path}: {error}")
+            else:
+                lines += [f"{path}: {key.open_to} can read it; expected mode 0600"] if key.open_to else []
     return lines
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from relay import __version__
-from relay.cli import backoff, check_config, decisions, demo, hold, route, run, user, warmup, why
+from relay.cli import backoff, check_config, decisions, demo, dkim, hold, route, run, user, warmup, why
 from relay.cli.command import Command, Start
 
 #: In the order in which the help shows them.
@@ -15,6 +15,7 @@ COMMANDS: tuple[Command, ...] = (
     check_config.COMMAND,
     route.COMMAND,
     user.COMMAND,
+    dkim.COMMAND,
     why.COMMAND,
     hold.HOLD,
     hold.RELEASE,

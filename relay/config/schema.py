@@ -239,8 +239,30 @@ class ClientTls(Section, frozen=True):
     authorities: str = ""
 
 
+#: Header fields that are signed where they are there (RFC 6376 5.4.1, RFC 8058 4).
+SIGNED = (
+    "From", "Sender", "Reply-To", "Subject", "Date", "Message-ID", "To", "Cc", "MIME-Version", "Content-Type",
+    "Content-Transfer-Encoding", "Content-ID", "Content-Description", "Resent-Date", "Resent-From", "Resent-Sender",
+    "Resent-To", "Resent-Cc", "Resent-Message-ID", "In-Reply-To", "References", "List-Id", "List-Help",
+    "List-Unsubscribe", "List-Subscribe", "List-Post", "List-Owner", "List-Archive", "List-Unsubscribe-Post",
+    "Feedback-ID",
+)  # fmt: skip
+
+
 class Dkim(Section, frozen=True):
     keys: str = "keys"
+    on_bad_key: Literal["unsigned", "defer"] = "unsigned"
+    required_domains: tuple[str, ...] = ()
+    sign_transport_domain: bool = False
+    canonicalization: Literal["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"] = (
+        "relaxed/relaxed"
+    )
+    header_fields: tuple[str, ...] = SIGNED
+    additional_header_fields: tuple[str, ...] = ()
+    oversign: tuple[str, ...] = ("From", "Subject", "To", "Date")
+    timestamp: bool = False
+    expire: Seconds = 0.0
+    arc: str = ""
 
 
 class Logs(Section, frozen=True):

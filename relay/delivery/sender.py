@@ -12,10 +12,12 @@ those dots and leaves it to the master how long they are waited for.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from relay.channel import frames
@@ -23,8 +25,14 @@ from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
 from relay.delivery.exchangers import Host, Settings, find, next_hop
+from relay.delivery.sealing import Sealing
 from relay.delivery.security import Approach, Policy
 from relay.delivery.session import Session
+from relay.delivery.signing import Signing
+from relay.dkim.keyring import KeyRing
+from relay.dkim.keys import KeyIndex
+from relay.dkim.signer import Signer
+from relay.message.clock import WallClock
 from relay.message.values import Outcome
 from relay.net.client_tls import ClientTls
 from relay.net.dns import Resolver
@@ -81,7 +89,17 @@ class Sender:
         self._tls = {domain: Policy(tls) for domain, tls in briefing.tls.items()}
         self._client_tls = ClientTls(briefing.authorities)
         self._most = self._by_domain.get(DEFAULT, self._settings)
+        keys = briefing.dkim.keys
+        index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
+        signer = Signer(briefing.dkim, index, ring, now)
+        sealing = Sealing(briefing.dkim, index, ring, briefing.hostname, self._resolver.txt, now)
+        self._sign = Signing(
+            signer, briefing.dkim, self._in_thread, self._say, reactor.seconds, sealing if briefing.dkim.arc else None
+        )
         self.exit_code = 0
+
+    def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *arguments)
 
     # -- the link
 
@@ -153,6 +171,7 @@ class Sender:
                 client_tls=self._client_tls,
                 # An older number is that of a connection whose end has crossed the offer.
                 fresh=offer.connection > self._newest,
+                sign=self._sign,
             )
             self._newest = max(self._newest, offer.connection)
         session.deliver(offer)

@@ -116,6 +116,8 @@ class Dispatcher:
             self._children, ledger, self._tokens, self._addresses, self._lessons, self._turns, clock
         )
         self._offers = Offers(store, leases, results, self._lives)
+        #: Is told of keys that a child can't use.
+        self.bad_key: Callable[[frames.BadKey], None] = lambda frame: None
 
     # -- life
 
@@ -267,6 +269,8 @@ class Dispatcher:
             self._done(child, frame)
         elif kind is frames.More:
             self._offers.more(child, frame)
+        elif kind is frames.BadKey:
+            self.bad_key(frame)
         elif kind is not frames.Pong:
             said = self._connection_says.get(kind)
             if said is None:

@@ -77,6 +77,7 @@ class Offers:
                 message.envid,
                 delivery.notify,
                 delivery.orcpt,
+                message.body_hash,
             )
         )
 

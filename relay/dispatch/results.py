@@ -24,6 +24,7 @@ class Counts(Protocol):
 
     def delivery(self, zone: str, result: Result) -> None: ...
     def bounce(self) -> None: ...
+    def unsigned(self) -> None: ...
 
 
 class Results:
@@ -109,6 +110,9 @@ class Results:
         if result is Result.BOUNCED:
             self._counts.bounce()
         message = work.held.message
+        if outcome.unsigned:
+            self._counts.unsigned()
+            more["unsigned"] = outcome.unsigned
         if outcome.doubtful:
             more["doubtful"] = "may be sent more than once"
         self._log.write(

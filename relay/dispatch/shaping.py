@@ -97,6 +97,10 @@ class Shaping:
         self._keep.stop()
         return gatherResults([self.holds.stop(), Deferred.fromCoroutine(self.warming.stop())], consumeErrors=True)
 
+    def decided(self, decision: Decision) -> None:
+        """Keep a decision, whoever has made it."""
+        self._decided(decision)
+
     def _decided(self, decision: Decision) -> None:
         self._counted(decision.kind)
         self.decisions(decision)

@@ -1,13 +1,15 @@
-"""Which domains have a signing key: decides at acceptance whether a body hash is worth making."""
+"""Which domains have signing keys, and in which files: what the directory of keys holds now."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from twisted.logger import Logger
+
+from relay.dkim.names import KeyName, of_file
 
 _CHECK_SECONDS = 1.0
 #: Of what was changed less long ago the time may not tell a further change (seconds): the times
@@ -21,7 +23,7 @@ class Clock(Protocol):
 
 
 class KeyIndex:
-    """The domains of the files `{domain}.{selector}.pem` in a directory, as they come and go.
+    """The files `{domain}.{selector}.pem` in a directory, as they come and go; what isn't named so is nothing.
 
     The directory is looked at once a second at most, and read when it was changed, or had been
     so just before it was read last. One that is missing holds no keys; one that can't be read
@@ -35,7 +37,8 @@ class KeyIndex:
         self._directory = directory
         self._clock = clock
         self._now = now
-        self._domains: frozenset[str] = frozenset()
+        self._keys: dict[str, tuple[KeyName, ...]] = {}
+        self._names: dict[str, KeyName | None] = {}
         self._changed: int | None = None
         self._next_check = float("-inf")
         self._failed = False
@@ -43,12 +46,18 @@ class KeyIndex:
     def may_sign(self, domain: str) -> bool:
         """Whether there is a key file for `domain` (lower case, A-labels)."""
         self._look()
-        return domain in self._domains
+        return domain in self._keys
 
     def any(self) -> bool:
         """Whether there is a key file for any domain."""
         self._look()
-        return bool(self._domains)
+        return bool(self._keys)
+
+    def keys(self) -> Mapping[str, tuple[KeyName, ...]]:
+        """The keys of each domain that has any, in the order of their selectors. It isn't changed any more:
+        what comes and goes is in the next one."""
+        self._look()
+        return self._keys
 
     def _look(self) -> None:
         now = self._clock.seconds()
@@ -62,10 +71,14 @@ class KeyIndex:
             changed = os.stat(self._directory).st_mtime_ns
             if changed != self._changed:
                 settled = self._now() - changed / 1e9 >= _COARSE
-                self._domains = frozenset(_domains(os.listdir(self._directory)))
+                # Of thousands of names most were there before.
+                known = self._names
+                files = sorted(os.listdir(self._directory))
+                self._names = {file: known[file] if file in known else of_file(file) for file in files}
+                self._keys = _by_domain(self._names.values())
                 self._changed = changed if settled else None
         except FileNotFoundError:
-            self._domains, self._changed = frozenset(), None
+            self._keys, self._changed = {}, None
         except OSError as error:
             self._changed = None
             if not self._failed:
@@ -75,7 +88,10 @@ class KeyIndex:
         self._failed = False
 
 
-def _domains(names: list[str]) -> list[str]:
-    """The selector is the last label before `.pem`, so that domains may have any number."""
-    stems = (name[:-4].rpartition(".") for name in names if name.endswith(".pem"))
-    return [domain.lower() for domain, _, selector in stems if domain and selector]
+def _by_domain(names: Iterable[KeyName | None]) -> dict[str, tuple[KeyName, ...]]:
+    """Of two files that differ in case alone the first is taken."""
+    found: dict[str, dict[str, KeyName]] = {}
+    for name in names:
+        if name is not None:
+            found.setdefault(name.domain, {}).setdefault(name.selector, name)
+    return {domain: tuple(keys[selector] for selector in sorted(keys)) for domain, keys in found.items()}

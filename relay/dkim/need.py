@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from relay.config.schema import Dkim
 from relay.dkim.keys import KeyIndex
 from relay.message.headers import HeaderBlock
 
 
-def is_hashed(keys: KeyIndex, block: HeaderBlock) -> bool:
-    """Whether a key may sign a message with this header."""
+def is_hashed(keys: KeyIndex, block: HeaderBlock, options: Dkim) -> bool:
+    """Whether a key may sign a message with this header, and the body in relaxed form."""
+    if not options.canonicalization.endswith("/relaxed"):
+        return False
     domain = domain_at_a_glance(block.get("From") or "")
-    # Without a domain to go by here it is the sender's that signs, and who that is is told at the end.
-    return keys.may_sign(domain) or (not _is_plain(domain) and keys.any())
+    if keys.may_sign(domain):
+        return True
+    # Without a domain to go by here it is the sender's that signs, and who that is is told at the end;
+    # and who may sign everything is told by the way it goes out.
+    return (options.sign_transport_domain or not is_plain(domain)) and keys.any()
 
 
 def domain_at_a_glance(field: str) -> str:
@@ -20,6 +26,6 @@ def domain_at_a_glance(field: str) -> str:
     return rest.partition(">")[0].strip().lower() if at else ""
 
 
-def _is_plain(domain: str) -> bool:
-    """Whether a glance has found a domain and nothing else."""
-    return domain.replace("-", "").replace(".", "").isalnum()
+def is_plain(domain: str) -> bool:
+    """Whether a glance has found a domain in A-labels and nothing else."""
+    return domain.isascii() and domain.replace("-", "").replace(".", "").replace("_", "").isalnum()

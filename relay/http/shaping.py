@@ -1,4 +1,4 @@
-"""The resources that show and change when mail may go."""
+"""The resources that show and change when mail may go, and how."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Protocol
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
+from relay.dispatch.keywatch import KeyWatch
 from relay.dispatch.shaping import Shaping
 from relay.dispatch.why import Reasons
 from relay.http.backoff import BackoffApi
 from relay.http.decisions import DecisionsApi
+from relay.http.dkim import DkimApi
 from relay.http.holds import HoldsApi
 from relay.http.warmup import WarmupApi
 from relay.http.why import WhyApi
@@ -25,7 +27,7 @@ class Resources(Protocol):
 
 
 def resources(
-    shaping: Shaping, reasons: Reasons, zones: Zones, clock: IReactorTime, now: Callable[[], int]
+    shaping: Shaping, reasons: Reasons, keys: KeyWatch, zones: Zones, clock: IReactorTime, now: Callable[[], int]
 ) -> Sequence[Resources]:
     """All of them. `now` gives milliseconds since the epoch."""
     return (
@@ -34,4 +36,5 @@ def resources(
         BackoffApi(shaping.backoff, now),
         WarmupApi(shaping.warming, now),
         WhyApi(reasons),
+        DkimApi(keys),
     )

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from relay.access.quota import Charge
 from relay.channel.frames import CHUNK, MAX_HEADER
+from relay.config.schema import Dkim
 from relay.dkim.keys import KeyIndex
 from relay.dkim.need import is_hashed
 from relay.intake.author import check_author
@@ -70,12 +71,14 @@ class Intake:
         names: Collection[str] = (),
         idempotency: float = 86400.0,
         urgency: Callable[[str], str] = lambda user: "",
+        dkim: Dkim | None = None,
     ) -> None:
         """`names`: what deliveries call us, beside `hostname`; `idempotency`: for how long an
         X-Idempotency-Key is remembered (seconds); `urgency`: see Composer."""
         self.store = store
         self.schedule = schedule
         self.keys = keys
+        self.dkim = dkim or Dkim()
         self.log = log
         self.counts = counts
         self.now = now
@@ -108,7 +111,7 @@ class Intake:
 
     def hashes(self, block: HeaderBlock) -> bool:
         """Whether a key may sign a message with this header."""
-        return is_hashed(self.keys, block)
+        return is_hashed(self.keys, block, self.dkim)
 
 
 class Submission:

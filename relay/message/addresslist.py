@@ -47,15 +47,16 @@ def recipients_of(block: HeaderBlock, limit: int) -> list[Address]:
     return parse_list(", ".join(values), limit)
 
 
-def parse_list(text: str, limit: int) -> list[Address]:
-    """The addresses of an address-list, members of groups among them. Nobody is served meanwhile, so
-    that a list of far more parts than so many addresses have isn't read to its end.
+def parse_list(text: str, limit: int, utf8: bool = False) -> list[Address]:
+    """The addresses of an address-list, members of groups among them; with `utf8` local parts may go beyond
+    ASCII. Nobody is served meanwhile, so that a list of far more parts than so many addresses have isn't read to
+    its end.
 
     Raises:
         ValueError: `text` is no address-list, or has more than `limit` addresses.
     """
     found: list[Address] = []
-    reader = _Reader()
+    reader = _Reader(utf8)
     position = depth = 0
     for _ in range(_PARTS + _PARTS_OF_ONE * limit):
         if position == len(text):
@@ -91,9 +92,10 @@ def _found(address: Address | None, found: list[Address], limit: int) -> None:
 class _Reader:
     """Puts the tokens of one mailbox after the other together."""
 
-    __slots__ = ("_angle", "_closed", "_group", "_parts", "_route", "_was_word")
+    __slots__ = ("_angle", "_closed", "_group", "_parts", "_route", "_utf8", "_was_word")
 
-    def __init__(self) -> None:
+    def __init__(self, utf8: bool) -> None:
+        self._utf8 = utf8
         self._group = False
         self._clear()
 
@@ -152,5 +154,5 @@ class _Reader:
         text, angle = "".join(self._parts), self._angle
         self._clear()
         if text or angle:
-            return parse(text)
+            return parse(text, self._utf8)
         return None

@@ -111,7 +111,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     conversation ended: connect, banner, ehlo, tls, mail, rcpt, data, body, dot.
     `doubtful` is set when the peer may have taken the message although no reply came,
     so that the next attempt may be a second copy. `tls` is version, cipher and worth of the
-    certificate, "" in the clear.
+    certificate, "" in the clear. `unsigned` tells why a DKIM signature is missing that the message should have had.
     """
 
     result: Result
@@ -125,3 +125,4 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     seconds: float = 0.0
     doubtful: bool = False
     tls: str = ""
+    unsigned: str = ""

@@ -55,6 +55,7 @@ class Metrics(Collector):
         self.pool_size: Callable[[], int] = lambda: 0
         self.clients: Callable[[], Mapping[str, int]] = dict
         self.waiting: Callable[[], Mapping[str, int]] = dict
+        self.keys: Callable[[], Mapping[str, int]] = dict
         self._decisions: dict[str, int] = {}
         self._deliveries: dict[tuple[str, Result], int] = {}
         self._pushed = {True: 0, False: 0}
@@ -62,6 +63,7 @@ class Metrics(Collector):
         self._dropped = 0
         self._bounces = 0
         self._reuses = 0
+        self._unsigned = 0
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -89,6 +91,10 @@ class Metrics(Collector):
     def reused(self) -> None:
         """A delivery went out on a connection that was open already."""
         self._reuses += 1
+
+    def unsigned(self) -> None:
+        """An attempt lacked a signature, for the key could not be used."""
+        self._unsigned += 1
 
     def listener_event(self, listener: str, event: str, count: int = 1) -> None:
         """Something happened to clients of `listener`: what was announced."""
@@ -147,6 +153,13 @@ class Metrics(Collector):
         for kind, count in sorted(self.waiting().items()):
             waiting.add_sample(waiting.name, {"kind": kind}, count)
         yield waiting
+        keys = Metric("zonerelay_dkim_keys", "Signing keys", "gauge")
+        for state, count in self.keys().items():
+            keys.add_sample(keys.name, {"state": state}, count)
+        yield keys
+        unsigned = Metric("zonerelay_dkim_unsigned", "Attempts without a signature that was due", "counter")
+        unsigned.add_sample(f"{unsigned.name}_total", {}, self._unsigned)
+        yield unsigned
         size = Metric("zonemta_queue_size", "Deliveries in the queue", "gauge")
         for kind, count in self.queue_size()._asdict().items():
             size.add_sample(size.name, {"type": kind}, count)

@@ -136,6 +136,10 @@ class Resolver:
             return found
         raise next((error for error in errors if error.temporary), None) or _most_certain(errors, host)
 
+    async def txt(self, name: str) -> list[str]:
+        """The texts at a name, each in one piece; what isn't ASCII in them is replaced. Raises DnsError."""
+        return list(await self._find(name, dns.rdatatype.TXT))
+
     # -- inside
 
     async def _find(self, name: str, kind: RdataType) -> tuple[str, ...]:
@@ -263,11 +267,13 @@ def _response_to(query: dns.message.Message, data: bytes) -> dns.message.Message
 
 
 def _text(record: dns.rdata.Rdata) -> str:
-    """`preference host` of an MX, the address of an A or AAAA. Names in lower case; whatever in
+    """`preference host` of an MX, the address of an A or AAAA, the text of a TXT. Names in lower case; whatever in
     them isn't plain is escaped, so that none can break a line or a log."""
     if record.rdtype == dns.rdatatype.MX:
         host = record.exchange.to_text(omit_final_dot=True).lower()  # type: ignore[attr-defined]
         return f"{record.preference} {host or '.'}"  # type: ignore[attr-defined]
+    if record.rdtype == dns.rdatatype.TXT:
+        return b"".join(record.strings).decode("ascii", "replace")  # type: ignore[attr-defined]
     return str(record.address)  # type: ignore[attr-defined]
 
 

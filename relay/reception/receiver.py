@@ -48,8 +48,8 @@ class Receiver:
         self._port: Any = None
         self._leaving = False
         self._ended = False
-        keys = KeyIndex(briefing.keys, reactor)
-        self._door = AskingDoor(briefing.section, self._say, lambda block: is_hashed(keys, block))
+        keys = KeyIndex(briefing.dkim.keys, reactor)
+        self._door = AskingDoor(briefing.section, self._say, lambda block: is_hashed(keys, block, briefing.dkim))
         tls = server_tls(briefing.section, reactor.seconds)
         self._happened: Counter[str] = Counter()
         self._factory = ListenerFactory(

@@ -21,7 +21,8 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Decision(msgspec.Struct, frozen=True):
     """One decision. `kind` is a word: `suspended`, `climbing`, `recovered`, `blacklisted`, `unreachable`,
-    `reachable`, `held`, `released`, `warmup-full`, `warm`, `address-gone`, `address-back`. `made` and `until` are
+    `reachable`, `held`, `released`, `warmup-full`, `warm`, `address-gone`, `address-back`, `bad-key`, `good-key`,
+    `key-gone`. `made` and `until` are
     milliseconds since the epoch; `until` 0: until something else is decided. `reason` is ours or quotes a peer,
     bounded and free of control characters."""
 

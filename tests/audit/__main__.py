@@ -32,7 +32,7 @@ SCENARIOS = (
     "tests.scenario.test_crowds",
     "tests.scenario.test_descriptors",
 )
-SLOW = ("tests.audit.slow", "tests.audit.crowds", "tests.audit.hosts")
+SLOW = ("tests.audit.slow", "tests.audit.crowds", "tests.audit.hosts", "tests.audit.signatures")
 PARTS = ("experiments", "scenarios", "slow")
 BEGIN, END = "<!-- last run -->", "<!-- end of last run -->"
 

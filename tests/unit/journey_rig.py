@@ -155,10 +155,14 @@ class Tally:
         self.results: list[Result] = []
         self.bounces = 0
         self.reuses = 0
+        self.unsigned_ones = 0
         self.pushes: list[bool] = []
 
     def delivery(self, zone: str, result: Result) -> None:
         self.results.append(result)
+
+    def unsigned(self) -> None:
+        self.unsigned_ones += 1
 
     def bounce(self) -> None:
         self.bounces += 1

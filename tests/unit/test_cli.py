@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from twisted.trial.unittest import TestCase
 from relay import __version__
 from relay.cli.main import COMMANDS, main
 from tests.unit.certificates import Authority
+from tests.unit.dkim_rig import ED25519, put
 
 
 def never(config: str) -> IService:
@@ -56,6 +58,24 @@ class CommandLine(TestCase):
         self.assertEqual(1, self.check("[queue]\nsync = 1\nretry = []\n"))
         self.assertEqual("", self.out.getvalue())
         self.assertEqual(2, len(self.err.getvalue().splitlines()))
+
+    def test_K01_signing_keys(self) -> None:
+        """What can't sign, who else can, and what nobody looks at."""
+        keys = self.mktemp()
+        text = f"hostname = 'a.example'\n[dkim]\nkeys = '{keys}'\n"
+        self.assertEqual((0, ""), (self.check(text), self.err.getvalue()))
+        put(keys, "a.test.s1.pem", b"")
+        os.chmod(put(keys, "a.test.s2.pem", ED25519), 0o604)
+        put(keys, "a.test.s3.pem", ED25519)
+        put(keys, "odd name.pem", ED25519)
+        self.assertEqual(0, self.check(text))
+        empty, open_to, odd = self.err.getvalue().splitlines()
+        self.assertEqual(empty, f"warning: {keys}/a.test.s1.pem: it is empty")
+        self.assertTrue(open_to.startswith(f"warning: {keys}/a.test.s2.pem: everybody can read it"))
+        self.assertTrue(odd.startswith(f"warning: {keys}/odd name.pem: its name isn't DOMAIN.SELECTOR.pem"))
+        self.err.truncate(0)
+        self.assertEqual(0, self.check(f"hostname = 'a.example'\n[dkim]\nkeys = '{keys}/a.test.s3.pem'\n"))
+        self.assertIn("Not a directory", self.err.getvalue())
 
     def test_certificates(self) -> None:
         """K01 for listeners: what a start would refuse is said, for each listener; what soon ends too."""

@@ -25,7 +25,7 @@ BROKEN = {
     # unknown keys
     "\nhostnam = 'x'\n": [':2: hostnam: unknown key; did you mean "hostname"?'],
     "[qeue]\nsync = true\n": [':1: qeue: unknown key; did you mean "queue"?'],
-    "[dkim]\nxyzzy = 1\n": [":2: dkim.xyzzy: unknown key; expected one of keys"],
+    "[dkim]\nxyzzy = 1\n": [":2: dkim.xyzzy: unknown key; expected one of "],
     '[domains."a.example"]\nmax_conections = 1\n': [
         ':2: domains."a.example".max_conections: unknown key; did you mean "max_connections"?'
     ],
@@ -67,6 +67,32 @@ BROKEN = {
         ":2: pools.default[1]: expected a table, got 5",
     ],
     # what does not go together
+    "[dkim]\non_bad_key = 'drop'\ncanonicalization = 'relaxed'\n": [
+        ':2: dkim.on_bad_key: expected one of "defer", "unsigned", got "drop"',
+        ":3: dkim.canonicalization: expected one of ",
+    ],
+    "[dkim]\nkeys = ''\n": [':2: dkim.keys: expected a directory, got ""'],
+    "[dkim]\nheader_fields = ['Subject']\noversign = []\n": [
+        ":2: dkim.header_fields: expected From among them: a signature without it is none"
+    ],
+    "[dkim]\nadditional_header_fields = ['X-A', 'Received', 'a b', 'a:b', '', 'DKIM-Signature']\n": [
+        ':2: dkim.additional_header_fields[1]: expected a field that stays as it is on the way, got "Received"',
+        ':2: dkim.additional_header_fields[2]: expected the name of a header field, got "a b"',
+        ':2: dkim.additional_header_fields[3]: expected the name of a header field, got "a:b"',
+        ':2: dkim.additional_header_fields[4]: expected the name of a header field, got ""',
+        ":2: dkim.additional_header_fields[5]: expected a field that stays as it is on the way",
+    ],
+    "[dkim]\noversign = ['X-A', 'from']\n": [
+        ':2: dkim.oversign[0]: expected one of header_fields or additional_header_fields, got "X-A"'
+    ],
+    "[dkim]\narc = 'a b'\n": [':2: dkim.arc: expected a domain in ASCII (xn--...), got "a b"'],
+    "[dkim]\nexpire = '1d'\n": [":2: dkim.expire: expected timestamp = true beside it"],
+    "[dkim]\nexpire = '1m'\ntimestamp = true\n": [':2: dkim.expire: expected "1h" or more, or 0 for ever'],
+    "[dkim]\nrequired_domains = ['a.test', '../b', 'b\u00fc.test', 'c.test.']\n": [
+        ':2: dkim.required_domains[1]: expected a domain in ASCII (xn--...), got "../b"',
+        ":2: dkim.required_domains[2]: expected a domain in ASCII",
+        ":2: dkim.required_domains[3]: expected a domain in ASCII",
+    ],
     "[zones.default]\npool = 'defalt'\n": [
         ':2: zones.default.pool: expected the name of a pool (default), got "defalt"; did you mean "default"?'
     ],

@@ -153,3 +153,18 @@ class KeyIndexTests(SynchronousTestCase):
         for _ in range(3):
             self.clock.advance(1)
             self.assertTrue(self.index.may_sign("example.com"))
+
+    def test_K03_which_keys_there_are(self) -> None:
+        """Each domain's in the order of their selectors; what was given out stays as it was."""
+        os.mkdir(self.directory)
+        for number, name in enumerate(("A.test.s2.pem", "a.test.s1.pem", "a.test.S1.pem", "b.test.x.pem")):
+            self.add(name, number + 1)
+        before = self.index.keys()
+        self.assertEqual({domain: [key.file for key in keys] for domain, keys in before.items()}, {
+            "a.test": ["a.test.S1.pem", "A.test.s2.pem"], "b.test": ["b.test.x.pem"],
+        })  # fmt: skip
+        os.remove(os.path.join(self.directory, "b.test.x.pem"))
+        self.add("a.test.s3.pem", 9)
+        self.clock.advance(1)
+        self.assertEqual([key.selector for key in self.index.keys()["a.test"]], ["s1", "s2", "s3"])
+        self.assertEqual((list(self.index.keys()), list(before)), (["a.test"], ["a.test", "b.test"]))

@@ -139,6 +139,12 @@ class Answers(Case):
         self.assertTrue(net.sockets[0].closed)
         self.assertEqual(net.getDelayedCalls(), [])
 
+    def test_txt(self) -> None:
+        """Strings of a record are one text; what isn't ASCII can't be mistaken for it."""
+        records = ('to.test 60 TXT "v=DKIM1; " "p=x"', r'to.test 60 TXT "\228\010"')
+        net, resolver = self.resolver(lambda query, tcp: answer(query, *records))
+        self.assertEqual(sorted(self.ask(net, resolver.txt("to.test"))), ["v=DKIM1; p=x", "\ufffd\n"])
+
     def test_query(self) -> None:
         """EDNS with a payload that passes everywhere, and recursion."""
         seen = []

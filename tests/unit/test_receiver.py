@@ -12,7 +12,7 @@ from relay.channel import frames
 from relay.channel import reception as words
 from relay.channel.briefing import ReceiverBriefing, decode
 from relay.channel.frames import Frame
-from relay.config.schema import Listener
+from relay.config.schema import Dkim, Listener
 from relay.listener.listener import ListenerFactory
 from relay.reception import receiver as module
 from relay.reception.receiver import Receiver
@@ -27,7 +27,7 @@ BRIEFING = ReceiverBriefing(
     hostname="relay.test",
     master=4711,
     section=Listener(endpoint="unix:/run/smtp", processes=2, max_size=1000),
-    keys="/keys",
+    dkim=Dkim(keys="/keys"),
 )
 WELCOME = frames.Welcome(5, 2.0, 8.0)
 
