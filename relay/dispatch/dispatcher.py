@@ -41,8 +41,8 @@ _log = Logger()
 #: A delivery in the hands of this many children that crashed is put aside.
 POISON = 3
 #: What a message has more on its way out than in the queue, by which a rate of bytes would be passed: its last
-#: Received field, about so long (bytes).
-_TRACE = 256
+#: Received field, and if it may be signed a signature, each about so long (bytes).
+_TRACE, _SIGNATURE = 256, 640
 #: How soon a connection comes to its end (seconds): about so soon, and nothing hangs on it but an order.
 _BEFORE_LONG = 1.0
 
@@ -177,7 +177,8 @@ class Dispatcher:
         """One for a delivery, kept or new; or what is in the way, for it and others, `wanted` in all. `behind`: where
         others wait it waits too."""
         local, address = leaving
-        size = work.held.message.size + _TRACE
+        message = work.held.message
+        size = message.size + _TRACE + (_SIGNATURE if message.body_hash else 0)
         for gate in address.connections:
             if gate.above(now):  # Its site has complained since: kept ones may not be used either.
                 self._lives.make_room(zone.name, gate, wanted)
