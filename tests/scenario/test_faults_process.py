@@ -32,11 +32,17 @@ class Children(Scenario):
         relay = self.relay()
         await self.up(relay)
         load = self.load(relay, sessions=4, pause=0.01)
+        killed: set[int] = set()
+        found: list[int] = []
+
+        def another(count: int) -> bool:
+            found[:] = [child for child in relay.children() if child not in killed]
+            return len(self.mx.accepted()) > count and bool(found)
+
         for number in range(5):
-            await self.until(
-                lambda n=number: len(self.mx.accepted()) > n * 50 + 50 and relay.children(), 30, "mail", relay
-            )
-            os.kill(relay.children()[0], signal.SIGKILL)
+            await self.until(lambda n=number: another(n * 50 + 50), 30, "mail", relay)
+            killed.add(found[0])
+            os.kill(found[0], signal.SIGKILL)
         await self.stop(load)
         self.assert_safe(await self.drained(relay, load), relay, duplicates=5 * 20)
 
