@@ -32,7 +32,15 @@ SCENARIOS = (
     "tests.scenario.test_crowds",
     "tests.scenario.test_descriptors",
 )
-SLOW = ("tests.audit.slow", "tests.audit.crowds", "tests.audit.hosts", "tests.audit.signatures")
+SLOW = (
+    "tests.audit.slow",
+    "tests.audit.crowds",
+    "tests.audit.hosts",
+    "tests.audit.signatures",
+    "tests.audit.children",
+    "tests.audit.overlap",
+    "tests.audit.healing",
+)
 PARTS = ("experiments", "scenarios", "slow")
 BEGIN, END = "<!-- last run -->", "<!-- end of last run -->"
 

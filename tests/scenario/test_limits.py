@@ -61,8 +61,6 @@ class LimitsCase(Scenario):
         self.assertLess(status, 300, answer)
         return json.loads(answer)
 
-
-class Rates(LimitsCase):
     async def paced(
         self, children: int, per_second: int, count: int = 110, user: str = "", **settings: Any
     ) -> Recorder:
@@ -79,14 +77,10 @@ class Rates(LimitsCase):
         self.assertLessEqual(sink.most_within(1.0), per_second + 1)
         self.assertGreaterEqual(len(times) - 1, 0.95 * per_second * (times[-1] - times[0]))
 
-    async def test_of_a_zone_with_one_child(self) -> None:
-        await self.paced(1, 20, zone='messages = ["20/s"]')
 
+class Rates(LimitsCase):
     async def test_of_a_zone_with_three_children(self) -> None:
         await self.paced(3, 20, zone='messages = ["20/s"]')
-
-    async def test_of_a_zone_with_eight_children(self) -> None:
-        await self.paced(8, 20, zone='messages = ["20/s"]')
 
     async def test_of_an_address(self) -> None:
         await self.paced(3, 20, zone='address = { messages = ["20/s"] }')

@@ -43,9 +43,7 @@ class SitesCase(LimitsCase):
         span = series[-1][0] - series[0][0]
         self.assertGreaterEqual(sum(amount for _, amount in series[1:]), 0.95 * per_second * span)
 
-
-class Sites(SitesCase):
-    async def paced(self, children: int) -> None:
+    async def shared(self, children: int) -> None:
         sink = self.recorder()
         relay = await self.named(sink, SHARED + 'messages = ["20/s"]', processes=children)
         await self.submit(relay, 80, "d{n}.shared.test")
@@ -57,14 +55,21 @@ class Sites(SitesCase):
         self.check_used(of_site, 20)
         self.assertLess(others[-1] - others[0], 1.5, "another site is not held up")
 
-    async def test_seven_domains_share_a_rate_with_one_child(self) -> None:
-        await self.paced(1)
+    async def counted(self, children: int, user: str = "", **settings: Any) -> Recorder:
+        sink = self.recorder(pause=0.03)
+        relay = await self.serving(sink, processes=children, **settings)
+        await self.submit(relay, 90, user=user)
+        await self.arrived(sink, relay, 90)
+        return sink
 
+    async def of_a_zone(self, children: int) -> None:
+        sink = await self.counted(children, zone="max_connections = 4")
+        self.assertEqual(sink.most_open, 4)
+
+
+class Sites(SitesCase):
     async def test_seven_domains_share_a_rate_with_three_children(self) -> None:
-        await self.paced(3)
-
-    async def test_seven_domains_share_a_rate_with_eight_children(self) -> None:
-        await self.paced(8)
+        await self.shared(3)
 
     async def test_a_site_without_a_table_shares_the_default(self) -> None:
         """One exchanger makes seven domains one site: three connections at once for all of them, not each,
@@ -77,25 +82,8 @@ class Sites(SitesCase):
 
 
 class Counts(SitesCase):
-    async def counted(self, children: int, user: str = "", **settings: Any) -> Recorder:
-        sink = self.recorder(pause=0.03)
-        relay = await self.serving(sink, processes=children, **settings)
-        await self.submit(relay, 90, user=user)
-        await self.arrived(sink, relay, 90)
-        return sink
-
-    async def of_a_zone(self, children: int) -> None:
-        sink = await self.counted(children, zone="max_connections = 4")
-        self.assertEqual(sink.most_open, 4)
-
-    async def test_connections_of_a_zone_with_one_child(self) -> None:
-        await self.of_a_zone(1)
-
     async def test_connections_of_a_zone_with_three_children(self) -> None:
         await self.of_a_zone(3)
-
-    async def test_connections_of_a_zone_with_eight_children(self) -> None:
-        await self.of_a_zone(8)
 
     async def test_connections_of_an_address(self) -> None:
         sink = await self.counted(8, zone="address = { max_connections = 4 }")

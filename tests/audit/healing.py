@@ -1,4 +1,7 @@
-"""What was stopped goes on by itself, on real processes: holds, complaints, silent hosts, warm-up."""
+"""What was stopped goes on by itself, on real processes: holds, complaints, silent hosts, warm-up.
+
+The module isn't called test_*, so that `make test` doesn't find it.
+"""
 
 from __future__ import annotations
 
