@@ -107,11 +107,12 @@ def power_cuts(mode: str, rounds: int) -> Experiment:
 
 
 def without_sync(rounds: int) -> Experiment:
-    """Negative control: `sync = false` under power cuts has to lose mail."""
+    """Negative control: `sync = false` under power cuts has to lose mail. What is lost isn't waited for as long as what
+    may be late."""
     return Experiment(
         "Q01",
         "negative control: power cuts with sync = false",
-        _cuts(rounds, 7),
+        [*_cuts(rounds, 7), "--drain", "20"],
         {"sync": "false"},
         cut="lose",
         must="LOST",
