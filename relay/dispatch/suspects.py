@@ -56,8 +56,9 @@ class Suspects:
 
     def blame(self, leases: Iterable[Lease]) -> set[Work]:
         """Whom a crash is put down to: suspects that were in flight, else all that were;
-        and rather those that were doing something than those that waited for their peer."""
-        leases = list(leases)
+        and rather those that were doing something than those that waited for their peer. Who waits for leave to go
+        on does nothing at all."""
+        leases = [lease for lease in leases if not self._is(lease, State.WAITING, State.PARKED)]
         works = [lease.work for lease in leases]
         awake = [lease.work for lease in leases if not self._is_quiet(lease)]
         suspects = [work for work in awake if work.crashes] or [work for work in works if work.crashes]
@@ -100,5 +101,8 @@ class Suspects:
         return lease is not None and self._leases.get(lease.number) is not None and not self._is_quiet(lease)
 
     def _is_quiet(self, lease: Lease) -> bool:
+        return self._is(lease, State.QUIET)
+
+    def _is(self, lease: Lease, *states: State) -> bool:
         connection = self._ledger.get(lease.connection)
-        return connection is not None and connection.state is State.QUIET
+        return connection is not None and connection.state in states

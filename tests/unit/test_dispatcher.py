@@ -478,7 +478,7 @@ def frames_entry(queue_id: str) -> Acceptance:
 class Poison(DispatchRig):
     """N23, N24: mail that kills who touches it."""
 
-    zones = {"default": Zone(connections=5)}
+    zones = {"default": Zone(connections=5), "paced": Zone(connections=9, host="hop.test", messages=("1/m",))}
 
     def crash(self, child: FakeChild) -> None:
         self.dispatcher.gone(child, [], True)
@@ -530,6 +530,22 @@ class Poison(DispatchRig):
         self.says(second, frames.Quiet(offer.connection))
         [other] = self.offers(second)
         self.assertNotEqual(other.domain, offer.domain)
+
+    def test_who_waits_for_leave_to_go_on_is_blamed_for_nothing(self) -> None:
+        """At a slow rate many are in a child's hands that do nothing, however often it is killed."""
+        for number in range(4):
+            child = self.join(f"00000005-{number + 1}", "paced")
+            if not number:
+                for _ in range(3):
+                    self.accept("d.test", zone="paced")
+            for offer in self.offers(child):
+                self.says(child, frames.Answered(offer.connection, "mx.test", "192.0.2.9"))
+                if child.heard(frames.Go):
+                    self.done(child, offer)
+            self.dispatcher.gone(child, [], True)
+            self.turn()
+            self.tell()
+        self.assertEqual([row.held for row in self.store.rows.values()], ["", ""])
 
     def test_who_waits_for_a_silent_peer_is_not_blamed_for_anothers_crash(self) -> None:
         self.accept("hangs.test")
