@@ -252,9 +252,8 @@ class Addresses:
                 Scope(zone=zone.name, site=site, address=address), self._backoff, self._now, self._limits.weight
             )
             self._path_gates.add(gate)
-            known = self._paths[key] = Scoped(
-                (*limits.connections, gate), limits.opening, limits.sending, limits.volume, limits
-            )
+            connections = (*limits.connections, gate)
+            known = self._paths[key] = Scoped(connections, limits.opening, limits.sending, limits.volume)
             self.adopt(zone.name, site, address, known)
         return known
 

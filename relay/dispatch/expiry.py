@@ -40,10 +40,11 @@ class Expiry:
         over = list(islice((work for work in lane.ready if self._results.is_over(work.delivery, since)), _AT_ONCE))
         for work in over:
             self._schedule.take(lane, work)
-            self._under_way += 1
             text = f"{gate.words()}; given up"
             outcome = Outcome(Result.BOUNCED, text, category="network", stage="connect")
-            self._results.record(work, outcome).addCallback(self._written)
+            written = self._results.record(work, outcome)
+            self._under_way += 1
+            written.addCallback(self._written)
         return bool(over)
 
     def _written(self, _: bool) -> None:

@@ -44,7 +44,7 @@ class Lessons:
         now = self._now()
         if outcome.result is Result.DELIVERED:
             if self._backoff:
-                address = _left_by(connection, outcome)
+                address = connection.local.facing(outcome.host_address)
                 self._backoff.taken(connection.child.zone, connection.way.place, address, now)
             return
         begun = now - round(took * 1000) + _NEARLY
@@ -57,14 +57,8 @@ class Lessons:
         self.nothing(connection)
         kind = complaint(outcome.code, outcome.response) if outcome.code >= 400 else ""
         if kind:
-            address = _left_by(connection, outcome)
+            address = connection.local.facing(outcome.host_address)
             witness = Witness(delivery.id, delivery.seq, delivery.domain)
             way, reply = connection.way, outcome.response
             if address and (not way.site or self._is_of(way.site, outcome.host)):
                 self._backoff.complained(zone, way.place, address, kind, reply, now, witness, begun)
-
-
-def _left_by(connection: Connection, outcome: Outcome) -> str:
-    """The local address that the host has seen."""
-    local = connection.local
-    return local.address6 if ":" in outcome.host_address else local.address

@@ -3,7 +3,7 @@ address that it leaves by.
 
 They are made from the configuration when they are first met, and each is one for all children, so
 that what they count is exact. They are forgotten with the last lane and connection that they hold
-for; rates not before they have filled again.
+for; rates not before they have filled again, and those of addresses never.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Senders:
 
 
 class Scoped:
-    """The limits of one scope; or those of `base` and more, which keeps it from being made a second time.
+    """The limits of one scope.
 
     Attributes:
         key: its name among the limits, None for one that isn't among them.
@@ -65,7 +65,7 @@ class Scoped:
     """
 
     __slots__ = (
-        "__weakref__", "base", "connections", "gates", "kept", "key", "opening", "rates", "sending", "volume",
+        "__weakref__", "connections", "gates", "kept", "key", "opening", "rates", "sending", "volume",
     )  # fmt: skip
 
     def __init__(
@@ -74,10 +74,8 @@ class Scoped:
         opening: tuple[Rate, ...] = (),
         sending: tuple[Rate, ...] = (),
         volume: tuple[Rate, ...] = (),
-        base: Scoped | None = None,
         key: Hashable = None,
     ) -> None:
-        self.base = base
         self.key = key
         self.kept = False
         self.connections = connections

@@ -16,7 +16,6 @@ from relay.dispatch.ledger import Capacity, Connection, Ledger, State
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.tokens import Tokens
 from relay.dispatch.turns import Turns
-from relay.message.values import Outcome
 
 #: Stages of an attempt in which nobody has heard of the message yet.
 _BEFORE_MAIL = frozenset(("connect", "banner", "ehlo", "tls"))
@@ -177,7 +176,7 @@ class Lives:
             self._give_back(connection)
         connection.paid = False
         if connection.warm:
-            used = _used(connection, outcome) if begun else ""
+            used = connection.local.facing(outcome.host_address) if begun else ""
             unused = [one for one in connection.warm if one[0] != used]
             self._addresses.uncount(connection.way.place, unused)
             connection.warm = ()
@@ -203,9 +202,3 @@ class Lives:
                 self.tell_close(connection)
             self._close(connection)
         self._let_go(connection.child)
-
-
-def _used(connection: Connection, outcome: Outcome) -> str:
-    """The local address that MAIL was said from."""
-    local = connection.local
-    return local.address6 if ":" in outcome.host_address else local.address

@@ -10,7 +10,7 @@ from relay.dispatch.ledger import Connection, State
 from relay.dispatch.limits import Scoped, Way
 
 #: How many of the hosts that have yet to answer are expected to, for the rates of many: where most are dead, the others
-#: use a rate all the same; where all answer, who comes then waits for no more than this is of a second's worth.
+#: use a rate all the same; where all answer, who comes then waits for what the rate gives in some five seconds.
 _HOPE = 0.2
 
 
@@ -72,7 +72,7 @@ class Tokens:
         for rate in (*way.opening, *address.opening):
             rate.bucket.take(1, now)
             rate.lanes_next = not first
-            self._remember(way, address)
+            self._remember(way)
 
     def answered(self, connection: Connection) -> None:
         """It will surely want its tokens now, and who comes later has to wait for that."""
@@ -114,10 +114,10 @@ class Tokens:
             rate.bucket.take(1, now)
         for rate in (*way.volume, *address.volume):
             rate.bucket.take(connection.size, now)
-        self._remember(way, address)
+        self._remember(way)
 
-    def _remember(self, way: Way, address: Scoped) -> None:
-        for scoped in (*way.scopes, address.base or address):
+    def _remember(self, way: Way) -> None:
+        for scoped in way.scopes:
             if scoped.rates and not scoped.kept:
                 self._keep(scoped)
 

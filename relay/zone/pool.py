@@ -36,6 +36,10 @@ class Local(NamedTuple):
     address6: str
     name6: str
 
+    def facing(self, host: str) -> str:
+        """The address that a host sees, by the kind of its own."""
+        return self.address6 if ":" in host else self.address
+
 
 #: Slots of one kind, in the order of the pool.
 Slots = tuple[Named, ...]
