@@ -18,9 +18,10 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses, Leaving
+from relay.dispatch.connection import Capacity, Connection, State
 from relay.dispatch.expiry import Expiry
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate
-from relay.dispatch.ledger import Capacity, Connection, Ledger, Limit, Permit, State
+from relay.dispatch.ledger import Ledger, Limit, Permit
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.lines import Placed

@@ -17,7 +17,7 @@ from relay.zone.decision import Scope
 from relay.zone.rates import Bucket
 
 if TYPE_CHECKING:
-    from relay.dispatch.ledger import Connection
+    from relay.dispatch.connection import Connection
 
 #: So long before its token is there a connection may be opened, which takes a few round trips (seconds).
 _AHEAD = 1.0

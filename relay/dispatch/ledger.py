@@ -21,7 +21,8 @@ import math
 from collections import OrderedDict
 from typing import NamedTuple
 
-from relay.dispatch.gates import Connections, Gate, Rate
+from relay.dispatch.connection import Capacity, Connection, State
+from relay.dispatch.gates import Connections, Gate
 from relay.dispatch.limits import Scoped, Way
 from relay.dispatch.target import PER_SILENT_TARGET, Target
 from relay.zone.pool import Local
@@ -30,19 +31,6 @@ from relay.zone.pool import Local
 UNPROVEN = 256
 #: Targets that have answered and are remembered.
 _REMEMBERED = 100_000
-
-
-class State(enum.IntEnum):
-    """What a connection is doing."""
-
-    TRYING = 0  # connecting to a target that has not answered lately
-    OPENING = 1  # connecting to a target that has
-    WAITING = 2  # answered, not yet told to go
-    SENDING = 3  # in a transaction
-    QUIET = 4  # its peer has said nothing for a while
-    IDLE = 5  # kept open for more
-    PARKED = 6  # answered, waits for its token
-    CLOSING = 7  # at its end, but its socket may still be there
 
 
 #: States that take up one of the zone's connections.
@@ -57,71 +45,6 @@ class Limit(enum.StrEnum):
     ZONE = "all connections of the zone are in use"
     TRYING = "too many targets are being tried"
     NO_CHILD = "no child of the zone is running"
-
-
-class Capacity:
-    """What one child may do at once, and does."""
-
-    __slots__ = ("busy", "connecting", "connections", "gap", "idle", "key", "quiet", "trying", "waiting", "zone")
-
-    def __init__(self, key: str, zone: str, connections: int, connecting: int, gap: float = 0.0) -> None:
-        """`gap` is how long each connection rests between two deliveries (seconds)."""
-        self.key = key
-        self.zone = zone
-        self.connections = connections
-        self.connecting = connecting
-        self.gap = gap
-        self.busy = self.trying = self.quiet = 0
-        self.idle: OrderedDict[int, Connection] = OrderedDict()
-        self.waiting: OrderedDict[int, Connection] = OrderedDict()
-
-
-class Connection:
-    """One line of the ledger.
-
-    Attributes:
-        local: what it leaves by; with whom it reaches, that says what else may be sent on it.
-        way: the limits of what is being sent, or was last.
-        address: those of its local address.
-        pending: rates that count on it to want so much when it has been opened.
-        size: of the message that it has or was opened for (bytes).
-        sent: deliveries it was given.
-        paid: its rates have been paid for the message that it has.
-        resumed: it has waited for its token, and nobody is before it.
-        greeted: its host has said something.
-        warm: addresses in warm-up against which its message is counted, each with the day.
-        began: when the last of them (seconds).
-        kept: the child keeps it open for more, once it has rested.
-        gone: the child has said that its socket is.
-    """
-
-    __slots__ = (
-        "address", "before_quiet", "began", "child", "gone", "greeted", "kept", "local", "number", "paid",
-        "pending", "resumed", "sent", "size", "state", "target", "warm", "way",
-    )  # fmt: skip
-
-    def __init__(self, number: int, child: Capacity, way: Way, local: Local, address: Scoped) -> None:
-        self.number = number
-        self.child = child
-        self.way = way
-        self.target = way.target
-        self.local = local
-        self.address = address
-        self.pending: tuple[tuple[Rate, float], ...] = ()
-        self.kept = self.gone = self.resumed = False
-        self.paid = False
-        self.greeted = False
-        self.warm: tuple[tuple[str, int], ...] = ()
-        self.size = 0
-        self.sent = 0
-        self.began = 0.0
-        self.state = State.TRYING
-        self.before_quiet = State.TRYING
-
-    @property
-    def domain(self) -> str:
-        """The recipient domain that it counts for."""
-        return self.way.domain
 
 
 class Permit(NamedTuple):

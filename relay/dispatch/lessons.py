@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relay.dispatch.ledger import Connection
+from relay.dispatch.connection import Connection
 from relay.dispatch.shutters import Shutters
 from relay.message.values import Delivery, Outcome, Result
 from relay.zone.backoff import Backoff

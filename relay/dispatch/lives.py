@@ -11,8 +11,9 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Frame
 from relay.dispatch.addresses import Addresses
+from relay.dispatch.connection import Capacity, Connection, State
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Rate
-from relay.dispatch.ledger import Capacity, Connection, Ledger, State
+from relay.dispatch.ledger import Ledger
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.tokens import Tokens
 from relay.dispatch.turns import Turns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.logger import Logger
 
 from relay.channel import frames
-from relay.dispatch.ledger import Connection, State
+from relay.dispatch.connection import Connection, State
 from relay.dispatch.lives import Child, Lives
 from relay.dispatch.results import Results
 from relay.message.values import Outcome, Result

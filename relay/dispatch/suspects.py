@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 
+from relay.dispatch.connection import State
 from relay.dispatch.gates import Gate
-from relay.dispatch.ledger import Ledger, Limit, State
+from relay.dispatch.ledger import Ledger, Limit
 from relay.dispatch.lines import Placed
 from relay.queue.leases import Lease, Leases
 from relay.queue.schedule import Work

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from relay.dispatch.connection import Connection, State
 from relay.dispatch.gates import Rate
-from relay.dispatch.ledger import Connection, State
 from relay.dispatch.limits import Scoped, Way
 
 #: How many of the hosts that have yet to answer are expected to, for the rates of many: where most are dead, the others

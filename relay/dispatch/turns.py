@@ -16,8 +16,9 @@ from collections.abc import Callable, Collection, Sequence
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from relay.dispatch.connection import Connection
 from relay.dispatch.gates import NEW_CONNECTIONS, Gate, Rate, Shut
-from relay.dispatch.ledger import Connection, Ledger, Limit
+from relay.dispatch.ledger import Ledger, Limit
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.lines import Line, Placed, Turn
 from relay.dispatch.ring import Ring, cost

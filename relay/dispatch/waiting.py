@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 
+from relay.dispatch.connection import Connection, State
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate, Rate, Shut
-from relay.dispatch.ledger import Connection, State
 from relay.dispatch.lines import Turn
 from relay.queue.schedule import Lane
 

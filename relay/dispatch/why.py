@@ -13,8 +13,9 @@ import msgspec
 from msgspec.structs import replace
 from twisted.internet.interfaces import IReactorTime
 
+from relay.dispatch.connection import Connection, State
 from relay.dispatch.gates import Gate
-from relay.dispatch.ledger import Connection, Ledger, Limit, State
+from relay.dispatch.ledger import Ledger, Limit
 from relay.dispatch.lines import Turn
 from relay.dispatch.turns import Turns
 from relay.message.flow import read_flow

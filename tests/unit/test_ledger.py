@@ -8,16 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.dispatch.connection import Capacity, Connection, State
 from relay.dispatch.gates import Connections, Gate
-from relay.dispatch.ledger import (
-    UNPROVEN,
-    Capacity,
-    Connection,
-    Ledger,
-    Limit,
-    Permit,
-    State,
-)
+from relay.dispatch.ledger import UNPROVEN, Ledger, Limit, Permit
 from relay.dispatch.limits import NONE, Way
 from relay.dispatch.target import PER_SILENT_TARGET, PROVEN_FOR, STALLED_AFTER, Target
 from relay.zone.decision import Scope

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from relay.channel import frames
 from relay.channel.frames import Offer
 from relay.config.schema import Backoff, Config, Domain, Limits, PoolAddress, Sender, Site, Zone
+from relay.dispatch.connection import State
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate, Rate
-from relay.dispatch.ledger import State
 from relay.message.flow import Flow, flow_text
 from relay.message.values import Outcome, Result
 from relay.zone.decision import Scope

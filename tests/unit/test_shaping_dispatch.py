@@ -10,8 +10,9 @@ from relay.channel.codec import BadFrame
 from relay.channel.frames import Offer
 from relay.config.schema import Backoff, Config, Domain, Limits, PoolAddress, Sender, Site, Zone
 from relay.dispatch import expiry
+from relay.dispatch.connection import State
 from relay.dispatch.gates import Gate
-from relay.dispatch.ledger import Limit, State
+from relay.dispatch.ledger import Limit
 from relay.dispatch.limits import Way
 from relay.message.flow import Flow, Priority, flow_text
 from relay.message.values import Outcome, Result

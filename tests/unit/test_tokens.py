@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from relay.channel import frames
 from relay.channel.frames import Offer
 from relay.config.schema import Limits, Zone
-from relay.dispatch.ledger import State
+from relay.dispatch.connection import State
 from relay.message.values import Outcome, Result
 from tests.unit.dispatch_rig import DispatchRig, FakeChild
 
