@@ -16,6 +16,7 @@ from relay.channel.journal import Acceptance
 from relay.config.schema import Dns, Zone
 from relay.delivery import sender as module
 from relay.delivery.exchangers import Host, Unroutable
+from relay.delivery.security import Approach, Policy
 from relay.delivery.sender import Sender, Unavailable
 from relay.message.values import Outcome, Result
 from tests.unit.test_child import a_briefing
@@ -143,6 +144,21 @@ class Work(SenderRig):
         self.done(self.sessions[1], kept=True)
         self.hear(offer(connection=1, lease=3))
         self.assertEqual([given.lease for given in self.sessions[1].offers], [1, 3])
+
+    def test_how_safe_mail_has_to_be(self) -> None:
+        """As the briefing says of its domain; REQUIRETLS asks for more (RFC 8689 4.2.1)."""
+        self.begin(options=Zone(implicit_tls=True), tls={"default": "none", "safe.test": "must"})
+        self.hear(offer())
+        approach = self.sessions[1].options["approach"]
+        for domain, required, policy in (
+            ("x.test", False, Policy.NONE),
+            ("safe.test", False, Policy.MUST),
+            ("x.test", True, Policy.VERIFY),
+        ):
+            self.assertEqual(approach(offer(domain=domain, require_tls=required)), Approach(policy, implicit=True))
+        self.begin()
+        self.hear(offer())
+        self.assertEqual(self.sessions[1].options["approach"](offer()), Approach(Policy.MAY))
 
     def test_mail_for_our_own_listener_loops(self) -> None:
         """Told in the briefing: 192.0.2.25 is this relay itself."""

@@ -113,6 +113,16 @@ class DomainTests(SynchronousTestCase):
             self.assertEqual(zones.ipv6("default", "off.test"), (False, False))
             self.assertEqual(zones.ipv6("default", "x.test"), (section.ignore_ipv6, section.prefer_ipv6))
 
+    def test_tls(self) -> None:
+        domains = {"default": Domain(tls="must"), "safe_test": Domain(tls="verify"), "as_test": Domain(tls="zone")}
+        zones = self.zones(Zone(tls="none"), **domains)
+        self.assertEqual([zones.tls("default", name) for name in ("x.test", "safe.test", "as.test")],
+                         ["must", "verify", "none"])  # fmt: skip
+        told = {"default": "must", "safe.test": "verify", "as.test": "none"}
+        self.assertEqual(zones.tls_by_domain("default"), told)
+        hop = self.zones(Zone(host="hop.test", tls="may"), **domains)
+        self.assertEqual(hop.tls_by_domain("default"), {"default": "may"}, "a next hop is none of the domain's hosts")
+
     def test_ipv6_of_a_fixed_next_hop(self) -> None:
         zones = self.zones(Zone(host="hop.test"), on_test=Domain(ignore_ipv6="on"))
         self.assertEqual(zones.ipv6("default", "on.test"), (False, False))
