@@ -23,6 +23,7 @@ from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.delivery.call import QUIET_AFTER, Call
 from relay.delivery.exchangers import Host, Unroutable
+from relay.delivery.route import Route
 from relay.delivery.security import Approach
 from relay.delivery.signing import Sealed
 from relay.delivery.watcher import Watcher
@@ -62,9 +63,9 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_approach", "_call", "_client_tls", "_domain", "_failure", "_hosts", "_idle", "_left",
-        "_looking", "_may_dial", "_next", "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor",
-        "_ready", "_reuse", "_serves", "_sign", "_signing", "_started", "_timeouts", "_unsigned", "_watcher", "begun",
+        "_aborted", "_approach", "_call", "_client_tls", "_domain", "_hosts", "_idle", "_looking", "_may_dial",
+        "_next", "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor", "_ready", "_reuse",
+        "_route", "_serves", "_sign", "_signing", "_started", "_timeouts", "_unsigned", "_watcher", "begun",
         "number",
     )  # fmt: skip
 
@@ -121,11 +122,10 @@ class Session:
         self._offer: Offer | None = None
         self._started = 0.0
         self._looking: Deferred[None] | None = None
-        self._left: list[tuple[Host, Approach]] = []
         self._may_dial = fresh
         self._next = False
         self._parting = False
-        self._failure: tuple[Ending, Call] | None = None
+        self._route = Route()
         self._ready = False
         self._quiet = False
         self._aborted = False
@@ -169,7 +169,7 @@ class Session:
         fits = self.fits(offer)
         self._offer = offer
         self._started = self._now()
-        self._failure = None
+        self._route = Route()
         self.begun = False
         self._unsigned = ""
         if fits:
@@ -224,7 +224,7 @@ class Session:
                 call.expired()
             return
         if self._next and not self._parting and now - self._started > PATIENCE:
-            self._wait_no_longer()
+            self._finish(*self._route.blocked(PATIENCE))
             return
         if self._offer is None or self._quiet or self._aborted:
             return
@@ -235,7 +235,7 @@ class Session:
     # -- finding a host
 
     def _look(self) -> None:
-        self._left = []
+        self._route.lead((), Approach())
         looking = Deferred.fromCoroutine(self._find())
         self._looking = None if looking.called else looking
         looking.addErrback(_unless_cancelled)
@@ -253,15 +253,14 @@ class Session:
             _log.failure("Finding hosts failed", queue_id=offer.id, domain=offer.domain)
             ending = Ending(Result.DEFERRED, "connect", "Finding hosts failed here", category="ours")
         else:
-            approach = self._approach(offer)
-            self._left = [(host, approach) for host in hosts if _local(offer, host)[0]]
+            self._route.lead((host for host in hosts if _local(offer, host)[0]), self._approach(offer))
             # What is left to say when there is none to call.
             ours = offer.local_address or offer.local_address6
             text = f"No host of {offer.domain} has an address of the kind of {ours}"
             ending = Ending(Result.DEFERRED, "connect", text, category="ours")
         self._looking = None
         self._may_dial = self._may_dial and self._now() - self._started <= SOON
-        if self._left:
+        if self._route:
             self._try_next()
         else:
             self._finish(ending, None)
@@ -276,7 +275,7 @@ class Session:
         self._may_dial = self.begun = False
         offer = self._offer
         assert offer is not None
-        host, approach = self._left.pop(0)
+        host, approach = self._route.next()
         address, name = _local(offer, host)
         call = Call(
             self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls
@@ -285,36 +284,15 @@ class Session:
         call.dial(self._port)
 
     def _away(self, ending: Ending) -> None:
-        """This host doesn't let us get as far as MAIL: the next, or the end. Of several failures
-        the last one counts, but one of ours for more, and what a host has said for most."""
+        """This host doesn't let us get as far as MAIL: the next, or the end."""
         call = self._call
         assert call is not None
-        before = None if self._failure is None else self._failure[0]
-        if before is None or ending.code or not (before.code or before.category == "ours"):
-            self._failure = ending, call
-        assert self._failure is not None
-        if ending.category == "ours":
-            # The local address is of no use: only hosts that are called from the other one are left.
-            six = ":" in call.host.address
-            self._left = [(host, how) for host, how in self._left if (":" in host.address) != six]
-        again = call.approach.after(ending)
-        if again is not None:
-            self._left.insert(0, (call.host, again))
-        if not self._left or self._now() - self._started > PATIENCE:
-            self._finish(*self._failure)
+        failure = self._route.failed(ending, call)
+        if not self._route or self._now() - self._started > PATIENCE:
+            self._finish(*failure)
         else:
             self._hang_up(politely=ending.category == "reply")
             self._try_next()
-
-    def _wait_no_longer(self) -> None:
-        """Leave to call another host doesn't come. Unless a host has said something it isn't known whether any
-        would have answered."""
-        failure, call = self._failure or (None, None)
-        if failure is None or not failure.code:
-            before = "" if failure is None else f"{failure.text}; "
-            text = f"{before}no leave to call another host within {PATIENCE:g} s"
-            failure = Ending(Result.DEFERRED, "connect", text, category="ours")
-        self._finish(failure, call)
 
     # -- what the call tells
 

@@ -1,0 +1,63 @@
+"""Which host an attempt calls next, and what is said of those that were of no use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from relay.delivery.exchangers import Host
+from relay.delivery.security import Approach
+from relay.message.values import Result
+from relay.smtp.client import Ending
+
+if TYPE_CHECKING:
+    from relay.delivery.call import Call
+
+
+class Route:
+    """The way of one attempt. True while there is a host left.
+
+    Attributes:
+        failure: of the hosts that were called the one whose ending counts, and that; None before the first.
+    """
+
+    __slots__ = ("_left", "failure")
+
+    def __init__(self) -> None:
+        self._left: list[tuple[Host, Approach]] = []
+        self.failure: tuple[Ending, Call] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._left)
+
+    def lead(self, hosts: Iterable[Host], approach: Approach) -> None:
+        """To these and no others, in their order."""
+        self._left = [(host, approach) for host in hosts]
+
+    def next(self) -> tuple[Host, Approach]:
+        """Who is called now, and how."""
+        return self._left.pop(0)
+
+    def failed(self, ending: Ending, call: Call) -> tuple[Ending, Call]:
+        """A host didn't let us get as far as MAIL. Returns the failure that counts: of several the last one, but one
+        of ours for more, and what a host has said for most."""
+        if self.failure is None or ending.code or not (self.failure[0].code or self.failure[0].category == "ours"):
+            self.failure = ending, call
+        if ending.category == "ours":
+            # The local address is of no use: only hosts that are called from the other one are left.
+            six = ":" in call.host.address
+            self._left = [(host, how) for host, how in self._left if (":" in host.address) != six]
+        again = call.approach.after(ending)
+        if again is not None:
+            self._left.insert(0, (call.host, again))
+        return self.failure
+
+    def blocked(self, seconds: float) -> tuple[Ending, Call | None]:
+        """The failure that counts when leave to call a further host doesn't come. Unless a host has said something it
+        isn't known whether any would have answered."""
+        failure, call = self.failure or (None, None)
+        if failure is None or not failure.code:
+            before = "" if failure is None else f"{failure.text}; "
+            text = f"{before}no leave to call another host within {seconds:g} s"
+            failure = Ending(Result.DEFERRED, "connect", text, category="ours")
+        return failure, call
