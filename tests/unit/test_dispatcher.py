@@ -713,16 +713,6 @@ class Lessons(DispatchRig):
         self.accept("two.test")
         self.assertEqual(self.offers(child), [])
 
-    def test_a_connection_is_not_lost_when_nothing_can_be_learned_of_it(self) -> None:
-        child = self.join()
-        self.accept("d.test")
-        [offer] = self.offers(child)
-        self.begin(child, offer)
-        self.patch(self.lessons, "ended", lambda *known: 1 // 0)
-        self.assertRaises(ZeroDivisionError, self.done, child, offer)
-        self.tell()
-        self.everything_is_free()
-
     def test_what_cannot_be_offered_is_deferred_and_holds_up_nobody(self) -> None:
         child = self.join()
         send = child.send
@@ -742,7 +732,7 @@ class Lessons(DispatchRig):
         self.assertEqual(len(self.leases), 1)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
-    def test_an_outcome_is_written_down_whatever_comes_of_it(self) -> None:
+    def test_an_outcome_is_written_down_and_a_connection_ends_whatever_comes_of_it(self) -> None:
         child = self.join()
         self.accept("d.test")
         [offer] = self.offers(child)
@@ -750,7 +740,7 @@ class Lessons(DispatchRig):
         self.patch(self.lessons, "ended", lambda *known: 1 // 0)
         self.assertRaises(ZeroDivisionError, self.done, child, offer)
         self.tell()
-        self.assertEqual(self.store.rows, {})
+        self.everything_is_free()
 
     def test_a_second_host_that_answers_while_the_token_is_waited_for(self) -> None:
         child = self.join("00000005-9", "paced")

@@ -59,8 +59,8 @@ class EachMinute(Paying):
         self.assertIsNotNone(other)
         self.assertTrue(self.answer(child, other), "the token is there still")
 
-    def test_what_can_not_be_offered_costs_none(self) -> None:
-        child = self.join()
+    def kept_and_new(self, child: FakeChild) -> tuple[Offer, Offer]:
+        """What a kept connection has sent, a minute ago, and what a new one has been opened for."""
         self.accept("a.test")
         [first] = self.offers(child)
         self.answer(child, first)
@@ -68,6 +68,11 @@ class EachMinute(Paying):
         self.clock.pump([1.0] * 61)
         self.accept("b.test")
         [parked] = self.offers(child)
+        return first, parked
+
+    def test_what_can_not_be_offered_costs_none(self) -> None:
+        child = self.join()
+        _, parked = self.kept_and_new(child)
         sends = child.send
 
         def fails(frame: frames.Frame) -> None:
@@ -82,13 +87,7 @@ class EachMinute(Paying):
 
     def test_a_token_given_back_is_for_who_waits_for_it(self) -> None:
         child = self.join()
-        self.accept("a.test")
-        [first] = self.offers(child)
-        self.answer(child, first)
-        self.done(child, first, kept=True)
-        self.clock.pump([1.0] * 61)
-        self.accept("b.test")
-        [parked] = self.offers(child)
+        first, parked = self.kept_and_new(child)
         self.accept("a.test")
         [again] = self.offers(child)
         self.assertEqual(again.connection, first.connection)
