@@ -21,7 +21,7 @@ __all__ = ("BadHold", "Hold", "Holds", "HoldsUnusable", "TooManyHolds")
 
 _log = Logger()
 
-#: A wall clock that was set is noticed, and a file in doubt written again, after that (seconds).
+#: Ends are looked for at least so often, and a file in doubt is written again after that (seconds).
 _LOOK = 60.0
 
 
