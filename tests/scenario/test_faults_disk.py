@@ -260,7 +260,9 @@ class FileSystems(Scenario):
         await self.unmount(point)
         subprocess.run(["mount", "-o", "loop,errors=remount-ro", image, point], check=True)
         await self.up(relay)
-        self.assert_safe(await self.drained(relay, load, seconds=90), relay, duplicates=20)
+        # A session's one message may stand in the log whose sync failed: it was told 451, and the relay
+        # was killed before a disk could take it back.
+        self.assert_safe(await self.drained(relay, load, seconds=90), relay, duplicates=20, ghosts=4)
 
 
 class Damage(Scenario):
