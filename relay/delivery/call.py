@@ -19,7 +19,8 @@ from relay.delivery.text import Text
 from relay.delivery.wire import Wire
 from relay.message.values import Result
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
-from relay.smtp.client import Conversation, Ending, Event
+from relay.smtp.client import Conversation, Event
+from relay.smtp.ending import Ending
 
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor
