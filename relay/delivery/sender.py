@@ -23,6 +23,7 @@ from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
+from relay.delivery.avoided import Avoided
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
@@ -72,6 +73,7 @@ class Sender:
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
         self._ways = Ways(briefing, self._resolver)
+        self._avoided = Avoided(reactor.seconds, briefing.backoff.refusing_host, briefing.backoff.silent_host)
         self._client_tls = ClientTls(briefing.authorities)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
@@ -147,6 +149,7 @@ class Sender:
                 timeouts=self._briefing.timeouts,
                 port=self._briefing.options.port,
                 watcher=self,
+                avoided=self._avoided,
                 reuse=self._briefing.options.reuse,
                 idle=self._briefing.options.idle,
                 product=self._briefing.product,
