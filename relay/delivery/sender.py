@@ -29,10 +29,13 @@ from relay.delivery.sealing import Sealing
 from relay.delivery.security import Approach, Policy
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
+from relay.delivery.tls_counts import TlsCounts
+from relay.delivery.tls_result import TlsPolicy, TlsResult
 from relay.dkim.keyring import KeyRing
 from relay.dkim.keys import KeyIndex
 from relay.dkim.signer import Signer
 from relay.message.clock import WallClock
+from relay.message.tls import REPORTS
 from relay.message.values import Outcome
 from relay.net.client_tls import ClientTls
 from relay.net.dns import Resolver
@@ -88,6 +91,7 @@ class Sender:
         }
         self._tls = {domain: Policy(tls) for domain, tls in briefing.tls.items()}
         self._client_tls = ClientTls(briefing.authorities)
+        self._tls_counts = TlsCounts(self._say)
         self._most = self._by_domain.get(DEFAULT, self._settings)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
@@ -189,7 +193,12 @@ class Sender:
         """How safe it has to be: REQUIRETLS asks for more than zone and domain do (RFC 8689 4.2.1)."""
         options = self._briefing.options
         policy = self._tls.get(offer.domain) or self._tls.get(DEFAULT, Policy.MAY)
-        return Approach(Policy.VERIFY if offer.require_tls else policy, options.implicit_tls)
+        if not options.host and offer.origin.listener == REPORTS:
+            # A report of what is wrong with a domain's TLS gets there in any case, and is none of what it tells of.
+            return Approach(Policy.MAY)
+        # A next hop of ours is none of the domain's hosts, nor is an address in its place a domain.
+        reported = None if options.host or offer.domain[:1] == "[" else TlsPolicy(offer.domain)
+        return Approach(Policy.VERIFY if offer.require_tls else policy, options.implicit_tls, reported=reported)
 
     # -- what sessions tell
 
@@ -204,6 +213,9 @@ class Sender:
 
     def active(self, session: Session) -> None:
         self._say(frames.Active(session.number))
+
+    def tls(self, result: TlsResult) -> None:
+        self._tls_counts.add(result)
 
     def accepted(self, session: Session, offer: frames.Offer, outcome: Outcome) -> None:
         try:
@@ -263,6 +275,7 @@ class Sender:
         now = self._reactor.seconds()
         for session in list(self._sessions.values()):
             session.sweep(now)
+        self._tls_counts.sweep(now)
         if now - self._last_word > _ABANDONED:
             self.leave(1, "the master is silent")
         if self._leaving:
@@ -298,6 +311,7 @@ class Sender:
         if self._stopping:
             return
         self._stopping = True
+        self._tls_counts.tell()
         link, self._link = self._link, None
         if link is None:
             self._reactor.callLater(0, self._end)

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel import frames
+from relay.channel.codec import FROM_SENDER, FrameReader, pack
 from relay.channel.frames import Frame, Offer
 from relay.channel.journal import Acceptance
 from relay.config.schema import Dns, Zone
@@ -18,7 +19,9 @@ from relay.delivery import sender as module
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
 from relay.delivery.sender import Sender, Unavailable
-from relay.message.values import Outcome, Result
+from relay.delivery.tls_counts import MOST as MOST_RESULTS
+from relay.message.tls import REPORTS, TlsPolicy, TlsResult
+from relay.message.values import Origin, Outcome, Result
 from tests.unit.test_child import a_briefing
 from tests.unit.test_session import offer
 
@@ -155,10 +158,52 @@ class Work(SenderRig):
             ("safe.test", False, Policy.MUST),
             ("x.test", True, Policy.VERIFY),
         ):
-            self.assertEqual(approach(offer(domain=domain, require_tls=required)), Approach(policy, implicit=True))
+            self.assertEqual(
+                approach(offer(domain=domain, require_tls=required)),
+                Approach(policy, implicit=True, reported=TlsPolicy(domain)),
+            )
         self.begin()
         self.hear(offer())
-        self.assertEqual(self.sessions[1].options["approach"](offer()), Approach(Policy.MAY))
+        self.assertEqual(self.sessions[1].options["approach"](offer(domain="[192.0.2.1]")), Approach(Policy.MAY))
+
+    def test_mail_with_a_report_goes_in_any_case(self) -> None:
+        """And tells nothing of itself (RFC 8460 3); a next hop of ours asks for what it asks of all mail."""
+        report = offer(origin=Origin(REPORTS, ""))
+        for host, expected in (("", Policy.MAY), ("smart.test", Policy.VERIFY)):
+            self.begin(options=Zone(host=host), tls={"default": "verify"})
+            self.hear(offer())
+            self.assertEqual(self.sessions[1].options["approach"](report), Approach(expected))
+
+    def test_results_of_tls_are_counted_and_told_every_few_seconds(self) -> None:
+        self.hear(offer())
+        watcher = self.sessions[1].watcher
+        policy = TlsPolicy("to.test")
+        for text in ("one", "one", "two"):
+            watcher.tls(TlsResult(policy, "validation-failure", text, "mx.test", "192.0.2.9", "192.0.2.10"))
+        for host in ("mx1.test", "mx2.test"):
+            watcher.tls(TlsResult(policy, mx_host=host))
+        self.clock.advance(1)
+        [frame] = self.said(frames.TlsResults)
+        self.assertEqual(
+            [(result.failure, result.text, result.mx_host, count) for result, count in frame.counts],
+            [("validation-failure", "one", "mx.test", 2), ("validation-failure", "two", "mx.test", 1), ("", "", "", 2)],
+        )
+        watcher.tls(TlsResult(policy))
+        self.clock.advance(1)
+        self.assertEqual(len(self.said(frames.TlsResults)), 1, "not before five seconds")
+        self.hear(frames.Quit())
+        self.assertEqual(len(self.said(frames.TlsResults)), 2, "but at leaving")
+
+    def test_many_results_are_told_at_once_in_frames_that_are_taken(self) -> None:
+        """With policies as long as there are, and texts of strangers."""
+        self.hear(offer())
+        lines = ("\x1b" + "\u00e9" * 1000,) * 100
+        for number in range(MOST_RESULTS):
+            self.sessions[1].watcher.tls(TlsResult(TlsPolicy(f"{number}.test", "sts", lines, lines), text="x" * 9000))
+        told = self.said(frames.TlsResults)
+        self.assertEqual(sum(len(frame.counts) for frame in told), MOST_RESULTS)
+        reader = FrameReader(FROM_SENDER)
+        self.assertEqual([read for frame in told for read in reader.feed(pack(frame))], told)
 
     def test_mail_for_our_own_listener_loops(self) -> None:
         """Told in the briefing: 192.0.2.25 is this relay itself."""
