@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -24,22 +23,19 @@ from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
-from relay.delivery.exchangers import Host, Settings, find, next_hop
 from relay.delivery.sealing import Sealing
-from relay.delivery.security import Approach, Policy
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
 from relay.delivery.tls_counts import TlsCounts
-from relay.delivery.tls_result import TlsPolicy, TlsResult
+from relay.delivery.tls_result import TlsResult
+from relay.delivery.ways import Ways
 from relay.dkim.keyring import KeyRing
 from relay.dkim.keys import KeyIndex
 from relay.dkim.signer import Signer
 from relay.message.clock import WallClock
-from relay.message.tls import REPORTS
 from relay.message.values import Outcome
 from relay.net.client_tls import ClientTls
 from relay.net.dns import Resolver
-from relay.zone.zones import DEFAULT
 
 _log = Logger()
 
@@ -77,22 +73,9 @@ class Sender:
         self._ended = False
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
-        options = briefing.options
-        self._settings = Settings(
-            options.ignore_ipv6,
-            options.prefer_ipv6,
-            options.block_local_addresses,
-            frozenset(briefing.own),
-            frozenset(name.lower().rstrip(".") for name in options.block_domains),
-        )
-        self._by_domain = {
-            domain: replace(self._settings, ignore_ipv6=ignore, prefer_ipv6=prefer)
-            for domain, (ignore, prefer) in briefing.ipv6.items()
-        }
-        self._tls = {domain: Policy(tls) for domain, tls in briefing.tls.items()}
+        self._ways = Ways(briefing, self._resolver)
         self._client_tls = ClientTls(briefing.authorities)
         self._tls_counts = TlsCounts(self._say)
-        self._most = self._by_domain.get(DEFAULT, self._settings)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)
@@ -163,15 +146,15 @@ class Sender:
             session = self._sessions[offer.connection] = Session(
                 offer.connection,
                 reactor=self._reactor,
-                hosts=self._hosts,
+                hosts=self._ways.find,
                 timeouts=self._briefing.timeouts,
                 port=self._briefing.options.port,
                 watcher=self,
                 reuse=self._briefing.options.reuse,
                 idle=self._briefing.options.idle,
                 product=self._briefing.product,
-                serves=self._serves,
-                approach=self._approach,
+                serves=self._ways.serves,
+                need=self._ways.need,
                 client_tls=self._client_tls,
                 # An older number is that of a connection whose end has crossed the offer.
                 fresh=offer.connection > self._newest,
@@ -179,26 +162,6 @@ class Sender:
             )
             self._newest = max(self._newest, offer.connection)
         session.deliver(offer)
-
-    async def _hosts(self, offer: frames.Offer) -> list[Host]:
-        if host := self._briefing.options.host:
-            return await next_hop(self._resolver, host, self._settings)
-        return await find(self._resolver, offer.domain, self._by_domain.get(offer.domain, self._most))
-
-    def _serves(self, domain: str, host: Host) -> bool:
-        """A fixed next hop takes mail for every domain."""
-        return bool(self._briefing.options.host)
-
-    def _approach(self, offer: frames.Offer) -> Approach:
-        """How safe it has to be: REQUIRETLS asks for more than zone and domain do (RFC 8689 4.2.1)."""
-        options = self._briefing.options
-        policy = self._tls.get(offer.domain) or self._tls.get(DEFAULT, Policy.MAY)
-        if not options.host and offer.origin.listener == REPORTS:
-            # A report of what is wrong with a domain's TLS gets there in any case, and is none of what it tells of.
-            return Approach(Policy.MAY)
-        # A next hop of ours is none of the domain's hosts, nor is an address in its place a domain.
-        reported = None if options.host or offer.domain[:1] == "[" else TlsPolicy(offer.domain)
-        return Approach(Policy.VERIFY if offer.require_tls else policy, options.implicit_tls, reported=reported)
 
     # -- what sessions tell
 

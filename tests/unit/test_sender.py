@@ -14,14 +14,13 @@ from relay.channel import frames
 from relay.channel.codec import FROM_SENDER, FrameReader, pack
 from relay.channel.frames import Frame, Offer
 from relay.channel.journal import Acceptance
-from relay.config.schema import Dns, Zone
+from relay.config.schema import Dns
 from relay.delivery import sender as module
-from relay.delivery.exchangers import Host, Unroutable
-from relay.delivery.security import Approach, Policy
+from relay.delivery.exchangers import Host
 from relay.delivery.sender import Sender, Unavailable
 from relay.delivery.tls_counts import MOST as MOST_RESULTS
-from relay.message.tls import REPORTS, TlsPolicy, TlsResult
-from relay.message.values import Origin, Outcome, Result
+from relay.message.tls import TlsPolicy, TlsResult
+from relay.message.values import Outcome, Result
 from tests.unit.test_child import a_briefing
 from tests.unit.test_session import offer
 
@@ -148,32 +147,6 @@ class Work(SenderRig):
         self.hear(offer(connection=1, lease=3))
         self.assertEqual([given.lease for given in self.sessions[1].offers], [1, 3])
 
-    def test_how_safe_mail_has_to_be(self) -> None:
-        """As the briefing says of its domain; REQUIRETLS asks for more (RFC 8689 4.2.1)."""
-        self.begin(options=Zone(implicit_tls=True), tls={"default": "none", "safe.test": "must"})
-        self.hear(offer())
-        approach = self.sessions[1].options["approach"]
-        for domain, required, policy in (
-            ("x.test", False, Policy.NONE),
-            ("safe.test", False, Policy.MUST),
-            ("x.test", True, Policy.VERIFY),
-        ):
-            self.assertEqual(
-                approach(offer(domain=domain, require_tls=required)),
-                Approach(policy, implicit=True, reported=TlsPolicy(domain)),
-            )
-        self.begin()
-        self.hear(offer())
-        self.assertEqual(self.sessions[1].options["approach"](offer(domain="[192.0.2.1]")), Approach(Policy.MAY))
-
-    def test_mail_with_a_report_goes_in_any_case(self) -> None:
-        """And tells nothing of itself (RFC 8460 3); a next hop of ours asks for what it asks of all mail."""
-        report = offer(origin=Origin(REPORTS, ""))
-        for host, expected in (("", Policy.MAY), ("smart.test", Policy.VERIFY)):
-            self.begin(options=Zone(host=host), tls={"default": "verify"})
-            self.hear(offer())
-            self.assertEqual(self.sessions[1].options["approach"](report), Approach(expected))
-
     def test_results_of_tls_are_counted_and_told_every_few_seconds(self) -> None:
         self.hear(offer())
         watcher = self.sessions[1].watcher
@@ -204,31 +177,6 @@ class Work(SenderRig):
         self.assertEqual(sum(len(frame.counts) for frame in told), MOST_RESULTS)
         reader = FrameReader(FROM_SENDER)
         self.assertEqual([read for frame in told for read in reader.feed(pack(frame))], told)
-
-    def test_mail_for_our_own_listener_loops(self) -> None:
-        """Told in the briefing: 192.0.2.25 is this relay itself."""
-        hosts = Deferred.fromCoroutine(self.sender._hosts(offer(domain="[192.0.2.25]")))
-        problem = self.failureResultOf(hosts, Unroutable).value
-        self.assertEqual((problem.result, str(problem)[:6]), (Result.BOUNCED, "5.4.6 "))
-
-    def test_how_domains_are_reached(self) -> None:
-        """Each domain as the briefing says, and hosts that are blocked not at all."""
-        ipv6 = {"default": (False, True), "four.test": (True, False)}
-        self.begin(options=Zone(block_domains=("Bad.test.",)), ipv6=ipv6)
-        asked: list[tuple[str, tuple[int, ...]]] = []
-
-        class Resolver:
-            async def mx(self, domain: str) -> list[tuple[int, str]]:
-                return [(10, f"mx.{domain}"), (20, "mx.bad.test")]
-
-            async def addresses(self, host: str, families: tuple[int, ...]) -> list[str]:
-                asked.append((host, families))
-                return ["9.0.0.1"]
-
-        self.sender._resolver = Resolver()  # type: ignore[assignment]
-        for domain in ("four.test", "most.test"):
-            self.successResultOf(Deferred.fromCoroutine(self.sender._hosts(offer(domain=domain))))
-        self.assertEqual(asked, [("mx.four.test", (4,)), ("mx.most.test", (6, 4))])
 
     def test_a_session_that_is_over_is_made_anew(self) -> None:
         self.hear(offer(connection=1, lease=1))
