@@ -20,7 +20,8 @@ from relay.delivery.tls_result import TlsFailure, TlsResult, of_certificate, of_
 from relay.delivery.wire import Wire
 from relay.message.values import Result
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
-from relay.smtp.client import Conversation, Ending, Event, Tls
+from relay.smtp.client import Conversation, Event, Tls
+from relay.smtp.ending import Ending
 
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor

@@ -6,7 +6,8 @@ import enum
 from typing import NamedTuple
 
 from relay.message.tls import TlsPolicy
-from relay.smtp.client import Ending, Tls
+from relay.smtp.client import Tls
+from relay.smtp.ending import Ending
 
 
 class Policy(enum.StrEnum):

@@ -31,7 +31,7 @@ from relay.delivery.watcher import Watcher
 from relay.delivery.ways import Way
 from relay.message.values import Outcome, Result
 from relay.net.client_tls import ClientTls
-from relay.smtp.client import Ending
+from relay.smtp.ending import Ending
 
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor

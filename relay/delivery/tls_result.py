@@ -7,7 +7,7 @@ it has no policy to tell it under: in the clear by choice, or to a next hop of o
 from __future__ import annotations
 
 from relay.message.tls import TlsFailure, TlsPolicy, TlsResult
-from relay.smtp.client import Ending
+from relay.smtp.ending import Ending
 
 #: OpenSSL's numbers for what is wrong with a chain (X509_V_ERR_…); any other is a matter of trust.
 _WRONG: dict[int, TlsFailure] = {
