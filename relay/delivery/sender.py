@@ -27,6 +27,8 @@ from relay.delivery.avoided import Avoided
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
+from relay.delivery.tls_counts import TlsCounts
+from relay.delivery.tls_result import TlsResult
 from relay.delivery.ways import Ways
 from relay.dkim.keyring import KeyRing
 from relay.dkim.keys import KeyIndex
@@ -75,6 +77,7 @@ class Sender:
         self._ways = Ways(briefing, self._resolver)
         self._avoided = Avoided(reactor.seconds, briefing.backoff.refusing_host, briefing.backoff.silent_host)
         self._client_tls = ClientTls(briefing.authorities)
+        self._tls_counts = TlsCounts(self._say)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)
@@ -177,6 +180,9 @@ class Sender:
     def active(self, session: Session) -> None:
         self._say(frames.Active(session.number))
 
+    def tls(self, result: TlsResult) -> None:
+        self._tls_counts.add(result)
+
     def accepted(self, session: Session, offer: frames.Offer, outcome: Outcome) -> None:
         try:
             self._journal.write(
@@ -235,6 +241,7 @@ class Sender:
         now = self._reactor.seconds()
         for session in list(self._sessions.values()):
             session.sweep(now)
+        self._tls_counts.sweep(now)
         if now - self._last_word > _ABANDONED:
             self.leave(1, "the master is silent")
         if self._leaving:
@@ -270,6 +277,7 @@ class Sender:
         if self._stopping:
             return
         self._stopping = True
+        self._tls_counts.tell()
         link, self._link = self._link, None
         if link is None:
             self._reactor.callLater(0, self._end)
