@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from relay.config.names import is_address, is_host
@@ -15,7 +15,8 @@ _visible = re.compile("[!-~]+").fullmatch
 _LONGEST = 2000
 
 
-class Url(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class Url:
     """Where it leads. `target` is what a request asks for: path and query; `login` the value of Authorization, b"" for
     none (RFC 7617). Neither is to be shown: both may hold what only the two of us know."""
 
@@ -45,7 +46,8 @@ class Url(NamedTuple):
         """As it may be shown."""
         return f"{self._scheme}://{self.authority}{self.path}"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
 
 def read(text: str) -> Url:

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.delivery.call import QUIET_AFTER, Call
+from relay.delivery.contact import Contact, MakeContact
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.route import Route
 from relay.delivery.security import Approach
@@ -64,7 +65,7 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_call", "_client_tls", "_domain", "_hosts", "_idle", "_looking", "_may_dial", "_need",
+        "_aborted", "_call", "_client_tls", "_contact", "_domain", "_hosts", "_idle", "_looking", "_may_dial", "_need",
         "_next", "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor", "_ready", "_reuse",
         "_route", "_serves", "_sign", "_signing", "_started", "_timeouts", "_unsigned", "_watcher", "begun",
         "number",
@@ -87,6 +88,7 @@ class Session:
         serves: Callable[[str, Host], bool] | None = None,
         fresh: bool = True,
         sign: Sign | None = None,
+        contact: MakeContact = Call,
         now: Callable[[], float] | None = None,
     ) -> None:
         """
@@ -99,6 +101,7 @@ class Session:
             serves: whether mail for a domain may go to a host found for another one.
             fresh: nobody has been called under this number yet.
             sign: what makes signatures (relay.delivery.signing).
+            contact: what makes a connection: by SMTP, unless it is told otherwise.
             now: seconds on a clock, the reactor's by default; `sweep` must be given the same.
         """
         self.number = number
@@ -115,10 +118,11 @@ class Session:
         self._product = product
         self._serves = serves
         self._sign = sign
+        self._contact = contact
         self._signing: Deferred[None] | None = None
         self._unsigned = ""
         self._now: Callable[[], float] = now or reactor.seconds
-        self._call: Call | None = None
+        self._call: Contact | None = None
         self._domain = ""
         self._offer: Offer | None = None
         self._started = 0.0
@@ -279,7 +283,7 @@ class Session:
         assert offer is not None
         host, approach = self._route.next()
         address, name = _local(offer, host)
-        call = Call(
+        call = self._contact(
             self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls
         )
         self._call = call
@@ -388,7 +392,7 @@ class Session:
         if signing is not None:
             signing.cancel()
 
-    def _finish(self, ending: Ending, call: Call | None) -> None:
+    def _finish(self, ending: Ending, call: Contact | None) -> None:
         """The end of the attempt: how, and on which call."""
         offer = self._offer
         assert offer is not None
@@ -410,7 +414,7 @@ class Session:
             if nothing:
                 self._watcher.closed(self)
 
-    def _outcome(self, ending: Ending, call: Call | None) -> Outcome:
+    def _outcome(self, ending: Ending, call: Contact | None) -> Outcome:
         text = ending.text[:MAX_RESPONSE]
         if not text.isprintable():
             text = "".join(letter if letter.isprintable() else "?" for letter in text)
