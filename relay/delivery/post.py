@@ -30,7 +30,7 @@ from relay.delivery.verdict import verdict
 from relay.delivery.wire import Wire
 from relay.message.values import Result
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
-from relay.smtp.client import Ending
+from relay.smtp.ending import Ending
 
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay.message.values import Result
-from relay.smtp.client import Ending
+from relay.smtp.ending import Ending
 from relay.zone.replies import SLOWER
 
 #: Of the answer's body so much is quoted: its first line, and so many characters of it.
