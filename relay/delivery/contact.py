@@ -6,12 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from relay.channel.frames import Offer
-from relay.config.schema import Timeouts
-from relay.delivery.call import Caller
 from relay.delivery.exchangers import Host
 from relay.delivery.security import Approach
-from relay.delivery.wire import Reactor
-from relay.net.client_tls import ClientTls
 
 
 class Contact(Protocol):
@@ -71,7 +67,5 @@ class Contact(Protocol):
         """The deadline is over."""
 
 
-#: Makes one: for whom, to which host, by which name and local address, how, and with which time-outs and clock.
-MakeContact = Callable[
-    [Caller, Host, str, str, Reactor, Timeouts, Callable[[], float], Approach, ClientTls], Contact
-]
+#: Makes one, as `Call` is made: for whom, to which host, by which name and local address, how and with what.
+MakeContact = Callable[..., Contact]
