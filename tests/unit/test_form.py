@@ -74,12 +74,11 @@ class FormTests(SynchronousTestCase):
         names = [part.get_param("name", header="content-disposition") for part in parsed.iter_parts()]
         self.assertEqual((names[0], names[-1], len(set(names))), ("id", "message", len(names)))
 
-    @given(st.text(max_size=40).filter(lambda text: text.isprintable()), st.binary(max_size=300), st.binary(max_size=99))
+    @given(st.text(max_size=40).filter(str.isprintable), st.binary(max_size=300), st.binary(max_size=99))
     def test_nothing_in_a_message_changes_the_form(self, address: str, value: bytes, body: bytes) -> None:
         """No address, header or text makes a part, or ends one."""
-        headers = b"Subject: " + value.replace(b"\r", b"").replace(b"\n", b"\r\n ") + b"\r\nFrom: " + body[:20].replace(
-            b"\n", b""
-        ).replace(b"\r", b"") + b"\r\n"
+        subject, author = (text.replace(b"\r", b"").replace(b"\n", b"\r\n ") for text in (value, body[:20]))
+        headers = b"Subject: " + subject + b"\r\nFrom: " + author + b"\r\n"
         body = b'\r\n--zonerelay\r\nContent-Disposition: form-data; name="id"\r\n\r\nx' + body
         fields, message = read(*written(headers, body, sender=address, recipient=address))
         self.assertEqual((fields["from"], fields["to"], fields["id"]), (address, address, "0123456789abcdef01.001"))

@@ -86,7 +86,8 @@ class Requests(Posting):
         self.assertEqual(self.book.kept, [True])
         outcome = self.outcome
         self.assertEqual((outcome.response, outcome.code, outcome.stage), ("200 OK: taken", 200, "dot"))
-        self.assertEqual((outcome.host, outcome.host_address, outcome.local_address), ("web.test", "192.0.2.10", "10.0.0.1"))
+        self.assertEqual((outcome.host, outcome.host_address), ("web.test", "192.0.2.10"))
+        self.assertEqual(outcome.local_address, "10.0.0.1")
         self.assertNotIn("secret", repr(outcome))
 
     def test_it_is_never_told_who_may_come_in(self) -> None:
@@ -193,7 +194,8 @@ class Answers(Posting):
         self.assertIn("not followed", self.outcome.response)
 
     def test_in_any_split(self) -> None:
-        answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Later\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc\nd\r\n0\r\n\r\n"
+        answer = b"HTTP/1.1 202 Later\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc\nd\r\n0\r\n\r\n"
+        answer = b"HTTP/1.1 100 Continue\r\n\r\n" + answer
         for step in (1, 2, 7, len(answer)):
             self.setUp()
             peer = self.called()

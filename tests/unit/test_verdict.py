@@ -28,7 +28,8 @@ class VerdictTests(SynchronousTestCase):
         self.assertEqual(verdict(413, "Too Large", b"", "body").result, Result.BOUNCED)
 
     def test_what_is_quoted(self) -> None:
-        self.assertEqual(verdict(404, "Not Found", b"\n  no such box \r\nat all", "dot").text, "404 Not Found: no such box")
+        text = verdict(404, "Not Found", b"\n  no such box \r\nat all", "dot").text
+        self.assertEqual(text, "404 Not Found: no such box")
         self.assertEqual(verdict(500, "", b"\xff", "dot").text, "500: \ufffd")
         self.assertEqual(verdict(503, "Busy", b"", "dot", "120").text, "503 Busy (Retry-After: 120)")
         self.assertEqual(verdict(302, "Found", b"", "dot").text, "302 Found (redirects are not followed)")
