@@ -91,10 +91,11 @@ class Redial(Frame, frozen=True, array_like=True, gc=False, tag=9):
     """Asks for leave to call another host: the one before didn't let us get as far as MAIL, or has closed a kept
     connection. The child waits for Dial, and when that host has answered for Go. The first call on a number is
     allowed with its offer, for a second. `begun`: the host before has heard of the message, so what was paid for that
-    is spent."""
+    is spent. `host_address`: whom the child has called, "" when it was nobody."""
 
     connection: int
     begun: bool = False
+    host_address: str = ""
 
 
 class BadKey(Frame, frozen=True, array_like=True, gc=False, tag=10):

@@ -38,6 +38,11 @@ class Route:
         """Who is called now, and how."""
         return self._left.pop(0)
 
+    def keep_to(self, host: Host) -> None:
+        """From now on only to hosts of the same kind of address, for which alone the delivery counts."""
+        six = ":" in host.address
+        self._left = [(other, how) for other, how in self._left if (":" in other.address) == six]
+
     def failed(self, ending: Ending, call: Call) -> tuple[Ending, Call]:
         """A host didn't let us get as far as MAIL. Returns the failure that counts: of several the last one, but one
         of ours for more, and what a host has said for most."""

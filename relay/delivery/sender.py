@@ -197,7 +197,7 @@ class Sender:
         self._say(frames.Answered(session.number, session.host.name, session.host.address))
 
     def redial(self, session: Session) -> None:
-        self._say(frames.Redial(session.number, session.begun))
+        self._say(frames.Redial(session.number, session.begun, session.called))
 
     def quiet(self, session: Session) -> None:
         self._say(frames.Quiet(session.number))

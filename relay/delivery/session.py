@@ -60,13 +60,14 @@ class Session:
 
     Attributes:
         begun: the host that was called before has heard of the message that is now to go to another.
+        called: the address of the host that was called last for it, "" while none was.
     """
 
     __slots__ = (
         "_aborted", "_approach", "_call", "_client_tls", "_domain", "_hosts", "_idle", "_looking", "_may_dial",
         "_next", "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor", "_ready", "_reuse",
         "_route", "_serves", "_sign", "_signing", "_started", "_timeouts", "_unsigned", "_watcher", "begun",
-        "number",
+        "called", "number",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +103,7 @@ class Session:
         """
         self.number = number
         self.begun = False
+        self.called = ""
         self._reactor = reactor
         self._hosts = hosts
         self._approach = approach
@@ -171,6 +173,7 @@ class Session:
         self._started = self._now()
         self._route = Route()
         self.begun = False
+        self.called = ""
         self._unsigned = ""
         if fits:
             self._begin()
@@ -182,6 +185,7 @@ class Session:
         """Leave to begin the transaction, after `answered`."""
         if self._ready:
             self._ready = False
+            self._route.keep_to(self.host)
             self._begin()
 
     def dial(self) -> None:
@@ -276,6 +280,7 @@ class Session:
         offer = self._offer
         assert offer is not None
         host, approach = self._route.next()
+        self.called = host.address
         address, name = _local(offer, host)
         call = Call(
             self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls

@@ -60,11 +60,13 @@ class Tokens:
         connection.size = size
         if not way.rated and not address.rates:
             return
+        connection.called = now
         self._called(connection, now, first=True)
         self._expect(connection, surely=connection.state is not State.TRYING)
 
     def dialled(self, connection: Connection, now: float) -> None:
         """Another host is called now. Who waits for that takes turns with the lanes that wait for the same."""
+        connection.called = now
         self._called(connection, now, first=False)
 
     def _called(self, connection: Connection, now: float, first: bool) -> None:
@@ -82,7 +84,7 @@ class Tokens:
 
     def _expect(self, connection: Connection, surely: bool) -> None:
         """It will want these; of those that have yet to answer few may, but they may do it all at once."""
-        way, address = connection.way, connection.address
+        way, address = connection.way, connection.leaving.towards(connection.faces) if surely else connection.address
         connection.pending = tuple(
             (rate, wanted if surely or not rate.wide else wanted * _HOPE)
             for rates, wanted in (
@@ -93,6 +95,13 @@ class Tokens:
         )
         for rate, wanted in connection.pending:
             rate.pending += wanted
+
+    def give_back_call(self, connection: Connection, host_address: str, now: float) -> tuple[Rate, ...]:
+        """That host was called: what the address paid for it that it doesn't see comes back, to these rates."""
+        unused = connection.leaving.beside(host_address).opening if host_address else ()
+        for rate in unused:
+            rate.bucket.give_back(1, connection.called, now)
+        return unused
 
     def forget(self, connection: Connection) -> None:
         """It wants nothing soon, as far as is known."""
