@@ -120,12 +120,12 @@ class Call:
         """How many were begun."""
         return self._conversation.transactions
 
-    def satisfies(self, policy: Policy) -> bool:
-        """Whether a delivery may go on this connection that has to be as safe as that. What was called in the
-        clear for want of something better is for one delivery alone."""
-        if policy is Policy.VERIFY:
+    def satisfies(self, need: Approach) -> bool:
+        """Whether a delivery may go on this connection that would have to be as safe as that on a new one. What was
+        called in the clear for want of something better is for one delivery alone."""
+        if need.policy is Policy.VERIFY:
             return self.tls.endswith(_VERIFIED)
-        if policy is Policy.MUST:
+        if need.policy is Policy.MUST:
             return bool(self.tls)
         return not self.approach.clear
 

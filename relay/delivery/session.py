@@ -27,6 +27,7 @@ from relay.delivery.route import Route
 from relay.delivery.security import Approach
 from relay.delivery.signing import Sealed
 from relay.delivery.watcher import Watcher
+from relay.delivery.ways import Way
 from relay.message.received import received_line
 from relay.message.values import Outcome, Result
 from relay.net.client_tls import ClientTls
@@ -64,7 +65,7 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_approach", "_call", "_client_tls", "_domain", "_hosts", "_idle", "_looking", "_may_dial",
+        "_aborted", "_call", "_client_tls", "_domain", "_hosts", "_idle", "_looking", "_may_dial", "_need",
         "_next", "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor", "_ready", "_reuse",
         "_route", "_serves", "_sign", "_signing", "_started", "_timeouts", "_unsigned", "_watcher", "begun",
         "called", "number",
@@ -75,11 +76,11 @@ class Session:
         number: int,
         *,
         reactor: Reactor,
-        hosts: Callable[[Offer], Awaitable[list[Host]]],
+        hosts: Callable[[Offer], Awaitable[list[Way]]],
         timeouts: Timeouts,
         port: int,
         watcher: Watcher,
-        approach: Callable[[Offer], Approach],
+        need: Callable[[Offer, Host], Approach | None],
         client_tls: ClientTls,
         reuse: int = 100,
         idle: float = 5.0,
@@ -91,8 +92,8 @@ class Session:
     ) -> None:
         """
         Args:
-            hosts: where an offer can go, best first; raises Unroutable.
-            approach: how safe an offer has to be on its way.
+            hosts: where an offer can go and how, best first; raises Unroutable.
+            need: how safe a connection to this host that was kept has to be for an offer; None: it isn't for it.
             reuse: most messages on one connection.
             idle: how long a connection is kept without work (seconds).
             product: what the Received header calls us.
@@ -106,7 +107,7 @@ class Session:
         self.called = ""
         self._reactor = reactor
         self._hosts = hosts
-        self._approach = approach
+        self._need = need
         self._client_tls = client_tls
         self._timeouts = timeouts
         self._port = port
@@ -156,7 +157,8 @@ class Session:
             return False
         if _local(offer, call.host) != (call.local_address, call.name):
             return False
-        if not call.satisfies(self._approach(offer).policy):
+        need = self._need(offer, call.host)
+        if need is None or not call.satisfies(need):
             return False
         if offer.domain == self._domain:
             return True
@@ -239,7 +241,7 @@ class Session:
     # -- finding a host
 
     def _look(self) -> None:
-        self._route.lead((), Approach())
+        self._route.lead(())
         looking = Deferred.fromCoroutine(self._find())
         self._looking = None if looking.called else looking
         looking.addErrback(_unless_cancelled)
@@ -248,7 +250,7 @@ class Session:
         offer = self._offer
         assert offer is not None
         try:
-            hosts = await self._hosts(offer)
+            ways = await self._hosts(offer)
         except CancelledError:
             raise
         except Unroutable as error:
@@ -257,7 +259,7 @@ class Session:
             _log.failure("Finding hosts failed", queue_id=offer.id, domain=offer.domain)
             ending = Ending(Result.DEFERRED, "connect", "Finding hosts failed here", category="ours")
         else:
-            self._route.lead((host for host in hosts if _local(offer, host)[0]), self._approach(offer))
+            self._route.lead(way for way in ways if _local(offer, way.host)[0])
             # What is left to say when there is none to call.
             ours = offer.local_address or offer.local_address6
             text = f"No host of {offer.domain} has an address of the kind of {ours}"
