@@ -164,6 +164,11 @@ class Session:
             return True
         return self._serves is not None and self._serves(offer.domain, call.host)
 
+    @property
+    def next_host(self) -> str:
+        """The address of the host that it wants to call."""
+        return self._route.upcoming
+
     # -- orders
 
     def deliver(self, offer: Offer) -> None:
@@ -187,7 +192,7 @@ class Session:
         """Leave to begin the transaction, after `answered`."""
         if self._ready:
             self._ready = False
-            self._route.keep_to(self.host)
+            self._route.keep_to(self.host.address)
             self._begin()
 
     def dial(self) -> None:

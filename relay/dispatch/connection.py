@@ -47,8 +47,8 @@ class Connection:
     Attributes:
         leaving: what it leaves by, with the limits of that.
         way: the limits of what is being sent, or was last.
-        called: when leave to call a host was given last (seconds).
-        faces: the address of the host that has answered, "" while none has.
+        called: when both of its addresses have paid for its call (seconds), None: the one that is used has.
+        faces: the address of the host that it has reached or, after the first, calls; "" before.
         pending: rates that count on it to want so much when it has been opened.
         size: of the message that it has or was opened for (bytes).
         sent: deliveries it was given.
@@ -58,12 +58,13 @@ class Connection:
         warm: addresses in warm-up against which its message is counted, each with the day.
         began: when the last of them (seconds).
         kept: the child keeps it open for more, once it has rested.
+        settled: it has begun with the host that it faces, and calls no other without being told.
         gone: the child has said that its socket is.
     """
 
     __slots__ = (
         "before_quiet", "began", "called", "child", "faces", "gone", "greeted", "kept", "leaving", "number", "paid",
-        "pending", "resumed", "sent", "size", "state", "target", "warm", "way",
+        "pending", "resumed", "sent", "settled", "size", "state", "target", "warm", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, child: Capacity, way: Way, leaving: Leaving) -> None:
@@ -72,10 +73,10 @@ class Connection:
         self.way = way
         self.target = way.target
         self.leaving = leaving
-        self.called = 0.0
+        self.called: float | None = None
         self.faces = ""
         self.pending: tuple[tuple[Rate, float], ...] = ()
-        self.kept = self.gone = self.resumed = False
+        self.kept = self.gone = self.resumed = self.settled = False
         self.paid = False
         self.greeted = False
         self.warm: tuple[tuple[str, int], ...] = ()

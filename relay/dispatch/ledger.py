@@ -182,8 +182,7 @@ class Ledger:
                 local.address6,
             ):
                 leaving = connection.leaving.with_limits(address, limits)
-                has_gone = connection.state not in (State.WAITING, State.PARKED)
-                self._count_by(connection, leaving.only(connection.faces) if connection.faces and has_gone else leaving)
+                self._count_by(connection, leaving.only(connection.faces) if connection.settled else leaving)
 
     # -- telling
 
@@ -199,9 +198,9 @@ class Ledger:
             self._proven.popitem(last=False)
         self._move(connection, State.WAITING)
 
-    def redial(self, connection: Connection) -> None:
-        """Another host is to be called: whatever leave it had was to go on with the one before."""
-        connection.faces = ""
+    def redial(self, connection: Connection, host_address: str) -> None:
+        """That host is to be called: whatever leave it had was to go on with the one before."""
+        connection.faces, connection.settled = host_address, False
         if connection.state is State.QUIET:
             connection.before_quiet = _CALLING.get(connection.before_quiet, connection.before_quiet)
         elif connection.state in _CALLING:
@@ -215,6 +214,7 @@ class Ledger:
 
     def go(self, connection: Connection) -> None:
         """It may begin its transaction, and counts for the address alone by which it has reached the host."""
+        connection.settled = True
         self._count_by(connection, connection.leaving.only(connection.faces))
         self._move(connection, State.SENDING)
 

@@ -140,22 +140,23 @@ class Lives:
         if connection.state in _AT_REST:
             raise BadFrame("a call without an offer")
         connection.resumed |= connection.paid
-        refunded = self._tokens.give_back_call(connection, said.host_address, self._clock.seconds())
+        refunded = self._tokens.give_back_call(connection, said.called, self._clock.seconds())
         self._turns.waiting.refilled(refunded)
         if not said.begun:
             self._give_back(connection)
         connection.paid = False
         self._tokens.forget(connection)
-        self._ledger.redial(connection)
+        self._ledger.redial(connection, said.next)
         self._dial(connection, resumed=False)
 
     def _dial(self, connection: Connection, resumed: bool) -> None:
         now = self._clock.seconds()
-        missing = self._tokens.may_dial(connection.way, connection.address, now, resumed)
+        host = connection.faces
+        missing = self._tokens.may_dial(connection, host, now, resumed)
         if missing is not None:
             self._turns.waiting.park(connection, missing)
         else:
-            self._tokens.dialled(connection, now)
+            self._tokens.dialled(connection, host, now)
             self._children[connection.child.key].send(frames.Dial(connection.number))
 
     def quiet(self, child: Child, connection: Connection, said: frames.Quiet) -> None:

@@ -409,7 +409,7 @@ class Reuse(LedgerRig):
         for silent in (False, True):
             if silent:
                 self.ledger.quiet(connection)
-            self.ledger.redial(connection)
+            self.ledger.redial(connection, "192.0.2.9")
             self.ledger.active(connection)
             self.assertEqual((connection.state, self.child.busy), (State.OPENING, 1))
             self.ledger.answered(connection, "198.51.100.1", self.now)
@@ -422,7 +422,7 @@ class Reuse(LedgerRig):
         for parked in (False, True):
             if parked:
                 self.ledger.park(connection)
-            self.ledger.redial(connection)
+            self.ledger.redial(connection, "192.0.2.9")
             self.assertEqual((connection.state, self.child.busy), (State.TRYING, 0))
             self.ledger.answered(connection, "198.51.100.1", self.now)
 
@@ -499,7 +499,7 @@ class Model(SynchronousTestCase):
                 if move == "a" and one.state not in (State.IDLE, State.CLOSING):
                     ledger.answered(one, "198.51.100.1", now)
                 elif move == "d":
-                    ledger.redial(one)
+                    ledger.redial(one, "192.0.2.9")
                 elif move == "q":
                     ledger.quiet(one)
                 elif move == "v":
