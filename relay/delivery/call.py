@@ -7,19 +7,21 @@ means for the attempt, and what comes next, is for the caller to say.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from twisted.internet.defer import Deferred
 
 from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
-from relay.delivery.bodystream import BodyStream
 from relay.delivery.exchangers import Host
 from relay.delivery.security import Approach, Policy
+from relay.delivery.text import Text
+from relay.delivery.tls_result import TlsFailure, TlsResult, of_certificate, of_ending
 from relay.delivery.wire import Wire
 from relay.message.values import Result
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
-from relay.smtp.client import Conversation, Ending, Event
+from relay.smtp.client import Conversation, Event, Tls
+from relay.smtp.ending import Ending
 
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor
@@ -44,6 +46,9 @@ class Caller(Protocol):
 
     def ended(self, ending: Ending) -> None:
         """A transaction, or the way to the first one, ended; or an idle connection did."""
+
+    def tls(self, result: TlsResult) -> None:
+        """What TLS came to on this connection, once and before anything that follows from it."""
 
     def may_end(self) -> bool:
         """Whether the final dot may be sent now."""
@@ -70,9 +75,8 @@ class Call:
     """
 
     __slots__ = (
-        "_caller", "_client_tls", "_conversation", "_handshake", "_head", "_held", "_now", "_offer", "_reactor",
-        "_stage", "_stream", "_timeouts", "_wire", "approach", "bound", "deadline", "host", "local_address", "name",
-        "quiet_at", "tls",
+        "_caller", "_client_tls", "_conversation", "_handshake", "_now", "_reactor", "_reported", "_stage", "_text",
+        "_timeouts", "_wire", "approach", "bound", "deadline", "host", "local_address", "name", "quiet_at", "tls",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +96,8 @@ class Call:
         self.tls = ""
         self._client_tls = client_tls
         self._handshake: Handshake | None = None
+        tried = approach.implicit or approach.starttls is not Tls.NEVER
+        self._reported = approach.reported if tried else None
         self.name = name
         self.bound = ""
         self.deadline = self.quiet_at = NEVER
@@ -103,10 +109,7 @@ class Call:
         self._conversation = self._converse(name)
         self._wire = Wire(self)
         self._stage = ""
-        self._offer: Offer | None = None
-        self._head = b""
-        self._stream: BodyStream | None = None
-        self._held: bytes | None = None
+        self._text: Text | None = None
 
     # -- asking
 
@@ -143,10 +146,11 @@ class Call:
 
         `head` is all that goes before the body, the empty line included.
         """
+        text = Text(offer, head, self)
         order = self._conversation.begin(
             offer.sender,
             offer.recipient,
-            len(head) + offer.body_size,
+            text.size,
             offer.eight_bit,
             utf8_header=offer.smtputf8 and not head.isascii(),
             require_tls=offer.require_tls,
@@ -158,17 +162,15 @@ class Call:
         if isinstance(order, Ending):
             self._caller.ended(order)
             return
-        self._offer = offer
-        self._head = head
+        self._text = text
         self._wire.write(order)
         self._stage = ""
         self._await_reply()
 
     def resume(self) -> None:
         """A final dot that was held may be sent."""
-        held, self._held = self._held, None
-        if held is not None:
-            self._end(held)
+        if self._text is not None:
+            self._text.resume()
 
     def rest(self, seconds: float) -> None:
         """Nothing is to be done for `seconds` at most."""
@@ -177,12 +179,12 @@ class Call:
 
     def leave(self) -> None:
         """Take leave of the host politely."""
-        self._stop_stream()
+        self._stop_text()
         self._wire.leave(self._reactor, self._timeouts.quit)
 
     def drop(self) -> None:
         """Hang up, whatever is under way."""
-        self._stop_stream()
+        self._stop_text()
         self._wire.drop()
 
     def expired(self) -> None:
@@ -192,12 +194,12 @@ class Call:
             self._failed(stage, f"No connection within {self._timeouts.connect:g} s", "network")
         elif stage == "tls" and self._handshake is not None:
             self._failed(stage, f"No TLS handshake within {self._timeouts.tls:g} s", "network")
-        elif self._held is not None or (self._stream is not None and self._stream.fetching):
+        elif self._text is not None and self._text.lacking:
             self._failed(stage, f"The text was not to be had for {self._timeouts.body:g} s", "ours")
         elif stage == "body":
             self._failed(stage, f"The host took nothing for {self._timeouts.body:g} s", "network")
         else:
-            self._caller.ended(self._conversation.timed_out(getattr(self._timeouts, stage)))
+            self._ended(self._conversation.timed_out(getattr(self._timeouts, stage)))
 
     # -- what happens on the wire
 
@@ -229,9 +231,11 @@ class Call:
         if self.approach.policy is Policy.VERIFY:
             distrust = handshake.distrust()
             if distrust:
+                self._tell_tls(of_certificate(handshake.error), distrust)
                 self._failed("tls", f"4.7.5 TLS with {self.host.name}: {distrust}", "tls")
                 return
             worth = _VERIFIED
+        self._tell_tls("")
         self.tls = f"{handshake.description()} {worth}"
         if self.approach.implicit:
             self._wait("banner")
@@ -258,74 +262,56 @@ class Call:
             return
         self._caller.heard()
         if event is Event.BODY:
-            self._send_text()
+            self._wait("body")
+            assert self._text is not None
+            self._text.begin(self._wire.transport)
         elif event is Event.SECURE:
             self._start_tls()
         elif event is Event.READY:
             self.deadline = self.quiet_at = NEVER
+            self._tell_tls("starttls-not-supported")
             self._caller.ready()
         else:
-            self._caller.ended(event)
+            self._ended(event)
 
     def lost(self, reason: str) -> None:
-        self._caller.ended(self._conversation.lost(reason))
+        self._ended(self._conversation.lost(reason))
 
     def gone(self) -> None:
         self._caller.gone()
 
     # -- the text
 
-    def _send_text(self) -> None:
-        offer, head = self._offer, self._head
-        assert offer is not None
-        self._offer = None
-        self._head = b""
-        if offer.body is None and offer.chunks:
-            self._wait("body")
-            self._stream = BodyStream(offer.chunks, offer.body_size, self._fetch, self._forward, self._cut)
-            self._wire.write(self._conversation.text(head))
-            self._wire.transport.registerProducer(self._stream, False)
-            return
-        body = offer.body or b""
-        if len(body) == offer.body_size:
-            self._end(head + body)
-        else:
-            self._cut("The body is not as long as it should be")
-
-    def _fetch(self, number: int) -> Deferred[bytes]:
+    def fetch(self, number: int) -> Deferred[bytes]:
         self._caller.heard()
         self._wait("body")
         self.quiet_at = NEVER
         return self._caller.chunk(number)
 
-    def _forward(self, data: bytes, last: bool) -> None:
+    def carry(self, data: bytes) -> None:
         self._wait("body")
-        if last:
-            self._end(data)
-        else:
-            self._wire.write(self._conversation.text(data))
+        self._wire.write(self._conversation.text(data))
 
-    def _end(self, data: bytes) -> None:
-        """Send the end of the text and the final dot in one write, once that is allowed."""
-        if not self._caller.may_end():
-            self._held = data
+    def may_end(self) -> bool:
+        may = self._caller.may_end()
+        if not may:
             self._wait("body")
             self.quiet_at = NEVER
-            return
-        if self._stream is not None:
-            self._stream = None
-            self._wire.transport.unregisterProducer()
+        return may
+
+    def end(self, data: bytes) -> None:
+        self._text = None
         self._wire.write(self._conversation.end(data))
         self._await_reply()
 
-    def _cut(self, reason: str) -> None:
-        """We can't go on with the text: without the dot the host takes nothing."""
+    def cut(self, reason: str) -> None:
+        # Without the dot the host takes nothing.
         self._failed("body", reason, "ours")
 
-    def _stop_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.stopProducing()
+    def _stop_text(self) -> None:
+        text, self._text = self._text, None
+        if text is not None:
+            text.stop()
 
     # -- time
 
@@ -343,7 +329,21 @@ class Call:
         self.quiet_at = now + QUIET_AFTER
 
     def _failed(self, stage: str, reason: str, category: str) -> None:
+        if stage == "tls" and category != "ours":
+            self._tell_tls("validation-failure", reason)
         self._caller.ended(Ending(Result.DEFERRED, stage, reason, category=category))
+
+    def _ended(self, ending: Ending) -> None:
+        failure = of_ending(ending)
+        if failure is not None:
+            self._tell_tls(failure, ending.text)
+        self._caller.ended(ending)
+
+    def _tell_tls(self, failure: TlsFailure | Literal[""], text: str = "") -> None:
+        """Once for a connection: the first that is known counts."""
+        policy, self._reported = self._reported, None
+        if policy is not None:
+            self._caller.tls(TlsResult(policy, failure, text, self.host.name, self.bound, self.host.address))
 
 
 def _literal(address: str) -> str:
