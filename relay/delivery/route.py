@@ -33,9 +33,19 @@ class Route:
         """To these and no others, in their order."""
         self._left = list(ways)
 
+    @property
+    def upcoming(self) -> str:
+        """The address of the host that is next."""
+        return self._left[0].host.address
+
     def next(self) -> Way:
         """Who is called now, and how."""
         return self._left.pop(0)
+
+    def keep_to(self, address: str) -> None:
+        """From now on only to hosts of the same kind of address, for which alone the delivery counts."""
+        six = ":" in address
+        self._left = [way for way in self._left if (":" in way.host.address) == six]
 
     def failed(self, ending: Ending, call: Contact) -> tuple[Ending, Contact]:
         """A host didn't let us get as far as MAIL. Returns the failure that counts: of several the last one, but one

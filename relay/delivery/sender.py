@@ -175,7 +175,7 @@ class Sender:
         self._say(frames.Answered(session.number, session.host.name, session.host.address))
 
     def redial(self, session: Session) -> None:
-        self._say(frames.Redial(session.number, session.begun))
+        self._say(frames.Redial(session.number, session.begun, session.called, session.next_host))
 
     def quiet(self, session: Session) -> None:
         self._say(frames.Quiet(session.number))

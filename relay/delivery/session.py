@@ -57,12 +57,13 @@ class Session:
 
     Attributes:
         begun: the host that was called before has heard of the message that is now to go to another.
+        called: the address of the host that was called last for it, "" while none was.
     """
 
     __slots__ = (
         "_aborted", "_call", "_client_tls", "_contact", "_domain", "_heading", "_hosts", "_idle", "_looking",
         "_may_dial", "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor", "_ready", "_reuse",
-        "_route", "_serves", "_started", "_timeouts", "_watcher", "begun", "number",
+        "_route", "_serves", "_started", "_timeouts", "_watcher", "begun", "called", "number",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +101,7 @@ class Session:
         """
         self.number = number
         self.begun = False
+        self.called = ""
         self._reactor = reactor
         self._hosts = hosts
         self._need = need
@@ -157,6 +159,11 @@ class Session:
             return True
         return self._serves is not None and self._serves(offer.domain, call.host)
 
+    @property
+    def next_host(self) -> str:
+        """The address of the host that it wants to call."""
+        return self._route.upcoming
+
     # -- orders
 
     def deliver(self, offer: Offer) -> None:
@@ -169,6 +176,7 @@ class Session:
         self._route = Route()
         self.begun = False
         self._heading.unsigned = ""
+        self.called = ""
         if fits:
             self._begin()
         else:
@@ -179,6 +187,7 @@ class Session:
         """Leave to begin the transaction, after `answered`."""
         if self._ready:
             self._ready = False
+            self._route.keep_to(self.host.address)
             self._begin()
 
     def dial(self) -> None:
@@ -273,6 +282,7 @@ class Session:
         offer = self._offer
         assert offer is not None
         host, approach = self._route.next()
+        self.called = host.address
         address, name = _local(offer, host)
         call = self._contact(
             self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls
