@@ -62,9 +62,9 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_avoided", "_call", "_client_tls", "_contact", "_domain", "_heading", "_hosts", "_idle", "_looking",
-        "_may_dial", "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor", "_ready", "_reuse",
-        "_route", "_serves", "_started", "_timeouts", "_watcher", "begun", "called", "number",
+        "_aborted", "_avoided", "_call", "_client_tls", "_contact", "_domain", "_heading", "_hosts", "_idle",
+        "_looking", "_may_dial", "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor",
+        "_ready", "_reuse", "_route", "_serves", "_started", "_timeouts", "_watcher", "begun", "called", "number",
     )  # fmt: skip
 
     def __init__(
