@@ -23,6 +23,7 @@ from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
+from relay.delivery.manner import Manner
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
@@ -72,6 +73,7 @@ class Sender:
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
         self._ways = Ways(briefing, self._resolver)
+        self._manner = Manner(briefing.options.chunking)
         self._client_tls = ClientTls(briefing.authorities)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
@@ -156,6 +158,7 @@ class Sender:
                 # An older number is that of a connection whose end has crossed the offer.
                 fresh=offer.connection > self._newest,
                 sign=self._sign,
+                manner=self._manner,
             )
             self._newest = max(self._newest, offer.connection)
         session.deliver(offer)

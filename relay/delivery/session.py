@@ -24,6 +24,7 @@ from relay.config.schema import Timeouts
 from relay.delivery.call import QUIET_AFTER, Call
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.heading import SIGNING, Heading, Sign
+from relay.delivery.manner import PLAIN, Manner
 from relay.delivery.route import Route
 from relay.delivery.security import Approach
 from relay.delivery.watcher import Watcher
@@ -58,9 +59,9 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_call", "_client_tls", "_domain", "_heading", "_hosts", "_idle", "_looking", "_may_dial",
-        "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor", "_ready", "_reuse", "_route",
-        "_serves", "_started", "_timeouts", "_watcher", "begun", "number",
+        "_aborted", "_call", "_client_tls", "_domain", "_doubtful", "_heading", "_hosts", "_idle", "_looking",
+        "_manner", "_may_dial", "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor",
+        "_ready", "_reuse", "_route", "_serves", "_started", "_timeouts", "_watcher", "begun", "number",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +81,7 @@ class Session:
         serves: Callable[[str, Host], bool] | None = None,
         fresh: bool = True,
         sign: Sign | None = None,
+        manner: Manner = PLAIN,
         now: Callable[[], float] | None = None,
     ) -> None:
         """
@@ -92,6 +94,7 @@ class Session:
             serves: whether mail for a domain may go to a host found for another one.
             fresh: nobody has been called under this number yet.
             sign: what makes signatures (relay.delivery.signing).
+            manner: how hosts are talked to.
             now: seconds on a clock, the reactor's by default; `sweep` must be given the same.
         """
         self.number = number
@@ -107,6 +110,8 @@ class Session:
         self._idle = idle
         self._serves = serves
         self._heading = Heading(sign, product)
+        self._manner = manner
+        self._doubtful = False
         self._now: Callable[[], float] = now or reactor.seconds
         self._call: Call | None = None
         self._domain = ""
@@ -164,6 +169,7 @@ class Session:
         self._route = Route()
         self.begun = False
         self._heading.unsigned = ""
+        self._doubtful = False
         if fits:
             self._begin()
         else:
@@ -270,7 +276,16 @@ class Session:
         host, approach = self._route.next()
         address, name = _local(offer, host)
         call = Call(
-            self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls
+            self,
+            host,
+            name,
+            address,
+            self._reactor,
+            self._timeouts,
+            self._now,
+            approach,
+            self._client_tls,
+            self._manner,
         )
         self._call = call
         call.dial(self._port)
@@ -325,7 +340,8 @@ class Session:
         elif offer is None:
             self._hang_up()
         elif ending.stale or (self._heading.signing and call.transactions):
-            self.begun = ending.stale and bool(ending.code)
+            self.begun = ending.stale and (bool(ending.code) or ending.doubtful)
+            self._doubtful = self._doubtful or ending.doubtful
             self._hang_up()
             self._look()
         elif not call.transactions and not ending.reusable:
@@ -366,7 +382,7 @@ class Session:
             self._watcher.accepted(self, offer, outcome)
         self._offer = None
         self._quiet = False
-        kept = call is not None and ending.reusable and call.transactions < self._reuse
+        kept = call is not None and ending.reusable and not call.spent(self._reuse)
         kept = kept and call is not None and not call.approach.clear  # In the clear for this delivery alone.
         if kept and call is not None:
             call.rest(self._idle)
@@ -394,7 +410,7 @@ class Session:
             host.address,
             "" if call is None else call.bound or call.local_address,
             self._now() - self._started,
-            ending.doubtful,
+            ending.doubtful or self._doubtful,
             "" if call is None else call.tls,
             self._heading.unsigned[:MAX_RESPONSE],
         )
