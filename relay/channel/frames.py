@@ -6,8 +6,11 @@ is the tag. The master numbers connections and leases; a child never invents one
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
+from relay.message.tls import TlsResult
 from relay.message.values import Origin, Outcome
 
 VERSION = 1
@@ -91,10 +94,12 @@ class Redial(Frame, frozen=True, array_like=True, gc=False, tag=9):
     """Asks for leave to call another host: the one before didn't let us get as far as MAIL, or has closed a kept
     connection. The child waits for Dial, and when that host has answered for Go. The first call on a number is
     allowed with its offer, for a second. `begun`: the host before has heard of the message, so what was paid for that
-    is spent."""
+    is spent. `called` is the address of the host that was called last, `next` of the one that is to be; "" for none."""
 
     connection: int
     begun: bool = False
+    called: str = ""
+    next: str = ""
 
 
 class BadKey(Frame, frozen=True, array_like=True, gc=False, tag=10):
@@ -103,6 +108,13 @@ class BadKey(Frame, frozen=True, array_like=True, gc=False, tag=10):
     domain: str
     file: str
     reason: str
+
+
+class TlsResults(Frame, frozen=True, array_like=True, gc=False, tag=11):
+    """What TLS came to on connections since this was said before, each kind of result with its count; said every few
+    seconds and at leaving. What a child knows that is killed is lost."""
+
+    counts: tuple[tuple[TlsResult, Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]], ...]
 
 
 # -- master to child
@@ -199,5 +211,5 @@ class Dial(Frame, frozen=True, array_like=True, gc=False, tag=29):
     connection: int
 
 
-ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial | BadKey
+ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial | BadKey | TlsResults
 ToChild = Welcome | Offer | Go | Close | Chunk | Settled | Ping | Hold | Quit | Dial

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,10 +24,15 @@ from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
+from relay.config import urls
+from relay.delivery.call import Call
+from relay.delivery.contact import MakeContact
 from relay.delivery.manner import Manner
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
+from relay.delivery.tls_counts import TlsCounts
+from relay.delivery.tls_result import TlsResult
 from relay.delivery.ways import Ways
 from relay.dkim.keyring import KeyRing
 from relay.dkim.keys import KeyIndex
@@ -73,8 +79,9 @@ class Sender:
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
         self._ways = Ways(briefing, self._resolver)
-        self._manner = Manner(briefing.options.chunking)
+        self._port, self._contact = _contact(briefing)
         self._client_tls = ClientTls(briefing.authorities)
+        self._tls_counts = TlsCounts(self._say)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)
@@ -147,7 +154,7 @@ class Sender:
                 reactor=self._reactor,
                 hosts=self._ways.find,
                 timeouts=self._briefing.timeouts,
-                port=self._briefing.options.port,
+                port=self._port,
                 watcher=self,
                 reuse=self._briefing.options.reuse,
                 idle=self._briefing.options.idle,
@@ -158,7 +165,7 @@ class Sender:
                 # An older number is that of a connection whose end has crossed the offer.
                 fresh=offer.connection > self._newest,
                 sign=self._sign,
-                manner=self._manner,
+                contact=self._contact,
             )
             self._newest = max(self._newest, offer.connection)
         session.deliver(offer)
@@ -169,13 +176,16 @@ class Sender:
         self._say(frames.Answered(session.number, session.host.name, session.host.address))
 
     def redial(self, session: Session) -> None:
-        self._say(frames.Redial(session.number, session.begun))
+        self._say(frames.Redial(session.number, session.begun, session.called, session.next_host))
 
     def quiet(self, session: Session) -> None:
         self._say(frames.Quiet(session.number))
 
     def active(self, session: Session) -> None:
         self._say(frames.Active(session.number))
+
+    def tls(self, result: TlsResult) -> None:
+        self._tls_counts.add(result)
 
     def accepted(self, session: Session, offer: frames.Offer, outcome: Outcome) -> None:
         try:
@@ -235,6 +245,7 @@ class Sender:
         now = self._reactor.seconds()
         for session in list(self._sessions.values()):
             session.sweep(now)
+        self._tls_counts.sweep(now)
         if now - self._last_word > _ABANDONED:
             self.leave(1, "the master is silent")
         if self._leaving:
@@ -270,6 +281,7 @@ class Sender:
         if self._stopping:
             return
         self._stopping = True
+        self._tls_counts.tell()
         link, self._link = self._link, None
         if link is None:
             self._reactor.callLater(0, self._end)
@@ -281,3 +293,14 @@ class Sender:
         if not self._ended:
             self._ended = True
             self._reactor.stop()
+
+
+def _contact(briefing: SenderBriefing) -> tuple[int, MakeContact]:
+    """The port where hosts are called, and what speaks with them."""
+    options = briefing.options
+    if not options.url:
+        return options.port, partial(Call, manner=Manner(options.chunking))
+    from relay.delivery.post import Post  # Twisted's HTTP takes some megabytes, and few zones want it.
+
+    url = urls.read(options.url)
+    return url.port, partial(Post, url, briefing.product)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.internet import error
 
-from relay.delivery.call import HURRIED
+from relay.delivery.call import HURRIED, Call
 from relay.delivery.manner import Manner
 from relay.message.values import Result
 from tests.unit.test_session import STAGES, Case, Peer, offer
@@ -17,7 +19,7 @@ DONE = b"250 2.0.0 queued\r\n"
 class Chunks(Case):
     def setUp(self) -> None:
         super().setUp()
-        self.session = self.make(manner=Manner(chunking=True), reuse=10)
+        self.session = self.make(contact=partial(Call, manner=Manner(chunking=True)), reuse=10)
 
     def proven(self) -> Peer:
         """A kept connection on which one message went by DATA."""
