@@ -34,6 +34,7 @@ from relay.children.briefings import Briefings
 from relay.children.child import Child
 from relay.children.roster import Roster
 from relay.children.senders import Senders
+from relay.config import egress
 from relay.config.schema import Config
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.holds import HoldsUnusable
@@ -173,6 +174,8 @@ class RelayService(Service):
         config = self._config
         self._look_at_files(allow_many_files())
         check_authorities(config.tls.authorities)
+        for line in egress.unreadable(config.zones):
+            raise StartupError(line)
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
         self.shaping.start()

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from relay.config.egress import Login
 from relay.config.schema import Backoff, Dkim, Dns, Listener, Timeouts, Tls
 from relay.config.schema import Zone as ZoneSection
 
@@ -34,7 +35,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     `own` are addresses of this relay's listeners at the zone's port: mail that leads there loops. `ipv6` says
     for each recipient domain that isn't like most whether IPv6 is never used, and whether it is tried
     first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be. Of `backoff`
-    only what it says of single hosts is for a child.
+    only what it says of single hosts is for a child. `login` is that for the zone's proxy.
     """
 
     journal: str
@@ -48,6 +49,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     tls: Mapping[str, Tls] = {}
     authorities: str = ""
     backoff: Backoff = Backoff()
+    login: Login | None = None
 
 
 class ReceiverBriefing(Briefing, frozen=True, kw_only=True):

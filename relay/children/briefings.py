@@ -10,10 +10,14 @@ from typing import cast
 import msgspec.structs
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
 
 from relay.channel.briefing import ReceiverBriefing, SenderBriefing
+from relay.config.egress import Login, login
 from relay.config.schema import Config, Dkim, Listener
 from relay.zone.zones import Zones
+
+_log = Logger()
 
 
 class Briefings:
@@ -55,6 +59,7 @@ class Briefings:
             ipv6=self._zones.ipv6_by_domain(zone),
             tls=self._zones.tls_by_domain(zone),
             backoff=config.backoff,
+            login=_login(zone, options.egress_login),
             authorities=config.tls.authorities and str(Path(config.tls.authorities).absolute()),
         )
 
@@ -90,3 +95,14 @@ class Briefings:
             and host.port == number
             and host.host not in ("0.0.0.0", "::")
         )
+
+
+def _login(zone: str, where: str) -> Login | None:
+    """What the zone's proxy is told of us. Without it the proxy will say that it wants it."""
+    if not where:
+        return None
+    try:
+        return login(where)
+    except ValueError as error:
+        _log.error("zones.{zone}.egress_login: {where}: {why}", zone=zone, where=where, why=str(error))
+        return None

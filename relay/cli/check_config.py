@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from relay.access.users import BadUsers, Known, read
 from relay.cli.command import Command, Start, config_argument
+from relay.config import egress
 from relay.config.load import ConfigError, load_with_warnings
 from relay.config.schema import Config
 from relay.dkim.keyfile import KeyUnusable
@@ -30,6 +31,7 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         print(error, file=sys.stderr)
         return 1
     errors, doubts = _certificates(config)
+    errors += egress.unreadable(config.zones)
     if errors:
         print("\n".join(f"{arguments.config}: {error}" for error in errors), file=sys.stderr)
         return 1

@@ -71,6 +71,7 @@ class Leaving(msgspec.Struct, frozen=True):
     ipv6_preference: str
     limits: tuple[Bound, ...]
     tls: str
+    through: str
 
 
 class Explained:
@@ -114,6 +115,7 @@ class Explained:
             self._preference(zone, domain),
             tuple(self._limits(zone, domain, site, mail.user)),
             self._tls(zone, domain),
+            f"{zone.options.egress} (zones.{zone.name}.egress)" if zone.options.egress else "",
         )
 
     def _target(self, zone: Zone, domain: str) -> str:

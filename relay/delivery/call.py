@@ -261,10 +261,7 @@ class Call:
         self._failed("tls", f"TLS handshake failed: {reason}", "tls")
 
     def unconnected(self, reason: str, ours: bool) -> None:
-        if ours:
-            self._failed("connect", f"{reason} {self.local_address}", "ours")
-        else:
-            self._failed("connect", reason, "network")
+        self._failed("connect", reason, "ours" if ours else "network")
 
     def received(self, data: bytes) -> None:
         event = self._conversation.receive(data)

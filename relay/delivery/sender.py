@@ -24,7 +24,7 @@ from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
-from relay.config import urls
+from relay.config import egress, urls
 from relay.delivery.avoided import Avoided
 from relay.delivery.call import Call
 from relay.delivery.contact import MakeContact
@@ -42,6 +42,7 @@ from relay.message.clock import WallClock
 from relay.message.values import Outcome
 from relay.net.client_tls import ClientTls
 from relay.net.dns import Resolver
+from relay.net.proxied import Proxied
 
 _log = Logger()
 
@@ -82,6 +83,10 @@ class Sender:
         self._ways = Ways(briefing, self._resolver)
         self._avoided = Avoided(reactor.seconds, briefing.backoff.refusing_host, briefing.backoff.silent_host)
         self._port, self._contact = _contact(briefing)
+        # What hosts are called by: the reactor itself, or that by way of a proxy.
+        self._outward = reactor
+        if briefing.options.egress:
+            self._outward = Proxied(reactor, egress.read(briefing.options.egress), briefing.login)
         self._client_tls = ClientTls(briefing.authorities)
         self._tls_counts = TlsCounts(self._say)
         keys = briefing.dkim.keys
@@ -153,7 +158,7 @@ class Sender:
         if session is None:
             session = self._sessions[offer.connection] = Session(
                 offer.connection,
-                reactor=self._reactor,
+                reactor=self._outward,
                 hosts=self._ways.find,
                 timeouts=self._briefing.timeouts,
                 port=self._port,

@@ -95,8 +95,8 @@ class Zones:
         return {name for pool in pools for _, name in (*pool.ipv4, *pool.ipv6)}
 
     def addresses(self) -> set[str]:
-        """All local addresses that zones which send leave by."""
-        pools = [zone.pool for zone in self.active()]
+        """All local addresses that zones which send leave by from here; those that are a proxy's may be anywhere."""
+        pools = [zone.pool for zone in self.active() if not zone.options.egress]
         return {address for pool in pools for address, _ in (*pool.ipv4, *pool.ipv6)}
 
     def domain(self, domain: str) -> Domain:

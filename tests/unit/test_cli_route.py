@@ -205,6 +205,12 @@ class RouteTests(SynchronousTestCase):
             self.assertIn(f"  TLS       {tls}", told)
             self.assertIn("(zones.hop.url)", told.partition("TLS")[2].partition("\n")[0])
 
+    def test_a_proxy(self) -> None:
+        hop = 'host = "hop.example.com"\n'
+        Path(self.path).write_text(CONFIG.replace(hop, hop + 'egress = "socks5://10.0.0.5:1080"\n'))
+        told = self.told("--client", "10.1.1.1", sender="a@x.org")
+        self.assertIn("  through   socks5://10.0.0.5:1080 (zones.hop.egress)\n", told)
+
     def test_where_sending_zone_is_believed(self) -> None:
         header = ("--header", "X-Sending-Zone: sticky")
         for words, zone in (((), "sticky"), (("--listener", "apps"), "sticky"), (("--listener", "feeder"), "news")):

@@ -75,6 +75,14 @@ BROKEN = {
         ':2: zones.a.url: expected a URL such as "https://mail.example.com/incoming": it is no URL in ASCII without bl',
         ":4: zones.b.url: expected a URL such as",
     ],
+    "[zones.a]\negress = 'socks5://u:secret@10.0.0.5:1080'\n[zones.b]\negress_login = '/x'\n": [
+        ':2: zones.a.egress: expected a proxy such as "socks5://10.0.0.5:1080": a login stands in the file that egress',
+        ":4: zones.b.egress_login: expected it where there is an egress",
+    ],
+    "[zones.a]\negress = 'haproxy://10.0.0.5:2525'\negress_login = '/x'\n": [
+        ":2: zones.a.egress: expected addresses in the pool of a zone that names them, for the proxy is told: \"0.0",
+        ":3: zones.a.egress_login: expected it with socks5:// alone: haproxy:// knows no logins",
+    ],
     "[zones.a]\nurl = 'http://x/'\nhost = 'y'\nimplicit_tls = true\ntls = 'must'\n": [
         ':2: zones.a.url: expected https://, for tls is "must"',
         ":3: zones.a.host: expected either host or url: mail goes to one of them",
