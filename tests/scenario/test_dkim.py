@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import urllib.request
@@ -109,6 +110,28 @@ class Signed(Scenario):
         self.assertEqual(verdicts(await self.sent(relay), records(self.keys)), [True])
         await self.until(lambda: "kind=good-key" in relay.said(), 20, "that it is good", relay)
         self.assertEqual(json.loads(await self.api(relay, "/v1/dkim"))["status"], "ok")
+
+    async def test_K04_whose_mail_it_is(self) -> None:
+        """Signed for the domain of all its authors, or not at all, though others have keys here."""
+        relay = self.begin()
+        for domain in ("example.test", "other.test", "sender.test"):
+            self.put(f"{domain}.s1.pem", RSA)
+        await self.up(relay)
+        for author, domain in (
+            (b"From: a@example.test, b@other.test\r\n", b""),
+            (b"From: a@example.test\r\nFrom: b@other.test\r\n", b""),
+            (b"From: a@example.test, b@example.test\r\n", b"example.test"),
+            (b"", b"sender.test"),
+            (b"From: Us: a@other.test, b@other.test;\r\n", b"other.test"),
+            (b"From: undisclosed:;\r\n", b"sender.test"),
+            (b"From: \xc3\xbc \xff <a@other.test>\r\n", b"other.test"),
+            (b"From: A\r\n B\r\n\t<a@example.test>\r\n", b"example.test"),
+            (b'From: "a@other.test" <a@example.test>\r\n', b"example.test"),
+            (b"From: a@example.test <b@other.test\r\n", b""),
+        ):
+            message = await self.sent(relay, author + b"Subject: s\r\n\r\nx\r\n")
+            self.assertEqual(verdicts(message, records(self.keys)), [True] if domain else [], author)
+            self.assertEqual(re.findall(rb"\bd=([^;]+);", message), [domain] if domain else [], author)
 
     async def test_K03_keys_by_the_api_sign_the_next_message(self) -> None:
         """In all sender processes, and no message goes without while they are replaced."""
