@@ -98,9 +98,9 @@ def _pass_by_dkimpy(block: HeaderBlock) -> bool:
 
     try:
         arc = dkimpy.ARC(block.raw + b"\r\n" + _BODY)
-    except dkimpy.MessageFormatError:
-        return True  # It doesn't go on behind a line that is no field.
-    verdict, _, _ = arc.verify(dnsfunc=lambda name, timeout=5: _PUBLISHED.encode())
+        verdict, _, _ = arc.verify(dnsfunc=lambda name, timeout=5: _PUBLISHED.encode())
+    except (dkimpy.MessageFormatError, IndexError):
+        return True  # It reads no line behind one that is no field, and no signature without a blank behind its colon.
     return bool(verdict == dkimpy.CV_Pass)
 
 
