@@ -545,14 +545,13 @@ class ManySlowHosts(Shaped):
             self.dispatcher.gone(child, [], False)
         self.begun: list[str] = []
         self.slow: dict[int, float] = {}
+        self.sent: dict[int, tuple[FakeChild, Offer]] = {}
 
     def pass_half_seconds(self, count: int) -> None:
         """All that is offered is answered; slow hosts are quiet when half a second is over, others done at once."""
-        domains: dict[int, str] = {}
         for _ in range(count):
             for _ in range(20):
                 for child, offer in self.offered():
-                    domains[offer.connection] = offer.domain
                     self.sent[offer.connection] = child, offer
                     state = self.ledger.get(offer.connection)
                     if state is not None and state.state is State.SENDING:
@@ -577,7 +576,6 @@ class ManySlowHosts(Shaped):
             self.done(child, offer, kept=True)
 
     def a_crowd(self, zone: str) -> None:
-        self.sent: dict[int, tuple[FakeChild, Offer]] = {}
         self.accept("good.test", zone=zone, flow=flow("good"))
         self.pass_half_seconds(1)
         for n in range(200):
