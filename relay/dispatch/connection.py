@@ -56,6 +56,7 @@ class Connection:
         called: when both of its addresses have paid for its call (seconds), None: the one that is used has.
         faces: the address of the host that it has reached or, after the first, calls; "" before.
         fresh: its target had yet to answer when it was opened, and it hasn't brought a delivery to its end.
+        slow: its host let us wait before it answered, and it hasn't brought a delivery to its end.
         pending: rates that count on it to want so much when it has been opened.
         size: of the message that it has or was opened for (bytes).
         sent: deliveries it was given.
@@ -71,7 +72,7 @@ class Connection:
 
     __slots__ = (
         "before_quiet", "began", "called", "child", "faces", "fresh", "gone", "greeted", "kept", "leaving", "number",
-        "paid", "pending", "resumed", "sent", "settled", "size", "state", "target", "warm", "way",
+        "paid", "pending", "resumed", "sent", "settled", "size", "slow", "state", "target", "warm", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, child: Capacity, way: Way, leaving: Leaving) -> None:
@@ -82,7 +83,7 @@ class Connection:
         self.leaving = leaving
         self.called: float | None = None
         self.faces = ""
-        self.fresh = False
+        self.fresh = self.slow = False
         self.pending: tuple[tuple[Rate, float], ...] = ()
         self.kept = self.gone = self.resumed = self.settled = False
         self.paid = False

@@ -212,6 +212,9 @@ class Ledger:
     def first_waiting(self, child: Capacity, others: bool) -> Connection | None:
         """Whose turn it is of the waiting connections of a child that has room. While `others` wait for room, whose
         targets answered before, half of it is theirs: new hosts may be slow, and many."""
+        slow = child.waiting.slow
+        if slow and child.quiet < 2 * child.connecting:
+            return next(iter(slow.values()))
         if child.busy >= child.connections:
             return None
         first = child.waiting.head()
@@ -220,11 +223,16 @@ class Ledger:
         return first
 
     def go(self, connection: Connection) -> None:
-        """It may begin its transaction, and counts for the address alone by which it has reached the host."""
+        """It may begin its transaction, and counts for the address alone by which it has reached the host. One whose
+        host was silent before it answered will be so again, and takes up no room."""
         connection.settled = True
-        connection.child.owing = connection.fresh
         self._count_by(connection, connection.leaving.only(connection.faces))
-        self._move(connection, State.SENDING)
+        if connection.slow:
+            connection.before_quiet = State.SENDING
+            self._move(connection, State.QUIET)
+        else:
+            connection.child.owing = connection.fresh
+            self._move(connection, State.SENDING)
 
     def park(self, connection: Connection) -> None:
         """It waits for a rate, and holds up none of those behind it."""
@@ -240,20 +248,24 @@ class Ledger:
             connection.before_quiet = connection.state
             if connection.state is State.SENDING:
                 connection.target.stalled = min(connection.target.stalled, connection.began)
+            connection.slow |= connection.state is State.TRYING
             self._move(connection, State.QUIET)
+        elif connection.slow and connection.settled and connection.state is State.QUIET:
+            connection.target.stalled = min(connection.target.stalled, connection.began)
 
     def active(self, connection: Connection) -> None:
         """Its peer has done what it was waited for; it stays quiet while there is no room for it."""
         if connection.state is State.QUIET:
             if connection.before_quiet is State.SENDING:
                 connection.target.stalled = math.inf
-            self._come_back(connection)
+            if not (connection.slow and connection.settled):
+                self._come_back(connection)
 
     def idle(self, connection: Connection) -> None:
         """Its transaction ended and it stays open."""
         connection.target.stalled = math.inf
         self._move(connection, State.IDLE)
-        connection.fresh = False
+        connection.fresh = connection.slow = False
 
     def close(self, connection: Connection) -> None:
         """It has no more to do, and counts until it is gone."""
