@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.delivery.call import QUIET_AFTER, Call
+from relay.delivery.contact import Contact, MakeContact
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.heading import SIGNING, Heading, Sign
 from relay.delivery.route import Route
@@ -60,9 +61,9 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_call", "_client_tls", "_domain", "_heading", "_hosts", "_idle", "_looking", "_may_dial",
-        "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor", "_ready", "_reuse", "_route",
-        "_serves", "_started", "_timeouts", "_watcher", "begun", "called", "number",
+        "_aborted", "_call", "_client_tls", "_contact", "_domain", "_doubtful", "_heading", "_hosts", "_idle",
+        "_looking", "_may_dial", "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor",
+        "_ready", "_reuse", "_route", "_serves", "_started", "_timeouts", "_watcher", "begun", "called", "number",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +83,7 @@ class Session:
         serves: Callable[[str, Host], bool] | None = None,
         fresh: bool = True,
         sign: Sign | None = None,
+        contact: MakeContact = Call,
         now: Callable[[], float] | None = None,
     ) -> None:
         """
@@ -94,6 +96,7 @@ class Session:
             serves: whether mail for a domain may go to a host found for another one.
             fresh: nobody has been called under this number yet.
             sign: what makes signatures (relay.delivery.signing).
+            contact: what makes a connection: by SMTP, unless it is told otherwise.
             now: seconds on a clock, the reactor's by default; `sweep` must be given the same.
         """
         self.number = number
@@ -110,8 +113,10 @@ class Session:
         self._idle = idle
         self._serves = serves
         self._heading = Heading(sign, product)
+        self._doubtful = False
+        self._contact = contact
         self._now: Callable[[], float] = now or reactor.seconds
-        self._call: Call | None = None
+        self._call: Contact | None = None
         self._domain = ""
         self._offer: Offer | None = None
         self._started = 0.0
@@ -172,6 +177,7 @@ class Session:
         self._route = Route()
         self.begun = False
         self._heading.unsigned = ""
+        self._doubtful = False
         self.called = ""
         if fits:
             self._begin()
@@ -280,7 +286,7 @@ class Session:
         host, approach = self._route.next()
         self.called = host.address
         address, name = _local(offer, host)
-        call = Call(
+        call = self._contact(
             self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls
         )
         self._call = call
@@ -339,7 +345,8 @@ class Session:
         elif offer is None:
             self._hang_up()
         elif ending.stale or (self._heading.signing and call.transactions):
-            self.begun = ending.stale and bool(ending.code)
+            self.begun = ending.stale and (bool(ending.code) or ending.doubtful)
+            self._doubtful = self._doubtful or ending.doubtful
             self._hang_up()
             self._look()
         elif not call.transactions and not ending.reusable:
@@ -371,7 +378,7 @@ class Session:
         self._heading.stop()
         self._finish(Ending(Result.DEFERRED, "mail", reason, category="ours", reusable=True), self._call)
 
-    def _finish(self, ending: Ending, call: Call | None) -> None:
+    def _finish(self, ending: Ending, call: Contact | None) -> None:
         """The end of the attempt: how, and on which call."""
         offer = self._offer
         assert offer is not None
@@ -380,7 +387,7 @@ class Session:
             self._watcher.accepted(self, offer, outcome)
         self._offer = None
         self._quiet = False
-        kept = call is not None and ending.reusable and call.transactions < self._reuse
+        kept = call is not None and ending.reusable and not call.spent(self._reuse)
         kept = kept and call is not None and not call.approach.clear  # In the clear for this delivery alone.
         if kept and call is not None:
             call.rest(self._idle)
@@ -393,7 +400,7 @@ class Session:
             if nothing:
                 self._watcher.closed(self)
 
-    def _outcome(self, ending: Ending, call: Call | None) -> Outcome:
+    def _outcome(self, ending: Ending, call: Contact | None) -> Outcome:
         text = ending.text[:MAX_RESPONSE]
         if not text.isprintable():
             text = "".join(letter if letter.isprintable() else "?" for letter in text)
@@ -408,7 +415,7 @@ class Session:
             host.address,
             "" if call is None else call.bound or call.local_address,
             self._now() - self._started,
-            ending.doubtful,
+            ending.doubtful or self._doubtful,
             "" if call is None else call.tls,
             self._heading.unsigned[:MAX_RESPONSE],
         )

@@ -255,6 +255,10 @@ class Dispatcher:
             return succeed(None)
         taken = {entry.lease: entry for entry in accepted}
         lost = self._leases.release(child.id)
+        for lease in lost:
+            connection = self._ledger.get(lease.connection)
+            if lease.number not in taken and connection is not None and connection.paid:
+                self._results.lost(lease.work)
         blamed = self._turns.suspects.blame(one for one in lost if one.number not in taken) if crashed else set()
         touched = self._ledger.leave(self._capacities.pop(child.id))
         for lease in lost:
