@@ -11,7 +11,7 @@ from relay.listener.door import Intake, Refused, Terms
 from relay.message.envelope import Envelope, Recipient
 from relay.message.tls import REPORTS
 from relay.message.user import User
-from relay.message.values import Origin
+from relay.message.values import Message, Origin
 from relay.net.dns import DnsError
 from relay.tlsrpt.mail import mail_of
 from relay.tlsrpt.post import NotTaken, Poster
@@ -70,7 +70,10 @@ class Courier:
         try:
             submission = self._intake.open(_ORIGIN, _TERMS, _OURS)
             submission.write(text)
-            await submission.finish(Envelope("", (Recipient(to),)))
+            # To stop waiting must not undo what is being written.
+            stored: Deferred[Message] = Deferred()
+            submission.finish(Envelope("", (Recipient(to),))).addCallbacks(stored.callback, stored.errback)
+            await stored
         except Refused as refused:
             reply = refused.reply
             raise NotTaken(f"{reply.code} {reply.text}", final=reply.permanent) from None

@@ -46,6 +46,8 @@ class Tally:
         self.domains: dict[str, Counts] = {}
         self.passed_over = 0
         self._kinds = 0
+        self._rows: dict[TlsPolicy, Row] = {}
+        self._changed: set[TlsPolicy] = set()
 
     def __len__(self) -> int:
         """How many domains there are."""
@@ -75,17 +77,21 @@ class Tally:
         if kind not in kinds:
             self._kinds += 1
         kinds[kind] = kinds.get(kind, 0) + count
+        self._changed.add(result.policy)
 
     def forget(self, domain: str) -> None:
         """It was told, or nobody wants to know."""
-        for kinds in self.domains.pop(domain, {}).values():
+        for policy, kinds in self.domains.pop(domain, {}).items():
             self._kinds -= len(kinds)
+            self._rows.pop(policy, None)
+            self._changed.discard(policy)
 
     def rows(self) -> list[Row]:
-        """All of it, to be kept."""
-        return [
-            (policy, list(kinds.items())) for counts in self.domains.values() for policy, kinds in counts.items()
-        ]
+        """All of it, to be kept; only what has changed since it was asked last is put together anew."""
+        for policy in self._changed:
+            self._rows[policy] = policy, list(self.domains[policy.domain][policy].items())
+        self._changed.clear()
+        return list(self._rows.values())
 
     def restore(self, rows: Iterable[Row], passed_over: int) -> None:
         """Go on from what was kept."""

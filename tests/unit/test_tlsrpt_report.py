@@ -80,11 +80,17 @@ class Tallies(SynchronousTestCase):
         self.assertEqual(sum(sum(each.values()) for each in kinds), 100)
 
     def test_kept(self) -> None:
-        tally = counted((TlsResult(NONE), 3), (EXPIRED, 1))
+        """As it stands whenever that is asked, and what was given once doesn't change any more."""
+        tally = counted((TlsResult(NONE), 3), (EXPIRED, 1), (TlsResult(TlsPolicy("other.test")), 1))
         tally.passed_over = 7
-        other = Tally()
-        other.restore(tally.rows(), tally.passed_over)
-        self.assertEqual((other.domains, other.passed_over), (tally.domains, 7))
+        first = tally.rows()
+        shown = repr(first)
+        for change in (lambda: tally.add(EXPIRED, 4), lambda: tally.forget("other.test"), lambda: None):
+            change()
+            other = Tally()
+            other.restore(tally.rows(), tally.passed_over)
+            self.assertEqual((other.domains, other.passed_over), (tally.domains, 7))
+        self.assertEqual(repr(first), shown)
 
 
 class Reports(SynchronousTestCase):

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -388,6 +388,16 @@ class Couriers(SynchronousTestCase):
             self.intake.refusal = reply(code, "no")
             error = self.fails(self.courier.deliver(self.report, "mailto:reports@to.test"))
             self.assertEqual((str(error), error.final), (f"{code} no", final))
+
+    def test_to_stop_waiting_undoes_nothing(self) -> None:
+        self.intake.at_once = False
+        work = Deferred.fromCoroutine(self.courier.deliver(self.report, "mailto:reports@to.test"))
+        work.cancel()
+        self.failureResultOf(work, CancelledError)
+        [submission] = self.intake.taken
+        assert submission.finished is not None
+        self.assertFalse(submission.finished.called)
+        submission.commit()
 
     def test_what_was_no_destination_when_it_was_kept(self) -> None:
         self.assertTrue(self.fails(self.courier.deliver(self.report, "gopher://to.test")).final)
