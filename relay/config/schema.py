@@ -170,6 +170,7 @@ class Zone(Limits, frozen=True):
     url: str = ""
     tls: Tls = "may"
     implicit_tls: bool = False
+    chunking: bool = True
     sender_domains: tuple[str, ...] = ()
     recipient_domains: tuple[str, ...] = ()
     routing_headers: dict[str, tuple[str, ...]] = {}
