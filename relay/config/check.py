@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from relay.config import check_dkim, check_names, check_sites, check_zones, endpoints
+from relay.config import check_dkim, check_names, check_sites, check_tls_reports, check_zones, endpoints
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import shown
@@ -53,6 +53,7 @@ def problems(config: Config) -> Iterator[Problem]:
     for name, plan in config.warmups.items():
         if not plan.days:
             yield Problem(("warmups", name, "days"), "expected at least one day, got an empty list: nothing is limited")
+    yield from check_tls_reports.problems(config)
     yield from check_dkim.problems(config)
     yield from check_names.problems(config)
 

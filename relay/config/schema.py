@@ -241,6 +241,22 @@ class ClientTls(Section, frozen=True):
     authorities: str = ""
 
 
+class TlsReports(Section, frozen=True):
+    """Reports to the domains that mail goes to (RFC 8460)."""
+
+    enabled: bool = True
+    organization: str = ""
+    sender: str = ""
+    contact: str = ""
+    domain: str = ""
+    block_local_addresses: bool = True
+
+    @property
+    def on(self) -> bool:
+        """Whether reports are sent: nobody's name is put under them unless it is given."""
+        return self.enabled and bool(self.organization and self.sender)
+
+
 #: Header fields that are signed where they are there (RFC 6376 5.4.1, RFC 8058 4).
 SIGNED = (
     "From", "Sender", "Reply-To", "Subject", "Date", "Message-ID", "To", "Cc", "MIME-Version", "Content-Type",
@@ -292,5 +308,6 @@ class Config(Section, frozen=True):
     backoff: Backoff = Backoff()
     timeouts: Timeouts = Timeouts()
     tls: ClientTls = ClientTls()
+    tls_reports: TlsReports = TlsReports()
     dkim: Dkim = Dkim()
     logs: Logs = Logs()

@@ -94,6 +94,17 @@ BROKEN = {
     "[dkim]\noversign = ['X-A', 'from']\n": [
         ':2: dkim.oversign[0]: expected one of header_fields or additional_header_fields, got "X-A"'
     ],
+    "[tls_reports]\norganization = 'x'\n": [':1: tls_reports.sender: expected it beside organization, got ""'],
+    "[tls_reports]\nsender = 'a@b.test'\n": [':1: tls_reports.organization: expected it beside sender, got ""'],
+    "[tls_reports]\ncontact = 'x'\ndomain = 'a b'\n": [
+        ":2: tls_reports.contact: expected organization and sender beside it",
+        ':3: tls_reports.domain: expected a domain in ASCII (xn--...), got "a b"',
+        ":3: tls_reports.domain: expected organization and sender beside it",
+    ],
+    f"[tls_reports]\norganization = '{'x' * 201}'\nsender = 'a@[192.0.2.1]'\n": [
+        ":2: tls_reports.organization: expected 200 characters at most",
+        ':3: tls_reports.sender: expected an address such as "tls-reports@example.com", got "a@[192.0.2.1]"',
+    ],
     "[dkim]\narc = 'a b'\n": [':2: dkim.arc: expected a domain in ASCII (xn--...), got "a b"'],
     "[dkim]\nexpire = '1d'\n": [":2: dkim.expire: expected timestamp = true beside it"],
     "[dkim]\nexpire = '1m'\ntimestamp = true\n": [':2: dkim.expire: expected "1h" or more, or 0 for ever'],
