@@ -508,15 +508,6 @@ class Warnings(TestCase):
             self.assertEqual(len(told), bool(warned), told)
             self.assertIn(warned, "".join(told))
 
-    def test_limits_of_addresses_where_there_are_both_kinds(self) -> None:
-        for addresses, limits, warned in (
-            ("'192.0.2.1', '2001:db8::1'", "{ max_connections = 1 }", True),
-            ("'192.0.2.1', '2001:db8::1'", "{}", False),
-            ("'192.0.2.1', '192.0.2.2'", "{ max_connections = 1 }", False),
-        ):
-            text = f"hostname = 'a.test'\n[zones.a]\naddress = {limits}\naddresses = [{addresses}]\n"
-            self.assertEqual(any("zones.a.address: counted for" in line for line in self.warnings(text)), warned)
-
     def test_who_is_believed(self) -> None:
         networks = "['10.0.0.0/8', '192.0.2.1', '8.8.8.0/24']"
         text = f"hostname = 'a.test'\n[listeners.a]\nproxy_networks = {networks}\nxclient_networks = {networks}\n"
