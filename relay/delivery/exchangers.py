@@ -180,14 +180,14 @@ def _allowed(hosts: list[Host], domain: str, settings: Settings) -> list[Host]:
             hosts = [host for host in hosts if host.preference < min(ours)]
             if not hosts:
                 raise Unroutable(Result.BOUNCED, f"5.4.6 Mail for {domain} loops back to this host")
-    allowed = [host for host in hosts if not _blocked(host.address, settings.block_local_addresses)]
+    allowed = [host for host in hosts if not blocked(host.address, settings.block_local_addresses)]
     if not allowed:
         shown = ", ".join(host.address for host in hosts[:3])
         raise Unroutable(Result.BOUNCED, f"5.1.2 {domain} leads to no public address ({shown})")
     return allowed[:MAX_ADDRESSES]
 
 
-def _blocked(text: str, block_local: bool) -> bool:
+def blocked(text: str, block_local: bool) -> bool:
     """Whether no mail goes to this address: never to one that is no host's at all, and not to
     one that isn't public when these are blocked."""
     address = meant(ipaddress.ip_address(text))
