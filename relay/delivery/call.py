@@ -30,8 +30,6 @@ QUIET_AFTER = 0.5
 
 NEVER = float("inf")
 
-_VERIFIED = "verified"
-
 
 class Caller(Protocol):
     """Who makes the call. After `drop` or `leave` it hears of `gone`, and no more."""
@@ -65,7 +63,9 @@ class Call:
         local_address: the local address that was asked for, maybe a wildcard.
         bound: the one in use, once connected.
         approach: how safe it has to be, and what is tried for that.
-        tls: version, cipher and worth of the certificate ("trusted", "untrusted", "verified"), "" in the clear.
+        tls: version, cipher and worth of the certificate ("untrusted", "trusted", "verified", "verified (sts)"), "" in
+            the clear.
+        proven: the certificate is the host's, says an authority that is trusted.
         deadline: when `expired` is to be called, on the clock `now`.
         quiet_at: when the peer counts as quiet.
     """
@@ -73,7 +73,7 @@ class Call:
     __slots__ = (
         "_caller", "_client_tls", "_conversation", "_handshake", "_now", "_reactor", "_stage", "_text", "_timeouts",
         "_wire", "approach", "bound", "deadline", "host", "local_address", "name",
-        "quiet_at", "tls",
+        "proven", "quiet_at", "tls",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +91,7 @@ class Call:
         self.host = host
         self.approach = approach
         self.tls = ""
+        self.proven = False
         self._client_tls = client_tls
         self._handshake: Handshake | None = None
         self.name = name
@@ -121,8 +122,8 @@ class Call:
     def satisfies(self, need: Approach) -> bool:
         """Whether a delivery may go on this connection that would have to be as safe as that on a new one. What was
         called in the clear for want of something better is for one delivery alone."""
-        if need.policy is Policy.VERIFY:
-            return self.tls.endswith(_VERIFIED)
+        if need.policy.proven:
+            return self.proven
         if need.policy is Policy.MUST:
             return bool(self.tls)
         return not self.approach.clear
@@ -223,12 +224,13 @@ class Call:
         handshake, self._handshake = self._handshake, None
         assert handshake is not None
         worth = "untrusted" if handshake.error else "trusted"
-        if self.approach.policy is Policy.VERIFY:
+        if self.approach.policy.proven:
             distrust = handshake.distrust()
             if distrust:
                 self._failed("tls", f"4.7.5 TLS with {self.host.name}: {distrust}", "tls")
                 return
-            worth = _VERIFIED
+            self.proven = True
+            worth = "verified (sts)" if self.approach.policy is Policy.STS else "verified"
         self.tls = f"{handshake.description()} {worth}"
         if self.approach.implicit:
             self._wait("banner")

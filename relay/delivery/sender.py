@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,9 +24,13 @@ from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
+from relay.delivery.exchangers import Settings
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
+from relay.delivery.sts.fetching import Fetching
+from relay.delivery.sts.policies import Policies
+from relay.delivery.sts.shelf import Shelf
 from relay.delivery.ways import Ways
 from relay.dkim.keyring import KeyRing
 from relay.dkim.keys import KeyIndex
@@ -71,8 +76,8 @@ class Sender:
         self._ended = False
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
-        self._ways = Ways(briefing, self._resolver)
         self._client_tls = ClientTls(briefing.authorities)
+        self._ways = Ways(briefing, self._resolver, self._policies(briefing))
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)
@@ -81,6 +86,19 @@ class Sender:
             signer, briefing.dkim, self._in_thread, self._say, reactor.seconds, sealing if briefing.dkim.arc else None
         )
         self.exit_code = 0
+
+    def _policies(self, briefing: SenderBriefing) -> Policies | None:
+        """Those of MTA-STS; None: no domain's is heeded."""
+        if not any(briefing.sts.values()):
+            return None
+        options, reactor = briefing.options, self._reactor
+        families = Settings(options.ignore_ipv6, options.prefer_ipv6).families
+        timeout, block = briefing.timeouts.sts, options.block_local_addresses
+        fetching = Fetching(reactor, self._resolver, self._client_tls, timeout, families, block)
+        shelf = Shelf(Path(briefing.policies), briefing.child)
+        policies = Policies(self._resolver.txt, fetching, shelf, reactor, WallClock(), self._in_thread)
+        policies.start()
+        return policies
 
     def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *arguments)

@@ -28,6 +28,8 @@ MOST = 20_000
 #: How long what was fetched, or could not be, isn't fetched again: of a new id, and of the one that is known (seconds).
 AGAIN = 300.0
 AGAIN_KNOWN = 3600.0
+#: Ids of one domain's records that this is remembered of.
+IDS = 4
 #: How long a new policy is waited for where an older one holds (seconds).
 PATIENCE = 5.0
 #: How long an answer may stand for a look (seconds).
@@ -47,6 +49,20 @@ class Answer(NamedTuple):
     policy: StsPolicy | None
     reason: str = ""
 
+    @property
+    def enforced(self) -> bool:
+        """Whether mail goes to those hosts alone that it allows."""
+        return self.policy is not None and self.policy.mode is Mode.ENFORCE
+
+    @property
+    def lack(self) -> str:
+        """Why nothing is enforced."""
+        return self.reason if self.policy is None else f'its mode is "{self.policy.mode}"'
+
+    def allows(self, host: str) -> bool:
+        """Whether a mail exchanger may have mail, where it is enforced."""
+        return self.policy is not None and self.policy.allows(host)
+
 
 class _Entry:
     """What is known of a domain.
@@ -54,22 +70,30 @@ class _Entry:
     Attributes:
         kept: its policy, maybe one that is over.
         looked: when its record was looked for last.
-        tried: the id of the record whose policy was fetched last; not again before `again`.
         reason: why there is no policy.
     """
 
-    __slots__ = ("again", "kept", "looked", "reason", "tried")
+    __slots__ = ("_again", "kept", "looked", "reason")
 
     def __init__(self, kept: Kept | None) -> None:
         self.kept = kept
         self.looked = float("-inf")
-        self.tried = ""
-        self.again = float("-inf")
         self.reason = ""
+        self._again: dict[str, float] = {}
 
     def holding(self, now: int) -> Kept | None:
         kept = self.kept
         return kept if kept is not None and kept.holds(now) else None
+
+    def tried(self, record: str, again: float) -> None:
+        """The policy that goes with this record was fetched, or could not be; not before `again` once more."""
+        self._again.pop(record, None)
+        if len(self._again) >= IDS:
+            del self._again[next(iter(self._again))]
+        self._again[record] = again
+
+    def may_try(self, record: str, now: float) -> bool:
+        return now >= self._again.get(record, now)
 
 
 class Policies:
@@ -150,20 +174,17 @@ class Policies:
 
     async def _wait(self, domain: str, record: str, entry: _Entry, seconds: float | None) -> None:
         """Until the policy that goes with the record is fetched, or that has failed, or for so long."""
-        if not self._may_try(entry, record):
-            return
         waiting: Deferred[None] = Deferred()
         others = self._fetching.get(domain)
-        if others is None:
+        if others is not None:
+            others.append(waiting)
+        elif entry.may_try(record, self._clock.seconds()):
             self._begin(domain, record, entry, [waiting])
         else:
-            others.append(waiting)
+            return
         if seconds is not None:
             waiting.addTimeout(seconds, self._clock).addErrback(lambda failure: failure.trap(TimeoutError) and None)
         await waiting
-
-    def _may_try(self, entry: _Entry, record: str) -> bool:
-        return entry.tried != record or self._clock.seconds() >= entry.again
 
     def _begin(self, domain: str, record: str, entry: _Entry, waiting: list[Deferred[None]]) -> None:
         """On its own, so that whoever gives up ends no wait but his own."""
@@ -181,12 +202,10 @@ class Policies:
         """Take what another process has fetched meanwhile, or fetch it."""
         former = entry.holding(self._now())
         other = self._shelf.read(domain)
-        if other is not None and other.id == record and other.holds(self._now()) and _newer(other, former):
+        since = former.fetched if former is not None and former.id == record else -1
+        if other is not None and other.id == record and other.holds(self._now()) and other.fetched > since:
             entry.kept = other
             return
-        known = former is not None and former.id == record
-        entry.tried = record
-        entry.again = self._clock.seconds() + (AGAIN_KNOWN if known else AGAIN)
         try:
             policy = await self._fetch(domain)
         except Unfetched as error:
@@ -196,6 +215,8 @@ class Policies:
             else:
                 _log.info("no MTA-STS policy of {domain}: {error}", domain=domain, error=str(error))
             return
+        finally:
+            entry.tried(record, self._clock.seconds() + (AGAIN if since < 0 else AGAIN_KNOWN))
         kept = entry.kept = Kept(domain, record, self._now(), policy.mode, policy.mx, policy.max_age)
         entry.reason = f"its MTA-STS policy held for {policy.max_age} s"
         _log.info(
@@ -213,7 +234,7 @@ class Policies:
             kept = entry.holding(now)
             if kept is None or now - kept.fetched < min(RENEW, kept.max_age * 500):
                 continue
-            if domain not in self._fetching and self._may_try(entry, kept.id):
+            if domain not in self._fetching and entry.may_try(kept.id, self._clock.seconds()):
                 self._begin(domain, kept.id, entry, [])
                 begun += 1
                 if begun == AT_ONCE:
@@ -223,7 +244,3 @@ class Policies:
         self._in_thread(self._shelf.tidy, self._now()).addErrback(
             lambda failure: _log.warn("MTA-STS policies not tidied: {error}", error=failure.getErrorMessage())
         )
-
-
-def _newer(other: Kept, former: Kept | None) -> bool:
-    return former is None or other.fetched > former.fetched
