@@ -1,7 +1,7 @@
 """TLS of a client: contexts that ask hosts for their certificates, and what these are worth.
 
 A mail exchanger's certificate proves something only to those who want it proven: the handshake takes any, and
-says afterwards what was wrong with it. Whoever has to be sure looks at that, or has the handshake fail.
+says afterwards what was wrong with it. Whoever has to be sure looks at that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509StoreContext, X509StoreContextError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.net import credentials
@@ -34,10 +33,6 @@ def check_authorities(path: str) -> None:
         credentials.authorities(path, "tls.authorities")
 
 
-class Untrusted(Exception):
-    """A host hasn't proven who it is; the text says why."""
-
-
 class ClientTls:
     """The contexts of a process; each is made when it is first wanted, and serves all connections."""
 
@@ -45,7 +40,6 @@ class ClientTls:
         """`authorities` is a PEM file of those whose certificates are trusted, "" for the system's."""
         self._authorities = authorities
         self._contexts: dict[bool, SSL.Context] = {}
-        self._sure: SSL.Context | None = None
 
     def to(self, host: str, permissive: bool = False) -> Handshake:
         """For one connection to a host, by its name or address. `permissive` also speaks what is broken by now,
@@ -58,17 +52,6 @@ class ClientTls:
         if context is None:
             context = self._contexts[permissive] = self._make(permissive)
         return Handshake(context, host)
-
-    def sure(self, host: str) -> Handshake:
-        """For one connection to a host that proves who it is, or the handshake fails with Untrusted.
-
-        Raises:
-            TlsUnusable: the file of authorities.
-        """
-        if self._sure is None:
-            self._sure = self._make(False)
-            self._sure.set_info_callback(_be_sure)
-        return Handshake(self._sure, host)
 
     def _make(self, permissive: bool) -> SSL.Context:
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
@@ -102,15 +85,6 @@ def _take_note(connection: SSL.Connection, certificate: X509, error: int, depth:
     return True
 
 
-def _be_sure(connection: SSL.Connection, where: int, value: int) -> None:
-    """The handshake of one who has to be sure is done: not yet anything was said."""
-    if where & SSL.SSL_CB_HANDSHAKE_DONE:
-        handshake, protocol = connection.get_app_data()
-        distrust = handshake.distrust()
-        if distrust:
-            protocol.failVerification(Failure(Untrusted(distrust)))
-
-
 @implementer(IOpenSSLClientConnectionCreator)
 class Handshake:
     """What `startTLS` is to be given for one connection, and what came of it."""
@@ -123,7 +97,6 @@ class Handshake:
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Twisted asks for the state of a new session."""
         connection = self._connection = SSL.Connection(self._context, None)
-        connection.set_app_data((self, protocol))
         if not _is_address(self._host):
             connection.set_tlsext_host_name(self._host.encode("idna" if not self._host.isascii() else "ascii"))
         return connection
@@ -188,4 +161,4 @@ def _is_address(host: str) -> bool:
     return True
 
 
-__all__ = ["ClientTls", "Handshake", "TlsUnusable", "Untrusted", "check_authorities"]
+__all__ = ["ClientTls", "Handshake", "TlsUnusable", "check_authorities"]

@@ -81,7 +81,7 @@ class Fetching:
         from relay.delivery.sts.https import Failed, get
 
         try:
-            answer = await get(self._reactor, host, PATH, addresses, self._tls.sure(host), _MOST)
+            answer = await get(self._reactor, host, PATH, addresses, self._tls.to(host), _MOST)
         except Failed as error:
             raise Unfetched(f"{host}: {error}") from None
         if answer.status != 200:

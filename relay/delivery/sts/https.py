@@ -1,7 +1,7 @@
 """One small text over HTTPS, from addresses that were found before: nobody else is asked anything.
 
-No name is looked up here, no redirect followed, no proxy used, nothing kept, and no more taken than may be. Who answers
-has proven to be the host; what he says may be anything.
+No name is looked up here, no redirect followed, no proxy used, nothing kept, and no more taken than may be. Whoever
+doesn't prove to be the host isn't even asked; what the host says may be anything.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.interfaces import IHandshakeListener, IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
@@ -59,25 +59,26 @@ async def get(
             response.deliverBody(text)
             body = await text.whole
         return Answer(response.code, kind.strip().lower().decode("ascii", "replace"), body)
-    except CancelledError:
-        raise
     except Exception as error:
-        raise Failed(f"it says more than {most} bytes" if line.over else _words(error)) from None
+        cause = _cause(error)
+        if isinstance(cause, CancelledError | ConnectingCancelledError):
+            raise CancelledError from None
+        raise Failed(line.problem or _words(cause)) from None
     finally:
         line.hang_up()
 
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
 class _Line:
-    """The one connection. `over`: the other side has said too much."""
+    """The one connection. `problem`: why it was cut, if it was we who did it."""
 
     def __init__(self, reactor: Any, addresses: Sequence[str], handshake: Handshake, most: int) -> None:
         self._reactor = reactor
         self._addresses = addresses
-        self._handshake = handshake
         self._wire: Any = None
-        self.left = most
-        self.over = False
+        self._most = self._left = most
+        self.handshake = handshake
+        self.problem = ""
 
     def endpointForURI(self, uri: URI) -> _Line:
         return self
@@ -87,14 +88,14 @@ class _Line:
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         problem: Exception = ConnectError()
-        counted: Any = WrappingFactory(factory)
-        counted.protocol = _Counted
-        counted.line = self
+        watched: Any = WrappingFactory(factory)
+        watched.protocol = _Watched
+        watched.line = self
         for address in self._addresses:
             kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-            endpoint = wrapClientTLS(self._handshake, kind(self._reactor, address, PORT, CONNECT))
+            endpoint = wrapClientTLS(self.handshake, kind(self._reactor, address, PORT, CONNECT))
             try:
-                wire: Any = await endpoint.connect(counted)
+                wire: Any = await endpoint.connect(watched)
             except ConnectError as error:
                 problem = error
             else:
@@ -102,23 +103,41 @@ class _Line:
                 return wire.wrappedProtocol  # type: ignore[no-any-return]
         raise problem
 
+    def may(self, size: int) -> bool:
+        """Whether so many more bytes may come."""
+        self._left -= size
+        if self._left < 0:
+            self.problem = f"it says more than {self._most} bytes"
+        return self._left >= 0
+
     def hang_up(self) -> None:
         """Whatever is still to come."""
         if self._wire is not None:
             self._wire.abort()
 
 
-class _Counted(ProtocolWrapper):
-    """Hangs up on who talks for too long: headers have no other bound."""
+@implementer(IHandshakeListener)
+class _Watched(ProtocolWrapper):
+    """Between TLS and HTTP: hears and says nothing before the host has proven who it is, and hangs up on one who talks
+    for too long, for headers have no other bound."""
+
+    _proven = False
+
+    def handshakeCompleted(self) -> None:
+        """Nothing was said yet."""
+        line: _Line = self.factory.line
+        line.problem = line.handshake.distrust()
+        if line.problem:
+            self.abort()
+        else:
+            self._proven = True
 
     def dataReceived(self, data: bytes) -> None:
         line: _Line = self.factory.line
-        line.left -= len(data)
-        if line.left < 0:
-            line.over = True
-            self.abort()
-        else:
+        if self._proven and line.may(len(data)):
             super().dataReceived(data)
+        else:
+            self.abort()
 
     def abort(self) -> None:
         transport: Any = self.transport
@@ -144,10 +163,14 @@ class _Text(Protocol):
             self.whole.errback(reason)
 
 
-def _words(error: BaseException) -> str:
-    """What has happened, in few words; the client of Twisted wraps it in what it was about."""
+def _cause(error: BaseException) -> BaseException:
+    """What has happened; the client of Twisted wraps it in what it was about."""
     while reasons := getattr(error, "reasons", None):
         error = reasons[0].value
+    return error
+
+
+def _words(error: BaseException) -> str:
     if isinstance(error, PotentialDataLoss):
         return "it doesn't tell where its answer ends"
     return printable(str(error)).rstrip(".") or type(error).__name__
