@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec.structs
 
+from relay.message.tls import TlsPolicy
 from relay.smtp.client import Tls
 from relay.smtp.ending import Ending
 
@@ -40,13 +41,21 @@ class Approach(NamedTuple):
     """How one host is called.
 
     `implicit`: TLS from the first byte. `permissive`: with what is no longer safe, `clear`: without TLS, both
-    because it didn't work before.
+    because it didn't work before. `reported` is the domain's policy under which it is told what TLS came to, None where
+    nobody is to know; `flaw` is what that has against the host, though mail may go there.
     """
 
     policy: Policy = Policy.MAY
     implicit: bool = False
     permissive: bool = False
     clear: bool = False
+    reported: TlsPolicy | None = None
+    flaw: str = ""
+
+    @property
+    def tested(self) -> bool:
+        """Whether the certificate is looked at for the sake of a report alone."""
+        return self.reported is not None and self.reported.type == "sts"
 
     @property
     def starttls(self) -> Tls:

@@ -31,6 +31,8 @@ from relay.delivery.signing import Signing
 from relay.delivery.sts.fetching import Fetching
 from relay.delivery.sts.policies import Policies
 from relay.delivery.sts.shelf import Shelf
+from relay.delivery.tls_counts import TlsCounts
+from relay.delivery.tls_result import TlsResult
 from relay.delivery.ways import Ways
 from relay.dkim.keyring import KeyRing
 from relay.dkim.keys import KeyIndex
@@ -77,7 +79,8 @@ class Sender:
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
         self._client_tls = ClientTls(briefing.authorities)
-        self._ways = Ways(briefing, self._resolver, self._policies(briefing))
+        self._tls_counts = TlsCounts(self._say)
+        self._ways = Ways(briefing, self._resolver, self._tls_counts.add, self._policies(briefing))
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)
@@ -192,6 +195,9 @@ class Sender:
     def active(self, session: Session) -> None:
         self._say(frames.Active(session.number))
 
+    def tls(self, result: TlsResult) -> None:
+        self._tls_counts.add(result)
+
     def accepted(self, session: Session, offer: frames.Offer, outcome: Outcome) -> None:
         try:
             self._journal.write(
@@ -250,6 +256,7 @@ class Sender:
         now = self._reactor.seconds()
         for session in list(self._sessions.values()):
             session.sweep(now)
+        self._tls_counts.sweep(now)
         if now - self._last_word > _ABANDONED:
             self.leave(1, "the master is silent")
         if self._leaving:
@@ -285,6 +292,7 @@ class Sender:
         if self._stopping:
             return
         self._stopping = True
+        self._tls_counts.tell()
         link, self._link = self._link, None
         if link is None:
             self._reactor.callLater(0, self._end)

@@ -18,6 +18,7 @@ from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
 from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, SOON, Session
 from relay.delivery.ways import Way
+from relay.message.tls import TlsPolicy, TlsResult
 from relay.message.values import Origin, Outcome, Result
 
 EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 0\r\n"
@@ -132,6 +133,10 @@ class Book:
         self.redials = 0
         self.may_redial = True
         self.asked: list[tuple[int, Deferred[bytes]]] = []
+        self.results: list[TlsResult] = []
+
+    def tls(self, result: TlsResult) -> None:
+        self.results.append(result)
 
     def answered(self, session: Session) -> None:
         self.told.append("answered")
@@ -200,6 +205,8 @@ class Case(TestCase):
 
     policy = Policy.MAY
     implicit = False
+    reported: TlsPolicy | None = None
+    flaw = ""
 
     def setUp(self) -> None:
         self.reactor = Network()
@@ -227,7 +234,11 @@ class Case(TestCase):
         self.lookups += 1
         if self.problem is not None:
             raise self.problem
-        return [Way(host, Approach(self.policy, self.implicit)) for host in self.hosts]
+        return [Way(host, self.approach) for host in self.hosts]
+
+    @property
+    def approach(self) -> Approach:
+        return Approach(self.policy, self.implicit, reported=self.reported, flaw=self.flaw)
 
     def peer(self, number: int = -1) -> Peer:
         self.reactor.advance(0)
@@ -376,6 +387,103 @@ class Secure(Case):
         self.taken(peer)
         self.assertEqual((self.outcome.tls, self.book.kept), ("TLSv1.3 X trusted", [True]))
 
+    def test_what_tls_came_to_is_told_once_for_each_connection(self) -> None:
+        """In the words of RFC 8460 4.3, before the connection is used; nothing of those called in the clear."""
+        kinds = (
+            ("fine", Policy.MAY, ["", ""]),
+            ("fails", Policy.MAY, ["validation-failure", "validation-failure"]),
+            ("fails", Policy.MUST, ["validation-failure"]),
+            ("hangs", Policy.MAY, ["validation-failure"]),
+            ("absent", Policy.MAY, ["starttls-not-supported"]),
+            ("absent", Policy.MUST, ["starttls-not-supported"]),
+            ("refused", Policy.MAY, ["starttls-not-supported"]),
+            ("refused", Policy.VERIFY, ["starttls-not-supported"]),
+            ("leaves", Policy.MAY, ["validation-failure"]),
+            ("another", Policy.VERIFY, ["certificate-host-mismatch"]),
+            ("expired", Policy.VERIFY, ["certificate-expired"]),
+            ("self-signed", Policy.VERIFY, ["certificate-not-trusted"]),
+            ("self-signed", Policy.MUST, [""]),
+            ("absent", Policy.NONE, []),
+        )
+        wrong = {"another": (0, "another host"), "expired": (10, "it is expired"), "self-signed": (18, "self-signed")}
+        said = {"absent": EHLO}
+        asked_of = TlsPolicy("to.test")
+        for how, policy, failures in kinds:
+            self.setUp()
+            self.policy = policy
+            self.reported = asked_of
+            self.tls.error, self.tls.doubt = wrong.get(how, (0, ""))
+            self.session.deliver(offer())
+            for _ in range(2 if how in ("fine", "fails") and policy is Policy.MAY else 1):
+                peer = self.peer()
+                peer.connect()
+                peer.say(b"220 hi\r\n")
+                peer.say(said.get(how, self.OFFER))
+                if how == "absent":
+                    break
+                peer.say({"refused": b"454 no\r\n", "leaves": b"421 later\r\n"}.get(how, b"220 go ahead\r\n"))
+                if how == "fails":
+                    peer.close(SSL.Error([("", "", "handshake failure")]))
+                elif how == "hangs":
+                    self.pass_time(STAGES.tls)
+                elif peer.line.handshake is not None:
+                    peer.shake()
+                    peer.say(self.OFFER)
+                if how == "fine":
+                    # A second transaction on the same connection tells nothing more, another connection does.
+                    self.taken(peer)
+                    self.session.deliver(offer())
+                    peer.close()
+            self.assertEqual([result.failure for result in self.book.results], failures, (how, policy))
+            for result in self.book.results:
+                self.assertEqual(result.policy, asked_of)
+                self.assertEqual((result.mx_host, result.receiving), ("mx1.test", "192.0.2.10"))
+                self.assertEqual(result.sending, "10.0.0.1")
+            if how in ("fails", "another", "leaves"):
+                words = {"fails": "handshake failure", "another": "another host", "leaves": "421 later"}[how]
+                self.assertIn(words, self.book.results[0].text)
+
+    def test_D26_what_a_policy_asks_for(self) -> None:
+        """Enforced, nothing goes but to a host that has proven who it is, and it is told for whose sake; where it is
+        only tested, mail goes as it would without, and what would have failed is reported."""
+        policy, asked_for = TlsPolicy("to.test", "sts"), "asked for by the domain's MTA-STS policy"
+        for mode, how, delivered, failure in (
+            (Policy.STS, "fine", "TLSv1.3 X verified (sts)", ""),
+            (Policy.STS, "expired", None, "certificate-expired"),
+            (Policy.STS, "absent", None, "starttls-not-supported"),
+            (Policy.STS, "fails", None, "validation-failure"),
+            (Policy.MAY, "fine", "TLSv1.3 X trusted", ""),
+            (Policy.MAY, "expired", "TLSv1.3 X untrusted", "certificate-expired"),
+            (Policy.MAY, "absent", "", "starttls-not-supported"),
+            (Policy.MAY, "another", "TLSv1.3 X trusted", "validation-failure"),
+        ):
+            self.setUp()
+            self.policy, self.reported = mode, policy
+            self.flaw = "the host is another" if how == "another" else ""
+            self.tls.error, self.tls.doubt = (10, "it is expired") if how == "expired" else (0, "")
+            self.session.deliver(offer())
+            peer = self.peer()
+            peer.connect()
+            peer.say(b"220 hi\r\n")
+            peer.say(EHLO if how == "absent" else self.OFFER)
+            if how != "absent":
+                peer.say(b"220 go ahead\r\n")
+                if how == "fails":
+                    peer.close(SSL.Error([("", "", "handshake failure")]))
+                else:
+                    peer.shake()
+                    peer.say(self.OFFER)
+            if delivered is None:
+                self.reactor.advance(0)
+                self.assertEqual(len(self.reactor.tcpClients), 1)
+                self.check(Result.DEFERRED, "tls", "tls")
+                self.assertRegex(self.outcome.response, rf"^4\.7\.5 .*\({asked_for}\)$")
+            else:
+                self.taken(peer)
+                self.assertEqual((self.outcome.result, self.outcome.tls), (Result.DELIVERED, delivered))
+            told = [(result.policy, result.failure) for result in self.book.results]
+            self.assertEqual(told, [(policy, failure)], (mode, how))
+
     def test_D23_a_handshake_that_fails(self) -> None:
         """Once more with all there is, then in the clear; each on a connection of its own."""
         self.starting().close(SSL.Error([("", "", "wrong version number")]))
@@ -414,7 +522,7 @@ class Secure(Case):
         self.session = self.make()
 
     def test_D23_where_it_is_enforced_there_is_no_second_try(self) -> None:
-        for policy in (Policy.MUST, Policy.VERIFY):
+        for policy in (Policy.MUST, Policy.VERIFY, Policy.STS):
             for how in ("fails", "hangs", "refused", "absent"):
                 self.setUp()
                 self.enforced(policy)
@@ -461,9 +569,30 @@ class Secure(Case):
         peer.say(self.OFFER)
         self.taken(peer)
         self.assertTrue(self.session.fits(offer()))
-        for policy, fits in ((Policy.NONE, True), (Policy.MUST, True), (Policy.VERIFY, False)):
+        asked = ((Policy.NONE, True), (Policy.MUST, True), (Policy.VERIFY, False), (Policy.STS, False))
+        for policy, fits in asked:
             self.policy = policy
             self.assertEqual(self.session.fits(offer()), fits)
+
+    def test_one_that_is_verified_is_safe_enough_for_all(self) -> None:
+        for called in (Policy.VERIFY, Policy.STS):
+            self.setUp()
+            self.policy = called
+            peer = self.starting()
+            peer.shake()
+            peer.say(self.OFFER)
+            self.taken(peer)
+            for policy in Policy:
+                self.policy = policy
+                self.assertTrue(self.session.fits(offer()), (called, policy))
+
+    def test_one_that_is_not_for_it(self) -> None:
+        peer = self.starting()
+        peer.shake()
+        peer.say(self.OFFER)
+        self.taken(peer)
+        self.session._need = lambda offer, host: None
+        self.assertFalse(self.session.fits(offer()))
 
     def test_none(self) -> None:
         self.enforced(Policy.NONE)

@@ -109,6 +109,7 @@ class Fetched(TestCase):
         try:
             await self.fetch(**more)
         except Unfetched as error:
+            self.failure = error.failure
             return str(error)
         return "it was believed"
 
@@ -136,7 +137,7 @@ class Fetched(TestCase):
         ):
             self.host(shown=shown)
             self.assertIn(words, await self.refused())
-            self.assertEqual(self.heard, [], words)
+            self.assertEqual((self.heard, self.failure), ([], "sts-webpki-invalid"), words)
 
     async def test_a_certificate_for_all_names_below(self) -> None:
         self.host(shown=self.authority.server("*.a.test"))
@@ -166,6 +167,8 @@ class Fetched(TestCase):
             self.assertIn(words, told)
             self.assertNotEqual(told, "it was believed")
             self.assertTrue(told.isprintable())
+            invalid = words in ("line 1", "longer than")
+            self.assertEqual(self.failure, "sts-policy-invalid" if invalid else "sts-policy-fetch-error")
 
     async def test_one_that_may_have_been_cut_short(self) -> None:
         for says in (

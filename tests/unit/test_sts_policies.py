@@ -107,7 +107,8 @@ class Looking(Case):
 
     def test_D26_a_fetch_that_has_failed_costs_nothing_for_a_while(self) -> None:
         answer = self.fetched(Unfetched("it is down"))
-        self.assertEqual(answer, Answer(None, "its MTA-STS policy can't be fetched: it is down"))
+        reason = "its MTA-STS policy can't be fetched: it is down"
+        self.assertEqual(answer, Answer(None, reason, "sts-policy-fetch-error"))
         self.clock.advance(module.AGAIN - 1)
         self.assertEqual((self.answer(), len(self.fetches)), (answer, 1))
         self.record = ["v=STSv1; id=2"]

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
 
 from relay.delivery.exchangers import blocked
 from relay.delivery.sts.policy import HOST, LARGEST, PATH, BadPolicy, StsPolicy, parse
+from relay.message.tls import TlsFailure
 from relay.net.client_tls import ClientTls, TlsUnusable
 from relay.net.dns import DnsError, Family, Resolver
 
@@ -21,7 +22,12 @@ _AT_ONCE = 100
 
 
 class Unfetched(Exception):
-    """There is no policy to be had; the text says why, and can be logged."""
+    """There is no policy to be had; the text says why, and can be logged. `failure` is the kind of that (RFC 8460
+    4.3.2.2)."""
+
+    def __init__(self, text: str, failure: TlsFailure = "sts-policy-fetch-error") -> None:
+        super().__init__(text)
+        self.failure: TlsFailure = failure
 
 
 class Fetching:
@@ -58,7 +64,7 @@ class Fetching:
         except TimeoutError:
             raise Unfetched(f"{HOST}{domain}: not within {self._timeout:g} s") from None
         except BadPolicy as error:
-            raise Unfetched(f"{HOST}{domain}: {error}") from None
+            raise Unfetched(f"{HOST}{domain}: {error}", "sts-policy-invalid") from None
         except (DnsError, TlsUnusable) as error:
             raise Unfetched(str(error)) from None
 
@@ -78,10 +84,12 @@ class Fetching:
 
     async def _get(self, host: str, addresses: list[str]) -> bytes:
         # Most children never see a policy, and twisted.web takes a megabyte.
-        from relay.delivery.sts.https import Failed, get
+        from relay.delivery.sts.https import Failed, Untrusted, get
 
         try:
             answer = await get(self._reactor, host, PATH, addresses, self._tls.to(host), _MOST)
+        except Untrusted as error:
+            raise Unfetched(f"{host}: {error}", "sts-webpki-invalid") from None
         except Failed as error:
             raise Unfetched(f"{host}: {error}") from None
         if answer.status != 200:

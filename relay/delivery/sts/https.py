@@ -34,6 +34,10 @@ class Failed(Exception):
     """There was no answer, or not a whole one; the text says why, and can be logged."""
 
 
+class Untrusted(Failed):
+    """Nobody has proven to be the host."""
+
+
 class Answer(NamedTuple):
     """`kind` is the media type, in lower case and without parameters; `body` is empty unless `status` is 200."""
 
@@ -63,7 +67,7 @@ async def get(
         cause = _cause(error)
         if isinstance(cause, CancelledError | ConnectingCancelledError):
             raise CancelledError from None
-        raise Failed(line.problem or _words(cause)) from None
+        raise line.problem or Failed(_words(cause)) from None
     finally:
         line.hang_up()
 
@@ -78,7 +82,7 @@ class _Line:
         self._wire: Any = None
         self._most = self._left = most
         self.handshake = handshake
-        self.problem = ""
+        self.problem: Failed | None = None
 
     def endpointForURI(self, uri: URI) -> _Line:
         return self
@@ -107,7 +111,7 @@ class _Line:
         """Whether so many more bytes may come."""
         self._left -= size
         if self._left < 0:
-            self.problem = f"it says more than {self._most} bytes"
+            self.problem = Failed(f"it says more than {self._most} bytes")
         return self._left >= 0
 
     def hang_up(self) -> None:
@@ -126,8 +130,9 @@ class _Watched(ProtocolWrapper):
     def handshakeCompleted(self) -> None:
         """Nothing was said yet."""
         line: _Line = self.factory.line
-        line.problem = line.handshake.distrust()
-        if line.problem:
+        distrust = line.handshake.distrust()
+        if distrust:
+            line.problem = Untrusted(distrust)
             self.abort()
         else:
             self._proven = True

@@ -9,7 +9,7 @@ delivers without. A fetch that has failed is not tried again for some minutes, a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import LoopingCall
@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from relay.delivery.sts.fetching import Unfetched
 from relay.delivery.sts.policy import RECORD, Mode, StsPolicy, record_id
 from relay.delivery.sts.shelf import Kept, Shelf
+from relay.message.tls import TlsFailure
 from relay.net.dns import DnsError
 
 _log = Logger()
@@ -44,10 +45,12 @@ TIDY = 86_400.0
 
 
 class Answer(NamedTuple):
-    """The policy of a domain that is in force. None: there is none, and `reason` says why."""
+    """The policy of a domain that is in force. None: there is none, and `reason` says why; `failure` is its kind where
+    there should be one."""
 
     policy: StsPolicy | None
     reason: str = ""
+    failure: TlsFailure | Literal[""] = ""
 
     @property
     def enforced(self) -> bool:
@@ -59,10 +62,6 @@ class Answer(NamedTuple):
         """Why nothing is enforced."""
         return self.reason if self.policy is None else f'its mode is "{self.policy.mode}"'
 
-    def allows(self, host: str) -> bool:
-        """Whether a mail exchanger may have mail, where it is enforced."""
-        return self.policy is not None and self.policy.allows(host)
-
 
 class _Entry:
     """What is known of a domain.
@@ -71,14 +70,16 @@ class _Entry:
         kept: its policy, maybe one that is over.
         looked: when its record was looked for last.
         reason: why there is no policy.
+        failure: the kind of that, as far as it is one.
     """
 
-    __slots__ = ("_again", "kept", "looked", "reason")
+    __slots__ = ("_again", "failure", "kept", "looked", "reason")
 
     def __init__(self, kept: Kept | None) -> None:
         self.kept = kept
         self.looked = float("-inf")
         self.reason = ""
+        self.failure: TlsFailure | Literal[""] = ""
         self._again: dict[str, float] = {}
 
     def holding(self, now: int) -> Kept | None:
@@ -150,7 +151,7 @@ class Policies:
             reason = f"its MTA-STS record is not to be had: {error}" if error.temporary else "it has no MTA-STS record"
         kept = entry.holding(self._now())
         if record is None:
-            entry.reason = reason
+            entry.reason, entry.failure = reason, ""
         elif kept is None or kept.id != record:
             await self._wait(domain, record, entry, None if kept is None else PATIENCE)
         entry.looked = self._clock.seconds()
@@ -160,7 +161,7 @@ class Policies:
 
     def _answer(self, entry: _Entry) -> Answer:
         kept = entry.holding(self._now())
-        return Answer(None, entry.reason) if kept is None else Answer(kept.policy)
+        return Answer(None, entry.reason, entry.failure) if kept is None else Answer(kept.policy)
 
     def _entry(self, domain: str) -> _Entry:
         """That of a domain, which is now the one asked for last."""
@@ -209,7 +210,7 @@ class Policies:
         try:
             policy = await self._fetch(domain)
         except Unfetched as error:
-            entry.reason = f"its MTA-STS policy can't be fetched: {error}"
+            entry.reason, entry.failure = f"its MTA-STS policy can't be fetched: {error}", error.failure
             if former is not None and former.mode is not Mode.NONE:
                 _log.warn("MTA-STS policy of {domain} not renewed: {error}", domain=domain, error=str(error))
             else:
@@ -218,7 +219,7 @@ class Policies:
         finally:
             entry.tried(record, self._clock.seconds() + (AGAIN if since < 0 else AGAIN_KNOWN))
         kept = entry.kept = Kept(domain, record, self._now(), policy.mode, policy.mx, policy.max_age)
-        entry.reason = f"its MTA-STS policy held for {policy.max_age} s"
+        entry.reason, entry.failure = f"its MTA-STS policy held for {policy.max_age} s", ""
         _log.info(
             "MTA-STS policy of {domain}: {mode}, id {id}, for {max_age} s",
             domain=domain, mode=str(policy.mode), id=record, max_age=policy.max_age,
