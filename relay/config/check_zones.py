@@ -76,7 +76,7 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
     if zone.host and not is_host(zone.host) and not is_address(zone.host):
         yield Problem((*path, "host"), f"expected a host name or IP address, got {shown(zone.host)}")
     if zone.tls == "sts" and zone.host:
-        text = 'expected another, got "sts": no domain says by MTA-STS how safe mail to a fixed next hop has to be'
+        text = 'expected another, got "sts": MTA-STS is of domains, and there is a fixed next hop'
         yield Problem((*path, "tls"), text)
     if zone.tls == "sts" and not zone.sts:
         yield Problem((*path, "sts"), 'expected true, for tls is "sts"')
