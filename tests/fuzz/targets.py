@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.fuzz import client, desk, doors, files, frames, http, names, server, text
+from tests.fuzz import client, desk, doors, files, frames, http, names, server, sts, text
 
 
 class Target(NamedTuple):
@@ -47,6 +47,8 @@ TARGETS = {
     "scram_keys": Target(doors.scram_keys, 256, 20),
     "http": Target(http.http, 1024, 1),
     "resolver": Target(doors.resolver, 512, 1),
+    "sts_record": Target(sts.sts_record, 256, 20),
+    "sts_policy": Target(sts.sts_policy, 512, 20),
     "config": Target(files.config, 1024, 1),
     "users": Target(files.users, 1024, 1),
 }
