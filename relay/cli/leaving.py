@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
+from relay.config import urls
 from relay.config.load import dotted
 from relay.config.schema import Config, Limits, Sender, Site
 from relay.delivery.sts.shelf import Kept
@@ -125,6 +126,8 @@ class Explained:
 
     def _target(self, zone: Zone, domain: str) -> str:
         disabled = ", but the zone is disabled: mail waits in it" if zone.options.disabled else ""
+        if zone.options.url:
+            return f"{urls.read(zone.options.url)}, by HTTP (zones.{zone.name}.url){disabled}"
         if zone.next_hop:
             return f"the next hop {zone.next_hop} (zones.{zone.name}.host){disabled}"
         return f"the mail exchangers of {domain}{disabled}"
@@ -133,7 +136,7 @@ class Explained:
         ignore, prefer = self._zones.ipv6(zone.name, domain)
         said = "IPv4 only" if ignore else "IPv6 first" if prefer else "IPv4 first"
         key = "ignore_ipv6" if ignore else "prefer_ipv6"
-        by_domain = not zone.options.host and getattr(self._zones.domain(domain), key) != "zone"
+        by_domain = not zone.is_fixed and getattr(self._zones.domain(domain), key) != "zone"
         table = self._table(zone, domain, by_domain)
         return f"{said} ({dotted((*table, key))})"
 
@@ -142,11 +145,11 @@ class Explained:
         table = self._tls_table(zone, domain)
         implicit = ", from the first byte" if zone.options.implicit_tls else ""
         policy = self._zones.tls(zone.name, domain)
-        return f"{policy}: {_TLS[policy]}{implicit} ({dotted((*table, 'tls'))})"
+        return f"{policy}: {_TLS[policy]}{implicit} ({dotted((*table, 'url' if zone.options.url else 'tls'))})"
 
     def _sts(self, zone: Zone, domain: str) -> str:
         """Whether what the domain says of its hosts counts, and what is known of that."""
-        if zone.options.host:
+        if zone.is_fixed:
             return "not heeded: a fixed next hop is none of the domain's hosts"
         if self._zones.tls(zone.name, domain) in ("none", "sts"):
             table, key = self._tls_table(zone, domain), "tls"
@@ -163,7 +166,7 @@ class Explained:
         return f"heeded ({where}); kept here: {kept.mode}, {', '.join(kept.mx)}; id {kept.id}, until {until}"
 
     def _tls_table(self, zone: Zone, domain: str) -> tuple[str, str]:
-        return self._table(zone, domain, not zone.options.host and self._zones.domain(domain).tls != "zone")
+        return self._table(zone, domain, not zone.is_fixed and self._zones.domain(domain).tls != "zone")
 
     def _table(self, zone: Zone, domain: str, by_domain: bool) -> tuple[str, str]:
         """The table whose word counts."""

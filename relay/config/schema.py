@@ -167,6 +167,7 @@ class Zone(Limits, frozen=True):
     address: Limits = Limits()
     host: str = ""
     port: Port = 25
+    url: str = ""
     tls: Tls = "may"
     sts: bool = True
     implicit_tls: bool = False

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -24,13 +24,13 @@ from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
-from relay.delivery.exchangers import Settings
+from relay.config import urls
+from relay.delivery.call import Call
+from relay.delivery.contact import MakeContact
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
-from relay.delivery.sts.fetching import Fetching
-from relay.delivery.sts.policies import Policies
-from relay.delivery.sts.shelf import Shelf
+from relay.delivery.sts.making import heeding
 from relay.delivery.tls_counts import TlsCounts
 from relay.delivery.tls_result import TlsResult
 from relay.delivery.ways import Ways
@@ -78,9 +78,12 @@ class Sender:
         self._ended = False
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
+        self._port, self._contact = _contact(briefing)
         self._client_tls = ClientTls(briefing.authorities)
         self._tls_counts = TlsCounts(self._say)
-        self._ways = Ways(briefing, self._resolver, self._tls_counts.add, self._policies(briefing))
+        tell = self._tls_counts.add
+        sts = heeding(briefing, reactor, self._resolver, self._client_tls, tell, self._in_thread)
+        self._ways = Ways(briefing, self._resolver, sts)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)
@@ -89,19 +92,6 @@ class Sender:
             signer, briefing.dkim, self._in_thread, self._say, reactor.seconds, sealing if briefing.dkim.arc else None
         )
         self.exit_code = 0
-
-    def _policies(self, briefing: SenderBriefing) -> Policies | None:
-        """Those of MTA-STS; None: no domain's is heeded."""
-        if not any(briefing.sts.values()):
-            return None
-        options, reactor = briefing.options, self._reactor
-        families = Settings(options.ignore_ipv6, options.prefer_ipv6).families
-        timeout, block = briefing.timeouts.sts, options.block_local_addresses
-        fetching = Fetching(reactor, self._resolver, self._client_tls, timeout, families, block)
-        shelf = Shelf(Path(briefing.policies), briefing.child)
-        policies = Policies(self._resolver.txt, fetching, shelf, reactor, WallClock(), self._in_thread)
-        policies.start()
-        return policies
 
     def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *arguments)
@@ -166,7 +156,7 @@ class Sender:
                 reactor=self._reactor,
                 hosts=self._ways.find,
                 timeouts=self._briefing.timeouts,
-                port=self._briefing.options.port,
+                port=self._port,
                 watcher=self,
                 reuse=self._briefing.options.reuse,
                 idle=self._briefing.options.idle,
@@ -177,6 +167,7 @@ class Sender:
                 # An older number is that of a connection whose end has crossed the offer.
                 fresh=offer.connection > self._newest,
                 sign=self._sign,
+                contact=self._contact,
             )
             self._newest = max(self._newest, offer.connection)
         session.deliver(offer)
@@ -187,7 +178,7 @@ class Sender:
         self._say(frames.Answered(session.number, session.host.name, session.host.address))
 
     def redial(self, session: Session) -> None:
-        self._say(frames.Redial(session.number, session.begun))
+        self._say(frames.Redial(session.number, session.begun, session.called, session.next_host))
 
     def quiet(self, session: Session) -> None:
         self._say(frames.Quiet(session.number))
@@ -304,3 +295,14 @@ class Sender:
         if not self._ended:
             self._ended = True
             self._reactor.stop()
+
+
+def _contact(briefing: SenderBriefing) -> tuple[int, MakeContact]:
+    """The port where hosts are called, and what speaks with them."""
+    options = briefing.options
+    if not options.url:
+        return options.port, Call
+    from relay.delivery.post import Post  # Twisted's HTTP takes some megabytes, and few zones want it.
+
+    url = urls.read(options.url)
+    return url.port, partial(Post, url, briefing.product)

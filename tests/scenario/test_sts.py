@@ -129,7 +129,8 @@ class Sts(Scenario):
         self.assertRegex(safe, r" delivered .* mx=mx\.safe\.test .* verified \(sts\)")
         self.publish("safe.test", "MX", "5 mx.evil.test.")
         [safe] = await self.ended(relay, "safe.test")
-        self.assertRegex(safe, r" deferred .*4\.7\.5 The MTA-STS policy of safe\.test allows none of its hosts \(mx\.evil")
+        self.assertIn(" deferred ", safe)
+        self.assertIn("4.7.5 The MTA-STS policy of safe.test allows none of its hosts (mx.evil.test)", safe)
         self.assertEqual(self.taken(), ["safe.test"])
 
     async def test_D26_what_is_known_holds_whatever_fails(self) -> None:
@@ -150,7 +151,7 @@ class Sts(Scenario):
 
     async def test_D26_a_policy_that_changes(self) -> None:
         await self.show(self.expired)
-        relay = await self.begun()
+        relay = await self.begun(zone='idle = "0s"')
         self.assertIn(ENFORCED, (await self.ended(relay, "safe.test"))[0])
         self.policy("safe.test", "2", "none")
         self.assertIn(" delivered ", (await self.ended(relay, "safe.test"))[0])

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.config.schema import Zone
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
+from relay.delivery.sts.heeding import Heeding
 from relay.delivery.sts.policies import Answer
 from relay.delivery.sts.policy import Mode, StsPolicy
 from relay.delivery.ways import Way, Ways
@@ -46,7 +47,9 @@ class Finding(SynchronousTestCase):
 
     def ways(self, policies: Any = None, **changes: Any) -> Ways:
         self.told: list[TlsResult] = []
-        return Ways(replace(a_briefing(), **changes), self.resolver, self.told.append, policies)  # type: ignore[arg-type]
+        briefing = replace(a_briefing(), **changes)
+        sts = policies and Heeding(briefing.sts, policies, self.told.append)
+        return Ways(briefing, self.resolver, sts)  # type: ignore[arg-type]
 
     def found(self, ways: Ways, **changes: Any) -> list[Way]:
         return self.successResultOf(Deferred.fromCoroutine(ways.find(offer(**changes))))
@@ -98,6 +101,16 @@ class Finding(SynchronousTestCase):
         self.assertTrue(ways.serves("other.test", KEPT))
         self.assertFalse(self.ways().serves("other.test", KEPT))
 
+    def test_a_url(self) -> None:
+        """Its host, which may be local, takes it all; https:// is always verified, whatever was said of TLS."""
+        for url, name, approach in (
+            ("https://web.test/in", "web.test", Approach(Policy.VERIFY, implicit=True)),
+            ("http://127.0.0.1:8080/", "127.0.0.1", Approach(Policy.NONE)),
+        ):
+            ways = self.ways(options=Zone(url=url), tls={"default": "must"})
+            self.assertEqual([(way.host.name, way.approach) for way in self.found(ways)], [(name, approach)])
+            self.assertEqual(ways.need(offer(), KEPT), approach)
+            self.assertTrue(ways.serves("other.test", KEPT))
 
 class FakePolicies:
     """Domains have these policies; `known` knows all that were asked for."""
@@ -124,11 +137,12 @@ def policy(mode: Mode, *mx: str) -> Answer:
     return Answer(StsPolicy(mode, mx, 86400))
 
 
+GONE = "4.7.5 The MTA-STS policy of gone.test allows none of its hosts"
 LOST = Answer(None, "it is down", "sts-policy-fetch-error")
 
 
 class Sts(Finding):
-    """The policies of domains: both of their hosts have the address 9.0.0.1, and mx.bad.test is tried last."""
+    """The policies of domains, whose hosts mx.DOMAIN and mx.bad.test have the same address."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -161,10 +175,11 @@ class Sts(Finding):
 
     def test_D26_none_is_left(self) -> None:
         text = self.deferred(self.heeding(), "gone.test")
-        self.assertEqual(text, "4.7.5 The MTA-STS policy of gone.test allows none of its hosts (mx.gone.test)")
+        self.assertEqual(text, f"{GONE} (mx.gone.test, mx.bad.test)")
         [told] = self.told
         self.assertEqual((told.policy.type, told.failure, told.text), ("sts", "validation-failure", text))
-        self.assertEqual((told.mx_host, told.receiving), ("mx.gone.test", "9.0.0.1"))
+        self.assertEqual(told.mx_host, "mx.gone.test")
+        self.assertEqual(self.resolver.asked, [], "of hosts that aren't called no address is asked for")
 
     def test_D26_only_tested(self) -> None:
         for tls in (Policy.MAY, Policy.MUST, Policy.VERIFY):
