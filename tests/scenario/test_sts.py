@@ -124,7 +124,7 @@ class Sts(Scenario):
         await self.show(self.good)
         self.publish("mx.evil.test", "A", "127.0.0.1")
         self.publish("safe.test", "MX", "5 mx.evil.test.", "10 mx.safe.test.")
-        relay = await self.begun()
+        relay = await self.begun(zone="reuse = 1")
         [safe] = await self.ended(relay, "safe.test")
         self.assertRegex(safe, r" delivered .* mx=mx\.safe\.test .* verified \(sts\)")
         self.publish("safe.test", "MX", "5 mx.evil.test.")
@@ -151,7 +151,7 @@ class Sts(Scenario):
 
     async def test_D26_a_policy_that_changes(self) -> None:
         await self.show(self.expired)
-        relay = await self.begun(zone='idle = "0s"')
+        relay = await self.begun(zone="reuse = 1")
         self.assertIn(ENFORCED, (await self.ended(relay, "safe.test"))[0])
         self.policy("safe.test", "2", "none")
         self.assertIn(" delivered ", (await self.ended(relay, "safe.test"))[0])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,10 +15,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.delivery.sts import policies as module
 from relay.delivery.sts import shelf as shelves
 from relay.delivery.sts.fetching import Unfetched
+from relay.delivery.sts.heeding import Heeding
+from relay.delivery.sts.making import heeding
 from relay.delivery.sts.policies import Answer, Policies
 from relay.delivery.sts.policy import Mode, StsPolicy
 from relay.delivery.sts.shelf import Kept, Shelf
-from relay.net.dns import NoData, TimedOut
+from relay.net.client_tls import ClientTls
+from relay.net.dns import NoData, Resolver, TimedOut
+from tests.unit.test_child import a_briefing
 
 WEEK = 7 * 86400
 ENFORCE = StsPolicy(Mode.ENFORCE, ("mx.a.test",), WEEK)
@@ -321,3 +326,17 @@ class Shelves(SynchronousTestCase):
 
     def touch(self, path: Path, when: int) -> None:
         os.utime(path, ns=(when * 1_000_000, when * 1_000_000))
+
+
+class Making(SynchronousTestCase):
+    def test_only_where_some_domain_is_asked(self) -> None:
+        clock, nobody = Clock(), cast(Resolver, None)
+
+        def made(**heeded: bool) -> object:
+            briefing = replace(a_briefing(), sts=heeded, policies=self.mktemp())
+            return heeding(briefing, clock, nobody, ClientTls(), print, maybeDeferred)
+
+        self.assertIsNone(made(default=False))
+        self.assertEqual(clock.getDelayedCalls(), [])
+        self.assertIsInstance(made(default=False, some=True), Heeding)
+        self.assertEqual(len(clock.getDelayedCalls()), 2, "they are renewed, and the directory is tidied")
