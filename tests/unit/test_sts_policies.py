@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.config.schema import Dns
 from relay.delivery.sts import policies as module
 from relay.delivery.sts import shelf as shelves
 from relay.delivery.sts.fetching import Unfetched
@@ -330,11 +331,12 @@ class Shelves(SynchronousTestCase):
 
 class Making(SynchronousTestCase):
     def test_only_where_some_domain_is_asked(self) -> None:
-        clock, nobody = Clock(), cast(Resolver, None)
+        clock: Any = Clock()
+        resolver = Resolver(clock, Dns(nameservers=("127.0.0.1:53",)))
 
         def made(**heeded: bool) -> object:
             briefing = replace(a_briefing(), sts=heeded, policies=self.mktemp())
-            return heeding(briefing, clock, nobody, ClientTls(), print, maybeDeferred)
+            return heeding(briefing, clock, resolver, ClientTls(), print, maybeDeferred)
 
         self.assertIsNone(made(default=False))
         self.assertEqual(clock.getDelayedCalls(), [])
