@@ -20,7 +20,7 @@ _SHARED = ("tcp", "tcp6", "unix", "systemd")
 _WIDEST = {4: 8, 6: 16}
 #: Who is believed to speak for others, by the key that names them.
 _TRUSTED = {"proxy_networks": "a balancer", "xclient_networks": "a trusted relay"}
-#: Deliveries wait for a policy host, and whoever has one that hangs could have the Internet's mail wait (RFC 8461 3.3).
+#: Mail waits for a policy host that hangs, and a minute is what RFC 8461 3.3 has for it (seconds).
 _LONGEST_STS = 60.0
 #: One message may hold a header of 2 MiB and five pieces of body, and it is not to be the only one.
 _LEAST_MEMORY = 8 * 1024 * 1024
