@@ -20,6 +20,8 @@ _SHARED = ("tcp", "tcp6", "unix", "systemd")
 _WIDEST = {4: 8, 6: 16}
 #: Who is believed to speak for others, by the key that names them.
 _TRUSTED = {"proxy_networks": "a balancer", "xclient_networks": "a trusted relay"}
+#: Mail waits for a policy host that hangs, and a minute is what RFC 8461 3.3 has for it (seconds).
+_LONGEST_STS = 60.0
 #: One message may hold a header of 2 MiB and five pieces of body, and it is not to be the only one.
 _LEAST_MEMORY = 8 * 1024 * 1024
 
@@ -50,6 +52,8 @@ def problems(config: Config) -> Iterator[Problem]:
     for key in ("unreachable", "pauses"):
         if not getattr(config.backoff, key):
             yield Problem(("backoff", key), "expected at least one pause, got an empty list")
+    if config.timeouts.sts > _LONGEST_STS:
+        yield Problem(("timeouts", "sts"), f'expected "1m" at most, got {config.timeouts.sts:g} s')
     for name, plan in config.warmups.items():
         if not plan.days:
             yield Problem(("warmups", name, "days"), "expected at least one day, got an empty list: nothing is limited")

@@ -152,7 +152,7 @@ class Limits(Section, frozen=True):
 
 
 #: How safe deliveries have to be on their way (relay.delivery.security).
-Tls = Literal["none", "may", "must", "verify"]
+Tls = Literal["none", "may", "must", "verify", "sts"]
 
 
 class Zone(Limits, frozen=True):
@@ -169,6 +169,7 @@ class Zone(Limits, frozen=True):
     port: Port = 25
     url: str = ""
     tls: Tls = "may"
+    sts: bool = True
     implicit_tls: bool = False
     chunking: bool = True
     sender_domains: tuple[str, ...] = ()
@@ -193,7 +194,8 @@ class Domain(Limits, frozen=True):
     max_connections: Most = 5
     reuse: Most = 0
     disabled_addresses: tuple[str, ...] = ()
-    tls: Literal["zone", "none", "may", "must", "verify"] = "zone"
+    tls: Literal["zone", "none", "may", "must", "verify", "sts"] = "zone"
+    sts: Choice = "zone"
     ignore_ipv6: Choice = "zone"
     prefer_ipv6: Choice = "zone"
 
@@ -226,6 +228,7 @@ class Timeouts(Section, frozen=True):
     connect: Interval = 60.0
     banner: Interval = 300.0
     tls: Interval = 60.0
+    sts: Interval = 30.0
     ehlo: Interval = 300.0
     mail: Interval = 300.0
     rcpt: Interval = 300.0

@@ -160,6 +160,14 @@ BROKEN = {
     "[listeners.feeder]\ntls = 'implicit'\n": [
         ':1: listeners.feeder.certificate: expected the file of a certificate, for tls is "implicit"'
     ],
+    "[zones.a]\ntls = 'sts'\nhost = 'hop.test'\n": [
+        ':2: zones.a.tls: expected another, got "sts": MTA-STS is of domains, and there is a fixed next hop'
+    ],
+    "[zones.a]\ntls = 'sts'\nsts = false\n": [':3: zones.a.sts: expected true, for tls is "sts"'],
+    "[domains.'a.test']\ntls = 'sts'\nsts = 'off'\n": [
+        ':3: domains."a.test".sts: expected "on" or "zone", for tls is "sts"'
+    ],
+    "[timeouts]\nsts = '2m'\n": [':2: timeouts.sts: expected "1m" at most, got 120 s'],
     "[listeners.feeder]\nrequire_tls = true\n": [':2: listeners.feeder.require_tls: on, but tls is "off"'],
     "[listeners.feeder]\ntls = 'starttls'\ncertificate = 'a'\nrequire_tls = true\nwithout = ['STARTTLS']\n": [
         ':4: listeners.feeder.require_tls: on, but STARTTLS is in "without"'
