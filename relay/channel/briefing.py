@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.config.schema import Dkim, Dns, Listener, Timeouts, Tls
+from relay.config.schema import Backoff, Dkim, Dns, Listener, Timeouts, Tls
 from relay.config.schema import Zone as ZoneSection
 
 
@@ -34,7 +34,8 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     `own` are addresses of this relay's listeners at the zone's port: mail that leads there loops. `ipv6` says
     for each recipient domain that isn't like most whether IPv6 is never used, and whether it is tried
     first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be, `sts` whether
-    their policies of MTA-STS are heeded, which are kept in the directory `policies`.
+    their policies of MTA-STS are heeded, which are kept in the directory `policies`. Of `backoff` only what it says
+    of single hosts is for a child.
     """
 
     journal: str
@@ -49,6 +50,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     sts: Mapping[str, bool] = {}
     policies: str = ""
     authorities: str = ""
+    backoff: Backoff = Backoff()
 
 
 class ReceiverBriefing(Briefing, frozen=True, kw_only=True):
