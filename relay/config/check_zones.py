@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import date
 
-from relay.config import units, urls
+from relay.config import check_auth, units, urls
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import meant, shown
@@ -74,6 +74,7 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
     if zone.host and not is_host(zone.host) and not is_address(zone.host):
         yield Problem((*path, "host"), f"expected a host name or IP address, got {shown(zone.host)}")
     yield from _url(path, zone)
+    yield from check_auth.problems(path, zone)
     yield from _addresses((*path, "addresses"), zone.addresses)
     if zone.throttling:
         try:
