@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.config.schema import Dkim, Dns, Listener, Timeouts, Tls
+from relay.config.schema import Backoff, Dkim, Dns, Listener, Timeouts, Tls
 from relay.config.schema import Zone as ZoneSection
 
 
@@ -35,6 +35,8 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     for each recipient domain that isn't like most whether IPv6 is never used, and whether it is tried
     first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be. `password` is for
     the login to the zone's next hop.
+    first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be. Of `backoff`
+    only what it says of single hosts is for a child.
     """
 
     journal: str
@@ -48,6 +50,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     tls: Mapping[str, Tls] = {}
     authorities: str = ""
     password: str = ""
+    backoff: Backoff = Backoff()
 
 
 class ReceiverBriefing(Briefing, frozen=True, kw_only=True):
