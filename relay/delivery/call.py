@@ -34,8 +34,6 @@ HURRIED = 64 * 1024
 
 NEVER = float("inf")
 
-_VERIFIED = "verified"
-
 
 class Caller(Protocol):
     """Who makes the call. After `drop` or `leave` it hears of `gone`, and no more."""
@@ -72,15 +70,17 @@ class Call:
         local_address: the local address that was asked for, maybe a wildcard.
         bound: the one in use, once connected.
         approach: how safe it has to be, and what is tried for that.
-        tls: version, cipher and worth of the certificate ("trusted", "untrusted", "verified"), "" in the clear.
+        tls: version, cipher and worth of the certificate ("untrusted", "trusted", "verified", "verified (sts)"), "" in
+            the clear.
+        proven: the certificate is the host's, says an authority that is trusted.
         deadline: when `expired` is to be called, on the clock `now`.
         quiet_at: when the peer counts as quiet.
     """
 
     __slots__ = (
         "_caller", "_client_tls", "_conversation", "_handshake", "_manner", "_now", "_reactor", "_reported", "_stage",
-        "_text", "_timeouts", "_wire", "approach", "bound", "deadline", "host", "local_address", "name", "quiet_at",
-        "tls",
+        "_text", "_timeouts", "_wire", "approach", "bound", "deadline", "host", "local_address", "name", "proven",
+        "quiet_at", "tls",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +99,7 @@ class Call:
         self.host = host
         self.approach = approach
         self.tls = ""
+        self.proven = False
         self._client_tls = client_tls
         self._manner = manner
         self._handshake: Handshake | None = None
@@ -136,8 +137,8 @@ class Call:
     def satisfies(self, need: Approach) -> bool:
         """Whether a delivery may go on this connection that would have to be as safe as that on a new one. What was
         called in the clear for want of something better is for one delivery alone."""
-        if need.policy is Policy.VERIFY:
-            return self.tls.endswith(_VERIFIED)
+        if need.policy.proven:
+            return self.proven
         if need.policy is Policy.MUST:
             return bool(self.tls)
         return not self.approach.clear
@@ -243,13 +244,17 @@ class Call:
         handshake, self._handshake = self._handshake, None
         assert handshake is not None
         worth = "untrusted" if handshake.error else "trusted"
-        if self.approach.policy is Policy.VERIFY:
+        policy = self.approach.policy
+        if policy.proven or self.approach.tested:
             distrust = handshake.distrust()
             if distrust:
                 self._tell_tls(of_certificate(handshake.error), distrust)
+            if distrust and policy.proven:
                 self._failed("tls", f"4.7.5 TLS with {self.host.name}: {distrust}", "tls")
                 return
-            worth = _VERIFIED
+        if policy.proven:
+            self.proven = True
+            worth = "verified (sts)" if policy is Policy.STS else "verified"
         self._tell_tls("")
         self.tls = f"{handshake.description()} {worth}"
         if self.approach.implicit:
@@ -365,6 +370,8 @@ class Call:
         """Once for a connection: the first that is known counts."""
         policy, self._reported = self._reported, None
         if policy is not None:
+            if self.approach.flaw and not failure:
+                failure, text = "validation-failure", self.approach.flaw
             self._caller.tls(TlsResult(policy, failure, text, self.host.name, self.bound, self.host.address))
 
 

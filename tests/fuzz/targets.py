@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.fuzz import client, desk, doors, files, frames, http, names, server, text
+from tests.fuzz import client, desk, dkim, doors, files, frames, http, names, reports, server, sts, text
 
 
 class Target(NamedTuple):
@@ -31,6 +31,9 @@ TARGETS = {
     "lines": Target(text.lines, 256, 1),
     "long_lines": Target(text.long_lines, 512, 1),
     "dkim_body": Target(text.dkim_body, 512, 1),
+    "author": Target(dkim.author, 512, 1),
+    "arc": Target(dkim.arc, 4096, 1),
+    "dkim_record": Target(dkim.record, 512, 1),
     "address": Target(names.address, 400, 20),
     "address_list": Target(names.address_list, 512, 1),
     "date": Target(names.date, 128, 20),
@@ -48,6 +51,10 @@ TARGETS = {
     "scram_keys": Target(doors.scram_keys, 256, 20),
     "http": Target(http.http, 1024, 1),
     "resolver": Target(doors.resolver, 512, 1),
+    "tls_record": Target(reports.tls_record, 512, 20),
+    "tls_answer": Target(reports.tls_answer, 512, 20),
+    "sts_record": Target(sts.sts_record, 256, 20),
+    "sts_policy": Target(sts.sts_policy, 512, 20),
     "config": Target(files.config, 1024, 1),
     "users": Target(files.users, 1024, 1),
 }
