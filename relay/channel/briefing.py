@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.config.egress import Login
 from relay.config.schema import Backoff, Dkim, Dns, Listener, Timeouts, Tls
 from relay.config.schema import Zone as ZoneSection
 
@@ -36,7 +35,8 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     for each recipient domain that isn't like most whether IPv6 is never used, and whether it is tried
     first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be, `sts` whether
     their policies of MTA-STS are heeded, which are kept in the directory `policies`. Of `backoff` only what it says
-    of single hosts is for a child. `login` is that for the zone's proxy.
+    of single hosts is for a child. `password` is for the login to the zone's next hop,
+    `egress_password` for that to its proxy.
     """
 
     journal: str
@@ -51,8 +51,9 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     sts: Mapping[str, bool] = {}
     policies: str = ""
     authorities: str = ""
+    password: str = ""
     backoff: Backoff = Backoff()
-    login: Login | None = None
+    egress_password: str = ""
 
 
 class ReceiverBriefing(Briefing, frozen=True, kw_only=True):

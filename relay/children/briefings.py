@@ -10,14 +10,11 @@ from typing import cast
 import msgspec.structs
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IListeningPort
-from twisted.logger import Logger
 
 from relay.channel.briefing import ReceiverBriefing, SenderBriefing
-from relay.config.egress import Login, login
 from relay.config.schema import Config, Dkim, Listener
+from relay.config.secret import passwords
 from relay.zone.zones import Zones
-
-_log = Logger()
 
 
 class Briefings:
@@ -38,6 +35,13 @@ class Briefings:
         self._secret = secret
         self._journals = journals
         self._ports = ports
+        self._passwords: dict[str, str] = {}
+        self._egress_passwords: dict[str, str] = {}
+
+    def read_passwords(self) -> None:
+        """Those with which zones log in; children are told what was found now. Raises SecretUnusable."""
+        self._passwords = passwords(self._config.zones)
+        self._egress_passwords = passwords(self._config.zones, "egress")
 
     def sender(self, zone: str, child: str) -> SenderBriefing:
         """For a child that delivers."""
@@ -61,8 +65,9 @@ class Briefings:
             sts=self._zones.sts_by_domain(zone),
             policies=str((Path(config.queue.path) / "sts").absolute()),
             backoff=config.backoff,
-            login=_login(zone, options.egress_login),
             authorities=config.tls.authorities and str(Path(config.tls.authorities).absolute()),
+            password=self._passwords.get(zone, ""),
+            egress_password=self._egress_passwords.get(zone, ""),
         )
 
     def receiver(self, listener: str, child: str, section: Listener) -> ReceiverBriefing:
@@ -97,14 +102,3 @@ class Briefings:
             and host.port == number
             and host.host not in ("0.0.0.0", "::")
         )
-
-
-def _login(zone: str, where: str) -> Login | None:
-    """What the zone's proxy is told of us. Without it the proxy will say that it wants it."""
-    if not where:
-        return None
-    try:
-        return login(where)
-    except ValueError as error:
-        _log.error("zones.{zone}.egress_login: {where}: {why}", zone=zone, where=where, why=str(error))
-        return None

@@ -6,9 +6,8 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from datetime import date
-from ipaddress import ip_address
 
-from relay.config import egress, units, urls
+from relay.config import check_auth, check_egress, units, urls
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import meant, shown
@@ -82,7 +81,8 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
     if zone.tls == "sts" and not zone.sts:
         yield Problem((*path, "sts"), 'expected true, for tls is "sts"')
     yield from _url(path, zone)
-    yield from _egress(path, zone, config)
+    yield from check_egress.problems(path, zone, config)
+    yield from check_auth.problems(path, zone)
     yield from _addresses((*path, "addresses"), zone.addresses)
     if zone.throttling:
         try:
@@ -119,29 +119,6 @@ def _url(path: Path, zone: Zone) -> Iterator[Problem]:
         yield Problem((*path, "implicit_tls"), "expected it where mail goes by SMTP; https:// in url says the same")
     if zone.tls in ("must", "verify") and not url.secure:
         yield Problem((*path, "url"), f'expected https://, for tls is "{zone.tls}"')
-
-
-def _egress(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
-    """A proxy that is told which address to connect from needs one."""
-    if not zone.egress:
-        if zone.egress_login:
-            yield Problem((*path, "egress_login"), "expected it where there is an egress")
-        return
-    try:
-        proxy = egress.read(zone.egress)
-    except ValueError as error:
-        yield Problem((*path, "egress"), f'expected a proxy such as "socks5://10.0.0.5:1080": {error}')
-        return
-    if not proxy.states_source:
-        return
-    if zone.egress_login:
-        yield Problem((*path, "egress_login"), f"expected it with socks5:// alone: {proxy.kind}:// knows no logins")
-    kinds = {":" in address for address in zone.addresses}
-    for entry in config.pools.get(zone.pool, ()):
-        wildcard = is_address(entry.address) and ip_address(entry.address).is_unspecified
-        if wildcard and (":" in entry.address) not in kinds:
-            text = f"the pool of a zone that names them, for the proxy is told: {shown(entry.address)} is none"
-            yield Problem((*path, "egress"), f"expected addresses in {text}")
 
 
 def _network(path: Path, text: str) -> Iterator[Problem]:

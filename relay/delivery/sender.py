@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from relay.access.proving import Credentials
 from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
@@ -86,7 +87,7 @@ class Sender:
         # What hosts are called by: the reactor itself, or that by way of a proxy.
         self._outward = reactor
         if briefing.options.egress:
-            self._outward = Proxied(reactor, egress.read(briefing.options.egress), briefing.login)
+            self._outward = _by_proxy(briefing, reactor)
         self._client_tls = ClientTls(briefing.authorities)
         self._tls_counts = TlsCounts(self._say)
         tell = self._tls_counts.add
@@ -310,8 +311,20 @@ def _contact(briefing: SenderBriefing) -> tuple[int, MakeContact]:
     """The port where hosts are called, and what speaks with them."""
     options = briefing.options
     if not options.url:
-        return options.port, partial(Call, manner=Manner(options.chunking))
+        login = None
+        if options.auth_user:
+            login = Credentials(
+                options.auth_user, briefing.password, options.auth_mechanisms, options.insecure_auth
+            ).choose
+        return options.port, partial(Call, manner=Manner(options.chunking, login))
     from relay.delivery.post import Post  # Twisted's HTTP takes some megabytes, and few zones want it.
 
     url = urls.read(options.url)
     return url.port, partial(Post, url, briefing.product)
+
+
+def _by_proxy(briefing: SenderBriefing, reactor: Any) -> Proxied:
+    """The way out of a zone that has a proxy."""
+    user = briefing.options.egress_user
+    login = egress.Login(user.encode(), briefing.egress_password.encode()) if user else None
+    return Proxied(reactor, egress.read(briefing.options.egress), login)

@@ -64,8 +64,8 @@ class ByProxy(Scenario):
         egress = f'egress = "{kind}://127.0.0.1:{self.proxy_port}"'
         if kind == "socks5":
             with open(f"{self.directory}/login", "w") as file:
-                file.write(f"relay:{SECRET}\n")
-            egress += f'\negress_login = "{self.directory}/login"'
+                file.write(f"{SECRET}\n")
+            egress += f'\negress_user = "relay"\negress_password_file = "{self.directory}/login"'
         return self.relay(zone=f'{egress}\nidle = "0s"', extra='[timeouts]\nconnect = "4s"', **settings)
 
     def backoffs(self, relay: Relay) -> bytes:

@@ -75,13 +75,18 @@ BROKEN = {
         ':2: zones.a.url: expected a URL such as "https://mail.example.com/incoming": it is no URL in ASCII without bl',
         ":4: zones.b.url: expected a URL such as",
     ],
-    "[zones.a]\negress = 'socks5://u:secret@10.0.0.5:1080'\n[zones.b]\negress_login = '/x'\n": [
-        ':2: zones.a.egress: expected a proxy such as "socks5://10.0.0.5:1080": a login stands in the file that egress',
-        ":4: zones.b.egress_login: expected it where there is an egress",
+    "[zones.a]\negress = 'socks5://u:secret@10.0.0.5:1080'\n[zones.b]\negress_user = 'x'\n": [
+        ':2: zones.a.egress: expected a proxy such as "socks5://10.0.0.5:1080": who logs in there stands in egress',
+        ":3: zones.b.egress: expected a proxy, for there is an egress_user",
+        ":4: zones.b.egress_user: expected either egress_password_file or egress_password_variable, for there is an",
     ],
-    "[zones.a]\negress = 'haproxy://10.0.0.5:2525'\negress_login = '/x'\n": [
-        ":2: zones.a.egress: expected addresses in the pool of a zone that names them, for the proxy is told: \"0.0",
-        ":3: zones.a.egress_login: expected it with socks5:// alone: haproxy:// knows no logins",
+    "[zones.a]\negress_password_file = '/x'\n": [":1: zones.a.egress_user: expected a name to log in with, for there"],
+    "[zones.a]\negress = 'socks5://[::1]:1'\negress_user = 'x'\negress_password_variable = 's 3 cret'\n": [
+        ":4: zones.a.egress_password_variable: expected the name of an environment variable",
+    ],
+    "[zones.a]\negress = 'haproxy://10.0.0.5:2525'\negress_user = 'x'\negress_password_file = '/x'\n": [
+        ":2: zones.a.egress: expected addresses in the zone's pool that can be named to the proxy, got \"0.0.0.0\"",
+        ":3: zones.a.egress_user: expected it with socks5:// alone: haproxy:// knows no logins",
     ],
     "[zones.a]\nurl = 'http://x/'\nhost = 'y'\nimplicit_tls = true\ntls = 'must'\n": [
         ':2: zones.a.url: expected https://, for tls is "must"',
@@ -198,6 +203,18 @@ BROKEN = {
         ":2: dns.nameservers[2]: expected an address",
     ],
     "[zones.default]\nhost = 'a b'\n": [":2: zones.default.host: expected a host name or IP address"],
+    "[zones.a]\nauth_user = 'bob'\nauth_mechanisms = []\n[zones.b]\nauth_password_file = 'x'\ninsecure_auth = true\n": [
+        ":1: zones.a.host: expected a next hop, for there is an auth_user",
+        ":2: zones.a.auth_user: expected either auth_password_file or auth_password_variable",
+        ":3: zones.a.auth_mechanisms: expected at least one way to log in",
+        ":4: zones.b.auth_user: expected a name to log in with, for there is auth_password_file",
+        ":4: zones.b.auth_user: expected a name to log in with, for there is insecure_auth",
+    ],
+    "[zones.a]\nhost = 'mx'\nauth_mechanisms = ['NTLM']\n": [":3: zones.a.auth_mechanisms[0]: expected "],
+    f"[zones.a]\nhost = 'mx'\nauth_user = '{'a' * 256}'\nauth_password_variable = 'my password'\n": [
+        ":3: zones.a.auth_user: expected a name of 255 characters at most",
+        ":4: zones.a.auth_password_variable: expected the name of an environment variable",
+    ],
     "[sites.gmial]\nmax_connections = 5\n": [
         ":1: sites.gmial: expected mx, the names of its mail exchangers, or the name of a provider that is known, "
         'got "gmial"; did you mean "gmail"?'
@@ -495,6 +512,18 @@ class Warnings(TestCase):
             ],
             [":".join(line.split(":")[:3]).rstrip() for line in self.warnings(text)],
         )
+
+    def test_whom_a_password_may_be_told(self) -> None:
+        begin = "hostname = 'a.example'\n[zones.out]\nhost = 'mx'\nauth_user = 'bob'\nauth_password_file = 'x'\n"
+        self.assertEqual([], self.warnings(begin + "tls = 'verify'\n"))
+        for more, place in (
+            ("", ":2: zones.out.tls: expected"),
+            ("implicit_tls = true\n", ":2: zones.out.tls: expected"),
+            ("tls = 'must'\n", ":6: zones.out.tls: expected"),
+            ("insecure_auth = true\n", ":6: zones.out.insecure_auth: the password can be read"),
+        ):
+            [line] = self.warnings(begin + more)
+            self.assertTrue(line.startswith(place), line)
 
     def test_who_could_send_without_a_login_G02(self) -> None:
         begin = "hostname = 'a.example'\n[access]\nusers = 'u'\n[listeners.a]\n"

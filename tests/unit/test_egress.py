@@ -1,8 +1,8 @@
-"""The proxy of a zone as the file names it, its login, and who is told of both."""
+"""The proxy of a zone as the file names it, and who is told of it and of its password."""
 
 from __future__ import annotations
 
-import os
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.channel.briefing import SenderBriefing, decode
 from relay.cli.main import main
 from relay.config import egress
-from relay.config.egress import Egress, Login
+from relay.config.egress import Egress
 from relay.config.schema import Config, PoolAddress, Zone
 from relay.service import RelayService
 from relay.zone.zones import from_config
@@ -42,7 +42,7 @@ class Reading(SynchronousTestCase):
             ("socks5://10.0.0.5:0", "no port"),
             ("socks5://10.0.0.5:99999", "can't be made out"),
             ("socks5://[10.0.0.5:1080", "can't be made out"),
-            ("socks5://u:secret@10.0.0.5:1080", "a login stands in the file"),
+            ("socks5://u:secret@10.0.0.5:1080", "egress_user"),
             ("socks5://10.0.0.5:1080/x", "behind the port"),
         ):
             self.assertIn(words, str(self.assertRaises(ValueError, egress.read, text)))
@@ -57,61 +57,37 @@ class Reading(SynchronousTestCase):
             self.assertEqual(egress.read(str(found)), found)
 
 
-class Logins(SynchronousTestCase):
-    def file(self, data: bytes) -> str:
-        path = self.mktemp()
-        Path(path).write_bytes(data)
-        return path
-
-    def test_from_a_file(self) -> None:
-        for data in (b"relay:a:b", b"relay:a:b\n", b"relay:a:b\r\nmore\n"):
-            self.assertEqual(egress.login(self.file(data)), Login(b"relay", b"a:b"))
-
-    def test_from_the_environment(self) -> None:
-        self.patch(os, "environb", {b"SOCKS": b"relay:p\xc3\xa4ss"})
-        self.assertEqual(egress.login("env:SOCKS"), Login(b"relay", b"p\xc3\xa4ss"))
-        self.assertIn("no such environment", str(self.assertRaises(ValueError, egress.login, "env:OTHER")))
-
-    def test_what_is_none(self) -> None:
-        for path, words in (
-            (self.mktemp(), "can't be read: No such file"),
-            ("/", "can't be read: Is a directory"),
-            (self.file(b"s3cret\n"), "no line name:password"),
-            (self.file(b":s3cret\n"), "1 to 255 bytes"),
-            (self.file(b"s3cret:\n"), "1 to 255 bytes"),
-            (self.file(b"s3cret:" + b"x" * 256), "1 to 255 bytes"),
-        ):
-            text = str(self.assertRaises(ValueError, egress.login, path))
-            self.assertIn(words, text)
-            self.assertNotIn("s3cret", text)
-
-
 class Telling(SynchronousTestCase):
     def test_children(self) -> None:
-        """They are told of it on their pipe, and each new one of what the file has by then."""
+        """They are told of the password on their pipe."""
         path = self.mktemp()
-        zone = Zone(egress="socks5://10.0.0.5:1080", egress_login=path)
+        Path(path).write_text("p\u00e4ss\n")
+        zone = Zone(egress="socks5://10.0.0.5:1080", egress_user="relay", egress_password_file=path)
         service = RelayService(Config(hostname="relay.test", zones={"default": zone}), MemoryReactorClock())
         ports: list[Any] = [("data channel", port("127.0.0.1", 25))]
         service._ports = ports
-        for said in ("relay:one", "relay:two"):
-            Path(path).write_text(said)
-            told = decode(service._briefings.sender("default", "x").encode(), SenderBriefing)
-            self.assertEqual(told.login, Login(*said.encode().split(b":")))
-            self.assertEqual(told.options.egress, "socks5://10.0.0.5:1080")
-        Path(path).unlink()
-        self.assertIsNone(service._briefings.sender("default", "x").login)
-        self.assertEqual(len(self.flushLoggedErrors()), 0)
+        service._briefings.read_passwords()
+        told = decode(service._briefings.sender("default", "x").encode(), SenderBriefing)
+        self.assertEqual((told.egress_password, told.password), ("p\u00e4ss", ""))
+        self.assertEqual((told.options.egress, told.options.egress_user), ("socks5://10.0.0.5:1080", "relay"))
 
     def test_check_config(self) -> None:
-        path = self.mktemp()
-        Path(path).write_text(
-            "hostname = 'a.example'\n[zones.a]\negress = 'socks5://10.0.0.5:1080'\negress_login = '/nowhere'\n"
-        )
-        said = StringIO()
-        self.patch(__import__("sys"), "stderr", said)
-        self.assertEqual(main(["check-config", "--config", path], lambda *words: 0), 1)
-        self.assertIn("zones.a.egress_login: /nowhere: it can't be read: No such file or directory", said.getvalue())
+        for password, words in (
+            (None, "it can't be read: No such file or directory"),
+            ("s3cret" + "x" * 250, "expected a password of 255 bytes at most"),
+        ):
+            secret, path = self.mktemp(), self.mktemp()
+            if password:
+                Path(secret).write_text(password)
+            Path(path).write_text(
+                "hostname = 'a.example'\n[zones.a]\negress = 'socks5://10.0.0.5:1080'\negress_user = 'relay'\n"
+                f"egress_password_file = '{secret}'\n"
+            )
+            said = StringIO()
+            self.patch(sys, "stderr", said)
+            self.assertEqual(main(["check-config", "--config", path], lambda *words: 0), 1)
+            self.assertIn(f"zones.a.egress_password_file: {secret}: {words}", said.getvalue())
+            self.assertNotIn("s3cret", said.getvalue())
 
     def test_the_pools_addresses_need_not_be_here(self) -> None:
         """Nobody looks for them on this machine."""

@@ -1,0 +1,56 @@
+"""Secrets that a configuration names and doesn't hold: a password in a file, or in the environment."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from typing import Literal
+
+from relay.config.load import dotted
+from relay.config.schema import Zone
+
+#: What a login is for: the keys of a zone that are about it begin so.
+Kind = Literal["auth", "egress"]
+#: Longest password of each (bytes; RFC 1929 2).
+LONGEST: Mapping[Kind, int] = {"auth": 1024, "egress": 255}
+
+
+class SecretUnusable(ValueError):
+    """A password isn't to be had: one line with key, place and reason, and nothing of what was found there."""
+
+
+def passwords(zones: Mapping[str, Zone], kind: Kind = "auth") -> dict[str, str]:
+    """Of each zone that logs in, to its next hop ("auth") or its proxy ("egress"), by its name in lower case. Raises
+    SecretUnusable."""
+    return {name.lower(): _password(name, zone, kind) for name, zone in zones.items() if getattr(zone, f"{kind}_user")}
+
+
+def open_to_all(path: str) -> bool:
+    """Whether everybody on this machine can read a file."""
+    return bool(os.stat(path).st_mode & stat.S_IROTH)
+
+
+def _password(name: str, zone: Zone, kind: Kind) -> str:
+    path: str = getattr(zone, f"{kind}_password_file")
+    variable: str = getattr(zone, f"{kind}_password_variable")
+    longest = LONGEST[kind]
+    if path:
+        place = f"{dotted(('zones', name, f'{kind}_password_file'))}: {path}"
+        try:
+            with open(path, "rb") as file:
+                found = file.read(longest + 3).partition(b"\n")[0].removesuffix(b"\r")
+        except OSError as error:
+            raise SecretUnusable(f"{place}: it can't be read: {error.strerror}") from None
+    else:
+        place = f"{dotted(('zones', name, f'{kind}_password_variable'))}: {variable}"
+        found = os.environb.get(variable.encode(), b"")
+    try:
+        password = found.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SecretUnusable(f"{place}: expected a password in UTF-8") from None
+    if not password:
+        raise SecretUnusable(f"{place}: expected a password, got nothing")
+    if len(found) > longest or not password.isprintable():
+        raise SecretUnusable(f"{place}: expected a password of {longest} bytes at most, without control characters")
+    return password
