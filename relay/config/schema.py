@@ -127,6 +127,7 @@ class Channel(Section, frozen=True):
 
 class Dns(Section, frozen=True):
     nameservers: tuple[str, ...] = ()
+    dnssec: bool = False
     caching: bool = True
     timeout: Interval = 5.0
     tries: Count = 3
