@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from relay.delivery.exchangers import Host
-from relay.delivery.security import Approach
+from relay.delivery.ways import Way
 from relay.message.values import Result
 from relay.smtp.client import Ending
 
@@ -24,17 +23,17 @@ class Route:
     __slots__ = ("_left", "failure")
 
     def __init__(self) -> None:
-        self._left: list[tuple[Host, Approach]] = []
+        self._left: list[Way] = []
         self.failure: tuple[Ending, Call] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._left)
 
-    def lead(self, hosts: Iterable[Host], approach: Approach) -> None:
+    def lead(self, ways: Iterable[Way]) -> None:
         """To these and no others, in their order."""
-        self._left = [(host, approach) for host in hosts]
+        self._left = list(ways)
 
-    def next(self) -> tuple[Host, Approach]:
+    def next(self) -> Way:
         """Who is called now, and how."""
         return self._left.pop(0)
 
@@ -46,10 +45,10 @@ class Route:
         if ending.category == "ours":
             # The local address is of no use: only hosts that are called from the other one are left.
             six = ":" in call.host.address
-            self._left = [(host, how) for host, how in self._left if (":" in host.address) != six]
+            self._left = [way for way in self._left if (":" in way.host.address) != six]
         again = call.approach.after(ending)
         if again is not None:
-            self._left.insert(0, (call.host, again))
+            self._left.insert(0, Way(call.host, again))
         return self.failure
 
     def blocked(self, seconds: float) -> tuple[Ending, Call | None]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -24,11 +23,10 @@ from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
-from relay.delivery.exchangers import Host, Settings, find, next_hop
 from relay.delivery.sealing import Sealing
-from relay.delivery.security import Approach, Policy
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
+from relay.delivery.ways import Ways
 from relay.dkim.keyring import KeyRing
 from relay.dkim.keys import KeyIndex
 from relay.dkim.signer import Signer
@@ -36,7 +34,6 @@ from relay.message.clock import WallClock
 from relay.message.values import Outcome
 from relay.net.client_tls import ClientTls
 from relay.net.dns import Resolver
-from relay.zone.zones import DEFAULT
 
 _log = Logger()
 
@@ -74,21 +71,8 @@ class Sender:
         self._ended = False
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
-        options = briefing.options
-        self._settings = Settings(
-            options.ignore_ipv6,
-            options.prefer_ipv6,
-            options.block_local_addresses,
-            frozenset(briefing.own),
-            frozenset(name.lower().rstrip(".") for name in options.block_domains),
-        )
-        self._by_domain = {
-            domain: replace(self._settings, ignore_ipv6=ignore, prefer_ipv6=prefer)
-            for domain, (ignore, prefer) in briefing.ipv6.items()
-        }
-        self._tls = {domain: Policy(tls) for domain, tls in briefing.tls.items()}
+        self._ways = Ways(briefing, self._resolver)
         self._client_tls = ClientTls(briefing.authorities)
-        self._most = self._by_domain.get(DEFAULT, self._settings)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)
@@ -159,15 +143,15 @@ class Sender:
             session = self._sessions[offer.connection] = Session(
                 offer.connection,
                 reactor=self._reactor,
-                hosts=self._hosts,
+                hosts=self._ways.find,
                 timeouts=self._briefing.timeouts,
                 port=self._briefing.options.port,
                 watcher=self,
                 reuse=self._briefing.options.reuse,
                 idle=self._briefing.options.idle,
                 product=self._briefing.product,
-                serves=self._serves,
-                approach=self._approach,
+                serves=self._ways.serves,
+                need=self._ways.need,
                 client_tls=self._client_tls,
                 # An older number is that of a connection whose end has crossed the offer.
                 fresh=offer.connection > self._newest,
@@ -175,21 +159,6 @@ class Sender:
             )
             self._newest = max(self._newest, offer.connection)
         session.deliver(offer)
-
-    async def _hosts(self, offer: frames.Offer) -> list[Host]:
-        if host := self._briefing.options.host:
-            return await next_hop(self._resolver, host, self._settings)
-        return await find(self._resolver, offer.domain, self._by_domain.get(offer.domain, self._most))
-
-    def _serves(self, domain: str, host: Host) -> bool:
-        """A fixed next hop takes mail for every domain."""
-        return bool(self._briefing.options.host)
-
-    def _approach(self, offer: frames.Offer) -> Approach:
-        """How safe it has to be: REQUIRETLS asks for more than zone and domain do (RFC 8689 4.2.1)."""
-        options = self._briefing.options
-        policy = self._tls.get(offer.domain) or self._tls.get(DEFAULT, Policy.MAY)
-        return Approach(Policy.VERIFY if offer.require_tls else policy, options.implicit_tls)
 
     # -- what sessions tell
 

@@ -13,10 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.channel import frames
 from relay.channel.frames import Frame, Offer
 from relay.channel.journal import Acceptance
-from relay.config.schema import Dns, Zone
+from relay.config.schema import Dns
 from relay.delivery import sender as module
-from relay.delivery.exchangers import Host, Unroutable
-from relay.delivery.security import Approach, Policy
+from relay.delivery.exchangers import Host
 from relay.delivery.sender import Sender, Unavailable
 from relay.message.values import Outcome, Result
 from tests.unit.test_child import a_briefing
@@ -144,46 +143,6 @@ class Work(SenderRig):
         self.done(self.sessions[1], kept=True)
         self.hear(offer(connection=1, lease=3))
         self.assertEqual([given.lease for given in self.sessions[1].offers], [1, 3])
-
-    def test_how_safe_mail_has_to_be(self) -> None:
-        """As the briefing says of its domain; REQUIRETLS asks for more (RFC 8689 4.2.1)."""
-        self.begin(options=Zone(implicit_tls=True), tls={"default": "none", "safe.test": "must"})
-        self.hear(offer())
-        approach = self.sessions[1].options["approach"]
-        for domain, required, policy in (
-            ("x.test", False, Policy.NONE),
-            ("safe.test", False, Policy.MUST),
-            ("x.test", True, Policy.VERIFY),
-        ):
-            self.assertEqual(approach(offer(domain=domain, require_tls=required)), Approach(policy, implicit=True))
-        self.begin()
-        self.hear(offer())
-        self.assertEqual(self.sessions[1].options["approach"](offer()), Approach(Policy.MAY))
-
-    def test_mail_for_our_own_listener_loops(self) -> None:
-        """Told in the briefing: 192.0.2.25 is this relay itself."""
-        hosts = Deferred.fromCoroutine(self.sender._hosts(offer(domain="[192.0.2.25]")))
-        problem = self.failureResultOf(hosts, Unroutable).value
-        self.assertEqual((problem.result, str(problem)[:6]), (Result.BOUNCED, "5.4.6 "))
-
-    def test_how_domains_are_reached(self) -> None:
-        """Each domain as the briefing says, and hosts that are blocked not at all."""
-        ipv6 = {"default": (False, True), "four.test": (True, False)}
-        self.begin(options=Zone(block_domains=("Bad.test.",)), ipv6=ipv6)
-        asked: list[tuple[str, tuple[int, ...]]] = []
-
-        class Resolver:
-            async def mx(self, domain: str) -> list[tuple[int, str]]:
-                return [(10, f"mx.{domain}"), (20, "mx.bad.test")]
-
-            async def addresses(self, host: str, families: tuple[int, ...]) -> list[str]:
-                asked.append((host, families))
-                return ["9.0.0.1"]
-
-        self.sender._resolver = Resolver()  # type: ignore[assignment]
-        for domain in ("four.test", "most.test"):
-            self.successResultOf(Deferred.fromCoroutine(self.sender._hosts(offer(domain=domain))))
-        self.assertEqual(asked, [("mx.four.test", (4,)), ("mx.most.test", (6, 4))])
 
     def test_a_session_that_is_over_is_made_anew(self) -> None:
         self.hear(offer(connection=1, lease=1))

@@ -17,6 +17,7 @@ from relay.config.schema import Timeouts
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
 from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, SOON, Session
+from relay.delivery.ways import Way
 from relay.message.values import Origin, Outcome, Result
 
 EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 0\r\n"
@@ -198,6 +199,7 @@ class Case(TestCase):
     hosts: tuple[Host, ...] = (Host("mx1.test", "192.0.2.10", 10), Host("mx2.test", "192.0.2.20", 20))
 
     policy = Policy.MAY
+    implicit = False
 
     def setUp(self) -> None:
         self.reactor = Network()
@@ -214,18 +216,18 @@ class Case(TestCase):
             "timeouts": STAGES,
             "port": 25,
             "watcher": self.book,
-            "approach": lambda offer: Approach(self.policy),
+            "need": lambda offer, host: Approach(self.policy),
             "client_tls": self.tls,
             "reuse": 3,
             "idle": 5.0,
         }
         return Session(1, **options | changes)
 
-    async def find(self, offer: Offer) -> list[Host]:
+    async def find(self, offer: Offer) -> list[Way]:
         self.lookups += 1
         if self.problem is not None:
             raise self.problem
-        return list(self.hosts)
+        return [Way(host, Approach(self.policy, self.implicit)) for host in self.hosts]
 
     def peer(self, number: int = -1) -> Peer:
         self.reactor.advance(0)
@@ -473,7 +475,7 @@ class Secure(Case):
         self.assertEqual(self.book.told, ["answered"])
 
     def test_from_the_first_byte(self) -> None:
-        self.session = self.make(approach=lambda offer: Approach(Policy.MAY, implicit=True))
+        self.implicit = True
         self.session.deliver(offer())
         peer = self.peer()
         peer.connect()
@@ -485,7 +487,7 @@ class Secure(Case):
         self.assertEqual(self.outcome.tls, "TLSv1.3 X trusted")
 
     def test_nor_in_the_clear_then(self) -> None:
-        self.session = self.make(approach=lambda offer: Approach(Policy.MAY, implicit=True))
+        self.implicit = True
         self.session.deliver(offer())
         peer = self.peer()
         peer.connect()
@@ -581,11 +583,11 @@ class Hosts(Case):
         for takes, redials in ((SOON, 0), (SOON + 0.5, 1)):
             self.setUp()
             self.book.may_redial = False
-            found: Deferred[list[Host]] = Deferred()
+            found: Deferred[list[Way]] = Deferred()
             self.session = self.make(hosts=lambda offer, found=found: found)
             self.session.deliver(offer())
             self.pass_time(takes)
-            found.callback(list(self.hosts))
+            found.callback([Way(host, Approach()) for host in self.hosts])
             self.assertEqual((self.book.redials, len(self.reactor.tcpClients)), (redials, 1 - redials))
             self.session.dial()
             self.assertEqual(len(self.reactor.tcpClients), 1)

@@ -1,0 +1,63 @@
+"""Where the mail of a zone goes: the hosts for each delivery, and how safe it has to be on its way to each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from relay.channel.briefing import SenderBriefing
+from relay.channel.frames import Offer
+from relay.delivery.exchangers import Host, Resolver, Settings, find, next_hop
+from relay.delivery.security import Approach, Policy
+from relay.zone.zones import DEFAULT
+
+
+class Way(NamedTuple):
+    """A host that takes the mail, and how it is called."""
+
+    host: Host
+    approach: Approach
+
+
+class Ways:
+    """What is said of a zone and of domains, put to the hosts that are found."""
+
+    def __init__(self, briefing: SenderBriefing, resolver: Resolver) -> None:
+        options = self._options = briefing.options
+        self._resolver = resolver
+        self._settings = Settings(
+            options.ignore_ipv6,
+            options.prefer_ipv6,
+            options.block_local_addresses,
+            frozenset(briefing.own),
+            frozenset(name.lower().rstrip(".") for name in options.block_domains),
+        )
+        self._by_domain = {
+            domain: replace(self._settings, ignore_ipv6=ignore, prefer_ipv6=prefer)
+            for domain, (ignore, prefer) in briefing.ipv6.items()
+        }
+        self._most = self._by_domain.get(DEFAULT, self._settings)
+        self._tls = {domain: Policy(tls) for domain, tls in briefing.tls.items()}
+
+    async def find(self, offer: Offer) -> list[Way]:
+        """The ways of a delivery, in the order to try them. Raises Unroutable."""
+        if self._options.host:
+            hosts = await next_hop(self._resolver, self._options.host, self._settings)
+        else:
+            hosts = await find(self._resolver, offer.domain, self._by_domain.get(offer.domain, self._most))
+        approach = self._approach(offer)
+        return [Way(host, approach) for host in hosts]
+
+    def need(self, offer: Offer, host: Host) -> Approach | None:
+        """How safe a connection to `host` that stands already has to be for a delivery; None: nothing of it may
+        go there. It is asked of every kept connection, and answers from memory."""
+        return self._approach(offer)
+
+    def serves(self, domain: str, host: Host) -> bool:
+        """Whether mail for `domain` may go to a host that was found for another: a fixed next hop takes it all."""
+        return bool(self._options.host)
+
+    def _approach(self, offer: Offer) -> Approach:
+        """As zone and domain say; REQUIRETLS asks for more (RFC 8689 4.2.1)."""
+        policy = self._tls.get(offer.domain) or self._tls.get(DEFAULT, Policy.MAY)
+        return Approach(Policy.VERIFY if offer.require_tls else policy, self._options.implicit_tls)
