@@ -33,7 +33,8 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
 
     `own` are addresses of this relay's listeners at the zone's port: mail that leads there loops. `ipv6` says
     for each recipient domain that isn't like most whether IPv6 is never used, and whether it is tried
-    first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be.
+    first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be, `dane` whether
+    TLSA records count.
     """
 
     journal: str
@@ -45,6 +46,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     dkim: Dkim = Dkim()
     ipv6: Mapping[str, tuple[bool, bool]] = {}
     tls: Mapping[str, Tls] = {}
+    dane: Mapping[str, bool] = {}
     authorities: str = ""
 
 

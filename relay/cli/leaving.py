@@ -135,7 +135,17 @@ class Explained:
         table = ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
         implicit = ", from the first byte" if zone.options.implicit_tls else ""
         policy = self._zones.tls(zone.name, domain)
-        return f"{policy}: {_TLS[policy]}{implicit} ({dotted((*table, 'tls'))})"
+        return f"{policy}: {_TLS[policy]}{implicit} ({dotted((*table, 'tls'))}){self._dane(zone, domain)}"
+
+    def _dane(self, zone: Zone, domain: str) -> str:
+        """Whether the TLSA records of hosts have a word in it; where "dane" or "none" is asked for that is clear."""
+        if not self._config.dns.dnssec or zone.options.host or self._zones.tls(zone.name, domain) in ("dane", "none"):
+            return ""
+        on = self._zones.dane(zone.name, domain)
+        by_domain = self._zones.domain(domain).dane != "zone"
+        table = ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
+        said = "as their TLSA records ask, where hosts have some" if on else "TLSA records are not asked for"
+        return f"; {said} ({dotted((*table, 'dane'))})"
 
     def _limits(self, zone: Zone, domain: str, site: str, user: str) -> Iterator[Bound]:
         options, path = zone.options, ("zones", zone.name)
@@ -157,6 +167,7 @@ _TLS = {
     "may": "encrypted where the host can, with any certificate, else in the clear",
     "must": "encrypted, with any certificate, or not at all",
     "verify": "encrypted, with a certificate of the host's that is trusted, or not at all",
+    "dane": "encrypted, with the certificate that the host's TLSA records ask for, or not at all",
 }
 
 

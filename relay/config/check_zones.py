@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import date
 
-from relay.config import units
+from relay.config import check_dane, units
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import meant, shown
@@ -29,6 +29,7 @@ def problems(config: Config) -> Iterator[Problem]:
         yield Problem(("pools",), 'expected a pool "default": the default zone is always there and uses it')
     for name, domain in config.domains.items():
         yield from _addresses(("domains", name, "disabled_addresses"), domain.disabled_addresses)
+    yield from check_dane.problems(config)
 
 
 def _entry(path: Path, entry: PoolAddress, config: Config) -> Iterator[Problem]:

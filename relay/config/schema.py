@@ -153,7 +153,7 @@ class Limits(Section, frozen=True):
 
 
 #: How safe deliveries have to be on their way (relay.delivery.security).
-Tls = Literal["none", "may", "must", "verify"]
+Tls = Literal["none", "may", "must", "verify", "dane"]
 
 
 class Zone(Limits, frozen=True):
@@ -169,6 +169,7 @@ class Zone(Limits, frozen=True):
     host: str = ""
     port: Port = 25
     tls: Tls = "may"
+    dane: bool = True
     implicit_tls: bool = False
     sender_domains: tuple[str, ...] = ()
     recipient_domains: tuple[str, ...] = ()
@@ -192,7 +193,8 @@ class Domain(Limits, frozen=True):
     max_connections: Most = 5
     reuse: Most = 0
     disabled_addresses: tuple[str, ...] = ()
-    tls: Literal["zone", "none", "may", "must", "verify"] = "zone"
+    tls: Literal["zone", "none", "may", "must", "verify", "dane"] = "zone"
+    dane: Choice = "zone"
     ignore_ipv6: Choice = "zone"
     prefer_ipv6: Choice = "zone"
 

@@ -19,6 +19,7 @@ from relay.delivery.text import Text
 from relay.delivery.wire import Wire
 from relay.message.values import Result
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
+from relay.net.dane import NOTHING
 from relay.smtp.client import Conversation, Ending, Event
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ QUIET_AFTER = 0.5
 
 NEVER = float("inf")
 
-_VERIFIED = "verified"
+_VERIFIED, _DANE = "verified", "dane"
 
 
 class Caller(Protocol):
@@ -64,7 +65,7 @@ class Call:
         local_address: the local address that was asked for, maybe a wildcard.
         bound: the one in use, once connected.
         approach: how safe it has to be, and what is tried for that.
-        tls: version, cipher and worth of the certificate ("trusted", "untrusted", "verified"), "" in the clear.
+        tls: version, cipher and worth of the certificate ("trusted", "untrusted", "verified", "dane"), "" in the clear.
         deadline: when `expired` is to be called, on the clock `now`.
         quiet_at: when the peer counts as quiet.
     """
@@ -119,7 +120,12 @@ class Call:
 
     def satisfies(self, need: Approach) -> bool:
         """Whether a delivery may go on this connection that would have to be as safe as that on a new one. What was
-        called in the clear for want of something better is for one delivery alone."""
+        called in the clear for want of something better is for one delivery alone, and what was called before TLSA
+        records asked for what they ask now is for none."""
+        if need.policy is not Policy.NONE and need.dane != self.approach.dane:
+            return False
+        if need.authority is not None:
+            return self.tls.endswith(_DANE)
         if need.policy is Policy.VERIFY:
             return self.tls.endswith(_VERIFIED)
         if need.policy is Policy.MUST:
@@ -212,7 +218,8 @@ class Call:
     def _start_tls(self) -> None:
         self._wait("tls")
         try:
-            self._handshake = self._client_tls.to(self.host.name, self.approach.permissive)
+            name = (self.approach.authority or NOTHING).base or self.host.name
+            self._handshake = self._client_tls.to(name, self.approach.permissive)
         except TlsUnusable as error:
             self._failed("tls", str(error), "ours")
         else:
@@ -221,13 +228,15 @@ class Call:
     def secured(self) -> None:
         handshake, self._handshake = self._handshake, None
         assert handshake is not None
-        worth = "untrusted" if handshake.error else "trusted"
-        if self.approach.policy is Policy.VERIFY:
-            distrust = handshake.distrust()
-            if distrust:
-                self._failed("tls", f"4.7.5 TLS with {self.host.name}: {distrust}", "tls")
-                return
-            worth = _VERIFIED
+        worth, distrust = "untrusted" if handshake.error else "trusted", ""
+        authority = self.approach.authority
+        if authority is not None:
+            worth, distrust = _DANE, handshake.mismatch(authority)
+        elif self.approach.policy is Policy.VERIFY:
+            worth, distrust = _VERIFIED, handshake.distrust()
+        if distrust:
+            self._failed("tls", f"4.7.5 {'DANE' if authority else 'TLS'} with {self.host.name}: {distrust}", "tls")
+            return
         self.tls = f"{handshake.description()} {worth}"
         if self.approach.implicit:
             self._wait("banner")

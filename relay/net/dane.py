@@ -41,6 +41,10 @@ class Dane(NamedTuple):
     records: tuple[Record, ...]
 
 
+#: What no certificate fits.
+NOTHING = Dane("", (), ())
+
+
 def distrust(chain: Sequence[bytes], dane: Dane, now: datetime) -> str:
     """Why the certificates that a host has shown (DER, its own first) don't fit; "" when they do.
 
