@@ -1,8 +1,8 @@
 """Which hosts take mail for a domain, best first (RFC 5321 5.1, RFC 7505).
 
 What the DNS can't tell now defers the mail, what it denies bounces it, and neither is ever
-taken for the other: least of all is an MX that can't be looked up taken for none. Of each host it is told what the DNS has proven of it, on which DANE stands
-(RFC 7672 2.2).
+taken for the other: least of all is an MX that can't be looked up taken for none. Of each host it is
+told what the DNS has proven of it, on which DANE stands (RFC 7672 2.2).
 """
 
 from __future__ import annotations
@@ -195,8 +195,9 @@ def _preference(exchanger: tuple[int, str]) -> int:
 
 
 def _distinct(hosts: Iterable[Host]) -> list[Host]:
-    """Each address once, where it stands first."""
-    return list({host.address: host for host in reversed(list(hosts))}.values())[::-1]
+    """Each address once, where it stands first; but hosts that each have TLSA records of their own, maybe, are others
+    behind the same address, too."""
+    return list({(host.address, host.proven): host for host in reversed(list(hosts))}.values())[::-1]
 
 
 def _allowed(hosts: list[Host], domain: str, settings: Settings) -> list[Host]:

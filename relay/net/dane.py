@@ -132,10 +132,14 @@ def _misnamed(certificate: x509.Certificate, names: Sequence[str]) -> str:
 
 
 def _is_named(presented: str, name: str) -> bool:
-    """Whether the name in a certificate is this one; a `*` stands for one whole label, the first."""
+    """Whether the name in a certificate is this one; a `*` stands for one whole label, the first, and never for all
+    that is in a top-level domain."""
+    presented, name = presented.rstrip("."), name.rstrip(".")
     if presented.startswith("*."):
         presented, name = presented[2:], name.partition(".")[2]
-    return bool(name) and presented.rstrip(".") == name.rstrip(".")
+        if "." not in name:
+            return False
+    return bool(name) and presented == name
 
 
 def _plain(error: Exception) -> str:

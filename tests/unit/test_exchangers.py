@@ -325,6 +325,15 @@ class Proof(TestCase):
         problem = self.failureResultOf(found, Unroutable).value
         self.assertEqual(problem.result, Result.DEFERRED)
 
+    def test_two_names_of_one_address(self) -> None:
+        """The same host twice, unless each may have TLSA records of its own."""
+        self.zone._mx["to.test"] = [(10, "mx.test"), (20, "two.test")]
+        self.zone._addresses["two.test"] = ["9.0.0.1"]
+        for signed, names in (({"to.test", "mx.test", "two.test"}, ["mx.test", "two.test"]), (set(), ["mx.test"])):
+            self.zone.signed = signed
+            found = self.successResultOf(Deferred.fromCoroutine(find(self.zone, "to.test", Settings())))
+            self.assertEqual([host.name for host in found], names)
+
     def test_a_fixed_next_hop_is_never_proven(self) -> None:
         self.zone.signed = {"mx.test"}
         (host,) = self.successResultOf(Deferred.fromCoroutine(next_hop(self.zone, "mx.test", Settings())))
