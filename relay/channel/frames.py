@@ -6,8 +6,11 @@ is the tag. The master numbers connections and leases; a child never invents one
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
+from relay.message.tls import TlsResult
 from relay.message.values import Origin, Outcome
 
 VERSION = 1
@@ -105,6 +108,13 @@ class BadKey(Frame, frozen=True, array_like=True, gc=False, tag=10):
     reason: str
 
 
+class TlsResults(Frame, frozen=True, array_like=True, gc=False, tag=11):
+    """What TLS came to on connections since this was said before, each kind of result with its count; said every few
+    seconds and at leaving. What a child knows that is killed is lost."""
+
+    counts: tuple[tuple[TlsResult, Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]], ...]
+
+
 # -- master to child
 
 
@@ -199,5 +209,5 @@ class Dial(Frame, frozen=True, array_like=True, gc=False, tag=29):
     connection: int
 
 
-ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial | BadKey
+ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial | BadKey | TlsResults
 ToChild = Welcome | Offer | Go | Close | Chunk | Settled | Ping | Hold | Quit | Dial

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
-from relay.delivery.exchangers import Proven
+from twisted.internet.defer import Deferred
+
+from relay.delivery.exchangers import Host, Proven
+from relay.message.tls import TlsFailure
 from relay.net.dane import Dane
+from relay.net.dns import DnsError
 from relay.net.tlsa import read, usable
 
 #: Hosts of which it is remembered what was asked last.
@@ -28,15 +33,26 @@ class Demands:
         self._prefix = f"_{port}._tcp."
         self._latest: dict[Proven, Dane] = {}
 
-    async def of(self, host: Proven) -> Dane | None:
-        """What the first of the host's names that has records asks for; None when none has. Raises a temporary
-        DnsError: that can't be told, and so the host is not to be called."""
+    async def of(self, hosts: Iterable[Proven]) -> dict[Proven, Dane | DnsError | None]:
+        """What the first of each host's names that has records asks for; None when none has. A temporary DnsError: that
+        can't be told, and so the host is not to be called."""
+        asked = {host: Deferred.fromCoroutine(self._ask(host)) for host in dict.fromkeys(hosts)}
+        return {host: await deferred for host, deferred in asked.items()}
+
+    def latest(self, host: Proven) -> Dane | None:
+        """What `of` has found last for this host, None when that was nothing or is long ago."""
+        return self._latest.get(host)
+
+    async def _ask(self, host: Proven) -> Dane | DnsError | None:
         dane = None
-        for base in host.bases:
-            records = await self._resolver.tlsa(self._prefix + base)
-            if records:
-                dane = Dane(base, tuple(dict.fromkeys((base, *host.domains))), usable(map(read, records)))
-                break
+        try:
+            for base in host.bases:
+                records = await self._resolver.tlsa(self._prefix + base)
+                if records:
+                    dane = Dane(base, tuple(dict.fromkeys((base, *host.domains))), usable(map(read, records)))
+                    break
+        except DnsError as error:
+            return error
         self._latest.pop(host, None)
         if dane is not None:
             if len(self._latest) >= REMEMBERED:
@@ -44,6 +60,21 @@ class Demands:
             self._latest[host] = dane
         return dane
 
-    def latest(self, host: Proven) -> Dane | None:
-        """What `of` has found last for this host, None when that was nothing or is long ago."""
-        return self._latest.get(host)
+
+class Lack(NamedTuple):
+    """Why a host is not called: in the words of TLS reports, and in ours."""
+
+    failure: TlsFailure
+    text: str
+
+
+def lacking(host: Host, dane: Dane | DnsError | None, required: bool) -> Lack | None:
+    """What is missing to call `host`, None when nothing is. `required`: it has to have records that can be used."""
+    if isinstance(dane, DnsError):
+        return Lack("dnssec-invalid", f"the TLSA records of {host.name} can't be looked up: {dane}")
+    if not required or (dane is not None and dane.records):
+        return None
+    if dane is not None:
+        return Lack("tlsa-invalid", f"{host.name} has no TLSA record that can be used")
+    lack = "is not proven by the DNS to be the host" if host.proven is None else "has no TLSA record"
+    return Lack("dane-required", f"{host.name} {lack}")

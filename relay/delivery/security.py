@@ -5,8 +5,10 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from relay.message.tls import TlsPolicy
 from relay.net.dane import NOTHING, Dane
-from relay.smtp.client import Ending, Tls
+from relay.smtp.client import Tls
+from relay.smtp.ending import Ending
 
 
 class Policy(enum.StrEnum):
@@ -28,13 +30,15 @@ class Approach(NamedTuple):
     """How one host is called.
 
     `implicit`: TLS from the first byte. `permissive`: with what is no longer safe, `clear`: without TLS, both
-    because it didn't work before. `dane`: what the host's TLSA records ask, None when it has none that count.
+    because it didn't work before. `reported` is the domain's policy under which it is told what TLS came to, None where
+    nobody is to know. `dane`: what the host's TLSA records ask, None when it has none that count.
     """
 
     policy: Policy = Policy.MAY
     implicit: bool = False
     permissive: bool = False
     clear: bool = False
+    reported: TlsPolicy | None = None
     dane: Dane | None = None
 
     @property

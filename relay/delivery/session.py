@@ -26,11 +26,12 @@ from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.heading import SIGNING, Heading, Sign
 from relay.delivery.route import Route
 from relay.delivery.security import Approach
+from relay.delivery.tls_result import TlsResult
 from relay.delivery.watcher import Watcher
 from relay.delivery.ways import Way
 from relay.message.values import Outcome, Result
 from relay.net.client_tls import ClientTls
-from relay.smtp.client import Ending
+from relay.smtp.ending import Ending
 
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor
@@ -296,6 +297,9 @@ class Session:
         if self._quiet:
             self._quiet = False
             self._watcher.active(self)
+
+    def tls(self, result: TlsResult) -> None:
+        self._watcher.tls(result)
 
     def may_end(self) -> bool:
         return self._watcher.may_end()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 
 from relay.channel.frames import Offer
+from relay.message.tls import TlsResult
 from relay.message.values import Outcome
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class Watcher(Protocol):
 
     def active(self, session: Session) -> None:
         """The peer of a quiet session has done what it was waited for."""
+
+    def tls(self, result: TlsResult) -> None:
+        """What TLS came to on a connection that was made for an offer, or why none could be made as safe as it has to
+        be; once for each."""
 
     def accepted(self, session: Session, offer: Offer, outcome: Outcome) -> None:
         """The host has taken the message: to be written down before anything else."""

@@ -119,6 +119,8 @@ class Dispatcher:
         self._offers = Offers(store, leases, results, self._lives)
         #: Is told of keys that a child can't use.
         self.bad_key: Callable[[frames.BadKey], None] = lambda frame: None
+        #: Is told what TLS came to on connections.
+        self.tls_results: Callable[[frames.TlsResults], None] = lambda frame: None
 
     # -- life
 
@@ -273,6 +275,8 @@ class Dispatcher:
             self._offers.more(child, frame)
         elif kind is frames.BadKey:
             self.bad_key(frame)
+        elif kind is frames.TlsResults:
+            self.tls_results(frame)
         elif kind is not frames.Pong:
             said = self._connection_says.get(kind)
             if said is None:

@@ -127,8 +127,8 @@ class Handshake:
             return f"the certificate is not trusted: {self._words(certificate)}"
         return _misnamed(self._connection, self._host)
 
-    def mismatch(self, records: dane.Dane) -> str:
-        """Why the certificates that the host has shown aren't those that its TLSA records ask for; "" when they are."""
+    def mismatch(self, records: dane.Dane) -> dane.Doubt | None:
+        """Why the certificates that the host has shown aren't those its TLSA records ask for; None when they are."""
         assert self._connection is not None, "asked after the handshake"
         shown = self._connection.get_peer_cert_chain() or []
         return dane.distrust([dump_certificate(FILETYPE_ASN1, one) for one in shown], records, datetime.now(UTC))

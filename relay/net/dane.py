@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import crypto
 
+from relay.message.tls import TlsFailure
 from relay.net.tlsa import CERTIFICATE, DANE_EE, DANE_TA, FULL, Record
 
 #: Certificates of a chain that are looked at.
@@ -24,7 +25,6 @@ MAX_CHAIN = 20
 _BROKEN = (hashes.MD5, hashes.SHA1)
 #: What libraries make of certificates that are none.
 _UNREADABLE = (ValueError, UnsupportedAlgorithm, crypto.Error, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
-_MISMATCH = "its certificate matches none of its TLSA records"
 
 
 class Dane(NamedTuple):
@@ -41,29 +41,39 @@ class Dane(NamedTuple):
     records: tuple[Record, ...]
 
 
+class Doubt(NamedTuple):
+    """Why certificates don't fit: in the words of TLS reports, and in ours."""
+
+    failure: TlsFailure
+    text: str
+
+
+_MISMATCH = Doubt("certificate-not-trusted", "its certificate matches none of its TLSA records")
+_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
+
 #: What no certificate fits.
 NOTHING = Dane("", (), ())
 
 
-def distrust(chain: Sequence[bytes], dane: Dane, now: datetime) -> str:
-    """Why the certificates that a host has shown (DER, its own first) don't fit; "" when they do.
+def distrust(chain: Sequence[bytes], dane: Dane, now: datetime) -> Doubt | None:
+    """Why the certificates that a host has shown (DER, its own first) don't fit; None when they do.
 
     Its own certificate may be matched (DANE-EE): then neither its names nor its dates matter. Or one of the others is,
     or is in a record itself (DANE-TA): then everything from there to its own has to be valid `now` (UTC), and it names
     the host.
     """
     if not chain:
-        return "the host has shown no certificate"
+        return Doubt("validation-failure", "the host has shown no certificate")
     leaf, others = chain[0], chain[1:MAX_CHAIN]
     if any(record.matches(leaf) for record in dane.records if record.usage == DANE_EE):
-        return ""
+        return None
     anchors = set(_anchors(others, dane.records)) - {leaf}
     if not anchors:
         return _MISMATCH
     try:
         return _below(leaf, others, anchors, now) or _misnamed(x509.load_der_x509_certificate(leaf), dane.names)
     except _UNREADABLE as error:
-        return f"its certificates can't be read: {_plain(error)}"
+        return Doubt("validation-failure", f"its certificates can't be read: {_plain(error)}")
 
 
 def _anchors(others: Sequence[bytes], records: Iterable[Record]) -> Iterator[bytes]:
@@ -75,8 +85,8 @@ def _anchors(others: Sequence[bytes], records: Iterable[Record]) -> Iterator[byt
                 yield record.data
 
 
-def _below(leaf: bytes, others: Sequence[bytes], anchors: Iterable[bytes], now: datetime) -> str:
-    """Why no valid chain leads from the host's certificate to one of `anchors`; "" when one does."""
+def _below(leaf: bytes, others: Sequence[bytes], anchors: Iterable[bytes], now: datetime) -> Doubt | None:
+    """Why no valid chain leads from the host's certificate to one of `anchors`; None when one does."""
     store = crypto.X509Store()
     # An authority that is itself below another one is the end, too.
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
@@ -87,13 +97,14 @@ def _below(leaf: bytes, others: Sequence[bytes], anchors: Iterable[bytes], now: 
     try:
         found = context.get_verified_chain()
     except crypto.X509StoreContextError as error:
-        return f"its certificate does not lead to the authority of its TLSA records: {_plain(error)}"
+        failure: TlsFailure = "certificate-expired" if error.errors[0] == _EXPIRED else "certificate-not-trusted"
+        return Doubt(failure, f"its certificate does not lead to the authority of its TLSA records: {_plain(error)}")
     chain = [one.to_cryptography() for one in found]
     if any(isinstance(one.signature_hash_algorithm, _BROKEN) for one in chain[:-1]):
-        return "its certificate is signed by a hash that is broken"
+        return Doubt("certificate-not-trusted", "its certificate is signed by a hash that is broken")
     if not all(_for_servers(one) for one in chain):
-        return "its certificate is not made for servers"
-    return ""
+        return Doubt("certificate-not-trusted", "its certificate is not made for servers")
+    return None
 
 
 def _readable(certificate: bytes) -> bool:
@@ -116,8 +127,8 @@ def _for_servers(certificate: x509.Certificate) -> bool:
     return ExtendedKeyUsageOID.SERVER_AUTH in uses or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in uses
 
 
-def _misnamed(certificate: x509.Certificate, names: Sequence[str]) -> str:
-    """Why the certificate isn't made out to one of `names`, "" when it is. Its common name counts where no host is
+def _misnamed(certificate: x509.Certificate, names: Sequence[str]) -> Doubt | None:
+    """Why the certificate isn't made out to one of `names`, None when it is. Its common name counts where no host is
     among its other names (RFC 7672 3.2.3)."""
     try:
         stated = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -127,8 +138,8 @@ def _misnamed(certificate: x509.Certificate, names: Sequence[str]) -> str:
     if not presented:
         presented = [str(one.value) for one in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if any(_is_named(one.lower(), name.lower()) for one in presented for name in names):
-        return ""
-    return f"its certificate is for another host than {names[0]}"
+        return None
+    return Doubt("certificate-host-mismatch", f"its certificate is for another host than {names[0]}")
 
 
 def _is_named(presented: str, name: str) -> bool:

@@ -29,9 +29,8 @@ class Record(NamedTuple):
     data: bytes
 
     def __str__(self) -> str:
-        """As in a zone; long data cut short."""
-        shown = self.data[:32].hex()
-        return f"{self.usage} {self.selector} {self.matching} {shown}{'…' if len(self.data) > 32 else ''}"
+        """As in a zone."""
+        return f"{self.usage} {self.selector} {self.matching} {self.data.hex()}"
 
     @property
     def usable(self) -> bool:

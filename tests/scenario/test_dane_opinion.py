@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from relay.net.dane import Dane, distrust
+from relay.net.dane import Dane
 from relay.net.tlsa import Record, usable
 from tests.scenario.interop import program
 from tests.unit.certificates import Authority, Pair
-from tests.unit.test_dane import record
+from tests.unit.test_dane import record, said
 from tests.unit.test_tlsa import der
 
 HOST = "mx.test"
@@ -60,7 +60,7 @@ class Opinion(TestCase):
                 self.assertEqual(mine == "", opinion, f"chain {number}, {one}: {mine or 'trusted'}")
 
     def ours(self, shown: Sequence[Pair], one: Record) -> str:
-        return distrust([der(pair) for pair in shown], Dane(HOST, (HOST,), usable([one])), datetime.now(UTC))
+        return said([der(pair) for pair in shown], Dane(HOST, (HOST,), usable([one])), datetime.now(UTC))
 
     def theirs(self, openssl: str, shown: Sequence[Pair], records: Sequence[Record]) -> list[bool]:
         """Whether its client trusts its server, by each of the records alone."""
@@ -80,11 +80,11 @@ class Opinion(TestCase):
                 server.kill()
 
     def _agrees(self, openssl: str, port: str, one: Record) -> bool:
-        said = subprocess.run(
+        done = subprocess.run(
             (
                 openssl, "s_client", "-connect", f"127.0.0.1:{port}", "-dane_tlsa_domain", HOST, "-verify_return_error",
                 "-dane_ee_no_namechecks", "-brief", "-dane_tlsa_rrdata", " ".join((*map(str, one[:3]), one.data.hex())),
             ),
             stdin=subprocess.DEVNULL, capture_output=True, timeout=10,
         )  # fmt: skip
-        return said.returncode == 0
+        return done.returncode == 0

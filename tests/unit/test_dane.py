@@ -28,9 +28,15 @@ def record(usage: int, pair: Pair, selector: int = 1, matching: int = 1) -> Reco
     return Record(usage, selector, matching, thing)
 
 
+def said(chain: Sequence[bytes], dane: Dane, now: datetime) -> str:
+    """The words of a doubt, "" when there is none."""
+    doubt = distrust(chain, dane, now)
+    return "" if doubt is None else doubt.text
+
+
 class Case(SynchronousTestCase):
     def distrust(self, shown: Sequence[Pair], *records: Record, names: Sequence[str] = NAMES) -> str:
-        return distrust([der(pair) for pair in shown], Dane(names[0], tuple(names), records), datetime.now(UTC))
+        return said([der(pair) for pair in shown], Dane(names[0], tuple(names), records), datetime.now(UTC))
 
     def trusted(self, shown: Sequence[Pair], *records: Record, names: Sequence[str] = NAMES) -> None:
         self.assertEqual(self.distrust(shown, *records, names=names), "")
@@ -67,7 +73,7 @@ class EndEntity(Case):
         pair = Authority().server("mx.test")
         self.refused("shown no certificate", [], record(3, pair))
         self.refused("matches none", [pair])
-        self.assertIn("matches none", distrust([der(pair)], NOTHING, datetime.now(UTC)))
+        self.assertIn("matches none", said([der(pair)], NOTHING, datetime.now(UTC)))
 
 
 class TrustAnchor(Case):
@@ -125,12 +131,27 @@ class TrustAnchor(Case):
         old = Authority("Old", self.root, days=-1)
         self.refused("expired", [old.server("mx.test"), old, self.root], record(2, self.root))
         self.refused("expired", [old.server("mx.test"), old, self.root], record(2, old))
-        early = distrust(
+        early = said(
             [der(self.leaf), der(self.middle)],
             Dane("mx.test", NAMES, (record(2, self.middle),)),
             datetime.now(UTC) - 7 * DAY,
         )
         self.assertIn("not yet valid", early)
+
+    def test_how_reports_call_it(self) -> None:
+        """RFC 8460 4.3."""
+        now = datetime.now(UTC)
+        for leaf, failure in (
+            (self.middle.server("mx.test", days=-1), "certificate-expired"),
+            (self.middle.server("else.test"), "certificate-host-mismatch"),
+            (self.root.server("mx.test"), "certificate-not-trusted"),
+            (self.middle.client("mx.test", hosts=("mx.test",)), "certificate-not-trusted"),
+        ):
+            dane = Dane("mx.test", NAMES, (record(2, self.middle),))
+            doubt = distrust([der(leaf), der(self.middle)], dane, now)
+            self.assertEqual(doubt and doubt.failure, failure)
+            doubt = distrust([der(leaf)], dane, now)
+            self.assertEqual(doubt and doubt.failure, "certificate-not-trusted")
 
     def test_names(self) -> None:
         for stated, fine in (
@@ -179,11 +200,11 @@ class TrustAnchor(Case):
         for digest, why in (("-sha1", "a hash that is broken"), ("-sha256", "")):
             made = run([*sign, digest, "-outform", "DER"], input=request, capture_output=True, check=True).stdout
             dane = Dane("mx.test", NAMES, (record(2, self.root),))
-            said = distrust([made, der(self.root)], dane, datetime.now(UTC))
-            self.assertEqual("broken" in said, bool(why), said)
+            text = said([made, der(self.root)], dane, datetime.now(UTC))
+            self.assertEqual("broken" in text, bool(why), text)
             # Who is matched as such is signed by nobody.
             own = Record(3, 0, 1, hashlib.sha256(made).digest())
-            self.assertEqual(distrust([made], dane._replace(records=(own,)), datetime.now(UTC)), "")
+            self.assertEqual(said([made], dane._replace(records=(own,)), datetime.now(UTC)), "")
 
     def test_what_an_authority_may_certify(self) -> None:
         for permitted, fine in (("test", True), ("mx.test", True), ("other.test", False)):
@@ -215,9 +236,9 @@ class TrustAnchor(Case):
         number = data.draw(st.integers(0, 1))
         at = data.draw(st.integers(0, len(chain[number]) - 1))
         chain[number] = chain[number][:at] + bytes([data.draw(st.integers(0, 255))]) + chain[number][at + 1 :]
-        said = distrust(chain, Dane("mx.test", NAMES, (record(2, _ABOVE, 0, 0),)), datetime.now(UTC))
-        self.assertTrue(said.isprintable())
-        if said == "":
+        text = said(chain, Dane("mx.test", NAMES, (record(2, _ABOVE, 0, 0),)), datetime.now(UTC))
+        self.assertTrue(text.isprintable())
+        if text == "":
             self.assertEqual(chain[0], der(_LEAF), "what is damaged is signed by nobody")
 
 

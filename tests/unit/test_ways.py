@@ -12,7 +12,8 @@ from relay.config.schema import Zone
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
 from relay.delivery.ways import Way, Ways
-from relay.message.values import Result
+from relay.message.tls import REPORTS, TlsPolicy, TlsResult
+from relay.message.values import Origin, Result
 from relay.net.dane import Dane
 from relay.net.dns import DnsError, Found, ServerFailure
 from relay.net.tlsa import Record
@@ -54,9 +55,10 @@ class FakeResolver:
 class Case(SynchronousTestCase):
     def setUp(self) -> None:
         self.resolver = FakeResolver()
+        self.told: list[TlsResult] = []
 
     def ways(self, **changes: Any) -> Ways:
-        return Ways(replace(a_briefing(), **changes), self.resolver)  # type: ignore[arg-type]
+        return Ways(replace(a_briefing(), **changes), self.resolver, self.told.append)  # type: ignore[arg-type]
 
     def found(self, ways: Ways, **changes: Any) -> list[Way]:
         return self.successResultOf(Deferred.fromCoroutine(ways.find(offer(**changes))))
@@ -71,11 +73,23 @@ class Finding(Case):
             ("safe.test", False, Policy.MUST),
             ("x.test", True, Policy.VERIFY),
         ):
-            approach = Approach(policy, implicit=True)
+            approach = Approach(policy, implicit=True, reported=TlsPolicy(domain))
             asked = {"domain": domain, "require_tls": required}
             self.assertEqual({way.approach for way in self.found(ways, **asked)}, {approach})
             self.assertEqual(ways.need(offer(**asked), KEPT), approach)
-        self.assertEqual(self.found(self.ways())[0], Way(Host("mx.to.test", "9.0.0.1", 10), Approach(Policy.MAY)))
+        self.assertEqual(
+            self.found(self.ways())[0],
+            Way(Host("mx.to.test", "9.0.0.1", 10), Approach(Policy.MAY, reported=TlsPolicy("to.test"))),
+        )
+        [literal] = self.found(self.ways(), domain="[9.0.0.1]")
+        self.assertIsNone(literal.approach.reported)
+
+    def test_mail_with_a_report_goes_in_any_case(self) -> None:
+        """And tells nothing of itself (RFC 8460 3); a next hop of ours asks for what it asks of all mail."""
+        for host, policy in (("", Policy.MAY), ("smart.test", Policy.VERIFY)):
+            ways = self.ways(options=Zone(host=host), tls={"default": "verify"})
+            [way] = self.found(ways, origin=Origin(REPORTS, ""))
+            self.assertEqual(way.approach, Approach(policy))
 
     def test_mail_for_our_own_listener_loops(self) -> None:
         """Told in the briefing: 192.0.2.25 is this relay itself."""
@@ -104,6 +118,9 @@ RECORDS = [f"3 1 1 {DIGEST}"]
 DANE = Dane("mx.to.test", ("mx.to.test", "to.test"), (Record(3, 1, 1, bytes.fromhex(DIGEST)),))
 
 
+REPORTED = TlsPolicy("to.test", "tlsa", tuple(RECORDS), ("mx.to.test",))
+
+
 class ByRecords(Case):
     """D27: TLSA records are the host's own word, and can't be talked out of (RFC 7672 2.2)."""
 
@@ -123,6 +140,7 @@ class ByRecords(Case):
             ways = self.ways(tls={"default": policy})
             first, second = self.found(ways)
             self.assertEqual((first.approach.dane, second.approach.dane), (DANE, None))
+            self.assertEqual((first.approach.reported, second.approach.reported), (REPORTED, TlsPolicy("to.test")))
             self.assertEqual(ways.need(offer(), first.host), first.approach)
             self.assertEqual(ways.need(offer(), second.host), second.approach)
 
@@ -142,6 +160,7 @@ class ByRecords(Case):
             found = self.found(ways)
             self.assertEqual({way.approach.dane for way in found}, {None}, changes)
             self.assertIsNone(ways.need(offer(), found[0].host).dane)  # type: ignore[union-attr]
+        self.found(self.ways(), origin=Origin(REPORTS, ""))
         self.resolver.secure = False
         self.found(self.ways())
         self.assertEqual(self.resolver.looked, [])
@@ -150,7 +169,11 @@ class ByRecords(Case):
         self.resolver.records["_25._tcp.mx.to.test"] = ServerFailure("name server says SERVFAIL")
         self.assertEqual([way.host.name for way in self.found(self.ways())], ["mx.bad.test"])
         self.resolver.records["_25._tcp.mx.bad.test"] = ServerFailure("name server says SERVFAIL")
+        self.told.clear()
         self.assertRegex(self.refusal(self.ways()), r"^4\.7\.5 DANE: .* mx\.to\.test can't be looked up: .*SERVFAIL")
+        self.assertEqual([(one.failure, one.mx_host) for one in self.told],
+                         [("dnssec-invalid", "mx.to.test"), ("dnssec-invalid", "mx.bad.test")])
+        self.assertEqual({one.policy for one in self.told}, {TlsPolicy("to.test", "tlsa")})
 
     def test_records_of_no_use_ask_for_tls_with_any_certificate(self) -> None:
         self.resolver.records["_25._tcp.mx.to.test"] = [f"1 1 1 {DIGEST}", f"3 1 1 {DIGEST}ff"]
@@ -167,7 +190,8 @@ class ByRecords(Case):
         self.resolver.records["_25._tcp.mx.to.test"] = RECORDS
         for require_tls in (False, True):
             [way] = self.found(ways, require_tls=require_tls)
-            self.assertEqual(way.approach, Approach(Policy.DANE, dane=DANE))
+            self.assertEqual(way.approach, Approach(Policy.DANE, dane=DANE, reported=REPORTED))
+        self.assertEqual({one.failure for one in self.told}, {"dane-required", "tlsa-invalid"})
         self.resolver.secure = False
         self.assertIn("mx.to.test is not proven", self.refusal(ways))
 
