@@ -82,7 +82,7 @@ class Ways:
         approach = self._approach(offer)
         if host.proven is None or not self._counts(offer, approach):
             return approach
-        return _under(approach, self._demands.latest(host.proven), host)
+        return approach._replace(dane=self._demands.latest(host.proven))
 
     def serves(self, domain: str, host: Host) -> bool:
         """Whether mail for `domain` may go to a host that was found for another: a fixed next hop takes it all."""

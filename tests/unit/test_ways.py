@@ -141,8 +141,9 @@ class ByRecords(Case):
             first, second = self.found(ways)
             self.assertEqual((first.approach.dane, second.approach.dane), (DANE, None))
             self.assertEqual((first.approach.reported, second.approach.reported), (REPORTED, TlsPolicy("to.test")))
-            self.assertEqual(ways.need(offer(), first.host), first.approach)
-            self.assertEqual(ways.need(offer(), second.host), second.approach)
+            for way in (first, second):
+                need = ways.need(offer(), way.host)
+                self.assertEqual(need and (need.policy, need.dane), (way.approach.policy, way.approach.dane))
 
     def test_the_port_is_the_zones(self) -> None:
         self.found(self.ways(options=Zone(port=2525)))
