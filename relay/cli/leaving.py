@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
+from relay.config import urls
 from relay.config.load import dotted
 from relay.config.schema import Config, Limits, Sender, Site
 from relay.intake.composing import routes
@@ -117,6 +118,8 @@ class Explained:
 
     def _target(self, zone: Zone, domain: str) -> str:
         disabled = ", but the zone is disabled: mail waits in it" if zone.options.disabled else ""
+        if zone.options.url:
+            return f"{urls.read(zone.options.url)}, by HTTP (zones.{zone.name}.url){disabled}"
         if zone.next_hop:
             return f"the next hop {zone.next_hop} (zones.{zone.name}.host){disabled}"
         return f"the mail exchangers of {domain}{disabled}"
@@ -125,21 +128,22 @@ class Explained:
         ignore, prefer = self._zones.ipv6(zone.name, domain)
         said = "IPv4 only" if ignore else "IPv6 first" if prefer else "IPv4 first"
         key = "ignore_ipv6" if ignore else "prefer_ipv6"
-        by_domain = not zone.options.host and getattr(self._zones.domain(domain), key) != "zone"
+        by_domain = not zone.is_fixed and getattr(self._zones.domain(domain), key) != "zone"
         table = ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
         return f"{said} ({dotted((*table, key))})"
 
     def _tls(self, zone: Zone, domain: str) -> str:
         """What is asked of TLS on the way there."""
-        by_domain = not zone.options.host and self._zones.domain(domain).tls != "zone"
+        by_domain = not zone.is_fixed and self._zones.domain(domain).tls != "zone"
         table = ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
         implicit = ", from the first byte" if zone.options.implicit_tls else ""
         policy = self._zones.tls(zone.name, domain)
-        return f"{policy}: {_TLS[policy]}{implicit} ({dotted((*table, 'tls'))}){self._dane(zone, domain)}"
+        where = dotted((*table, "url" if zone.options.url else "tls"))
+        return f"{policy}: {_TLS[policy]}{implicit} ({where}){self._dane(zone, domain)}"
 
     def _dane(self, zone: Zone, domain: str) -> str:
         """Whether the TLSA records of hosts have a word in it; where "dane" or "none" is asked for that is clear."""
-        if not self._config.dns.dnssec or zone.options.host or self._zones.tls(zone.name, domain) in ("dane", "none"):
+        if not self._config.dns.dnssec or zone.is_fixed or self._zones.tls(zone.name, domain) in ("dane", "none"):
             return ""
         on = self._zones.dane(zone.name, domain)
         by_domain = self._zones.domain(domain).dane != "zone"

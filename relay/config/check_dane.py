@@ -17,7 +17,7 @@ def problems(config: Config) -> Iterator[Problem]:
     for name, zone in config.zones.items():
         if zone.tls == "dane":
             asked.append(("zones", name, "tls"))
-            if zone.host:
+            if zone.host or zone.url:
                 text = 'expected "none", "may", "must" or "verify" for a fixed next hop, got "dane"'
                 yield Problem(asked[-1], text)
             if not zone.dane:

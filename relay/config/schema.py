@@ -168,6 +168,7 @@ class Zone(Limits, frozen=True):
     address: Limits = Limits()
     host: str = ""
     port: Port = 25
+    url: str = ""
     tls: Tls = "may"
     dane: bool = True
     implicit_tls: bool = False

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.delivery.call import QUIET_AFTER, Call
+from relay.delivery.contact import Contact, MakeContact
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.heading import SIGNING, Heading, Sign
 from relay.delivery.route import Route
@@ -56,12 +57,13 @@ class Session:
 
     Attributes:
         begun: the host that was called before has heard of the message that is now to go to another.
+        called: the address of the host that was called last for it, "" while none was.
     """
 
     __slots__ = (
-        "_aborted", "_call", "_client_tls", "_domain", "_heading", "_hosts", "_idle", "_looking", "_may_dial",
-        "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor", "_ready", "_reuse", "_route",
-        "_serves", "_started", "_timeouts", "_watcher", "begun", "number",
+        "_aborted", "_call", "_client_tls", "_contact", "_domain", "_heading", "_hosts", "_idle", "_looking",
+        "_may_dial", "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor", "_ready", "_reuse",
+        "_route", "_serves", "_started", "_timeouts", "_watcher", "begun", "called", "number",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +83,7 @@ class Session:
         serves: Callable[[str, Host], bool] | None = None,
         fresh: bool = True,
         sign: Sign | None = None,
+        contact: MakeContact = Call,
         now: Callable[[], float] | None = None,
     ) -> None:
         """
@@ -93,10 +96,12 @@ class Session:
             serves: whether mail for a domain may go to a host found for another one.
             fresh: nobody has been called under this number yet.
             sign: what makes signatures (relay.delivery.signing).
+            contact: what makes a connection: by SMTP, unless it is told otherwise.
             now: seconds on a clock, the reactor's by default; `sweep` must be given the same.
         """
         self.number = number
         self.begun = False
+        self.called = ""
         self._reactor = reactor
         self._hosts = hosts
         self._need = need
@@ -108,8 +113,9 @@ class Session:
         self._idle = idle
         self._serves = serves
         self._heading = Heading(sign, product)
+        self._contact = contact
         self._now: Callable[[], float] = now or reactor.seconds
-        self._call: Call | None = None
+        self._call: Contact | None = None
         self._domain = ""
         self._offer: Offer | None = None
         self._started = 0.0
@@ -153,6 +159,11 @@ class Session:
             return True
         return self._serves is not None and self._serves(offer.domain, call.host)
 
+    @property
+    def next_host(self) -> str:
+        """The address of the host that it wants to call."""
+        return self._route.upcoming
+
     # -- orders
 
     def deliver(self, offer: Offer) -> None:
@@ -165,6 +176,7 @@ class Session:
         self._route = Route()
         self.begun = False
         self._heading.unsigned = ""
+        self.called = ""
         if fits:
             self._begin()
         else:
@@ -175,6 +187,7 @@ class Session:
         """Leave to begin the transaction, after `answered`."""
         if self._ready:
             self._ready = False
+            self._route.keep_to(self.host.address)
             self._begin()
 
     def dial(self) -> None:
@@ -269,8 +282,9 @@ class Session:
         offer = self._offer
         assert offer is not None
         host, approach = self._route.next()
+        self.called = host.address
         address, name = _local(offer, host)
-        call = Call(
+        call = self._contact(
             self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls
         )
         self._call = call
@@ -361,7 +375,7 @@ class Session:
         self._heading.stop()
         self._finish(Ending(Result.DEFERRED, "mail", reason, category="ours", reusable=True), self._call)
 
-    def _finish(self, ending: Ending, call: Call | None) -> None:
+    def _finish(self, ending: Ending, call: Contact | None) -> None:
         """The end of the attempt: how, and on which call."""
         offer = self._offer
         assert offer is not None
@@ -383,7 +397,7 @@ class Session:
             if nothing:
                 self._watcher.closed(self)
 
-    def _outcome(self, ending: Ending, call: Call | None) -> Outcome:
+    def _outcome(self, ending: Ending, call: Contact | None) -> Outcome:
         text = ending.text[:MAX_RESPONSE]
         if not text.isprintable():
             text = "".join(letter if letter.isprintable() else "?" for letter in text)

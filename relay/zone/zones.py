@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec.structs
 
+from relay.config import urls
 from relay.config.schema import Choice, Config, Domain, PoolAddress, Tls
 from relay.config.schema import Zone as ZoneSection
 from relay.config.units import rate
@@ -43,7 +44,14 @@ class Zone(NamedTuple):
     @property
     def next_hop(self) -> str:
         """`host:port` of the fixed next hop, "" when mail goes to the MX hosts."""
+        if self.options.url:
+            return urls.read(self.options.url).place
         return f"{self.options.host}:{self.options.port}" if self.options.host else ""
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all of its mail goes to one place, whatever the recipient's domain."""
+        return bool(self.options.host or self.options.url)
 
     def key_of(self, name: str, sender: str) -> str:
         """What picks the local address of the delivery called `name` (`id.seq`), whose envelope sender
@@ -114,7 +122,7 @@ class Zones:
         """How `zone` reaches `domain`. A fixed next hop is none of the domain's hosts: there it is as the
         zone says."""
         options, section = self._zones[zone].options, self.domain(domain)
-        if options.host:
+        if self._zones[zone].is_fixed:
             return Ipv6(options.ignore_ipv6, options.prefer_ipv6)
         return Ipv6(
             _chosen(section.ignore_ipv6, options.ignore_ipv6), _chosen(section.prefer_ipv6, options.prefer_ipv6)
@@ -129,8 +137,11 @@ class Zones:
 
 
     def tls(self, zone: str, domain: str) -> Tls:
-        """How safe mail of `zone` to `domain` has to be on its way. To a fixed next hop it is as the zone says."""
+        """How safe mail of `zone` to `domain` has to be on its way. To a fixed next hop it is as the zone says; to a
+        URL, as that does."""
         options, said = self._zones[zone].options, self.domain(domain).tls
+        if options.url:
+            return "verify" if urls.read(options.url).secure else "none"
         return options.tls if options.host or said == "zone" else said
 
     def tls_by_domain(self, zone: str) -> dict[str, Tls]:
@@ -140,9 +151,9 @@ class Zones:
 
     def dane(self, zone: str, domain: str) -> bool:
         """Whether TLSA records count for mail of `zone` to `domain`: never those of a fixed next hop."""
-        options = self._zones[zone].options
-        wanted = self.tls(zone, domain) == "dane" or _chosen(self.domain(domain).dane, options.dane)
-        return wanted and not options.host
+        found = self._zones[zone]
+        wanted = self.tls(zone, domain) == "dane" or _chosen(self.domain(domain).dane, found.options.dane)
+        return wanted and not found.is_fixed
 
     def dane_by_domain(self, zone: str) -> dict[str, bool]:
         """Of the domains where it is otherwise than of most; that of most stands under DEFAULT."""
