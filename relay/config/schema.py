@@ -172,6 +172,7 @@ class Zone(Limits, frozen=True):
     tls: Tls = "may"
     dane: bool = True
     implicit_tls: bool = False
+    chunking: bool = True
     sender_domains: tuple[str, ...] = ()
     recipient_domains: tuple[str, ...] = ()
     routing_headers: dict[str, tuple[str, ...]] = {}

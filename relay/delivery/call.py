@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.delivery.exchangers import Host
+from relay.delivery.manner import PLAIN, Manner
 from relay.delivery.security import Approach, Policy
 from relay.delivery.text import Text
 from relay.delivery.tls_result import TlsFailure, TlsResult, of_certificate, of_ending
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: A peer that lets us wait for this long is quiet (seconds).
 QUIET_AFTER = 0.5
+#: A text of up to so many bytes goes along with the commands where it may: so much is sent in vain if they are refused.
+HURRIED = 64 * 1024
 
 NEVER = float("inf")
 
@@ -76,8 +79,9 @@ class Call:
     """
 
     __slots__ = (
-        "_caller", "_client_tls", "_conversation", "_handshake", "_now", "_reactor", "_reported", "_stage", "_text",
-        "_timeouts", "_wire", "approach", "bound", "deadline", "host", "local_address", "name", "quiet_at", "tls",
+        "_caller", "_client_tls", "_conversation", "_handshake", "_manner", "_now", "_reactor", "_reported", "_stage",
+        "_text", "_timeouts", "_wire", "approach", "bound", "deadline", "host", "local_address", "name", "quiet_at",
+        "tls",
     )  # fmt: skip
 
     def __init__(
@@ -91,11 +95,13 @@ class Call:
         now: Callable[[], float],
         approach: Approach,
         client_tls: ClientTls,
+        manner: Manner = PLAIN,
     ) -> None:
         self.host = host
         self.approach = approach
         self.tls = ""
         self._client_tls = client_tls
+        self._manner = manner
         self._handshake: Handshake | None = None
         tried = approach.implicit or approach.starttls is not Tls.NEVER
         self._reported = approach.reported if tried else None
@@ -123,6 +129,10 @@ class Call:
     def transactions(self) -> int:
         """How many were begun."""
         return self._conversation.transactions
+
+    def spent(self, most: int) -> bool:
+        """See `Contact`; the host says so by LIMITS."""
+        return self.transactions >= most or self._conversation.spent
 
     def satisfies(self, need: Approach) -> bool:
         """Whether a delivery may go on this connection that would have to be as safe as that on a new one. What was
@@ -168,7 +178,11 @@ class Call:
         if isinstance(order, Ending):
             self._caller.ended(order)
             return
-        self._text = text
+        whole = text.whole(HURRIED) if self._conversation.hurries else None
+        if whole is not None and self._caller.may_end():
+            order += self._conversation.end(whole)
+        else:
+            self._text = text
         self._wire.write(order)
         self._stage = ""
         self._await_reply()
@@ -200,9 +214,9 @@ class Call:
             self._failed(stage, f"No connection within {self._timeouts.connect:g} s", "network")
         elif stage == "tls" and self._handshake is not None:
             self._failed(stage, f"No TLS handshake within {self._timeouts.tls:g} s", "network")
-        elif self._text is not None and self._text.lacking:
+        elif self._text is not None and self._text.lacking and self._conversation.settled:
             self._failed(stage, f"The text was not to be had for {self._timeouts.body:g} s", "ours")
-        elif stage == "body":
+        elif stage == "body" and self._conversation.settled:
             self._failed(stage, f"The host took nothing for {self._timeouts.body:g} s", "network")
         else:
             self._ended(self._conversation.timed_out(getattr(self._timeouts, stage)))
@@ -219,7 +233,7 @@ class Call:
             self._wait("banner")
 
     def _converse(self, name: str) -> Conversation:
-        return Conversation(name, self.approach.starttls, self.approach.implicit)
+        return Conversation(name, self.approach.starttls, self.approach.implicit, self._manner.chunking)
 
     def _start_tls(self) -> None:
         self._wait("tls")
@@ -280,6 +294,10 @@ class Call:
             self._wait("body")
             assert self._text is not None
             self._text.begin(self._wire.transport)
+        elif event is Event.SETTLED:
+            self._wait("body")
+            if self._text is not None:
+                self._text.resume()
         elif event is Event.SECURE:
             self._start_tls()
         elif event is Event.READY:
@@ -287,6 +305,7 @@ class Call:
             self._tell_tls("starttls-not-supported")
             self._caller.ready()
         else:
+            self._stop_text()
             self._ended(event)
 
     def lost(self, reason: str) -> None:
@@ -308,6 +327,8 @@ class Call:
         self._wire.write(self._conversation.text(data))
 
     def may_end(self) -> bool:
+        if not self._conversation.settled:
+            return False
         may = self._caller.may_end()
         if not may:
             self._wait("body")
@@ -320,7 +341,7 @@ class Call:
         self._await_reply()
 
     def cut(self, reason: str) -> None:
-        # Without the dot the host takes nothing.
+        # Without its end the host takes nothing.
         self._failed("body", reason, "ours")
 
     def _stop_text(self) -> None:

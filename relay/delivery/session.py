@@ -61,9 +61,9 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_call", "_client_tls", "_contact", "_domain", "_heading", "_hosts", "_idle", "_looking",
-        "_may_dial", "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor", "_ready", "_reuse",
-        "_route", "_serves", "_started", "_timeouts", "_watcher", "begun", "called", "number",
+        "_aborted", "_call", "_client_tls", "_contact", "_domain", "_doubtful", "_heading", "_hosts", "_idle",
+        "_looking", "_may_dial", "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor",
+        "_ready", "_reuse", "_route", "_serves", "_started", "_timeouts", "_watcher", "begun", "called", "number",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +113,7 @@ class Session:
         self._idle = idle
         self._serves = serves
         self._heading = Heading(sign, product)
+        self._doubtful = False
         self._contact = contact
         self._now: Callable[[], float] = now or reactor.seconds
         self._call: Contact | None = None
@@ -176,6 +177,7 @@ class Session:
         self._route = Route()
         self.begun = False
         self._heading.unsigned = ""
+        self._doubtful = False
         self.called = ""
         if fits:
             self._begin()
@@ -343,7 +345,8 @@ class Session:
         elif offer is None:
             self._hang_up()
         elif ending.stale or (self._heading.signing and call.transactions):
-            self.begun = ending.stale and bool(ending.code)
+            self.begun = ending.stale and (bool(ending.code) or ending.doubtful)
+            self._doubtful = self._doubtful or ending.doubtful
             self._hang_up()
             self._look()
         elif not call.transactions and not ending.reusable:
@@ -384,7 +387,7 @@ class Session:
             self._watcher.accepted(self, offer, outcome)
         self._offer = None
         self._quiet = False
-        kept = call is not None and ending.reusable and call.transactions < self._reuse
+        kept = call is not None and ending.reusable and not call.spent(self._reuse)
         kept = kept and call is not None and not call.approach.clear  # In the clear for this delivery alone.
         if kept and call is not None:
             call.rest(self._idle)
@@ -412,7 +415,7 @@ class Session:
             host.address,
             "" if call is None else call.bound or call.local_address,
             self._now() - self._started,
-            ending.doubtful,
+            ending.doubtful or self._doubtful,
             "" if call is None else call.tls,
             self._heading.unsigned[:MAX_RESPONSE],
         )

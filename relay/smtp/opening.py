@@ -42,9 +42,11 @@ def open_with(
     if require_tls and not (secure and "REQUIRETLS" in offered.extensions):
         lacks = "does not offer REQUIRETLS" if secure else "can't be reached by TLS"
         return unfit(f"5.7.30 The message requires TLS all the way, and this host {lacks}")
-    utf8 = utf8_header or not (sender.isascii() and recipient.isascii())
+    utf8_address = not (sender.isascii() and recipient.isascii())
+    utf8 = utf8_header or utf8_address
     if utf8 and not offered.utf8:
-        return unfit("5.6.7 Address or header is not ASCII and this host does not take such (SMTPUTF8)")
+        what = "5.6.7 Address" if utf8_address else "5.6.9 Header"  # RFC 6531 3.5
+        return unfit(f"{what} is not ASCII and this host does not take such (SMTPUTF8)")
     if eight_bit and not offered.eight_bit:
         return unfit("5.6.3 Message is 8-bit and this host does not take such (8BITMIME)")
     size_said = f" SIZE={size}" if "SIZE" in offered.extensions else ""
