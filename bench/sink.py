@@ -34,7 +34,7 @@ class Sink(asyncio.Protocol):
     def __init__(self, counts: Counts, silent: str, slow: str, tls: ssl.SSLContext | None) -> None:
         self.counts, self.silent, self.slow, self.tls = counts, silent, slow, tls
         self.buffer = b""
-        self.in_data = self.mute = self.late = False
+        self.in_data = self.mute = self.late = self.securing = False
         self.offer = b"250-STARTTLS\r\n" if tls is not None else b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -50,12 +50,13 @@ class Sink(asyncio.Protocol):
             self.reply(b"220 sink.test ESMTP\r\n")
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
-        """The handshake; nothing that came before it counts."""
-        self.buffer, self.offer = b"", b""
+        """The handshake; nothing that came before it counts. What comes with its end is read when that is known."""
+        self.buffer, self.offer, self.securing = b"", b"", True
         loop = asyncio.get_running_loop()
         made = await loop.start_tls(self.transport, self, context, server_side=True)
         assert made is not None
-        self.transport = made
+        self.transport, self.securing = made, False
+        self.data_received(b"")
 
     def reply(self, data: bytes) -> None:
         if self.late:
@@ -67,6 +68,9 @@ class Sink(asyncio.Protocol):
         if self.mute:
             return
         data = self.buffer + data
+        if self.securing:
+            self.buffer = data
+            return
         replies = []
         while True:
             if self.in_data:
@@ -91,6 +95,7 @@ class Sink(asyncio.Protocol):
                 self.in_data, data = True, b"\r\n" + data  # an empty body's dot is found too
             elif verb == b"STAR" and self.tls is not None:
                 self.transport.write(b"220 2.0.0 go\r\n")
+                self.securing = True
                 self.starting = asyncio.ensure_future(self.start_tls(self.tls))
                 return
             elif verb == b"QUIT":
