@@ -35,7 +35,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     for each recipient domain that isn't like most whether IPv6 is never used, and whether it is tried
     first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be, `sts` whether
     their policies of MTA-STS are heeded, which are kept in the directory `policies`. Of `backoff` only what it says
-    of single hosts is for a child.
+    of single hosts is for a child. `password` is for the login to the zone's next hop.
     """
 
     journal: str
@@ -50,6 +50,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     sts: Mapping[str, bool] = {}
     policies: str = ""
     authorities: str = ""
+    password: str = ""
     backoff: Backoff = Backoff()
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from relay.config import urls
 from relay.config.load import dotted
+from relay.config.plain import shown
 from relay.config.schema import Config, Limits, Sender, Site
 from relay.delivery.sts.shelf import Kept
 from relay.intake.composing import routes
@@ -129,7 +130,9 @@ class Explained:
         if zone.options.url:
             return f"{urls.read(zone.options.url)}, by HTTP (zones.{zone.name}.url){disabled}"
         if zone.next_hop:
-            return f"the next hop {zone.next_hop} (zones.{zone.name}.host){disabled}"
+            user = zone.options.auth_user
+            login = f", logged in as {shown(user)} (zones.{zone.name}.auth_user)" if user else ""
+            return f"the next hop {zone.next_hop} (zones.{zone.name}.host){login}{disabled}"
         return f"the mail exchangers of {domain}{disabled}"
 
     def _preference(self, zone: Zone, domain: str) -> str:

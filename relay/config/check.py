@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from relay.config import check_dkim, check_names, check_sites, check_tls_reports, check_zones, endpoints
+from relay.config import check_auth, check_dkim, check_names, check_sites, check_tls_reports, check_zones, endpoints
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import shown
@@ -88,6 +88,7 @@ def warnings(config: Config) -> Iterator[Problem]:
         yield Problem(("access", "demo"), "on: anybody knows this name and password")
     if config.access.url.startswith("http:") and not _is_loopback(_asked_host(config.access.url) or ""):
         yield Problem(("access", "url"), "http to another machine: passwords can be read on the way")
+    yield from check_auth.warnings(config)
     for name, zone in config.zones.items():
         if zone.disabled and name.lower() == "default":
             yield Problem(("zones", name, "disabled"), "mail that no other zone claims waits for ever")

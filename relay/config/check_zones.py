@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import date
 
-from relay.config import units, urls
+from relay.config import check_auth, units, urls
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import meant, shown
@@ -81,6 +81,7 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
     if zone.tls == "sts" and not zone.sts:
         yield Problem((*path, "sts"), 'expected true, for tls is "sts"')
     yield from _url(path, zone)
+    yield from check_auth.problems(path, zone)
     yield from _addresses((*path, "addresses"), zone.addresses)
     if zone.throttling:
         try:

@@ -49,6 +49,8 @@ Extension = Literal[
     "LIMITS", "PIPELINING", "REQUIRETLS", "SIZE", "SMTPUTF8", "STARTTLS",
 ]  # fmt: skip
 Mechanism = Literal["PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL"]
+#: How we log in to a next hop.
+ClientMechanism = Literal["SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", "LOGIN"]
 
 
 class Listener(Section, frozen=True):
@@ -171,6 +173,11 @@ class Zone(Limits, frozen=True):
     tls: Tls = "may"
     sts: bool = True
     implicit_tls: bool = False
+    auth_user: str = ""
+    auth_password_file: str = ""
+    auth_password_variable: str = ""
+    auth_mechanisms: tuple[ClientMechanism, ...] = ("SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", "LOGIN")
+    insecure_auth: bool = False
     chunking: bool = True
     sender_domains: tuple[str, ...] = ()
     recipient_domains: tuple[str, ...] = ()
@@ -232,6 +239,7 @@ class Timeouts(Section, frozen=True):
     tls: Interval = 60.0
     sts: Interval = 30.0
     ehlo: Interval = 300.0
+    auth: Interval = 120.0
     mail: Interval = 300.0
     rcpt: Interval = 300.0
     data: Interval = 120.0

@@ -228,7 +228,8 @@ class Call:
             self._wait("banner")
 
     def _converse(self, name: str) -> Conversation:
-        return Conversation(name, self.approach.starttls, self.approach.implicit, self._manner.chunking)
+        approach, manner = self.approach, self._manner
+        return Conversation(name, approach.starttls, approach.implicit, manner.chunking, manner.choose)
 
     def _start_tls(self) -> None:
         self._wait("tls")

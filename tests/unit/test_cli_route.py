@@ -213,6 +213,13 @@ class RouteTests(SynchronousTestCase):
         self.assertIn("  to        the next hop hop.example.com:26 (zones.hop.host)\n", told)
         self.assertNotIn("site", told)
 
+    def test_a_next_hop_with_a_login(self) -> None:
+        hop = 'host = "hop.example.com"\nport = 26'
+        path = Path(self.path)
+        path.write_text(path.read_text().replace(hop, hop + '\nauth_user = "bob"\nauth_password_file = "/none"'))
+        told = self.told("--client", "10.1.1.1", sender="a@x.org")
+        self.assertIn('(zones.hop.host), logged in as "bob" (zones.hop.auth_user)\n', told)
+
     def test_a_url(self) -> None:
         """What only sender and host are to know of it isn't told."""
         hop = 'host = "hop.example.com"\nport = 26'

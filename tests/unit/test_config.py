@@ -190,6 +190,18 @@ BROKEN = {
         ":2: dns.nameservers[2]: expected an address",
     ],
     "[zones.default]\nhost = 'a b'\n": [":2: zones.default.host: expected a host name or IP address"],
+    "[zones.a]\nauth_user = 'bob'\nauth_mechanisms = []\n[zones.b]\nauth_password_file = 'x'\ninsecure_auth = true\n": [
+        ":1: zones.a.host: expected a next hop, for there is an auth_user",
+        ":2: zones.a.auth_user: expected either auth_password_file or auth_password_variable",
+        ":3: zones.a.auth_mechanisms: expected at least one way to log in",
+        ":4: zones.b.auth_user: expected a name to log in with, for there is auth_password_file",
+        ":4: zones.b.auth_user: expected a name to log in with, for there is insecure_auth",
+    ],
+    "[zones.a]\nhost = 'mx'\nauth_mechanisms = ['NTLM']\n": [":3: zones.a.auth_mechanisms[0]: expected "],
+    f"[zones.a]\nhost = 'mx'\nauth_user = '{'a' * 256}'\nauth_password_variable = 'my password'\n": [
+        ":3: zones.a.auth_user: expected a name of 255 characters at most",
+        ":4: zones.a.auth_password_variable: expected the name of an environment variable",
+    ],
     "[sites.gmial]\nmax_connections = 5\n": [
         ":1: sites.gmial: expected mx, the names of its mail exchangers, or the name of a provider that is known, "
         'got "gmial"; did you mean "gmail"?'
@@ -487,6 +499,18 @@ class Warnings(TestCase):
             ],
             [":".join(line.split(":")[:3]).rstrip() for line in self.warnings(text)],
         )
+
+    def test_whom_a_password_may_be_told(self) -> None:
+        begin = "hostname = 'a.example'\n[zones.out]\nhost = 'mx'\nauth_user = 'bob'\nauth_password_file = 'x'\n"
+        self.assertEqual([], self.warnings(begin + "tls = 'verify'\n"))
+        for more, place in (
+            ("", ":2: zones.out.tls: expected"),
+            ("implicit_tls = true\n", ":2: zones.out.tls: expected"),
+            ("tls = 'must'\n", ":6: zones.out.tls: expected"),
+            ("insecure_auth = true\n", ":6: zones.out.insecure_auth: the password can be read"),
+        ):
+            [line] = self.warnings(begin + more)
+            self.assertTrue(line.startswith(place), line)
 
     def test_who_could_send_without_a_login_G02(self) -> None:
         begin = "hostname = 'a.example'\n[access]\nusers = 'u'\n[listeners.a]\n"
