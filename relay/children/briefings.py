@@ -64,6 +64,7 @@ class Briefings:
             tls=self._zones.tls_by_domain(zone),
             sts=self._zones.sts_by_domain(zone),
             policies=str((Path(config.queue.path) / "sts").absolute()),
+            dane=self._zones.dane_by_domain(zone),
             backoff=config.backoff,
             authorities=config.tls.authorities and str(Path(config.tls.authorities).absolute()),
             password=self._passwords.get(zone, ""),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import date
 
-from relay.config import check_auth, check_egress, units, urls
+from relay.config import check_auth, check_dane, check_egress, units, urls
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import meant, shown
@@ -31,6 +31,7 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from _addresses(("domains", name, "disabled_addresses"), domain.disabled_addresses)
         if domain.tls == "sts" and domain.sts == "off":
             yield Problem(("domains", name, "sts"), 'expected "on" or "zone", for tls is "sts"')
+    yield from check_dane.problems(config)
 
 
 def _entry(path: Path, entry: PoolAddress, config: Config) -> Iterator[Problem]:

@@ -92,7 +92,7 @@ class Sender:
         self._tls_counts = TlsCounts(self._say)
         tell = self._tls_counts.add
         sts = heeding(briefing, reactor, self._resolver, self._client_tls, tell, self._in_thread)
-        self._ways = Ways(briefing, self._resolver, sts)
+        self._ways = Ways(briefing, self._resolver, tell, sts)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)

@@ -71,6 +71,20 @@ BROKEN = {
         ':2: dkim.on_bad_key: expected one of "defer", "unsigned", got "drop"',
         ":3: dkim.canonicalization: expected one of ",
     ],
+    "[zones.default]\ntls = 'dane'\n[domains.'a.test']\ntls = 'dane'\n": [
+        ':2: zones.default.tls: expected dns.dnssec = true beside "dane"',
+        ':4: domains."a.test".tls: expected dns.dnssec = true beside "dane"',
+    ],
+    "[dns]\ndnssec = true\n[zones.a]\ntls = 'dane'\nhost = 'a.test'\n[zones.b]\ntls = 'dane'\ndane = false\n": [
+        ':4: zones.a.tls: expected "none", "may", "must" or "verify" for a fixed next hop, got "dane"',
+        ':8: zones.b.dane: expected true, for tls is "dane"',
+    ],
+    "[dns]\ndnssec = true\n[zones.default]\ntls = 'dane'\n"
+    "[domains.'a.test']\ndane = 'off'\n[domains.'b.test']\ntls = 'dane'\ndane = 'off'\n"
+    "[domains.'c.test']\ntls = 'may'\ndane = 'off'\n": [
+        ':6: domains."a.test".dane: expected another tls beside "off", for that is "dane"',
+        ':9: domains."b.test".dane: expected another tls beside "off", for that is "dane"',
+    ],
     "[zones.a]\nurl = 'https://u:secret@a b/'\n[zones.b]\nurl = 'ftp://x/'\n": [
         ':2: zones.a.url: expected a URL such as "https://mail.example.com/incoming": it is no URL in ASCII without bl',
         ":4: zones.b.url: expected a URL such as",
@@ -538,6 +552,19 @@ class Warnings(TestCase):
             ))  # fmt: skip
         told = self.warnings(f"{begin}allow_networks = ['0.0.0.0/0']\nendpoint = 'tcp:25'\nopen_relay = true\n")
         self.assertIn("listeners.a.open_relay: strangers in these networks can send mail to anywhere", "".join(told))
+
+    def test_name_servers_that_are_believed(self) -> None:
+        begin = "hostname = 'a.example'\n[dns]\n"
+        for text, warned in (
+            ("dnssec = true\nnameservers = ['127.0.0.1', '127.0.0.1:5353', '::1', '[::1]:53']", ""),
+            ("nameservers = ['9.9.9.9']", ""),
+            ("dnssec = true", ":3: dns.dnssec: on: whatever servers /etc/resolv.conf names are believed"),
+            ("dnssec = true\nnameservers = ['::1', '9.9.9.9:53']", ':4: dns.nameservers[1]: "9.9.9.9:53" is not this'),
+            ("dnssec = true\nnameservers = ['[2620:fe::fe]:53']", ':4: dns.nameservers[0]: "[2620:fe::fe]:53" is not'),
+        ):
+            told = self.warnings(f"{begin}{text}\n")
+            self.assertEqual(len(told), bool(warned), told)
+            self.assertTrue("".join(told).startswith(warned), told)
 
     def test_passwords_that_others_know(self) -> None:
         begin = "hostname = 'a.example'\n[access]\n"
