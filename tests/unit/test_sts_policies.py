@@ -39,6 +39,8 @@ class Case(SynchronousTestCase):
         self.record: Any = ["v=STSv1; id=1"]
         self.fetches: list[Deferred[StsPolicy]] = []
         self.asked: list[str] = []
+        self.wanted: list[str] = []
+        self.ahead = 0
         self.policies = self.make()
 
     def make(self, child: str = "1", start: bool = False) -> Policies:
@@ -53,7 +55,7 @@ class Case(SynchronousTestCase):
         return maybeDeferred(work, *arguments)
 
     def now(self) -> int:
-        return BEGIN + int(self.clock.seconds() * 1000)
+        return BEGIN + self.ahead + int(self.clock.seconds() * 1000)
 
     async def txt(self, name: str) -> list[str]:
         self.asked.append(name)
@@ -62,6 +64,7 @@ class Case(SynchronousTestCase):
         return list(self.record)
 
     async def fetch(self, domain: str) -> StsPolicy:
+        self.wanted.append(domain)
         self.fetches.append(Deferred())
         return await self.fetches[-1]
 
@@ -238,6 +241,32 @@ class Renewing(Case):
         self.assertEqual(len(self.fetches), begun + module.AT_ONCE)
         self.clock.advance(module.SWEEP)
         self.assertEqual(len(self.fetches), begun + module.AT_ONCE + 2)
+
+    def test_those_that_were_fetched_longest_ago_come_first(self) -> None:
+        """Short lives use up no turns of others."""
+        self.patch(module, "AT_ONCE", 1)
+        short = ENFORCE._replace(max_age=7200)
+        for domain, policy in (*((f"{number}.test", short) for number in range(80)), ("a.test", ENFORCE)):
+            asked = Deferred.fromCoroutine(self.policies.of(domain))
+            self.end(policy)
+            self.successResultOf(asked)
+        for _ in range(86400 // int(module.SWEEP) + 2):
+            self.clock.advance(module.SWEEP)
+            if not self.fetches[-1].called:
+                self.end(short)
+        self.assertEqual(self.wanted.count("a.test"), 2)
+
+    def test_one_of_a_clock_that_was_ahead(self) -> None:
+        """It holds, but is fetched anew and not believed for years."""
+        self.ahead = 400 * 86_400_000
+        self.fetched()
+        self.ahead = 0
+        self.assertEqual(self.answer(), Answer(ENFORCE))
+        self.clock.pump([module.AGAIN, module.SWEEP])
+        self.assertEqual(len(self.fetches), 2)
+        self.end()
+        self.clock.pump([module.SWEEP] * 100)
+        self.assertEqual(len(self.fetches), 2)
 
 
 class Keeping(Case):

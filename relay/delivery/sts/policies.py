@@ -8,7 +8,8 @@ delivers without. A fetch that has failed is not tried again for some minutes, a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from heapq import nsmallest
 from typing import Any, Literal, NamedTuple
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -93,8 +94,9 @@ class _Entry:
             del self._again[next(iter(self._again))]
         self._again[record] = again
 
-    def may_try(self, record: str, now: float) -> bool:
-        return now >= self._again.get(record, now)
+    def again(self, record: str) -> float:
+        """From when on it may be fetched; the longer it wasn't tried the smaller."""
+        return self._again.get(record, float("-inf"))
 
 
 class Policies:
@@ -179,7 +181,7 @@ class Policies:
         others = self._fetching.get(domain)
         if others is not None:
             others.append(waiting)
-        elif entry.may_try(record, self._clock.seconds()):
+        elif entry.again(record) <= self._clock.seconds():
             self._begin(domain, record, entry, [waiting])
         else:
             return
@@ -230,16 +232,22 @@ class Policies:
         _log.error("MTA-STS policy of {domain} not kept: {error}", domain=domain, error=failure.getErrorMessage())
 
     def _sweep(self) -> None:
-        now, begun = self._now(), 0
-        for domain, entry in list(self._entries.items()):
+        """Those first that weren't tried for the longest time: a host that is down, and a life that is short, use up no
+        turns of others."""
+        for _, domain, record in nsmallest(AT_ONCE, self._due()):
+            self._begin(domain, record, self._entries[domain], [])
+
+    def _due(self) -> Iterator[tuple[float, str, str]]:
+        """When they might be fetched, domains, and the ids of their records. What a clock that was ahead has fetched is
+        among them."""
+        now, seconds = self._now(), self._clock.seconds()
+        for domain, entry in self._entries.items():
             kept = entry.holding(now)
-            if kept is None or now - kept.fetched < min(RENEW, kept.max_age * 500):
+            if kept is None or 0 <= now - kept.fetched < min(RENEW, kept.max_age * 500):
                 continue
-            if domain not in self._fetching and entry.may_try(kept.id, self._clock.seconds()):
-                self._begin(domain, kept.id, entry, [])
-                begun += 1
-                if begun == AT_ONCE:
-                    return
+            again = entry.again(kept.id)
+            if again <= seconds and domain not in self._fetching:
+                yield again, domain, kept.id
 
     def _tidy(self) -> None:
         self._in_thread(self._shelf.tidy, self._now()).addErrback(
