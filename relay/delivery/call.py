@@ -140,7 +140,7 @@ class Call:
         if need.policy.proven:
             return self.proven
         if need.policy is Policy.MUST:
-            return bool(self.tls)
+            return bool(self.tls) and not self.approach.permissive
         return not self.approach.clear
 
     # -- orders
@@ -278,6 +278,8 @@ class Call:
             output = self._conversation.take()
             if output:
                 self._wire.write(output)
+            if self._conversation.refused:
+                self._stop_text()
             self._await_reply()
             return
         self._caller.heard()
