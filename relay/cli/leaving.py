@@ -75,6 +75,7 @@ class Leaving(msgspec.Struct, frozen=True):
     limits: tuple[Bound, ...]
     tls: str
     sts: str
+    through: str
 
 
 class Explained:
@@ -123,6 +124,7 @@ class Explained:
             tuple(self._limits(zone, domain, site, mail.user)),
             self._tls(zone, domain),
             self._sts(zone, domain),
+            f"{zone.options.egress} (zones.{zone.name}.egress)" if zone.options.egress else "",
         )
 
     def _target(self, zone: Zone, domain: str) -> str:
@@ -148,7 +150,17 @@ class Explained:
         table = self._tls_table(zone, domain)
         implicit = ", from the first byte" if zone.options.implicit_tls else ""
         policy = self._zones.tls(zone.name, domain)
-        return f"{policy}: {_TLS[policy]}{implicit} ({dotted((*table, 'url' if zone.options.url else 'tls'))})"
+        where = dotted((*table, "url" if zone.options.url else "tls"))
+        return f"{policy}: {_TLS[policy]}{implicit} ({where}){self._dane(zone, domain)}"
+
+    def _dane(self, zone: Zone, domain: str) -> str:
+        """Whether the TLSA records of hosts have a word in it; where "dane" or "none" is asked for that is clear."""
+        if not self._config.dns.dnssec or zone.is_fixed or self._zones.tls(zone.name, domain) in ("dane", "none"):
+            return ""
+        on = self._zones.dane(zone.name, domain)
+        table = self._table(zone, domain, self._zones.domain(domain).dane != "zone")
+        said = "as their TLSA records ask, where hosts have some" if on else "TLSA records are not asked for"
+        return f"; {said} ({dotted((*table, 'dane'))})"
 
     def _sts(self, zone: Zone, domain: str) -> str:
         """Whether what the domain says of its hosts counts, and what is known of that."""
@@ -196,6 +208,7 @@ _TLS = {
     "must": "encrypted, with any certificate, or not at all",
     "verify": "encrypted, with a certificate of the host's that is trusted, or not at all",
     "sts": "encrypted, to the hosts that the domain's MTA-STS policy names, with their certificates, or not at all",
+    "dane": "encrypted, with the certificate that the host's TLSA records ask for, or not at all",
 }
 
 

@@ -129,6 +129,7 @@ class Channel(Section, frozen=True):
 
 class Dns(Section, frozen=True):
     nameservers: tuple[str, ...] = ()
+    dnssec: bool = False
     caching: bool = True
     timeout: Interval = 5.0
     tries: Count = 3
@@ -154,7 +155,7 @@ class Limits(Section, frozen=True):
 
 
 #: How safe deliveries have to be on their way (relay.delivery.security).
-Tls = Literal["none", "may", "must", "verify", "sts"]
+Tls = Literal["none", "may", "must", "verify", "sts", "dane"]
 
 
 class Zone(Limits, frozen=True):
@@ -170,8 +171,13 @@ class Zone(Limits, frozen=True):
     host: str = ""
     port: Port = 25
     url: str = ""
+    egress: str = ""
+    egress_user: str = ""
+    egress_password_file: str = ""
+    egress_password_variable: str = ""
     tls: Tls = "may"
     sts: bool = True
+    dane: bool = True
     implicit_tls: bool = False
     auth_user: str = ""
     auth_password_file: str = ""
@@ -201,8 +207,9 @@ class Domain(Limits, frozen=True):
     max_connections: Most = 5
     reuse: Most = 0
     disabled_addresses: tuple[str, ...] = ()
-    tls: Literal["zone", "none", "may", "must", "verify", "sts"] = "zone"
+    tls: Literal["zone", "none", "may", "must", "verify", "sts", "dane"] = "zone"
     sts: Choice = "zone"
+    dane: Choice = "zone"
     ignore_ipv6: Choice = "zone"
     prefer_ipv6: Choice = "zone"
 

@@ -22,7 +22,8 @@ from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.config.urls import Url
 from relay.delivery.asking import Asking
-from relay.delivery.call import NEVER, QUIET_AFTER, Caller
+from relay.delivery.call import NEVER, QUIET_AFTER
+from relay.delivery.contact import Caller
 from relay.delivery.exchangers import Host
 from relay.delivery.form import Form
 from relay.delivery.security import Approach
@@ -192,10 +193,7 @@ class Post:
         self._failed("tls", f"TLS handshake failed: {reason}", "tls")
 
     def unconnected(self, reason: str, ours: bool) -> None:
-        if ours:
-            self._failed("connect", f"{reason} {self.local_address}", "ours")
-        else:
-            self._failed("connect", reason, "network")
+        self._failed("connect", reason, "ours" if ours else "network")
 
     def received(self, data: bytes) -> None:
         if not self._posting:

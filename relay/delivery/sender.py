@@ -25,7 +25,7 @@ from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
-from relay.config import urls
+from relay.config import egress, urls
 from relay.delivery.avoided import Avoided
 from relay.delivery.call import Call
 from relay.delivery.contact import MakeContact
@@ -44,6 +44,7 @@ from relay.message.clock import WallClock
 from relay.message.values import Outcome
 from relay.net.client_tls import ClientTls
 from relay.net.dns import Resolver
+from relay.net.proxied import Proxied
 
 _log = Logger()
 
@@ -83,11 +84,15 @@ class Sender:
         self._resolver = Resolver(reactor, briefing.dns)
         self._avoided = Avoided(reactor.seconds, briefing.backoff.refusing_host, briefing.backoff.silent_host)
         self._port, self._contact = _contact(briefing)
+        # What hosts are called by: the reactor itself, or that by way of a proxy.
+        self._outward = reactor
+        if briefing.options.egress:
+            self._outward = _by_proxy(briefing, reactor)
         self._client_tls = ClientTls(briefing.authorities)
         self._tls_counts = TlsCounts(self._say)
         tell = self._tls_counts.add
         sts = heeding(briefing, reactor, self._resolver, self._client_tls, tell, self._in_thread)
-        self._ways = Ways(briefing, self._resolver, sts)
+        self._ways = Ways(briefing, self._resolver, tell, sts)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)
@@ -157,7 +162,7 @@ class Sender:
         if session is None:
             session = self._sessions[offer.connection] = Session(
                 offer.connection,
-                reactor=self._reactor,
+                reactor=self._outward,
                 hosts=self._ways.find,
                 timeouts=self._briefing.timeouts,
                 port=self._port,
@@ -316,3 +321,10 @@ def _contact(briefing: SenderBriefing) -> tuple[int, MakeContact]:
 
     url = urls.read(options.url)
     return url.port, partial(Post, url, briefing.product)
+
+
+def _by_proxy(briefing: SenderBriefing, reactor: Any) -> Proxied:
+    """The way out of a zone that has a proxy."""
+    user = briefing.options.egress_user
+    login = egress.Login(user.encode(), briefing.egress_password.encode()) if user else None
+    return Proxied(reactor, egress.read(briefing.options.egress), login)

@@ -6,7 +6,6 @@ it is gone. The polite end (QUIT, wait for the reply, bounded) happens here, on 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Protocol
 
 from OpenSSL import SSL
@@ -17,6 +16,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.net.connecting import ProxyFailed, words
 from relay.net.outlet import Outlet
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Owner(Protocol):
         """The connection stands; nothing was said yet."""
 
     def unconnected(self, reason: str, ours: bool) -> None:
-        """It could not be made; `ours`: because our own address can't be used."""
+        """It could not be made; `ours`: because our own address, or our proxy, can't be used."""
 
     def received(self, data: bytes) -> None: ...
 
@@ -70,10 +70,16 @@ class Owner(Protocol):
 
 @implementer(IHandshakeListener)
 class Wire(TwistedProtocol):
-    """The connection. `transport` is there from `connected` on."""
+    """The connection. `transport` is there from `connected` on.
+
+    Attributes:
+        source: the address that the host sees, as far as a proxy says; "" when it is ours.
+    """
 
     transport: Transport
+    source = ""
     _outlet: Outlet
+    _bind: tuple[str, int] | None = None
 
     def __init__(self, owner: Owner) -> None:
         self._owner: Owner | None = owner
@@ -89,13 +95,13 @@ class Wire(TwistedProtocol):
         `timeout` in seconds is the reactor's; a wildcard `local_address` leaves the choice to
         the system.
         """
-        bind = None if local_address in _WILDCARDS else (local_address, 0)
+        self._bind = bind = None if local_address in _WILDCARDS else (local_address, 0)
         self._connector = reactor.connectTCP(address, port, _Dialling(self), timeout, bind)
 
     @property
     def local_address(self) -> str:
-        """The address this end has."""
-        return str(getattr(self.transport.getHost(), "host", ""))
+        """The address that the host sees, as far as it is known here."""
+        return self.source or str(getattr(self.transport.getHost(), "host", ""))
 
     def write(self, data: bytes) -> None:
         """Send; what the socket does not take now is kept."""
@@ -176,7 +182,10 @@ class Wire(TwistedProtocol):
         if self._left:
             self._tell_gone()
         elif self._owner is not None:
-            self._owner.unconnected(_words(reason.value), isinstance(reason.value, error.ConnectBindError))
+            text = words(reason.value)
+            if isinstance(reason.value, error.ConnectBindError) and self._bind is not None:
+                text += f" {self._bind[0]}"
+            self._owner.unconnected(text, isinstance(reason.value, (error.ConnectBindError, ProxyFailed)))
 
 
 class _Dialling(ClientFactory):
@@ -200,17 +209,3 @@ def _why_no_tls(problem: BaseException | None) -> str:
         return ""
     queue = problem.args[0] if problem.args and isinstance(problem.args[0], list) else []
     return ", ".join(str(entry[-1]) for entry in queue)
-
-
-def _words(problem: BaseException | None) -> str:
-    """Why a connection could not be made."""
-    if isinstance(problem, error.ConnectBindError):
-        return "Can't use the local address"
-    if isinstance(problem, (error.TimeoutError, error.TCPTimedOutError)):
-        return "Connecting timed out"
-    if isinstance(problem, error.ConnectionRefusedError):
-        return "Connection refused"
-    if isinstance(problem, error.NoRouteError):
-        return "No route to host"
-    number = getattr(problem, "osError", None)
-    return f"Can't connect: {os.strerror(number) if isinstance(number, int) else problem}"

@@ -149,6 +149,21 @@ class RouteTests(SynchronousTestCase):
             ("b@sts.test", "a@news.example.com", 'heeded (domains."sts.test".tls); no policy of sts.test is kept here'),
         ):
             self.assertEqual(self.asked(to=to, sender=sender)["sts"], told)
+    def test_dane(self) -> None:
+        """Told where answers of the DNS are believed, and it isn't clear from the policy."""
+        by_records = "; as their TLSA records ask, where hosts have some ({})"
+        for dns, domain, told in (
+            ("true", "", by_records.format("zones.news.dane")),
+            ("true", 'dane = "on"', by_records.format('domains."safe.test".dane')),
+            ("true", 'dane = "off"', '; TLSA records are not asked for (domains."safe.test".dane)'),
+            ("true", 'tls = "none"', '(domains."safe.test".tls)'),
+            ("true", 'tls = "dane"', 'ask for, or not at all (domains."safe.test".tls)'),
+            ("false", "", "(zones.news.tls)"),
+        ):
+            text = f'{CONFIG}[domains."safe.test"]\n{domain}\n[dns]\ndnssec = {dns}\n'
+            Path(self.path).write_text(text)
+            said = self.asked(to="b@safe.test", sender="a@news.example.com")["tls"]
+            self.assertTrue(said.endswith(told), said)
 
     def test_what_an_operator_reads(self) -> None:
         self.assertEqual(
@@ -233,6 +248,12 @@ class RouteTests(SynchronousTestCase):
             self.assertIn(f"  to        {shown}, by HTTP (zones.hop.url)\n", told)
             self.assertIn(f"  TLS       {tls}", told)
             self.assertIn("(zones.hop.url)", told.partition("TLS")[2].partition("\n")[0])
+
+    def test_a_proxy(self) -> None:
+        hop = 'host = "hop.example.com"\n'
+        Path(self.path).write_text(CONFIG.replace(hop, hop + 'egress = "socks5://10.0.0.5:1080"\n'))
+        told = self.told("--client", "10.1.1.1", sender="a@x.org")
+        self.assertIn("  through   socks5://10.0.0.5:1080 (zones.hop.egress)\n", told)
 
     def test_where_sending_zone_is_believed(self) -> None:
         header = ("--header", "X-Sending-Zone: sticky")

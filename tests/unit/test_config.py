@@ -71,9 +71,36 @@ BROKEN = {
         ':2: dkim.on_bad_key: expected one of "defer", "unsigned", got "drop"',
         ":3: dkim.canonicalization: expected one of ",
     ],
+    "[zones.default]\ntls = 'dane'\n[domains.'a.test']\ntls = 'dane'\n": [
+        ':2: zones.default.tls: expected dns.dnssec = true beside "dane"',
+        ':4: domains."a.test".tls: expected dns.dnssec = true beside "dane"',
+    ],
+    "[dns]\ndnssec = true\n[zones.a]\ntls = 'dane'\nhost = 'a.test'\n[zones.b]\ntls = 'dane'\ndane = false\n": [
+        ':4: zones.a.tls: expected "none", "may", "must" or "verify" for a fixed next hop, got "dane"',
+        ':8: zones.b.dane: expected true, for tls is "dane"',
+    ],
+    "[dns]\ndnssec = true\n[zones.default]\ntls = 'dane'\n"
+    "[domains.'a.test']\ndane = 'off'\n[domains.'b.test']\ntls = 'dane'\ndane = 'off'\n"
+    "[domains.'c.test']\ntls = 'may'\ndane = 'off'\n": [
+        ':6: domains."a.test".dane: expected another tls beside "off", for that is "dane"',
+        ':9: domains."b.test".dane: expected another tls beside "off", for that is "dane"',
+    ],
     "[zones.a]\nurl = 'https://u:secret@a b/'\n[zones.b]\nurl = 'ftp://x/'\n": [
         ':2: zones.a.url: expected a URL such as "https://mail.example.com/incoming": it is no URL in ASCII without bl',
         ":4: zones.b.url: expected a URL such as",
+    ],
+    "[zones.a]\negress = 'socks5://u:secret@10.0.0.5:1080'\n[zones.b]\negress_user = 'x'\n": [
+        ':2: zones.a.egress: expected a proxy such as "socks5://10.0.0.5:1080": who logs in there stands in egress',
+        ":3: zones.b.egress: expected a proxy, for there is an egress_user",
+        ":4: zones.b.egress_user: expected either egress_password_file or egress_password_variable, for there is an",
+    ],
+    "[zones.a]\negress_password_file = '/x'\n": [":1: zones.a.egress_user: expected a name to log in with, for there"],
+    "[zones.a]\negress = 'socks5://[::1]:1'\negress_user = 'x'\negress_password_variable = 's 3 cret'\n": [
+        ":4: zones.a.egress_password_variable: expected the name of an environment variable",
+    ],
+    "[zones.a]\negress = 'haproxy://10.0.0.5:2525'\negress_user = 'x'\negress_password_file = '/x'\n": [
+        ":2: zones.a.egress: expected addresses in the zone's pool that can be named to the proxy, got \"0.0.0.0\"",
+        ":3: zones.a.egress_user: expected it with socks5:// alone: haproxy:// knows no logins",
     ],
     "[zones.a]\nurl = 'http://x/'\nhost = 'y'\nimplicit_tls = true\ntls = 'must'\n": [
         ':2: zones.a.url: expected https://, for tls is "must"',
@@ -525,6 +552,19 @@ class Warnings(TestCase):
             ))  # fmt: skip
         told = self.warnings(f"{begin}allow_networks = ['0.0.0.0/0']\nendpoint = 'tcp:25'\nopen_relay = true\n")
         self.assertIn("listeners.a.open_relay: strangers in these networks can send mail to anywhere", "".join(told))
+
+    def test_name_servers_that_are_believed(self) -> None:
+        begin = "hostname = 'a.example'\n[dns]\n"
+        for text, warned in (
+            ("dnssec = true\nnameservers = ['127.0.0.1', '127.0.0.1:5353', '::1', '[::1]:53']", ""),
+            ("nameservers = ['9.9.9.9']", ""),
+            ("dnssec = true", ":3: dns.dnssec: on: whatever servers /etc/resolv.conf names are believed"),
+            ("dnssec = true\nnameservers = ['::1', '9.9.9.9:53']", ':4: dns.nameservers[1]: "9.9.9.9:53" is not this'),
+            ("dnssec = true\nnameservers = ['[2620:fe::fe]:53']", ':4: dns.nameservers[0]: "[2620:fe::fe]:53" is not'),
+        ):
+            told = self.warnings(f"{begin}{text}\n")
+            self.assertEqual(len(told), bool(warned), told)
+            self.assertTrue("".join(told).startswith(warned), told)
 
     def test_passwords_that_others_know(self) -> None:
         begin = "hostname = 'a.example'\n[access]\n"

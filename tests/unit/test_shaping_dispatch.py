@@ -788,6 +788,17 @@ class Complaints(Shaped):
         self.assertEqual([offer.local_address for _, offer in self.offered()], [POOL[1]])
 
 
+class ByProxy(Shaped):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(egress="haproxy://10.0.0.9:2525")}
+    pool: ClassVar[tuple[str, ...]] = POOL
+
+    def test_addresses_that_a_proxy_has_need_not_be_here(self) -> None:
+        self.plumbed.gone = frozenset(POOL)
+        self.accept("a.test")
+        [(_, offer)] = self.offered()
+        self.assertIn(offer.local_address, POOL)
+
+
 class Warm(Shaped):
     zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
     pool: ClassVar[tuple[str, ...]] = POOL
