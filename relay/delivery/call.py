@@ -238,6 +238,7 @@ class Call:
             output = self._conversation.take()
             if output:
                 self._wire.write(output)
+                self._stage = ""
             if self._conversation.refused:
                 self._stop_text()
             self._await_reply()
@@ -305,7 +306,8 @@ class Call:
     # -- time
 
     def _await_reply(self) -> None:
-        """Wait for the reply that is due; a piece of it doesn't prolong the wait, nor is it less quiet for that."""
+        """Wait for the reply that is due; a piece of it doesn't prolong the wait, nor is it less quiet for that. Where
+        something was sent, that is another wait."""
         stage = self._conversation.stage
         if stage != self._stage:
             self._caller.heard()
