@@ -196,7 +196,7 @@ class Lives:
             unused = [one for one in connection.warm if one[0] != used]
             self._addresses.uncount(connection.way.place, unused)
             connection.warm = ()
-        gap = connection.child.gap
+        gap = connection.child.gap if begun else 0.0
         rest = connection.began + gap - self._clock.seconds() if gap else 0.0
         connection.kept, connection.gone = done.kept, False
         if rest > 0:
