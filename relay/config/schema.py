@@ -180,6 +180,7 @@ class Zone(Limits, frozen=True):
     block_local_addresses: bool = True
     idle: Seconds = 5.0
     reuse: Count = 100
+    recipients_per_transaction: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     disabled: bool = False
 
 

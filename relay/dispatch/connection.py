@@ -50,18 +50,21 @@ class Connection:
         pending: rates that count on it to want so much when it has been opened.
         size: of the message that it has or was opened for (bytes).
         sent: deliveries it was given.
-        paid: its rates have been paid for the message that it has.
+        recipients: those of the message that it has whose outcome isn't told yet.
+        paid: for how many of them its rates have been paid; 0 before the message is begun.
+        load: how many there were when it was begun, less those that were left behind.
+        most: so many recipients its host takes at a time, if that has shown; else 0.
         resumed: it has waited for its token, and nobody is before it.
         greeted: its host has said something.
-        warm: addresses in warm-up against which its message is counted, each with the day.
+        warm: addresses in warm-up against which its message is counted for each recipient, each with the day.
         began: when the last of them (seconds).
         kept: the child keeps it open for more, once it has rested.
         gone: the child has said that its socket is.
     """
 
     __slots__ = (
-        "address", "before_quiet", "began", "child", "gone", "greeted", "kept", "local", "number", "paid",
-        "pending", "resumed", "sent", "size", "state", "target", "warm", "way",
+        "address", "before_quiet", "began", "child", "gone", "greeted", "kept", "load", "local", "most", "number",
+        "paid", "pending", "recipients", "resumed", "sent", "size", "state", "target", "warm", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, child: Capacity, way: Way, local: Local, address: Scoped) -> None:
@@ -73,7 +76,8 @@ class Connection:
         self.address = address
         self.pending: tuple[tuple[Rate, float], ...] = ()
         self.kept = self.gone = self.resumed = False
-        self.paid = False
+        self.recipients = 1
+        self.paid = self.load = self.most = 0
         self.greeted = False
         self.warm: tuple[tuple[str, int], ...] = ()
         self.size = 0

@@ -47,8 +47,10 @@ class Zone(NamedTuple):
 
     def key_of(self, name: str, sender: str) -> str:
         """What picks the local address of the delivery called `name` (`id.seq`), whose envelope sender
-        is `sender`."""
-        return sender if self.options.pool_hash == "from" else name
+        is `sender`. Where recipients of a message travel together it is the same for all of them."""
+        if self.options.pool_hash == "from":
+            return sender
+        return name if self.options.recipients_per_transaction == 1 else name.partition(".")[0]
 
 
 class Zones:
