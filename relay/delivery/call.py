@@ -13,13 +13,14 @@ from twisted.internet.defer import Deferred
 
 from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
-from relay.delivery.bodystream import BodyStream
 from relay.delivery.exchangers import Host
 from relay.delivery.security import Approach, Policy
+from relay.delivery.text import Text
 from relay.delivery.wire import Wire
 from relay.message.values import Result
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
-from relay.smtp.client import Conversation, Ending, Event
+from relay.smtp.client import Conversation, Event
+from relay.smtp.ending import Ending
 
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor
@@ -70,8 +71,8 @@ class Call:
     """
 
     __slots__ = (
-        "_caller", "_client_tls", "_conversation", "_handshake", "_head", "_held", "_now", "_offer", "_reactor",
-        "_stage", "_stream", "_timeouts", "_wire", "approach", "bound", "deadline", "host", "local_address", "name",
+        "_caller", "_client_tls", "_conversation", "_handshake", "_now", "_reactor", "_stage", "_text", "_timeouts",
+        "_wire", "approach", "bound", "deadline", "host", "local_address", "name",
         "quiet_at", "tls",
     )  # fmt: skip
 
@@ -103,10 +104,7 @@ class Call:
         self._conversation = self._converse(name)
         self._wire = Wire(self)
         self._stage = ""
-        self._offer: Offer | None = None
-        self._head = b""
-        self._stream: BodyStream | None = None
-        self._held: bytes | None = None
+        self._text: Text | None = None
 
     # -- asking
 
@@ -143,10 +141,11 @@ class Call:
 
         `head` is all that goes before the body, the empty line included.
         """
+        text = Text(offer, head, self)
         order = self._conversation.begin(
             offer.sender,
             offer.recipient,
-            len(head) + offer.body_size,
+            text.size,
             offer.eight_bit,
             utf8_header=offer.smtputf8 and not head.isascii(),
             require_tls=offer.require_tls,
@@ -158,17 +157,15 @@ class Call:
         if isinstance(order, Ending):
             self._caller.ended(order)
             return
-        self._offer = offer
-        self._head = head
+        self._text = text
         self._wire.write(order)
         self._stage = ""
         self._await_reply()
 
     def resume(self) -> None:
         """A final dot that was held may be sent."""
-        held, self._held = self._held, None
-        if held is not None:
-            self._end(held)
+        if self._text is not None:
+            self._text.resume()
 
     def rest(self, seconds: float) -> None:
         """Nothing is to be done for `seconds` at most."""
@@ -177,12 +174,12 @@ class Call:
 
     def leave(self) -> None:
         """Take leave of the host politely."""
-        self._stop_stream()
+        self._stop_text()
         self._wire.leave(self._reactor, self._timeouts.quit)
 
     def drop(self) -> None:
         """Hang up, whatever is under way."""
-        self._stop_stream()
+        self._stop_text()
         self._wire.drop()
 
     def expired(self) -> None:
@@ -192,7 +189,7 @@ class Call:
             self._failed(stage, f"No connection within {self._timeouts.connect:g} s", "network")
         elif stage == "tls" and self._handshake is not None:
             self._failed(stage, f"No TLS handshake within {self._timeouts.tls:g} s", "network")
-        elif self._held is not None or (self._stream is not None and self._stream.fetching):
+        elif self._text is not None and self._text.lacking:
             self._failed(stage, f"The text was not to be had for {self._timeouts.body:g} s", "ours")
         elif stage == "body":
             self._failed(stage, f"The host took nothing for {self._timeouts.body:g} s", "network")
@@ -258,7 +255,9 @@ class Call:
             return
         self._caller.heard()
         if event is Event.BODY:
-            self._send_text()
+            self._wait("body")
+            assert self._text is not None
+            self._text.begin(self._wire.transport)
         elif event is Event.SECURE:
             self._start_tls()
         elif event is Event.READY:
@@ -275,57 +274,36 @@ class Call:
 
     # -- the text
 
-    def _send_text(self) -> None:
-        offer, head = self._offer, self._head
-        assert offer is not None
-        self._offer = None
-        self._head = b""
-        if offer.body is None and offer.chunks:
-            self._wait("body")
-            self._stream = BodyStream(offer.chunks, offer.body_size, self._fetch, self._forward, self._cut)
-            self._wire.write(self._conversation.text(head))
-            self._wire.transport.registerProducer(self._stream, False)
-            return
-        body = offer.body or b""
-        if len(body) == offer.body_size:
-            self._end(head + body)
-        else:
-            self._cut("The body is not as long as it should be")
-
-    def _fetch(self, number: int) -> Deferred[bytes]:
+    def fetch(self, number: int) -> Deferred[bytes]:
         self._caller.heard()
         self._wait("body")
         self.quiet_at = NEVER
         return self._caller.chunk(number)
 
-    def _forward(self, data: bytes, last: bool) -> None:
+    def carry(self, data: bytes) -> None:
         self._wait("body")
-        if last:
-            self._end(data)
-        else:
-            self._wire.write(self._conversation.text(data))
+        self._wire.write(self._conversation.text(data))
 
-    def _end(self, data: bytes) -> None:
-        """Send the end of the text and the final dot in one write, once that is allowed."""
-        if not self._caller.may_end():
-            self._held = data
+    def may_end(self) -> bool:
+        may = self._caller.may_end()
+        if not may:
             self._wait("body")
             self.quiet_at = NEVER
-            return
-        if self._stream is not None:
-            self._stream = None
-            self._wire.transport.unregisterProducer()
+        return may
+
+    def end(self, data: bytes) -> None:
+        self._text = None
         self._wire.write(self._conversation.end(data))
         self._await_reply()
 
-    def _cut(self, reason: str) -> None:
-        """We can't go on with the text: without the dot the host takes nothing."""
+    def cut(self, reason: str) -> None:
+        # Without the dot the host takes nothing.
         self._failed("body", reason, "ours")
 
-    def _stop_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.stopProducing()
+    def _stop_text(self) -> None:
+        text, self._text = self._text, None
+        if text is not None:
+            text.stop()
 
     # -- time
 

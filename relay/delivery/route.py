@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.delivery.ways import Way
 from relay.message.values import Result
-from relay.smtp.client import Ending
+from relay.smtp.ending import Ending
 
 if TYPE_CHECKING:
     from relay.delivery.call import Call

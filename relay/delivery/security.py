@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from relay.smtp.client import Ending, Tls
+from relay.smtp.client import Tls
+from relay.smtp.ending import Ending
 
 
 class Policy(enum.StrEnum):

@@ -23,15 +23,14 @@ from relay.channel.frames import Offer
 from relay.config.schema import Timeouts
 from relay.delivery.call import QUIET_AFTER, Call
 from relay.delivery.exchangers import Host, Unroutable
+from relay.delivery.heading import SIGNING, Heading, Sign
 from relay.delivery.route import Route
 from relay.delivery.security import Approach
-from relay.delivery.signing import Sealed
 from relay.delivery.watcher import Watcher
 from relay.delivery.ways import Way
-from relay.message.received import received_line
 from relay.message.values import Outcome, Result
 from relay.net.client_tls import ClientTls
-from relay.smtp.client import Ending
+from relay.smtp.ending import Ending
 
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor
@@ -41,15 +40,10 @@ PATIENCE = 600.0
 #: The leave to call a host that comes with an offer is for so long (seconds): those that were looked up at different
 #: times, and are found in one moment, are not all called in that.
 SOON = 1.0
-#: How long a signature may take, or the next piece of the body that it is made of (seconds).
-SIGNING = 60.0
 #: How long the reply to a final dot is awaited after `abort` (seconds).
 LAST_WORDS = 3.0
 #: Longest response in an outcome (characters).
 MAX_RESPONSE = 500
-
-#: Signs an offer that goes out by this name, with the help of what fetches pieces of its body.
-Sign = Callable[[Offer, str, Callable[[int], Deferred[bytes]]], "Deferred[Sealed] | None"]
 
 _NOWHERE = Host("", "")
 _log = Logger()
@@ -64,10 +58,9 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_call", "_client_tls", "_domain", "_hosts", "_idle", "_looking", "_may_dial", "_need",
-        "_next", "_now", "_offer", "_parting", "_port", "_product", "_quiet", "_reactor", "_ready", "_reuse",
-        "_route", "_serves", "_sign", "_signing", "_started", "_timeouts", "_unsigned", "_watcher", "begun",
-        "number",
+        "_aborted", "_call", "_client_tls", "_domain", "_heading", "_hosts", "_idle", "_looking", "_may_dial",
+        "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor", "_ready", "_reuse", "_route",
+        "_serves", "_started", "_timeouts", "_watcher", "begun", "number",
     )  # fmt: skip
 
     def __init__(
@@ -112,11 +105,8 @@ class Session:
         self._watcher = watcher
         self._reuse = reuse
         self._idle = idle
-        self._product = product
         self._serves = serves
-        self._sign = sign
-        self._signing: Deferred[None] | None = None
-        self._unsigned = ""
+        self._heading = Heading(sign, product)
         self._now: Callable[[], float] = now or reactor.seconds
         self._call: Call | None = None
         self._domain = ""
@@ -173,7 +163,7 @@ class Session:
         self._started = self._now()
         self._route = Route()
         self.begun = False
-        self._unsigned = ""
+        self._heading.unsigned = ""
         if fits:
             self._begin()
         else:
@@ -218,7 +208,7 @@ class Session:
         """Look at the clock: give up a wait that is over, tell about one that is long."""
         call = self._call
         if call is not None and now >= call.deadline:
-            if self._signing is not None:
+            if self._heading.signing:
                 self._withhold("The signature is not made in time")
             elif self._offer is None:
                 self.release()
@@ -312,7 +302,7 @@ class Session:
 
     def chunk(self, number: int) -> Deferred[bytes]:
         assert self._offer is not None
-        if self._signing is not None and self._call is not None:
+        if self._heading.signing and self._call is not None:
             self._call.rest(SIGNING)
         return self._watcher.chunk(self._offer, number)
 
@@ -334,7 +324,7 @@ class Session:
             self._watcher.closed(self)
         elif offer is None:
             self._hang_up()
-        elif ending.stale or (self._signing is not None and call.transactions):
+        elif ending.stale or (self._heading.signing and call.transactions):
             self.begun = ending.stale and bool(ending.code)
             self._hang_up()
             self._look()
@@ -349,44 +339,23 @@ class Session:
         offer, call = self._offer, self._call
         assert offer is not None and call is not None
         self._domain = offer.domain
-        signing = self._sign(offer, call.name, self.chunk) if self._sign is not None else None
-        if signing is None:
-            self._transact(Sealed(b""))
-        else:
+        self._heading.make(offer, call.name, call.bound, self.chunk, self._headed)
+        if self._heading.signing:
             call.rest(SIGNING)
-            self._signing = signing.addCallback(self._transact)
-            if signing.called:
-                self._signing = None
-            signing.addErrback(_unless_cancelled)
 
-    def _transact(self, sealed: Sealed) -> None:
-        """Offer the message to the host, under these fields."""
-        self._signing = None
+    def _headed(self, head: bytes | None) -> None:
+        """Offer the message to the host, under this head."""
         offer, call = self._offer, self._call
         assert offer is not None and call is not None
-        self._unsigned = sealed.unsigned
-        if sealed.held:
-            self._withhold(sealed.unsigned)
-            return
-        received = received_line(
-            offer.origin,
-            call.name or call.bound,
-            self._product,
-            f"{offer.id}.{offer.seq:03x}",
-            offer.recipient,
-            offer.created,
-        )
-        call.begin(offer, b"".join((received, sealed.fields, offer.headers, b"\r\n")))
+        if head is None:
+            self._withhold(self._heading.unsigned)
+        else:
+            call.begin(offer, head)
 
     def _withhold(self, reason: str) -> None:
         """It may not go as it is; the host has heard nothing of it."""
-        self._stop_signing()
+        self._heading.stop()
         self._finish(Ending(Result.DEFERRED, "mail", reason, category="ours", reusable=True), self._call)
-
-    def _stop_signing(self) -> None:
-        signing, self._signing = self._signing, None
-        if signing is not None:
-            signing.cancel()
 
     def _finish(self, ending: Ending, call: Call | None) -> None:
         """The end of the attempt: how, and on which call."""
@@ -427,13 +396,13 @@ class Session:
             self._now() - self._started,
             ending.doubtful,
             "" if call is None else call.tls,
-            self._unsigned[:MAX_RESPONSE],
+            self._heading.unsigned[:MAX_RESPONSE],
         )
 
     def _hang_up(self, politely: bool = False) -> None:
         """Have done with the connection, and with looking for one. It is `gone` now or later."""
         self._ready = self._next = False
-        self._stop_signing()
+        self._heading.stop()
         call, self._call = self._call, None
         if call is not None:
             self._parting = True
@@ -454,6 +423,6 @@ def _local(offer: Offer, host: Host) -> tuple[str, str]:
 
 
 def _unless_cancelled(failure: Failure) -> None:
-    """A look-up, or a signature, nobody waits for any more is no failure; anything else is a fault of ours."""
+    """A look-up nobody waits for any more is no failure; anything else is a fault of ours."""
     if not isinstance(failure.value, CancelledError):
         _log.failure("A session failed", failure)

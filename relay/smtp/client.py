@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Sequence
-
-import msgspec
+from collections.abc import Mapping
 
 from relay.message.values import Result
 from relay.smtp import client_states as steps
 from relay.smtp.client_states import Move, Step
+from relay.smtp.ending import Ending
+from relay.smtp.offered import NOTHING, read
+from relay.smtp.opening import open_with
 from relay.smtp.reply import Reply
 from relay.smtp.reply_reader import BadReply, ReplyReader
 from relay.smtp.stuffing import Stuffing
-
-#: Longest command in bytes (RFC 5321 4.5.3.1.4 asks for 512, extensions add to it).
-MAX_COMMAND = 1000
 
 _CLOSING = 421
 
@@ -44,42 +42,17 @@ class Event(enum.Enum):
     BODY = "the text is expected"
 
 
-class Ending(msgspec.Struct, frozen=True):
-    """How a transaction, or the way to the first one, ended.
-
-    `stage` is that of `Outcome`, and so are `code`, `category` and `doubtful`. `reusable`:
-    another transaction may follow on this connection. `stale`: a kept connection turned out
-    to be of no use and nothing was said about the message, so that it can be tried at once
-    on a new one.
-    """
-
-    result: Result
-    stage: str
-    text: str
-    code: int = 0
-    category: str = ""
-    doubtful: bool = False
-    reusable: bool = False
-    stale: bool = False
-
-    def without_reuse(self) -> Ending:
-        """The same ending on a connection that must not be used again."""
-        return msgspec.structs.replace(self, reusable=False)
-
-
 class Conversation:
     """One connection's worth of SMTP, from the greeting on.
 
     Attributes:
-        extensions: EHLO keywords in upper case with their parameters; empty after HELO.
         transactions: how many were begun.
         secure: it goes on over TLS.
     """
 
     __slots__ = (
-        "_awaited", "_dsn", "_eight_bit", "_ending", "_in_text", "_interrupted", "_max_size", "_name", "_output",
-        "_pipelining", "_reader", "_soiled", "_stuffing", "_tls", "_unsent", "_utf8", "extensions", "secure",
-        "transactions",
+        "_awaited", "_ending", "_in_text", "_interrupted", "_name", "_offered", "_output", "_reader", "_soiled",
+        "_stuffing", "_tls", "_unsent", "secure", "transactions",
     )  # fmt: skip
 
     def __init__(self, name: str, tls: Tls = Tls.NEVER, secure: bool = False) -> None:
@@ -95,13 +68,16 @@ class Conversation:
         self._ending: Ending | None = None
         self._in_text = self._interrupted = False
         self._soiled = False
-        self._pipelining = self._eight_bit = self._utf8 = self._dsn = False
-        self._max_size = 0
+        self._offered = NOTHING
         self._stuffing = Stuffing()
-        self.extensions: dict[str, str] = {}
         self.transactions = 0
 
     # -- where it stands
+
+    @property
+    def extensions(self) -> Mapping[str, str]:
+        """EHLO keywords in upper case with their parameters; empty after HELO."""
+        return self._offered.extensions
 
     @property
     def stage(self) -> str:
@@ -148,41 +124,33 @@ class Conversation:
         Returns:
             What to send, or the ending of a message that this host can't be offered.
         """
-        if self._max_size and size > self._max_size:
-            return _ours(f"5.3.4 Message of {size} bytes is too big for this host, it takes {self._max_size}")
-        if require_tls and not (self.secure and "REQUIRETLS" in self.extensions):
-            lacks = "does not offer REQUIRETLS" if self.secure else "can't be reached by TLS"
-            return _ours(f"5.7.30 The message requires TLS all the way, and this host {lacks}")
-        utf8 = utf8_header or not (sender.isascii() and recipient.isascii())
-        if utf8 and not self._utf8:
-            return _ours("5.6.7 Address or header is not ASCII and this host does not take such (SMTPUTF8)")
-        if eight_bit and not self._eight_bit:
-            return _ours("5.6.3 Message is 8-bit and this host does not take such (8BITMIME)")
-        size_said = f" SIZE={size}" if "SIZE" in self.extensions else ""
-        body_said = " BODY=8BITMIME" if eight_bit else ""
-        mail = f"MAIL FROM:<{sender}>{size_said}{body_said}"
-        rcpt = f"RCPT TO:<{recipient}>"
-        if utf8:
-            mail += " SMTPUTF8"
-        if require_tls:
-            mail += " REQUIRETLS"
-        if self._dsn:
-            mail += (ret and f" RET={ret}") + (envid and f" ENVID={envid}")
-            rcpt += (notify and f" NOTIFY={notify}") + (orcpt and f" ORCPT={orcpt}")
-        fits = (mail + rcpt).isprintable() and (utf8 or (mail + rcpt).isascii())
-        if not fits or len(mail.encode()) > MAX_COMMAND or len(rcpt.encode()) > MAX_COMMAND:
-            return _ours("5.1.3 Address can't be written in a command")
+        opening = open_with(
+            self._offered,
+            self.secure,
+            sender,
+            recipient,
+            size,
+            eight_bit,
+            utf8_header=utf8_header,
+            require_tls=require_tls,
+            ret=ret,
+            envid=envid,
+            notify=notify,
+            orcpt=orcpt,
+        )
+        if isinstance(opening, Ending):
+            return opening
         self.transactions += 1
         self._ending = None
         self._stuffing = Stuffing()
         soiled, self._soiled = self._soiled, True
-        if self._pipelining and not soiled:
+        if self._offered.pipelining and not soiled:
             self._awaited.extend((steps.MAIL, steps.RCPT, steps.DATA))
-            return f"{mail}\r\n{rcpt}\r\nDATA\r\n".encode()
+            return b"".join((*opening, b"DATA\r\n"))
         if soiled:
             self._unsent.append((steps.RSET, b"RSET\r\n"))
-        self._unsent.append((steps.MAIL, mail.encode() + b"\r\n"))
-        self._unsent.append((steps.RCPT, rcpt.encode() + b"\r\n"))
+        self._unsent.append((steps.MAIL, opening.mail))
+        self._unsent.append((steps.RCPT, opening.rcpt))
         self._unsent.append((steps.DATA, b"DATA\r\n"))
         return self._send_next()
 
@@ -202,7 +170,7 @@ class Conversation:
         """The TLS handshake is done: what to send now. All that the host has said before is forgotten, for anybody may
         have said it (RFC 3207 4.2)."""
         self.secure = True
-        self._learn(())
+        self._offered = NOTHING
         self._say(steps.EHLO, f"EHLO {self._name}\r\n".encode("ascii", "replace"))
         return self.take()
 
@@ -273,7 +241,7 @@ class Conversation:
             self._say(steps.HELO, f"HELO {self._name}\r\n".encode("ascii", "replace"))
         elif move is Move.READY:
             if step is steps.EHLO:
-                self._learn(reply.lines[1:])
+                self._offered = read(reply.lines[1:])
             return self._greeted()
         elif move is Move.SECURE:
             return Event.SECURE
@@ -293,7 +261,7 @@ class Conversation:
         """The host has said what it offers: TLS comes first."""
         if self.secure or self._tls is Tls.NEVER:
             return Event.READY
-        if "STARTTLS" not in self.extensions:
+        if "STARTTLS" not in self._offered.extensions:
             return self._plain("The host does not offer TLS", 0, "tls")
         self._say(steps.STARTTLS, b"STARTTLS\r\n")
         return None
@@ -345,27 +313,13 @@ class Conversation:
         doubtful = self.in_dot and not code
         return Ending(Result.DEFERRED, self.stage, reason, code, category, doubtful=doubtful, stale=stale)
 
-    def _learn(self, lines: Sequence[str]) -> None:
-        """What the host offers (RFC 5321 4.1.1.1), a line for each."""
-        self.extensions.clear()
-        for line in lines:
-            keyword, _, parameters = line.strip().partition(" ")
-            self.extensions[keyword.upper()] = parameters.strip()
-        self._pipelining = "PIPELINING" in self.extensions
-        self._eight_bit = "8BITMIME" in self.extensions
-        # Without 8BITMIME it isn't SMTPUTF8 (RFC 6531 3.1).
-        self._utf8 = self._eight_bit and "SMTPUTF8" in self.extensions
-        self._dsn = "DSN" in self.extensions
-        size = self.extensions.get("SIZE", "")
-        self._max_size = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else 0
-
     def _say(self, step: Step, data: bytes) -> None:
         self._awaited.append(step)
         self._output = data
 
     def _send_next(self) -> bytes:
         """The commands to be sent now: all of them when the host takes them so, else one."""
-        if not self._pipelining:
+        if not self._offered.pipelining:
             step, command = self._unsent.popleft()
             self._awaited.append(step)
             return command
@@ -374,7 +328,3 @@ class Conversation:
         self._unsent.clear()
         return commands
 
-
-def _ours(text: str) -> Ending:
-    """A message that this host can't be offered; nothing was sent, so the connection is as it was."""
-    return Ending(Result.BOUNCED, "mail", text, category="message", reusable=True)

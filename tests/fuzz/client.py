@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from relay.message.values import Result
-from relay.smtp.client import MAX_COMMAND, Conversation, Ending, Event
+from relay.smtp.client import Conversation, Event
+from relay.smtp.ending import Ending
+from relay.smtp.opening import MAX_COMMAND
 from relay.smtp.reply_reader import BadReply, ReplyReader
 from tests.fuzz.choices import bit, head, long, pieces
 

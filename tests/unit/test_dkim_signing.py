@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel.frames import BadKey, Offer
 from relay.config.schema import Dkim
-from relay.delivery.session import SIGNING
+from relay.delivery.heading import SIGNING
 from relay.delivery.signing import Sealed, Signing
 from relay.message.values import Result
 from tests.unit.dkim_rig import ED25519, RSA, put, records, signer, verdicts

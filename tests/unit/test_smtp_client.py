@@ -10,8 +10,10 @@ from twisted.trial.unittest import TestCase
 
 from relay.message.values import Result
 from relay.smtp import client_states as steps
-from relay.smtp.client import MAX_COMMAND, Conversation, Ending, Event, Tls
+from relay.smtp.client import Conversation, Event, Tls
 from relay.smtp.client_states import Move
+from relay.smtp.ending import Ending
+from relay.smtp.opening import MAX_COMMAND
 from relay.smtp.reply import Reply
 from relay.smtp.reply_reader import MAX_LINE, MAX_REPLY, BadReply, ReplyReader
 from relay.smtp.stuffing import Stuffing
