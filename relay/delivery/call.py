@@ -6,17 +6,18 @@ means for the attempt, and what comes next, is for the caller to say.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 
-from relay.channel.frames import Offer
+from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
 from relay.delivery.exchangers import Host
 from relay.delivery.security import Approach, Policy
 from relay.delivery.text import Text
 from relay.delivery.wire import Wire
+from relay.message.envelope import Recipient
 from relay.message.values import Result
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
 from relay.smtp.client import Conversation, Event
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 QUIET_AFTER = 0.5
 
 NEVER = float("inf")
+#: How often what one reply may take all those at its stage may take together.
+_TOGETHER = 10
 
 _VERIFIED = "verified"
 
@@ -42,6 +45,9 @@ class Caller(Protocol):
     def heard(self) -> None:
         """The peer has done what it was waited for: replied in full, or taken a chunk of the text. Neither a piece
         of a reply nor a few bytes of the text are told, or a host could keep the look of work by a byte a second."""
+
+    def taken(self, endings: Mapping[int, Ending]) -> None:
+        """The host has taken the message for these recipients, by their places, and others wait for its word."""
 
     def ended(self, ending: Ending) -> None:
         """A transaction, or the way to the first one, ended; or an idle connection did."""
@@ -68,11 +74,12 @@ class Call:
         tls: version, cipher and worth of the certificate ("trusted", "untrusted", "verified"), "" in the clear.
         deadline: when `expired` is to be called, on the clock `now`.
         quiet_at: when the peer counts as quiet.
+        deliveries: to how many recipients messages were offered.
     """
 
     __slots__ = (
-        "_caller", "_client_tls", "_conversation", "_handshake", "_now", "_reactor", "_stage", "_text", "_timeouts",
-        "_wire", "approach", "bound", "deadline", "host", "local_address", "name",
+        "_caller", "_client_tls", "_conversation", "_handshake", "_now", "_reactor", "_replies", "_stage", "_text",
+        "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "deliveries", "host", "local_address", "name",
         "quiet_at", "tls",
     )  # fmt: skip
 
@@ -104,6 +111,8 @@ class Call:
         self._conversation = self._converse(name)
         self._wire = Wire(self)
         self._stage = ""
+        self._replies = self.deliveries = 0
+        self._until = NEVER
         self._text: Text | None = None
 
     # -- asking
@@ -136,28 +145,31 @@ class Call:
         backstop = 2 * self._timeouts.connect
         self._wire.dial(self._reactor, self.host.address, port, self.local_address, backstop)
 
-    def begin(self, offer: Offer, head: bytes) -> None:
+    def begin(self, offer: Offer, to: Sequence[Addressee], head: bytes) -> None:
         """Begin a transaction: after `ready`, or after an ending that was reusable.
 
-        `head` is all that goes before the body, the empty line included.
+        `to` are those of the offer that it is for, `head` is all that goes before the body, the empty line included.
         """
         text = Text(offer, head, self)
+        first, *others = to
         order = self._conversation.begin(
             offer.sender,
-            offer.recipient,
+            first.recipient,
             text.size,
             offer.eight_bit,
             utf8_header=offer.smtputf8 and not head.isascii(),
             require_tls=offer.require_tls,
             ret=offer.ret,
             envid=offer.envid,
-            notify=offer.notify,
-            orcpt=offer.orcpt,
+            notify=first.notify,
+            orcpt=first.orcpt,
+            fellows=[Recipient(one.recipient, one.notify, one.orcpt) for one in others],
         )
         if isinstance(order, Ending):
             self._caller.ended(order)
             return
         self._text = text
+        self.deliveries += len(to)
         self._wire.write(order)
         self._stage = ""
         self._await_reply()
@@ -171,6 +183,10 @@ class Call:
         """Nothing is to be done for `seconds` at most."""
         self.deadline = self._now() + seconds
         self.quiet_at = NEVER
+
+    def hurry(self, seconds: float) -> None:
+        """All that is still to be said has so long at most."""
+        self.deadline = self._until = min(self.deadline, self._now() + seconds)
 
     def leave(self) -> None:
         """Take leave of the host politely."""
@@ -251,6 +267,8 @@ class Call:
             output = self._conversation.take()
             if output:
                 self._wire.write(output)
+            if taken := self._conversation.taken():
+                self._caller.taken(taken)
             self._await_reply()
             return
         self._caller.heard()
@@ -308,11 +326,18 @@ class Call:
     # -- time
 
     def _await_reply(self) -> None:
-        """Wait for the reply that is due; a piece of it doesn't prolong the wait, nor is it less quiet for that."""
-        stage = self._conversation.stage
+        """Wait for the reply that is due; a piece of it doesn't prolong the wait, nor is it less quiet for that. Where
+        one follows another at the same stage, for each recipient, all of them have some time together, too."""
+        stage, replies = self._conversation.stage, self._conversation.replies
         if stage != self._stage:
             self._caller.heard()
             self._wait(stage)
+            self._until = self._now() + _TOGETHER * getattr(self._timeouts, stage)
+        elif replies != self._replies:
+            self._caller.heard()
+            self._wait(stage)
+            self.deadline = min(self.deadline, self._until)
+        self._replies = replies
 
     def _wait(self, stage: str) -> None:
         now = self._now()

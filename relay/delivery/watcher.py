@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 
-from relay.channel.frames import Offer
+from relay.channel.frames import Addressee, Offer
 from relay.message.values import Outcome
 
 if TYPE_CHECKING:
     from relay.delivery.session import Session
+
+
+#: Whom it was for, and how it went.
+Outcomes = Sequence[tuple[Addressee, Outcome]]
 
 
 class Watcher(Protocol):
@@ -29,12 +34,15 @@ class Watcher(Protocol):
     def active(self, session: Session) -> None:
         """The peer of a quiet session has done what it was waited for."""
 
-    def accepted(self, session: Session, offer: Offer, outcome: Outcome) -> None:
-        """The host has taken the message: to be written down before anything else."""
+    def accepted(self, session: Session, offer: Offer, outcomes: Outcomes) -> None:
+        """The host has taken the message for these: to be written down before anything else."""
 
-    def done(self, session: Session, offer: Offer, outcome: Outcome, kept: bool) -> None:
-        """The attempt ended. `kept`: the connection stays, idle; else `closed` follows, and
-        the session is over."""
+    def left(self, session: Session, behind: Sequence[Addressee]) -> None:
+        """The message goes on without these, the last of those it was for, and nothing of it was sent to them."""
+
+    def done(self, session: Session, offer: Offer, outcomes: Outcomes, kept: bool) -> None:
+        """The attempt ended, for each that wasn't left behind, the first whom it was for first. `kept`: the
+        connection stays, idle; else `closed` follows, and the session is over."""
 
     def closed(self, session: Session) -> None:
         """There is no connection any more: an idle one is gone, or one that was not kept, or there

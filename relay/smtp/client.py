@@ -2,17 +2,22 @@
 
 What the peer sends goes in by `receive`; what is to be sent in answer comes out of `take`,
 and out of the orders `begin`, `text` and `end`. A transaction carries one message to one
-recipient and ends in exactly one `Ending`. The rule above all others: a message counts as
-taken only by a 2xx that came after the final dot was handed over for sending, and in its
+recipient or several and ends in exactly one `Ending`, which tells how it went with each. The rule above all
+others: a message counts as taken only by a 2xx that came after the final dot was handed over for sending, and in its
 turn. Bytes nobody asked for prove nothing; they cost the connection.
+
+LMTP (RFC 2033) is the same but for its LHLO, and a reply to the dot for each recipient that was accepted.
 """
 
 from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
+from relay.message.envelope import Recipient
 from relay.message.values import Result
 from relay.smtp import client_states as steps
 from relay.smtp.client_states import Move, Step
@@ -21,6 +26,7 @@ from relay.smtp.offered import NOTHING, read
 from relay.smtp.opening import open_with
 from relay.smtp.reply import Reply
 from relay.smtp.reply_reader import BadReply, ReplyReader
+from relay.smtp.roll import Roll, refused
 from relay.smtp.stuffing import Stuffing
 
 _CLOSING = 421
@@ -48,17 +54,19 @@ class Conversation:
     Attributes:
         transactions: how many were begun.
         secure: it goes on over TLS.
+        replies: how many have come.
     """
 
     __slots__ = (
-        "_awaited", "_ending", "_in_text", "_interrupted", "_name", "_offered", "_output", "_reader", "_soiled",
-        "_stuffing", "_tls", "_unsent", "secure", "transactions",
+        "_awaited", "_ending", "_hello", "_in_text", "_interrupted", "_name", "_offered", "_output", "_reader",
+        "_roll", "_soiled", "_stuffing", "_tls", "_unsent", "replies", "secure", "transactions",
     )  # fmt: skip
 
-    def __init__(self, name: str, tls: Tls = Tls.NEVER, secure: bool = False) -> None:
+    def __init__(self, name: str, tls: Tls = Tls.NEVER, secure: bool = False, lmtp: bool = False) -> None:
         """`name` is what we call ourselves in EHLO: a domain or an address literal. `tls` says whether STARTTLS is to
-        be used; `secure`, that the connection is by TLS from its beginning."""
+        be used; `secure`, that the connection is by TLS from its beginning; `lmtp`, that LMTP is spoken."""
         self._name = name
+        self._hello = steps.LHLO if lmtp else steps.EHLO
         self._tls = tls
         self.secure = secure
         self._reader = ReplyReader()
@@ -70,7 +78,8 @@ class Conversation:
         self._soiled = False
         self._offered = NOTHING
         self._stuffing = Stuffing()
-        self.transactions = 0
+        self._roll = Roll()
+        self.transactions = self.replies = 0
 
     # -- where it stands
 
@@ -90,6 +99,14 @@ class Conversation:
     def in_dot(self) -> bool:
         """The final dot of a message was handed over, and its reply isn't here."""
         return bool(self._awaited) and self._awaited[0] is steps.DOT
+
+    def taken(self) -> Mapping[int, Ending]:
+        """The recipients, by their places, whom the host has said to have taken the message for since this was asked
+        last, while others wait for its word. An ending tells of them again."""
+        taken = self._roll.taken
+        if taken:
+            self._roll.taken = {}
+        return taken
 
     def take(self) -> bytes:
         """What is to be sent in answer to what was received."""
@@ -111,6 +128,7 @@ class Conversation:
         envid: str = "",
         notify: str = "",
         orcpt: str = "",
+        fellows: Sequence[Recipient] = (),
     ) -> bytes | Ending:
         """Begin a transaction; only when READY, or after a reusable ending.
 
@@ -120,6 +138,7 @@ class Conversation:
             utf8_header: its header has UTF-8, and was said to (RFC 6531 3.4).
             require_tls: it must not travel without TLS (RFC 8689 4.2).
             ret, envid, notify, orcpt: passed on to hosts that know DSN (RFC 3461 5.2).
+            fellows: more recipients, in the same transaction; the places of all count from 0, that of `recipient`.
 
         Returns:
             What to send, or the ending of a message that this host can't be offered.
@@ -128,29 +147,25 @@ class Conversation:
             self._offered,
             self.secure,
             sender,
-            recipient,
+            (Recipient(recipient, notify, orcpt), *fellows),
             size,
             eight_bit,
             utf8_header=utf8_header,
             require_tls=require_tls,
             ret=ret,
             envid=envid,
-            notify=notify,
-            orcpt=orcpt,
         )
         if isinstance(opening, Ending):
             return opening
         self.transactions += 1
         self._ending = None
         self._stuffing = Stuffing()
+        self._roll = Roll(opening.rcpts, opening.unfit)
         soiled, self._soiled = self._soiled, True
-        if self._offered.pipelining and not soiled:
-            self._awaited.extend((steps.MAIL, steps.RCPT, steps.DATA))
-            return b"".join((*opening, b"DATA\r\n"))
         if soiled:
             self._unsent.append((steps.RSET, b"RSET\r\n"))
         self._unsent.append((steps.MAIL, opening.mail))
-        self._unsent.append((steps.RCPT, opening.rcpt))
+        self._unsent.extend((steps.RCPT, rcpt) for rcpt in opening.rcpts.values())
         self._unsent.append((steps.DATA, b"DATA\r\n"))
         return self._send_next()
 
@@ -163,7 +178,7 @@ class Conversation:
         BODY; from here on the host may have taken the message."""
         self._in_text = False
         self._interrupted = self._reader.pending
-        self._awaited.append(steps.DOT)
+        self._awaited.extend((steps.DOT,) * (self._roll.accepted if self._hello is steps.LHLO else 1))
         return self._stuffing.end(data)
 
     def secured(self) -> bytes:
@@ -171,7 +186,7 @@ class Conversation:
         have said it (RFC 3207 4.2)."""
         self.secure = True
         self._offered = NOTHING
-        self._say(steps.EHLO, f"EHLO {self._name}\r\n".encode("ascii", "replace"))
+        self._greet()
         return self.take()
 
     # -- what happens
@@ -214,12 +229,20 @@ class Conversation:
         """Make the move that `reply` to the oldest step leads to."""
         if reply.code == _CLOSING:
             return self._closing(reply)
+        self.replies += 1
         step = self._awaited.popleft()
         move = step.moves[reply.code // 100]
         early = not self._awaited and (self._reader.pending or self._interrupted)
+        if step is steps.DOT and self._awaited and move is not Move.BROKEN and self._roll.dot(reply):
+            return None
         if move is Move.TAKEN:
             self._soiled = False
-            return Ending(Result.DELIVERED, "dot", str(reply), reply.code, reusable=not early)
+            return Ending(
+                Result.DELIVERED, "dot", str(reply), reply.code, reusable=not early, apart=self._roll.apart
+            )
+        if move is Move.UNLISTED:
+            self._roll.refuse(reply)
+            move = Move.REFUSED if self._roll.lost else Move.NEXT
         if move is Move.REFUSED:
             return self._refused(step, reply, early)
         if move is Move.BROKEN:
@@ -229,6 +252,9 @@ class Conversation:
             if move is Move.SECURE:
                 self._awaited.appendleft(step)
             return self._broken("Host talks before it is asked")
+        if move is Move.LISTED:
+            self._roll.accept()
+            move = Move.NEXT
         if move is Move.NEXT:
             if not self._awaited:
                 self._output = self._send_next()
@@ -236,11 +262,11 @@ class Conversation:
             self._in_text = True
             return Event.BODY
         elif move is Move.EHLO:
-            self._say(steps.EHLO, f"EHLO {self._name}\r\n".encode("ascii", "replace"))
+            self._greet()
         elif move is Move.HELO:
             self._say(steps.HELO, f"HELO {self._name}\r\n".encode("ascii", "replace"))
         elif move is Move.READY:
-            if step is steps.EHLO:
+            if step is not steps.HELO:
                 self._offered = read(reply.lines[1:])
             return self._greeted()
         elif move is Move.SECURE:
@@ -252,10 +278,16 @@ class Conversation:
         elif move is Move.STALE:
             return Ending(Result.DEFERRED, step.stage, str(reply), reply.code, "reply", stale=True)
         elif move is Move.LONE_DOT:
+            if self._hello is steps.LHLO:  # To a dot for nobody there is no reply.
+                return self._broken("Host takes a text for nobody")
             self._say(steps.IGNORED_DOT, b".\r\n")
         elif not self._awaited:
             return self._ending
         return None
+
+    def _greet(self) -> None:
+        word = "LHLO" if self._hello is steps.LHLO else "EHLO"
+        self._say(self._hello, f"{word} {self._name}\r\n".encode("ascii", "replace"))
 
     def _greeted(self) -> Event | Ending | None:
         """The host has said what it offers: TLS comes first."""
@@ -274,8 +306,10 @@ class Conversation:
 
     def _refused(self, step: Step, reply: Reply, early: bool) -> Ending | None:
         """The message is refused. Replies still on their way are awaited first, and ignored."""
-        result = Result.BOUNCED if reply.permanent else Result.DEFERRED
-        ending = Ending(result, step.stage, str(reply), reply.code, "reply", reusable=not early)
+        ending = replace(refused(step.stage, reply), reusable=not early, apart=self._roll.apart)
+        if self._roll.cut_short and step is steps.DATA:
+            # Some refuse it to whoever had more recipients than they take (RFC 5321 4.5.3.1.10).
+            ending = replace(ending, result=Result.DEFERRED)
         self._unsent.clear()
         if not self._awaited:
             return ending
@@ -296,22 +330,23 @@ class Conversation:
         elif reply.code == _CLOSING:
             return self._closing(reply)
         elif self._in_text and reply.code >= 400:
-            result = Result.BOUNCED if reply.permanent else Result.DEFERRED
-            return Ending(result, "body", str(reply), reply.code, "reply")
+            return replace(refused("body", reply), apart=self._roll.apart)
         return self._broken("Host talks before it is asked")
 
     def _broken(self, reason: str) -> Ending:
         """The peer doesn't speak SMTP, or not in turn. On a kept connection that is no fault of
-        this message, as long as its text wasn't sent."""
-        kept = self.transactions > 1 and not self._in_text and not self.in_dot
+        this message, as long as its text wasn't sent and none of its recipients refused."""
+        kept = self.transactions > 1 and not self._in_text and not self.in_dot and not self._roll.heard
         return self._cut(reason, "protocol", stale=kept)
 
     def _cut(self, reason: str, category: str, stale: bool, code: int = 0) -> Ending:
         """The conversation ends here; a refusal that was heard before still holds."""
         if self._ending is not None:
             return self._ending.without_reuse()
-        doubtful = self.in_dot and not code
-        return Ending(Result.DEFERRED, self.stage, reason, code, category, doubtful=doubtful, stale=stale)
+        # Of several who wait for its word the host may have taken it for those behind the first.
+        doubtful = self.in_dot and (not code or len(self._awaited) > 1)
+        apart = self._roll.apart
+        return Ending(Result.DEFERRED, self.stage, reason, code, category, doubtful, False, stale, apart)
 
     def _say(self, step: Step, data: bytes) -> None:
         self._awaited.append(step)

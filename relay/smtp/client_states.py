@@ -21,6 +21,8 @@ class Move(enum.Enum):
     PLAIN = "it can't: go on without, if that may be"
     AWAY = "the host turns us away, whatever the message"
     NEXT = "go on with the transaction"
+    LISTED = "the host takes this recipient"
+    UNLISTED = "the host refuses this recipient"
     BODY = "the text can be sent"
     TAKEN = "the host has taken the message"
     REFUSED = "the host has refused the message"
@@ -51,13 +53,14 @@ _ = Move.BROKEN
 BANNER       = _step("banner", Move.EHLO,     _,             Move.AWAY,     Move.AWAY)
 EHLO         = _step("ehlo",   Move.READY,    _,             Move.AWAY,     Move.HELO)
 HELO         = _step("ehlo",   Move.READY,    _,             Move.AWAY,     Move.AWAY)
+LHLO         = _step("ehlo",   Move.READY,    _,             Move.AWAY,     Move.AWAY)
 STARTTLS     = _step("tls",    Move.SECURE,   _,             Move.PLAIN,    Move.PLAIN)
 IGNORED_RCPT = _step("rcpt",   Move.IGNORED,  _,             Move.IGNORED,  Move.IGNORED)
 IGNORED_DATA = _step("data",   _,             Move.LONE_DOT, Move.IGNORED,  Move.IGNORED)
 IGNORED_DOT  = _step("dot",    Move.IGNORED,  _,             Move.IGNORED,  Move.IGNORED)
 RSET         = _step("mail",   Move.NEXT,     _,             Move.STALE,    Move.STALE)
 MAIL         = _step("mail",   Move.NEXT,     _,             Move.REFUSED,  Move.REFUSED)
-RCPT         = _step("rcpt",   Move.NEXT,     _,             Move.REFUSED,  Move.REFUSED, IGNORED_RCPT)
+RCPT         = _step("rcpt",   Move.LISTED,   _,             Move.UNLISTED, Move.UNLISTED, IGNORED_RCPT)
 DATA         = _step("data",   _,             Move.BODY,     Move.REFUSED,  Move.REFUSED, IGNORED_DATA)
 DOT          = _step("dot",    Move.TAKEN,    _,             Move.REFUSED,  Move.REFUSED)
 # fmt: on

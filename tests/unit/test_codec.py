@@ -40,12 +40,16 @@ TO_MASTER: list[Frame] = [
     frames.Pong(4),
     frames.Redial(3),
     frames.Redial(3, True),
+    frames.Fared(9, OUTCOME),
+    frames.Fared(10, None),
 ]
 TO_CHILD: list[Frame] = [
     frames.Welcome((1 << 31) - 1, 2.0, 8.0),
     offer(),
     offer(body=None, chunks=3, body_size=600_000),
+    offer(fellows=(frames.Fellow(8, 2, "c@to.test"), frames.Fellow(9, 3, "d@to.test", "NEVER", "rfc822;d@to.test"))),
     frames.Go(1),
+    frames.Go(1, 20),
     frames.Dial(1),
     frames.Close(1),
     frames.Chunk(9, 0, b"\0\xff" * 100),

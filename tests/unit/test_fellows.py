@@ -51,8 +51,8 @@ class Grouping(Together):
     def test_not_of_another_message_or_domain(self) -> None:
         self.accept("d.test", "e.test", "d.test")
         self.accept("d.test")
-        offers = self.offers(self.child)
-        self.assertEqual([(offer.domain, seqs(offer)) for offer in offers], [("d.test", [1, 3]), ("e.test", [2]), ("d.test", [1])])
+        offers = [(offer.domain, seqs(offer)) for offer in self.offers(self.child)]
+        self.assertEqual(offers, [("d.test", [1, 3]), ("e.test", [2]), ("d.test", [1])])
 
     def test_not_of_another_user(self) -> None:
         self.accept("d.test", flow="")
