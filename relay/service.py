@@ -112,6 +112,7 @@ class RelayService(Service):
         )
         self.keys = KeyWatch(config.dkim, self.shaping.decided, reactor, now, deferToThread)
         self.dispatcher.bad_key = self.keys.told
+        self.dispatcher.tls_results = lambda told: self.metrics.tls_results(told.counts)
         self.metrics.keys = lambda: {"bad": len(self.keys.bad()), "all": self.keys.count}
         self.reasons = Reasons(
             self.store, self.schedule, leases, self.ledger, self.dispatcher.turns, reactor, now

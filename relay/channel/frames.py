@@ -6,8 +6,11 @@ is the tag. The master numbers connections and leases; a child never invents one
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
+from relay.message.tls import TlsResult
 from relay.message.values import Origin, Outcome
 
 VERSION = 2
@@ -106,7 +109,14 @@ class BadKey(Frame, frozen=True, array_like=True, gc=False, tag=10):
     reason: str
 
 
-class Fared(Frame, frozen=True, array_like=True, gc=False, tag=11):
+class TlsResults(Frame, frozen=True, array_like=True, gc=False, tag=11):
+    """What TLS came to on connections since this was said before, each kind of result with its count; said every few
+    seconds and at leaving. What a child knows that is killed is lost."""
+
+    counts: tuple[tuple[TlsResult, Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]], ...]
+
+
+class Fared(Frame, frozen=True, array_like=True, gc=False, tag=12):
     """How it went with one of the fellows of an offer, before Done tells of the first. `outcome` None: it was left
     behind, nothing was tried for it in vain, and it is due as before."""
 
@@ -225,5 +235,5 @@ class Dial(Frame, frozen=True, array_like=True, gc=False, tag=29):
     connection: int
 
 
-ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial | BadKey | Fared
+ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial | BadKey | TlsResults | Fared
 ToChild = Welcome | Offer | Go | Close | Chunk | Settled | Ping | Hold | Quit | Dial

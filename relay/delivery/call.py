@@ -7,7 +7,7 @@ means for the attempt, and what comes next, is for the caller to say.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -16,11 +16,12 @@ from relay.config.schema import Timeouts
 from relay.delivery.exchangers import Host
 from relay.delivery.security import Approach, Policy
 from relay.delivery.text import Text
+from relay.delivery.tls_result import TlsFailure, TlsResult, of_certificate, of_ending
 from relay.delivery.wire import Wire
 from relay.message.envelope import Recipient
 from relay.message.values import Result
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
-from relay.smtp.client import Conversation, Event
+from relay.smtp.client import Conversation, Event, Tls
 from relay.smtp.ending import Ending
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ class Caller(Protocol):
     def ended(self, ending: Ending) -> None:
         """A transaction, or the way to the first one, ended; or an idle connection did."""
 
+    def tls(self, result: TlsResult) -> None:
+        """What TLS came to on this connection, once and before anything that follows from it."""
+
     def may_end(self) -> bool:
         """Whether the final dot may be sent now."""
 
@@ -78,9 +82,9 @@ class Call:
     """
 
     __slots__ = (
-        "_caller", "_client_tls", "_conversation", "_handshake", "_now", "_reactor", "_replies", "_stage", "_text",
-        "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "deliveries", "host", "local_address", "name",
-        "quiet_at", "tls",
+        "_caller", "_client_tls", "_conversation", "_handshake", "_now", "_reactor", "_replies", "_reported", "_stage",
+        "_text", "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "deliveries", "host",
+        "local_address", "name", "quiet_at", "tls",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +104,8 @@ class Call:
         self.tls = ""
         self._client_tls = client_tls
         self._handshake: Handshake | None = None
+        tried = approach.implicit or approach.starttls is not Tls.NEVER
+        self._reported = approach.reported if tried else None
         self.name = name
         self.bound = ""
         self.deadline = self.quiet_at = NEVER
@@ -210,7 +216,7 @@ class Call:
         elif stage == "body":
             self._failed(stage, f"The host took nothing for {self._timeouts.body:g} s", "network")
         else:
-            self._caller.ended(self._conversation.timed_out(getattr(self._timeouts, stage)))
+            self._ended(self._conversation.timed_out(getattr(self._timeouts, stage)))
 
     # -- what happens on the wire
 
@@ -242,9 +248,11 @@ class Call:
         if self.approach.policy is Policy.VERIFY:
             distrust = handshake.distrust()
             if distrust:
+                self._tell_tls(of_certificate(handshake.error), distrust)
                 self._failed("tls", f"4.7.5 TLS with {self.host.name}: {distrust}", "tls")
                 return
             worth = _VERIFIED
+        self._tell_tls("")
         self.tls = f"{handshake.description()} {worth}"
         if self.approach.implicit:
             self._wait("banner")
@@ -280,12 +288,13 @@ class Call:
             self._start_tls()
         elif event is Event.READY:
             self.deadline = self.quiet_at = NEVER
+            self._tell_tls("starttls-not-supported")
             self._caller.ready()
         else:
-            self._caller.ended(event)
+            self._ended(event)
 
     def lost(self, reason: str) -> None:
-        self._caller.ended(self._conversation.lost(reason))
+        self._ended(self._conversation.lost(reason))
 
     def gone(self) -> None:
         self._caller.gone()
@@ -346,7 +355,21 @@ class Call:
         self.quiet_at = now + QUIET_AFTER
 
     def _failed(self, stage: str, reason: str, category: str) -> None:
+        if stage == "tls" and category != "ours":
+            self._tell_tls("validation-failure", reason)
         self._caller.ended(Ending(Result.DEFERRED, stage, reason, category=category))
+
+    def _ended(self, ending: Ending) -> None:
+        failure = of_ending(ending)
+        if failure is not None:
+            self._tell_tls(failure, ending.text)
+        self._caller.ended(ending)
+
+    def _tell_tls(self, failure: TlsFailure | Literal[""], text: str = "") -> None:
+        """Once for a connection: the first that is known counts."""
+        policy, self._reported = self._reported, None
+        if policy is not None:
+            self._caller.tls(TlsResult(policy, failure, text, self.host.name, self.bound, self.host.address))
 
 
 def _literal(address: str) -> str:

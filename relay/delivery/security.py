@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from relay.message.tls import TlsPolicy
 from relay.smtp.client import Tls
 from relay.smtp.ending import Ending
 
@@ -31,13 +32,15 @@ class Approach(NamedTuple):
     """How one host is called.
 
     `implicit`: TLS from the first byte. `permissive`: with what is no longer safe, `clear`: without TLS, both
-    because it didn't work before.
+    because it didn't work before. `reported` is the domain's policy under which it is told what TLS came to, None where
+    nobody is to know.
     """
 
     policy: Policy = Policy.MAY
     implicit: bool = False
     permissive: bool = False
     clear: bool = False
+    reported: TlsPolicy | None = None
 
     @property
     def starttls(self) -> Tls:

@@ -26,6 +26,8 @@ from relay.channel.link import Link
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
+from relay.delivery.tls_counts import TlsCounts
+from relay.delivery.tls_result import TlsResult
 from relay.delivery.watcher import Outcomes
 from relay.delivery.ways import Ways
 from relay.dkim.keyring import KeyRing
@@ -73,6 +75,7 @@ class Sender:
         self._resolver = Resolver(reactor, briefing.dns)
         self._ways = Ways(briefing, self._resolver)
         self._client_tls = ClientTls(briefing.authorities)
+        self._tls_counts = TlsCounts(self._say)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)
@@ -174,6 +177,9 @@ class Sender:
     def active(self, session: Session) -> None:
         self._say(frames.Active(session.number))
 
+    def tls(self, result: TlsResult) -> None:
+        self._tls_counts.add(result)
+
     def accepted(self, session: Session, offer: frames.Offer, outcomes: Outcomes) -> None:
         entries = [
             Acceptance(offer.id, one.seq, one.lease, outcome.host, outcome.response[:200]) for one, outcome in outcomes
@@ -241,6 +247,7 @@ class Sender:
         now = self._reactor.seconds()
         for session in list(self._sessions.values()):
             session.sweep(now)
+        self._tls_counts.sweep(now)
         if now - self._last_word > _ABANDONED:
             self.leave(1, "the master is silent")
         if self._leaving:
@@ -276,6 +283,7 @@ class Sender:
         if self._stopping:
             return
         self._stopping = True
+        self._tls_counts.tell()
         link, self._link = self._link, None
         if link is None:
             self._reactor.callLater(0, self._end)

@@ -26,6 +26,7 @@ from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.heading import SIGNING, Heading, Sign
 from relay.delivery.route import Route
 from relay.delivery.security import Approach
+from relay.delivery.tls_result import TlsResult
 from relay.delivery.watcher import Outcomes, Watcher
 from relay.delivery.ways import Way
 from relay.message.values import Outcome, Result
@@ -300,6 +301,9 @@ class Session:
         if self._quiet:
             self._quiet = False
             self._watcher.active(self)
+
+    def tls(self, result: TlsResult) -> None:
+        self._watcher.tls(result)
 
     def may_end(self) -> bool:
         return self._watcher.may_end()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 
 from relay.channel.frames import Addressee, Offer
+from relay.message.tls import TlsResult
 from relay.message.values import Outcome
 
 if TYPE_CHECKING:
@@ -34,11 +35,15 @@ class Watcher(Protocol):
     def active(self, session: Session) -> None:
         """The peer of a quiet session has done what it was waited for."""
 
+    def tls(self, result: TlsResult) -> None:
+        """What TLS came to on a connection that was made for an offer, or why none could be made as safe as it has to
+        be; once for each."""
+
     def accepted(self, session: Session, offer: Offer, outcomes: Outcomes) -> None:
         """The host has taken the message for these: to be written down before anything else."""
 
     def left(self, session: Session, behind: Sequence[Addressee]) -> None:
-        """The message goes on without these, the last of those it was for, and nothing of it was sent to them."""
+        """The message goes without these, in the order of the offer: nothing was tried for them in vain."""
 
     def done(self, session: Session, offer: Offer, outcomes: Outcomes, kept: bool) -> None:
         """The attempt ended, for each that wasn't left behind, the first whom it was for first. `kept`: the

@@ -9,6 +9,7 @@ from relay.channel.briefing import SenderBriefing
 from relay.channel.frames import Offer
 from relay.delivery.exchangers import Host, Resolver, Settings, find, next_hop
 from relay.delivery.security import Approach, Policy
+from relay.message.tls import REPORTS, TlsPolicy
 from relay.zone.zones import DEFAULT
 
 
@@ -59,5 +60,11 @@ class Ways:
 
     def _approach(self, offer: Offer) -> Approach:
         """As zone and domain say; REQUIRETLS asks for more (RFC 8689 4.2.1)."""
+        options = self._options
+        if offer.origin.listener == REPORTS and not options.host:
+            # A report of what is wrong with a domain's TLS gets there in any case, and is none of what it tells of.
+            return Approach(Policy.MAY)
         policy = self._tls.get(offer.domain) or self._tls.get(DEFAULT, Policy.MAY)
-        return Approach(Policy.VERIFY if offer.require_tls else policy, self._options.implicit_tls)
+        # A next hop of ours is none of the domain's hosts, nor is an address in its place a domain.
+        reported = None if options.host or offer.domain[:1] == "[" else TlsPolicy(offer.domain)
+        return Approach(Policy.VERIFY if offer.require_tls else policy, options.implicit_tls, reported=reported)

@@ -121,6 +121,8 @@ class Dispatcher:
         self._fellows = Fellows(schedule, self._tokens, self._addresses)
         #: Is told of keys that a child can't use.
         self.bad_key: Callable[[frames.BadKey], None] = lambda frame: None
+        #: Is told what TLS came to on connections.
+        self.tls_results: Callable[[frames.TlsResults], None] = lambda frame: None
 
     # -- life
 
@@ -288,6 +290,8 @@ class Dispatcher:
             self._offers.more(child, frame)
         elif kind is frames.BadKey:
             self.bad_key(frame)
+        elif kind is frames.TlsResults:
+            self.tls_results(frame)
         elif kind is not frames.Pong:
             said = self._connection_says.get(kind)
             if said is None:

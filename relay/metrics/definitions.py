@@ -15,6 +15,7 @@ from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from relay.message.tls import FAILURES, TlsResult
 from relay.message.values import Result
 
 _STATUS = {
@@ -64,6 +65,7 @@ class Metrics(Collector):
         self._bounces = 0
         self._reuses = 0
         self._unsigned = 0
+        self._tls: dict[str, int] = dict.fromkeys(("", *FAILURES), 0)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -95,6 +97,11 @@ class Metrics(Collector):
     def unsigned(self) -> None:
         """An attempt lacked a signature, for the key could not be used."""
         self._unsigned += 1
+
+    def tls_results(self, counts: Iterable[tuple[TlsResult, int]]) -> None:
+        """TLS was tried on connections to hosts, or missed there."""
+        for result, count in counts:
+            self._tls[result.failure] += count
 
     def listener_event(self, listener: str, event: str, count: int = 1) -> None:
         """Something happened to clients of `listener`: what was announced."""
@@ -160,6 +167,10 @@ class Metrics(Collector):
         unsigned = Metric("zonerelay_dkim_unsigned", "Attempts without a signature that was due", "counter")
         unsigned.add_sample(f"{unsigned.name}_total", {}, self._unsigned)
         yield unsigned
+        tls = Metric("zonerelay_tls_results", "Connections to hosts by what TLS came to", "counter")
+        for failure, count in self._tls.items():
+            tls.add_sample(f"{tls.name}_total", {"result": failure or "agreed"}, count)
+        yield tls
         size = Metric("zonemta_queue_size", "Deliveries in the queue", "gauge")
         for kind, count in self.queue_size()._asdict().items():
             size.add_sample(size.name, {"type": kind}, count)

@@ -23,6 +23,7 @@ from relay.channel.codec import (
 )
 from relay.channel.frames import CHUNK, MAX_TO_CHILD, MAX_TO_MASTER, Frame
 from relay.message.envelope import Envelope, Recipient
+from relay.message.tls import TlsPolicy, TlsResult
 from relay.message.user import User
 from relay.message.values import Origin, Outcome, Result
 from relay.smtp.reply import reply
@@ -42,6 +43,12 @@ TO_MASTER: list[Frame] = [
     frames.Redial(3, True),
     frames.Fared(9, OUTCOME),
     frames.Fared(10, None),
+    frames.TlsResults(
+        (
+            (TlsResult(TlsPolicy("to.test")), 3),
+            (TlsResult(TlsPolicy("to.test", "sts", ("version: STSv1",), ("*.to.test",)), "sts-policy-invalid", "x"), 1),
+        )
+    ),
 ]
 TO_CHILD: list[Frame] = [
     frames.Welcome((1 << 31) - 1, 2.0, 8.0),

@@ -11,12 +11,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel import frames
+from relay.channel.codec import FROM_SENDER, FrameReader, pack
 from relay.channel.frames import Frame, Offer
 from relay.channel.journal import Acceptance
 from relay.config.schema import Dns
 from relay.delivery import sender as module
 from relay.delivery.exchangers import Host
 from relay.delivery.sender import Sender, Unavailable
+from relay.delivery.tls_counts import MOST as MOST_RESULTS
+from relay.message.tls import TlsPolicy, TlsResult
 from relay.message.values import Outcome, Result
 from tests.unit.test_child import a_briefing
 from tests.unit.test_session import offer
@@ -146,6 +149,37 @@ class Work(SenderRig):
         self.done(self.sessions[1], kept=True)
         self.hear(offer(connection=1, lease=3))
         self.assertEqual([given.lease for given in self.sessions[1].offers], [1, 3])
+
+    def test_results_of_tls_are_counted_and_told_every_few_seconds(self) -> None:
+        self.hear(offer())
+        watcher = self.sessions[1].watcher
+        policy = TlsPolicy("to.test")
+        for text in ("one", "one", "two"):
+            watcher.tls(TlsResult(policy, "validation-failure", text, "mx.test", "192.0.2.9", "192.0.2.10"))
+        for host in ("mx1.test", "mx2.test"):
+            watcher.tls(TlsResult(policy, mx_host=host))
+        self.clock.advance(1)
+        [frame] = self.said(frames.TlsResults)
+        self.assertEqual(
+            [(result.failure, result.text, result.mx_host, count) for result, count in frame.counts],
+            [("validation-failure", "one", "mx.test", 2), ("validation-failure", "two", "mx.test", 1), ("", "", "", 2)],
+        )
+        watcher.tls(TlsResult(policy))
+        self.clock.advance(1)
+        self.assertEqual(len(self.said(frames.TlsResults)), 1, "not before five seconds")
+        self.hear(frames.Quit())
+        self.assertEqual(len(self.said(frames.TlsResults)), 2, "but at leaving")
+
+    def test_many_results_are_told_at_once_in_frames_that_are_taken(self) -> None:
+        """With policies as long as there are, and texts of strangers."""
+        self.hear(offer())
+        lines = ("\x1b" + "\u00e9" * 1000,) * 100
+        for number in range(MOST_RESULTS):
+            self.sessions[1].watcher.tls(TlsResult(TlsPolicy(f"{number}.test", "sts", lines, lines), text="x" * 9000))
+        told = self.said(frames.TlsResults)
+        self.assertEqual(sum(len(frame.counts) for frame in told), MOST_RESULTS)
+        reader = FrameReader(FROM_SENDER)
+        self.assertEqual([read for frame in told for read in reader.feed(pack(frame))], told)
 
     def test_a_session_that_is_over_is_made_anew(self) -> None:
         self.hear(offer(connection=1, lease=1))

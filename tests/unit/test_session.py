@@ -19,6 +19,7 @@ from relay.delivery.security import Approach, Policy
 from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, SOON, Session
 from relay.delivery.watcher import Outcomes
 from relay.delivery.ways import Way
+from relay.message.tls import TlsPolicy, TlsResult
 from relay.message.values import Origin, Outcome, Result
 
 EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 0\r\n"
@@ -136,6 +137,10 @@ class Book:
         self.redials = 0
         self.may_redial = True
         self.asked: list[tuple[int, Deferred[bytes]]] = []
+        self.results: list[TlsResult] = []
+
+    def tls(self, result: TlsResult) -> None:
+        self.results.append(result)
 
     def answered(self, session: Session) -> None:
         self.told.append("answered")
@@ -209,6 +214,7 @@ class Case(TestCase):
 
     policy = Policy.MAY
     implicit = False
+    reported: TlsPolicy | None = None
 
     def setUp(self) -> None:
         self.reactor = Network()
@@ -236,7 +242,7 @@ class Case(TestCase):
         self.lookups += 1
         if self.problem is not None:
             raise self.problem
-        return [Way(host, Approach(self.policy, self.implicit)) for host in self.hosts]
+        return [Way(host, Approach(self.policy, self.implicit, reported=self.reported)) for host in self.hosts]
 
     def peer(self, number: int = -1) -> Peer:
         self.reactor.advance(0)
@@ -384,6 +390,62 @@ class Secure(Case):
         self.assertEqual(self.book.told, ["answered"])
         self.taken(peer)
         self.assertEqual((self.outcome.tls, self.book.kept), ("TLSv1.3 X trusted", [True]))
+
+    def test_what_tls_came_to_is_told_once_for_each_connection(self) -> None:
+        """In the words of RFC 8460 4.3, before the connection is used; nothing of those called in the clear."""
+        kinds = (
+            ("fine", Policy.MAY, ["", ""]),
+            ("fails", Policy.MAY, ["validation-failure", "validation-failure"]),
+            ("fails", Policy.MUST, ["validation-failure"]),
+            ("hangs", Policy.MAY, ["validation-failure"]),
+            ("absent", Policy.MAY, ["starttls-not-supported"]),
+            ("absent", Policy.MUST, ["starttls-not-supported"]),
+            ("refused", Policy.MAY, ["starttls-not-supported"]),
+            ("refused", Policy.VERIFY, ["starttls-not-supported"]),
+            ("leaves", Policy.MAY, ["validation-failure"]),
+            ("another", Policy.VERIFY, ["certificate-host-mismatch"]),
+            ("expired", Policy.VERIFY, ["certificate-expired"]),
+            ("self-signed", Policy.VERIFY, ["certificate-not-trusted"]),
+            ("self-signed", Policy.MUST, [""]),
+            ("absent", Policy.NONE, []),
+        )
+        wrong = {"another": (0, "another host"), "expired": (10, "it is expired"), "self-signed": (18, "self-signed")}
+        said = {"absent": EHLO}
+        asked_of = TlsPolicy("to.test")
+        for how, policy, failures in kinds:
+            self.setUp()
+            self.policy = policy
+            self.reported = asked_of
+            self.tls.error, self.tls.doubt = wrong.get(how, (0, ""))
+            self.session.deliver(offer())
+            for _ in range(2 if how in ("fine", "fails") and policy is Policy.MAY else 1):
+                peer = self.peer()
+                peer.connect()
+                peer.say(b"220 hi\r\n")
+                peer.say(said.get(how, self.OFFER))
+                if how == "absent":
+                    break
+                peer.say({"refused": b"454 no\r\n", "leaves": b"421 later\r\n"}.get(how, b"220 go ahead\r\n"))
+                if how == "fails":
+                    peer.close(SSL.Error([("", "", "handshake failure")]))
+                elif how == "hangs":
+                    self.pass_time(STAGES.tls)
+                elif peer.line.handshake is not None:
+                    peer.shake()
+                    peer.say(self.OFFER)
+                if how == "fine":
+                    # A second transaction on the same connection tells nothing more, another connection does.
+                    self.taken(peer)
+                    self.session.deliver(offer())
+                    peer.close()
+            self.assertEqual([result.failure for result in self.book.results], failures, (how, policy))
+            for result in self.book.results:
+                self.assertEqual(result.policy, asked_of)
+                self.assertEqual((result.mx_host, result.receiving), ("mx1.test", "192.0.2.10"))
+                self.assertEqual(result.sending, "10.0.0.1")
+            if how in ("fails", "another", "leaves"):
+                words = {"fails": "handshake failure", "another": "another host", "leaves": "421 later"}[how]
+                self.assertIn(words, self.book.results[0].text)
 
     def test_D23_a_handshake_that_fails(self) -> None:
         """Once more with all there is, then in the clear; each on a connection of its own."""

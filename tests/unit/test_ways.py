@@ -12,7 +12,8 @@ from relay.config.schema import Zone
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
 from relay.delivery.ways import Way, Ways
-from relay.message.values import Result
+from relay.message.tls import REPORTS, TlsPolicy
+from relay.message.values import Origin, Result
 from tests.unit.test_child import a_briefing
 from tests.unit.test_session import offer
 
@@ -51,11 +52,23 @@ class Finding(SynchronousTestCase):
             ("safe.test", False, Policy.MUST),
             ("x.test", True, Policy.VERIFY),
         ):
-            approach = Approach(policy, implicit=True)
+            approach = Approach(policy, implicit=True, reported=TlsPolicy(domain))
             asked = {"domain": domain, "require_tls": required}
             self.assertEqual({way.approach for way in self.found(ways, **asked)}, {approach})
             self.assertEqual(ways.need(offer(**asked), KEPT), approach)
-        self.assertEqual(self.found(self.ways())[0], Way(Host("mx.to.test", "9.0.0.1", 10), Approach(Policy.MAY)))
+        self.assertEqual(
+            self.found(self.ways())[0],
+            Way(Host("mx.to.test", "9.0.0.1", 10), Approach(Policy.MAY, reported=TlsPolicy("to.test"))),
+        )
+        [literal] = self.found(self.ways(), domain="[9.0.0.1]")
+        self.assertIsNone(literal.approach.reported)
+
+    def test_mail_with_a_report_goes_in_any_case(self) -> None:
+        """And tells nothing of itself (RFC 8460 3); a next hop of ours asks for what it asks of all mail."""
+        for host, policy in (("", Policy.MAY), ("smart.test", Policy.VERIFY)):
+            ways = self.ways(options=Zone(host=host), tls={"default": "verify"})
+            [way] = self.found(ways, origin=Origin(REPORTS, ""))
+            self.assertEqual(way.approach, Approach(policy))
 
     def test_mail_for_our_own_listener_loops(self) -> None:
         """Told in the briefing: 192.0.2.25 is this relay itself."""
