@@ -118,7 +118,8 @@ class Explained:
     def _target(self, zone: Zone, domain: str) -> str:
         disabled = ", but the zone is disabled: mail waits in it" if zone.options.disabled else ""
         if zone.next_hop:
-            return f"the next hop {zone.next_hop} (zones.{zone.name}.host){disabled}"
+            by_lmtp = " by LMTP" if zone.options.lmtp else ""
+            return f"the next hop {zone.next_hop}{by_lmtp} (zones.{zone.name}.host){disabled}"
         return f"the mail exchangers of {domain}{disabled}"
 
     def _preference(self, zone: Zone, domain: str) -> str:
@@ -141,6 +142,9 @@ class Explained:
         options, path = zone.options, ("zones", zone.name)
         yield Bound(dotted((*path, "connections")), f"{options.connections} in each process")
         yield Bound(dotted((*path, "processes")), str(options.processes))
+        if options.recipients_per_transaction > 1:
+            many = f"{options.recipients_per_transaction} of one message at a time"
+            yield Bound(dotted((*path, "recipients_per_transaction")), many)
         yield from _said(path, options)
         if options.throttling:
             yield Bound(dotted((*path, "throttling")), f"{options.throttling} on each connection")

@@ -14,6 +14,10 @@ from relay.config.plain import meant, shown
 from relay.config.schema import Config, PoolAddress, Zone
 from relay.config.shape import Problem
 
+_SMTP = 25
+#: Longest path of a socket (bytes; unix(7)).
+_MAX_PATH = 107
+
 
 def problems(config: Config) -> Iterator[Problem]:
     """All that contradicts itself or could not work, in the order of the file."""
@@ -71,8 +75,19 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
     if zone.pool not in config.pools:
         text = f"expected the name of a pool ({', '.join(config.pools)}), got {shown(zone.pool)}"
         yield Problem((*path, "pool"), text + meant(zone.pool, config.pools))
-    if zone.host and not is_host(zone.host) and not is_address(zone.host):
-        yield Problem((*path, "host"), f"expected a host name or IP address, got {shown(zone.host)}")
+    if zone.host[:1] == "/" and zone.lmtp:
+        if len(zone.host.encode()) > _MAX_PATH or not zone.host.isprintable():
+            text = f"expected the path of a socket, {_MAX_PATH} bytes at most, got {shown(zone.host)}"
+            yield Problem((*path, "host"), text)
+        if zone.implicit_tls:
+            yield Problem((*path, "implicit_tls"), "expected false: a socket on this machine has no port for TLS")
+    elif zone.host and not is_host(zone.host) and not is_address(zone.host):
+        or_path = " or, with lmtp, the path of a socket" if zone.host[:1] == "/" else ""
+        yield Problem((*path, "host"), f"expected a host name or IP address{or_path}, got {shown(zone.host)}")
+    if zone.lmtp and not zone.host:
+        yield Problem((*path, "host"), "expected the host that LMTP is spoken to, got none: mail exchangers speak SMTP")
+    elif zone.lmtp and zone.host[:1] != "/" and zone.port == _SMTP:
+        yield Problem((*path, "port"), "expected the port of an LMTP server, such as 24: on 25 is SMTP (RFC 2033 5)")
     yield from _addresses((*path, "addresses"), zone.addresses)
     if zone.throttling:
         try:

@@ -169,6 +169,7 @@ class Zone(Limits, frozen=True):
     port: Port = 25
     tls: Tls = "may"
     implicit_tls: bool = False
+    lmtp: bool = False
     sender_domains: tuple[str, ...] = ()
     recipient_domains: tuple[str, ...] = ()
     routing_headers: dict[str, tuple[str, ...]] = {}

@@ -82,8 +82,8 @@ class Call:
     """
 
     __slots__ = (
-        "_caller", "_client_tls", "_conversation", "_handshake", "_now", "_reactor", "_replies", "_reported", "_stage",
-        "_text", "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "deliveries", "host",
+        "_caller", "_client_tls", "_conversation", "_handshake", "_lmtp", "_now", "_reactor", "_replies", "_reported",
+        "_stage", "_text", "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "deliveries", "host",
         "local_address", "name", "quiet_at", "tls",
     )  # fmt: skip
 
@@ -98,6 +98,7 @@ class Call:
         now: Callable[[], float],
         approach: Approach,
         client_tls: ClientTls,
+        lmtp: bool = False,
     ) -> None:
         self.host = host
         self.approach = approach
@@ -107,6 +108,7 @@ class Call:
         tried = approach.implicit or approach.starttls is not Tls.NEVER
         self._reported = approach.reported if tried else None
         self.name = name
+        self._lmtp = lmtp
         self.bound = ""
         self.deadline = self.quiet_at = NEVER
         self.local_address = local_address
@@ -230,7 +232,7 @@ class Call:
             self._wait("banner")
 
     def _converse(self, name: str) -> Conversation:
-        return Conversation(name, self.approach.starttls, self.approach.implicit)
+        return Conversation(name, self.approach.starttls, self.approach.implicit, self._lmtp)
 
     def _start_tls(self) -> None:
         self._wait("tls")

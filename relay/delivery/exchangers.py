@@ -23,11 +23,15 @@ MAX_ADDRESSES = 20
 
 
 class Host(NamedTuple):
-    """Where to connect: one address of one host."""
+    """Where to connect: one address of one host, or the path of a socket on this machine."""
 
     name: str
     address: str
     preference: int = 0
+
+    @property
+    def is_path(self) -> bool:
+        return self.address[:1] == "/"
 
 
 class Unroutable(Exception):
@@ -106,12 +110,12 @@ async def find(resolver: Resolver, domain: str, settings: Settings) -> list[Host
 
 
 async def next_hop(resolver: Resolver, host: str, settings: Settings) -> list[Host]:
-    """The addresses of a configured next hop: never an MX, and local ones are welcome.
+    """The addresses of a configured next hop: never an MX, and local ones are welcome. A path is its own.
 
     Raises Unroutable, which always defers: a next hop that can't be found is for the operator
     to repair, and no reason to bounce anybody's mail.
     """
-    literal = _literal(host)
+    literal = host if host[:1] == "/" else _literal(host)
     if literal is not None:
         return [Host(host, literal)]
     if host.rstrip(".").lower() == "localhost":

@@ -159,6 +159,7 @@ class Sender:
                 # An older number is that of a connection whose end has crossed the offer.
                 fresh=offer.connection > self._newest,
                 sign=self._sign,
+                lmtp=self._briefing.options.lmtp,
             )
             self._newest = max(self._newest, offer.connection)
         session.deliver(offer)

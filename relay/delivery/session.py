@@ -59,7 +59,7 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_call", "_client_tls", "_domain", "_heading", "_hosts", "_idle", "_looking", "_may_dial",
+        "_aborted", "_call", "_client_tls", "_domain", "_heading", "_hosts", "_idle", "_lmtp", "_looking", "_may_dial",
         "_need", "_next", "_noted", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor", "_ready", "_reuse",
         "_route", "_serves", "_started", "_timeouts", "_to", "_watcher", "begun", "number",
     )  # fmt: skip
@@ -81,6 +81,7 @@ class Session:
         serves: Callable[[str, Host], bool] | None = None,
         fresh: bool = True,
         sign: Sign | None = None,
+        lmtp: bool = False,
         now: Callable[[], float] | None = None,
     ) -> None:
         """
@@ -93,6 +94,7 @@ class Session:
             serves: whether mail for a domain may go to a host found for another one.
             fresh: nobody has been called under this number yet.
             sign: what makes signatures (relay.delivery.signing).
+            lmtp: hosts speak LMTP.
             now: seconds on a clock, the reactor's by default; `sweep` must be given the same.
         """
         self.number = number
@@ -106,6 +108,7 @@ class Session:
         self._watcher = watcher
         self._reuse = reuse
         self._idle = idle
+        self._lmtp = lmtp
         self._serves = serves
         self._heading = Heading(sign, product)
         self._now: Callable[[], float] = now or reactor.seconds
@@ -275,7 +278,7 @@ class Session:
         host, approach = self._route.next()
         address, name = _local(offer, host)
         call = Call(
-            self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls
+            self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls, self._lmtp
         )
         self._call = call
         call.dial(self._port)
@@ -459,7 +462,7 @@ class Session:
 
 def _local(offer: Offer, host: Host) -> tuple[str, str]:
     """The address and the name with which to call a host; the address is "" when it can't be."""
-    if ":" in host.address:
+    if not offer.local_address if host.is_path else ":" in host.address:
         return offer.local_address6, offer.local_name6
     return offer.local_address, offer.local_name
 

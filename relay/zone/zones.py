@@ -42,8 +42,9 @@ class Zone(NamedTuple):
 
     @property
     def next_hop(self) -> str:
-        """`host:port` of the fixed next hop, "" when mail goes to the MX hosts."""
-        return f"{self.options.host}:{self.options.port}" if self.options.host else ""
+        """`host:port` of the fixed next hop or its path, "" when mail goes to the MX hosts."""
+        host = self.options.host
+        return host if host[:1] in ("", "/") else f"{host}:{self.options.port}"
 
     def key_of(self, name: str, sender: str) -> str:
         """What picks the local address of the delivery called `name` (`id.seq`), whose envelope sender

@@ -7,7 +7,7 @@ from typing import Any
 from relay.channel.frames import Fellow
 from relay.delivery.exchangers import Host
 from relay.delivery.session import LAST_WORDS, Session
-from tests.unit.test_session import EHLO, Case, Peer
+from tests.unit.test_session import EHLO, Case, Line, Peer, offer
 
 FELLOWS = tuple(Fellow(7 + seq, seq, f"r{seq}@to.test") for seq in (2, 3, 4))
 TAKEN, GONE = ("delivered", "dot", 250), ("deferred", "dot", 0)
@@ -68,21 +68,15 @@ class Several(Case):
         self.assertEqual([outcome.doubtful for outcome in self.book.outcomes], [True, False, True, True])
 
     def test_a_host_that_is_not_reached_fails_all(self) -> None:
-        self.session.deliver(self.several())
+        self.session.deliver(offer(fellows=FELLOWS))
         self.peer().fail(ConnectionError("no"))
         self.assertEqual([fate[:2] for fate in self.book.fates.values()], [("deferred", "connect")] * 4)
-
-    def several(self) -> Any:
-        from tests.unit.test_session import offer
-
-        return offer(fellows=FELLOWS)
 
     def test_a_dead_kept_connection_takes_nobody_with_it(self) -> None:
         peer = self.begun(*[b"250 ok\r\n"] * 4)
         peer.say(b"250 queued\r\n")
-        self.session = self.session
         self.assertEqual(self.book.kept, [True])
-        self.session.deliver(self.several())
+        self.session.deliver(offer(fellows=FELLOWS))
         peer.close()
         again = self.peer()
         again.connect()
@@ -124,8 +118,66 @@ class Several(Case):
         self.assertEqual(len(self.book.outcomes), 99)
 
 
-class Lmtp(Several):
-    """All of the above, and a reply to the dot for each."""
+class Lmtp(Case):
+    """A reply to the dot for each."""
 
-    def make(self, **changes: Any) -> Session:
-        return super().make(**{"lmtp": True} | changes)
+    hosts = (Host("lda.test", "192.0.2.10"),)
+
+    def to_dots(self) -> Peer:
+        self.session = self.make(lmtp=True)
+        self.session.deliver(offer(fellows=FELLOWS))
+        peer = self.peer()
+        peer.connect()
+        self.assertEqual(peer.say(b"220 hi\r\n"), b"LHLO relay.test\r\n")
+        peer.say(EHLO)
+        self.session.go(4)
+        peer.say(b"250 ok\r\n250 ok\r\n550 no\r\n250 ok\r\n250 ok\r\n354 go\r\n")
+        return peer
+
+    def test_each_has_its_own(self) -> None:
+        peer = self.to_dots()
+        peer.say(b"250 in\r\n452 4.2.2 full\r\n250 in\r\n")
+        self.assertEqual(
+            self.book.fates,
+            {1: TAKEN, 2: ("bounced", "rcpt", 550), 3: ("deferred", "dot", 452), 4: TAKEN},
+        )
+        self.assertEqual(self.book.taken, [[1, 4]])
+
+    def test_each_is_written_down_at_once(self) -> None:
+        peer = self.to_dots()
+        peer.say(b"250 in\r\n")
+        self.assertEqual((self.book.taken, self.book.outcomes), ([[1]], []))
+        self.assertTrue(self.session.in_dot)
+        peer.say(b"250 in\r\n550 no\r\n")
+        self.assertEqual(self.book.taken, [[1], [3]])
+        self.assertEqual(self.book.fates[1], TAKEN)
+
+    def test_lost_in_between(self) -> None:
+        peer = self.to_dots()
+        peer.say(b"250 in\r\n")
+        peer.close()
+        self.assertEqual(self.book.fates, {1: TAKEN, 2: ("bounced", "rcpt", 550), 3: GONE, 4: GONE})
+        self.assertEqual([outcome.doubtful for outcome in self.book.outcomes], [False, False, True, True])
+
+    def test_N11_last_words_of_each(self) -> None:
+        """They are noted when nobody is there to report to, and don't keep it from coming to an end."""
+        peer = self.to_dots()
+        self.session.abort()
+        for _ in range(2):
+            self.pass_time(LAST_WORDS - 1)
+            peer.say(b"250 in\r\n")
+        self.assertEqual((self.book.taken, self.book.outcomes), ([[1]], []))
+        self.assertEqual(self.book.told[-1], "closed")
+
+    def test_a_socket_on_this_machine(self) -> None:
+        self.hosts = (Host("/run/lmtp", "/run/lmtp"),)
+        self.session = self.make(lmtp=True)
+        self.session.deliver(offer(local_address="", local_address6="2001:db8::9", local_name6="six.test"))
+        [(path, factory, *_)] = self.reactor.unixClients
+        self.assertEqual(path, "/run/lmtp")
+        line = Line(lambda: None)
+        protocol = factory.buildProtocol(None)
+        protocol.makeConnection(line)
+        protocol.dataReceived(b"220 hi\r\n")
+        self.assertEqual(line.read(), b"LHLO six.test\r\n")
+        self.assertFalse(hasattr(line, "no_delay"))
