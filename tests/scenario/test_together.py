@@ -98,24 +98,60 @@ class Together(TogetherCase):
         self.assertEqual(sorted(line["rcpt"] for line in self.mx.accepted()), sorted(recipients))
         self.assertLessEqual(max(transactions(self.mx).values()), 7)
 
-    async def test_a_child_killed_in_the_midst(self) -> None:
-        """Nothing is lost, and what a journal tells of comes once: second copies are of what was at its dot."""
-        relay = await self.begun(10, retry='["1s", "1s", "1s", "60s"]', processes=2, connections=4)
-        names = [f"m{number}" for number in range(30)]
-        for name in names:
-            await self.submit(relay, *(f"ok+{name}.{place}@d{place % 3}.test" for place in range(30)), name=name)
-            if name in ("m10", "m20"):
-                os.kill(relay.children()[0], signal.SIGKILL)
-        wanted = {f"ok+{name}.{place}@d{place % 3}.test" for name in names for place in range(30)}
+    async def test_N07_killed_at_the_dot(self) -> None:
+        """All are sent again, each alone: one of them might have been to blame."""
+        relay = await self.begun(10)
+        recipients = ["hang-dot-1+0@to.test", *(f"ok+{number}@to.test" for number in range(1, 10))]
+        await self.submit(relay, *recipients)
+        await self.until(lambda: any(one["ev"] == "hang" for one in self.mx.seen()), 10, "the dot", relay)
+        os.kill(relay.children()[0], signal.SIGKILL)
+        told = await self.told(relay, 10)
+        self.assertEqual(Counter(one["result"] for one in told), {"delivered": 10})
+        self.assertEqual(sorted(line["rcpt"] for line in self.mx.accepted()), sorted(recipients))
+        self.assertEqual(sorted(transactions(self.mx).values()), [1] * 10)
 
-        def missing() -> set[str]:
-            return wanted - {line["rcpt"] for line in self.mx.accepted()}
+    async def test_N26_killed_between_dot_and_report(self) -> None:
+        """Only those are sent again that the journal doesn't tell of."""
+        relay = await self.begun(10, lease="8s")
+        recipients = ["slow-dot-1+0@to.test", *(f"ok+{number}@to.test" for number in range(1, 10))]
+        await self.submit(relay, *recipients)
+        await self.until(lambda: any(one["ev"] == "wait" for one in self.mx.seen()), 10, "the dot", relay)
+        os.kill(relay.master(), signal.SIGSTOP)  # nobody hears the report
+        journals = f"{relay.queue}/journal"
 
-        await self.until(lambda: not missing(), 30, "all of them", relay)
+        def lines() -> list[bytes]:
+            return [line for name in os.listdir(journals) for line in _read(f"{journals}/{name}").splitlines(True)]
+
+        await self.until(lambda: len(lines()) == 10, 10, "ten acceptances in the journal")
+        written = lines()
+        await deferToThread(relay.kill)
+        for name in os.listdir(journals):
+            if _read(f"{journals}/{name}"):
+                with open(f"{journals}/{name}", "wb") as file:
+                    file.writelines(written[:4])
+        await self.up(relay)
+        told = await self.told(relay, 10)
+        self.assertEqual(Counter(one["result"] for one in told), {"delivered": 10})
         copies = Counter(line["rcpt"] for line in self.mx.accepted())
-        # Two kills, each of at most four transactions of ten.
-        self.assertLessEqual(sum(copies.values()) - len(wanted), 80)
-        self.assertGreater(max(transactions(self.mx).values()), 1)
+        self.assertEqual(sorted(copies.values()), [1] * 4 + [2] * 6)
+        self.assertEqual([copies[to] for to in recipients[:4]], [1] * 4)
+
+    async def test_N07_killed_under_load(self) -> None:
+        """Nothing is lost, and no more comes twice than the transactions that were under way."""
+        relay = await self.begun(10, retry='["1s", "1s", "1s", "60s"]', processes=2, connections=4)
+        names = [f"m{number}" for number in range(24)]
+        wanted = set()
+        for name in names:
+            recipients = [f"ok+{name}.{place}@d{place % 3}.test" for place in range(30)]
+            wanted.update(recipients)
+            await self.submit(relay, *recipients, name=name)
+            if name in ("m8", "m16"):
+                os.kill(relay.children()[0], signal.SIGKILL)
+        await self.until(lambda: wanted <= {line["rcpt"] for line in self.mx.accepted()}, 30, "all of them", relay)
+        copies = Counter(line["rcpt"] for line in self.mx.accepted())
+        self.assertEqual(set(copies), wanted)
+        self.assertLessEqual(sum(copies.values()) - len(wanted), 2 * 4 * 10)
+        self.assertEqual(max(transactions(self.mx).values()), 10)
 
 
 class Lmtp(TogetherCase):
@@ -148,3 +184,8 @@ class Lmtp(TogetherCase):
         await self.up(relay)
         await self.check(relay)
         self.assertEqual(sorted(transactions(self.mx).values()), [1, 1, 1, 1])
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
