@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections import deque
+from functools import cache
 
 _CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -38,14 +39,32 @@ def own_network() -> bool:
 #: Below what systems give to outgoing connections, which would take a port before it is listened to.
 #: The relay's own by default are left out, since some tests start it as it is.
 _PORTS = [port for port in range(5_000, 10_000) if port not in (8080, 8081)]
+#: So many processes can give out ports at a time without giving the same.
+_SHARES = 10
 #: Given out by this process, so that who asks twice before listening gets others.
-_given: deque[int] = deque(maxlen=2_000)
+_given: deque[int] = deque(maxlen=300)
+
+
+@cache
+def _share() -> tuple[list[int], socket.socket]:
+    """The ports this process gives out, and what says to all others that they are taken: a name that is free when
+    the process ends, however it does."""
+    for number in range(_SHARES):
+        mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            mark.bind(f"\0zonerelay-ports-{number}")
+        except OSError:
+            mark.close()
+        else:
+            return _PORTS[number::_SHARES], mark
+    raise OSError(f"{_SHARES} processes give out ports already")
 
 
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens to just now, on all of loopback; all different."""
     ports: list[int] = []
-    for port in random.sample(_PORTS, len(_PORTS)):
+    share, _ = _share()
+    for port in random.sample(share, len(share)):
         if port in _given:
             continue
         with socket.socket() as s:
@@ -60,7 +79,7 @@ def free_ports(count: int) -> list[int]:
             _given.append(port)
         if len(ports) == count:
             return ports
-    raise OSError(f"no {count} free ports between {_PORTS[0]} and {_PORTS[-1]}")
+    raise OSError(f"no {count} free ports left among {len(share)}")
 
 
 def greets(port: int, host: str = "127.0.0.1", timeout: float = 3.0, tls: bool = False) -> bool:

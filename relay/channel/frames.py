@@ -95,10 +95,12 @@ class Redial(Frame, frozen=True, array_like=True, gc=False, tag=9):
     """Asks for leave to call another host: the one before didn't let us get as far as MAIL, or has closed a kept
     connection. The child waits for Dial, and when that host has answered for Go. The first call on a number is
     allowed with its offer, for a second. `begun`: the host before has heard of the message, so what was paid for that
-    is spent."""
+    is spent. `called` is the address of the host that was called last, `next` of the one that is to be; "" for none."""
 
     connection: int
     begun: bool = False
+    called: str = ""
+    next: str = ""
 
 
 class BadKey(Frame, frozen=True, array_like=True, gc=False, tag=10):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
+from relay.config import urls
 from relay.config.load import dotted
 from relay.config.schema import Config, Limits, Sender, Site
 from relay.intake.composing import routes
@@ -117,6 +118,8 @@ class Explained:
 
     def _target(self, zone: Zone, domain: str) -> str:
         disabled = ", but the zone is disabled: mail waits in it" if zone.options.disabled else ""
+        if zone.options.url:
+            return f"{urls.read(zone.options.url)}, by HTTP (zones.{zone.name}.url){disabled}"
         if zone.next_hop:
             by_lmtp = " by LMTP" if zone.options.lmtp else ""
             return f"the next hop {zone.next_hop}{by_lmtp} (zones.{zone.name}.host){disabled}"
@@ -126,17 +129,17 @@ class Explained:
         ignore, prefer = self._zones.ipv6(zone.name, domain)
         said = "IPv4 only" if ignore else "IPv6 first" if prefer else "IPv4 first"
         key = "ignore_ipv6" if ignore else "prefer_ipv6"
-        by_domain = not zone.options.host and getattr(self._zones.domain(domain), key) != "zone"
+        by_domain = not zone.is_fixed and getattr(self._zones.domain(domain), key) != "zone"
         table = ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
         return f"{said} ({dotted((*table, key))})"
 
     def _tls(self, zone: Zone, domain: str) -> str:
         """What is asked of TLS on the way there."""
-        by_domain = not zone.options.host and self._zones.domain(domain).tls != "zone"
+        by_domain = not zone.is_fixed and self._zones.domain(domain).tls != "zone"
         table = ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
         implicit = ", from the first byte" if zone.options.implicit_tls else ""
         policy = self._zones.tls(zone.name, domain)
-        return f"{policy}: {_TLS[policy]}{implicit} ({dotted((*table, 'tls'))})"
+        return f"{policy}: {_TLS[policy]}{implicit} ({dotted((*table, 'url' if zone.options.url else 'tls'))})"
 
     def _limits(self, zone: Zone, domain: str, site: str, user: str) -> Iterator[Bound]:
         options, path = zone.options, ("zones", zone.name)

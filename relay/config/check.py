@@ -11,7 +11,7 @@ from relay.config import check_dkim, check_names, check_sites, check_zones, endp
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import shown
-from relay.config.schema import Config, Limits, Listener
+from relay.config.schema import Config, Listener
 from relay.config.shape import Problem
 
 #: Endpoints whose socket receivers can be given; what others wrap round it would be lost.
@@ -86,11 +86,6 @@ def warnings(config: Config) -> Iterator[Problem]:
     for name, zone in config.zones.items():
         if zone.disabled and name.lower() == "default":
             yield Problem(("zones", name, "disabled"), "mail that no other zone claims waits for ever")
-        pool = config.pools.get(zone.pool, ()) if not (zone.addresses or zone.interface) else ()
-        addresses = zone.addresses or [one.address for one in pool]
-        if zone.address != Limits() and len({":" in address for address in addresses}) == 2:
-            what = "counted for the IPv4 address of a delivery, over whichever it goes: IPv6 addresses have no limits"
-            yield Problem(("zones", name, "address"), what)
 
 
 def _identity(config: Config) -> Iterator[Problem]:

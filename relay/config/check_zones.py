@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import date
 
-from relay.config import units
+from relay.config import units, urls
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import meant, shown
@@ -84,10 +84,11 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
     elif zone.host and not is_host(zone.host) and not is_address(zone.host):
         or_path = " or, with lmtp, the path of a socket" if zone.host[:1] == "/" else ""
         yield Problem((*path, "host"), f"expected a host name or IP address{or_path}, got {shown(zone.host)}")
-    if zone.lmtp and not zone.host:
+    if zone.lmtp and not zone.host and not zone.url:
         yield Problem((*path, "host"), "expected the host that LMTP is spoken to, got none: mail exchangers speak SMTP")
     elif zone.lmtp and zone.host[:1] != "/" and zone.port == _SMTP:
         yield Problem((*path, "port"), "expected the port of an LMTP server, such as 24: on 25 is SMTP (RFC 2033 5)")
+    yield from _url(path, zone)
     yield from _addresses((*path, "addresses"), zone.addresses)
     if zone.throttling:
         try:
@@ -106,6 +107,28 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
             yield Problem((*path, "routing_headers", header), "expected at least one value, got an empty list")
     for index, text in enumerate(zone.client_networks):
         yield from _network((*path, "client_networks", f"[{index}]"), text)
+
+
+def _url(path: Path, zone: Zone) -> Iterator[Problem]:
+    """Mail goes to one place, in one way. What is in a URL isn't repeated: there may be a password in it."""
+    if not zone.url:
+        return
+    try:
+        url = urls.read(zone.url)
+    except ValueError as error:
+        expected = 'expected a URL such as "https://mail.example.com/incoming"'
+        yield Problem((*path, "url"), f"{expected}: {error}")
+        return
+    if zone.host:
+        yield Problem((*path, "host"), "expected either host or url: mail goes to one of them")
+    if zone.lmtp:
+        yield Problem((*path, "lmtp"), "expected it where there is a host: to a url mail goes by HTTP")
+    if zone.recipients_per_transaction > 1:
+        yield Problem((*path, "recipients_per_transaction"), "expected 1: by HTTP each recipient's mail is a request")
+    if zone.implicit_tls:
+        yield Problem((*path, "implicit_tls"), "expected it where mail goes by SMTP; https:// in url says the same")
+    if zone.tls in ("must", "verify") and not url.secure:
+        yield Problem((*path, "url"), f'expected https://, for tls is "{zone.tls}"')
 
 
 def _network(path: Path, text: str) -> Iterator[Problem]:

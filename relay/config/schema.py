@@ -167,6 +167,7 @@ class Zone(Limits, frozen=True):
     address: Limits = Limits()
     host: str = ""
     port: Port = 25
+    url: str = ""
     tls: Tls = "may"
     implicit_tls: bool = False
     lmtp: bool = False

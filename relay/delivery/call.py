@@ -78,12 +78,11 @@ class Call:
         tls: version, cipher and worth of the certificate ("trusted", "untrusted", "verified"), "" in the clear.
         deadline: when `expired` is to be called, on the clock `now`.
         quiet_at: when the peer counts as quiet.
-        deliveries: to how many recipients messages were offered.
     """
 
     __slots__ = (
         "_caller", "_client_tls", "_conversation", "_handshake", "_lmtp", "_now", "_reactor", "_replies", "_reported",
-        "_stage", "_text", "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "deliveries", "host",
+        "_stage", "_text", "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "host",
         "local_address", "name", "quiet_at", "tls",
     )  # fmt: skip
 
@@ -119,7 +118,7 @@ class Call:
         self._conversation = self._converse(name)
         self._wire = Wire(self)
         self._stage = ""
-        self._replies = self.deliveries = 0
+        self._replies = 0
         self._until = NEVER
         self._text: Text | None = None
 
@@ -177,7 +176,6 @@ class Call:
             self._caller.ended(order)
             return
         self._text = text
-        self.deliveries += len(to)
         self._wire.write(order)
         self._stage = ""
         self._await_reply()

@@ -10,7 +10,7 @@ from relay.message.values import Result
 from relay.smtp.ending import Ending
 
 if TYPE_CHECKING:
-    from relay.delivery.call import Call
+    from relay.delivery.contact import Contact
 
 
 class Route:
@@ -24,7 +24,7 @@ class Route:
 
     def __init__(self) -> None:
         self._left: list[Way] = []
-        self.failure: tuple[Ending, Call] | None = None
+        self.failure: tuple[Ending, Contact] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._left)
@@ -33,11 +33,21 @@ class Route:
         """To these and no others, in their order."""
         self._left = list(ways)
 
+    @property
+    def upcoming(self) -> str:
+        """The address of the host that is next."""
+        return self._left[0].host.address
+
     def next(self) -> Way:
         """Who is called now, and how."""
         return self._left.pop(0)
 
-    def failed(self, ending: Ending, call: Call) -> tuple[Ending, Call]:
+    def keep_to(self, address: str) -> None:
+        """From now on only to hosts of the same kind of address, for which alone the delivery counts."""
+        six = ":" in address
+        self._left = [way for way in self._left if (":" in way.host.address) == six]
+
+    def failed(self, ending: Ending, call: Contact) -> tuple[Ending, Contact]:
         """A host didn't let us get as far as MAIL. Returns the failure that counts: of several the last one, but one
         of ours for more, and what a host has said for most."""
         if self.failure is None or ending.code or not (self.failure[0].code or self.failure[0].category == "ours"):
@@ -51,7 +61,7 @@ class Route:
             self._left.insert(0, Way(call.host, again))
         return self.failure
 
-    def blocked(self, seconds: float) -> tuple[Ending, Call | None]:
+    def blocked(self, seconds: float) -> tuple[Ending, Contact | None]:
         """The failure that counts when leave to call a further host doesn't come. Unless a host has said something it
         isn't known whether any would have answered."""
         failure, call = self.failure or (None, None)

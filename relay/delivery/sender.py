@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,6 +24,9 @@ from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
+from relay.config import urls
+from relay.delivery.call import Call
+from relay.delivery.contact import MakeContact
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
@@ -74,6 +78,7 @@ class Sender:
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
         self._ways = Ways(briefing, self._resolver)
+        self._port, self._contact = _contact(briefing)
         self._client_tls = ClientTls(briefing.authorities)
         self._tls_counts = TlsCounts(self._say)
         keys = briefing.dkim.keys
@@ -148,7 +153,7 @@ class Sender:
                 reactor=self._reactor,
                 hosts=self._ways.find,
                 timeouts=self._briefing.timeouts,
-                port=self._briefing.options.port,
+                port=self._port,
                 watcher=self,
                 reuse=self._briefing.options.reuse,
                 idle=self._briefing.options.idle,
@@ -159,7 +164,7 @@ class Sender:
                 # An older number is that of a connection whose end has crossed the offer.
                 fresh=offer.connection > self._newest,
                 sign=self._sign,
-                lmtp=self._briefing.options.lmtp,
+                contact=self._contact,
             )
             self._newest = max(self._newest, offer.connection)
         session.deliver(offer)
@@ -170,7 +175,7 @@ class Sender:
         self._say(frames.Answered(session.number, session.host.name, session.host.address))
 
     def redial(self, session: Session) -> None:
-        self._say(frames.Redial(session.number, session.begun))
+        self._say(frames.Redial(session.number, session.begun, session.called, session.next_host))
 
     def quiet(self, session: Session) -> None:
         self._say(frames.Quiet(session.number))
@@ -296,3 +301,14 @@ class Sender:
         if not self._ended:
             self._ended = True
             self._reactor.stop()
+
+
+def _contact(briefing: SenderBriefing) -> tuple[int, MakeContact]:
+    """The port where hosts are called, and what speaks with them."""
+    options = briefing.options
+    if not options.url:
+        return options.port, partial(Call, lmtp=options.lmtp)
+    from relay.delivery.post import Post  # Twisted's HTTP takes some megabytes, and few zones want it.
+
+    url = urls.read(options.url)
+    return url.port, partial(Post, url, briefing.product)

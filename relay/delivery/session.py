@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
 from relay.delivery.call import QUIET_AFTER, Call
+from relay.delivery.contact import Contact, MakeContact
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.heading import SIGNING, Heading, Sign
 from relay.delivery.route import Route
@@ -56,12 +57,14 @@ class Session:
 
     Attributes:
         begun: the host that was called before has heard of the message that is now to go to another.
+        called: the address of the host that was called last for it, "" while none was.
     """
 
     __slots__ = (
-        "_aborted", "_call", "_client_tls", "_domain", "_heading", "_hosts", "_idle", "_lmtp", "_looking", "_may_dial",
-        "_need", "_next", "_noted", "_now", "_offer", "_parting", "_port", "_quiet", "_reactor", "_ready", "_reuse",
-        "_route", "_serves", "_started", "_timeouts", "_to", "_watcher", "begun", "number",
+        "_aborted", "_call", "_client_tls", "_contact", "_deliveries", "_domain", "_heading", "_hosts", "_idle",
+        "_looking", "_may_dial", "_need", "_next", "_noted", "_now", "_offer", "_parting", "_port", "_quiet",
+        "_reactor", "_ready", "_reuse", "_route", "_serves", "_started", "_timeouts", "_to", "_watcher", "begun",
+        "called", "number",
     )  # fmt: skip
 
     def __init__(
@@ -81,7 +84,7 @@ class Session:
         serves: Callable[[str, Host], bool] | None = None,
         fresh: bool = True,
         sign: Sign | None = None,
-        lmtp: bool = False,
+        contact: MakeContact = Call,
         now: Callable[[], float] | None = None,
     ) -> None:
         """
@@ -94,11 +97,12 @@ class Session:
             serves: whether mail for a domain may go to a host found for another one.
             fresh: nobody has been called under this number yet.
             sign: what makes signatures (relay.delivery.signing).
-            lmtp: hosts speak LMTP.
+            contact: what makes a connection: by SMTP, unless it is told otherwise.
             now: seconds on a clock, the reactor's by default; `sweep` must be given the same.
         """
         self.number = number
         self.begun = False
+        self.called = ""
         self._reactor = reactor
         self._hosts = hosts
         self._need = need
@@ -108,15 +112,16 @@ class Session:
         self._watcher = watcher
         self._reuse = reuse
         self._idle = idle
-        self._lmtp = lmtp
         self._serves = serves
         self._heading = Heading(sign, product)
+        self._contact = contact
         self._now: Callable[[], float] = now or reactor.seconds
-        self._call: Call | None = None
+        self._call: Contact | None = None
         self._domain = ""
         self._offer: Offer | None = None
         self._to: tuple[Addressee, ...] = ()
         self._noted: set[int] = set()
+        self._deliveries = 0
         self._started = 0.0
         self._looking: Deferred[None] | None = None
         self._may_dial = fresh
@@ -158,6 +163,11 @@ class Session:
             return True
         return self._serves is not None and self._serves(offer.domain, call.host)
 
+    @property
+    def next_host(self) -> str:
+        """The address of the host that it wants to call."""
+        return self._route.upcoming
+
     # -- orders
 
     def deliver(self, offer: Offer) -> None:
@@ -171,6 +181,7 @@ class Session:
         self._route = Route()
         self.begun = False
         self._heading.unsigned = ""
+        self.called = ""
         if fits:
             self._begin()
         else:
@@ -181,6 +192,7 @@ class Session:
         """Leave to begin the transaction, after `answered`, for the first so `many` of those it is for."""
         if self._ready:
             self._ready = False
+            self._route.keep_to(self.host.address)
             self._leave_behind(many)
             self._begin()
 
@@ -276,11 +288,13 @@ class Session:
         offer = self._offer
         assert offer is not None
         host, approach = self._route.next()
+        self.called = host.address
         address, name = _local(offer, host)
-        call = Call(
-            self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls, self._lmtp
+        call = self._contact(
+            self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls
         )
         self._call = call
+        self._deliveries = 0
         call.dial(self._port)
 
     def _away(self, ending: Ending) -> None:
@@ -368,6 +382,7 @@ class Session:
         if head is None:
             self._withhold(self._heading.unsigned)
         else:
+            self._deliveries += len(self._to)
             call.begin(offer, self._to, head)
 
     def _leave_behind(self, many: int) -> None:
@@ -381,7 +396,7 @@ class Session:
         self._heading.stop()
         self._finish(Ending(Result.DEFERRED, "mail", reason, category="ours", reusable=True), self._call)
 
-    def _finish(self, ending: Ending, call: Call | None) -> None:
+    def _finish(self, ending: Ending, call: Contact | None) -> None:
         """The end of the attempt: how, and on which call."""
         offer = self._offer
         assert offer is not None
@@ -392,7 +407,7 @@ class Session:
             self._watcher.left(self, behind)
         self._offer = None
         self._quiet = False
-        kept = call is not None and ending.reusable and call.deliveries < self._reuse
+        kept = call is not None and ending.reusable and self._deliveries < self._reuse
         kept = kept and call is not None and not call.approach.clear  # In the clear for this delivery alone.
         if kept and call is not None:
             call.rest(self._idle)
@@ -416,7 +431,7 @@ class Session:
             self._noted.update(one.lease for one, _ in taken)
             self._watcher.accepted(self, offer, taken)
 
-    def _outcomes(self, ending: Ending, call: Call | None) -> Outcomes:
+    def _outcomes(self, ending: Ending, call: Contact | None) -> Outcomes:
         """For each but those that are to be left behind."""
         return [
             (one, self._outcome(ending.of(place), call))
@@ -424,7 +439,7 @@ class Session:
             if not ending.of(place).postponed
         ]
 
-    def _outcome(self, ending: Ending, call: Call | None) -> Outcome:
+    def _outcome(self, ending: Ending, call: Contact | None) -> Outcome:
         text = ending.text[:MAX_RESPONSE]
         if not text.isprintable():
             text = "".join(letter if letter.isprintable() else "?" for letter in text)

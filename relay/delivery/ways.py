@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from relay.channel.briefing import SenderBriefing
 from relay.channel.frames import Offer
+from relay.config import urls
 from relay.delivery.exchangers import Host, Resolver, Settings, find, next_hop
 from relay.delivery.security import Approach, Policy
 from relay.message.tls import REPORTS, TlsPolicy
@@ -38,12 +39,14 @@ class Ways:
             for domain, (ignore, prefer) in briefing.ipv6.items()
         }
         self._most = self._by_domain.get(DEFAULT, self._settings)
+        url = self._url = urls.read(options.url) if options.url else None
+        self._fixed = url.host if url is not None else options.host
         self._tls = {domain: Policy(tls) for domain, tls in briefing.tls.items()}
 
     async def find(self, offer: Offer) -> list[Way]:
         """The ways of a delivery, in the order to try them. Raises Unroutable."""
-        if self._options.host:
-            hosts = await next_hop(self._resolver, self._options.host, self._settings)
+        if self._fixed:
+            hosts = await next_hop(self._resolver, self._fixed, self._settings)
         else:
             hosts = await find(self._resolver, offer.domain, self._by_domain.get(offer.domain, self._most))
         approach = self._approach(offer)
@@ -56,10 +59,12 @@ class Ways:
 
     def serves(self, domain: str, host: Host) -> bool:
         """Whether mail for `domain` may go to a host that was found for another: a fixed next hop takes it all."""
-        return bool(self._options.host)
+        return bool(self._fixed)
 
     def _approach(self, offer: Offer) -> Approach:
-        """As zone and domain say; REQUIRETLS asks for more (RFC 8689 4.2.1)."""
+        """As zone and domain say; REQUIRETLS asks for more (RFC 8689 4.2.1). A URL says it by its scheme."""
+        if self._url is not None:
+            return Approach(Policy.VERIFY, implicit=True) if self._url.secure else Approach(Policy.NONE)
         options = self._options
         if offer.origin.listener == REPORTS and not options.host:
             # A report of what is wrong with a domain's TLS gets there in any case, and is none of what it tells of.

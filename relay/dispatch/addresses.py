@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from weakref import WeakSet, WeakValueDictionary
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from relay.dispatch.gates import Connections, Gate, Shut
+from relay.dispatch.leaving import Leaving, by
 from relay.dispatch.limits import NONE, Limits, Scoped, Way
 from relay.queue.schedule import Work
 from relay.zone.backoff import Backoff
@@ -47,13 +48,6 @@ class Warming(Protocol):
     def give_back(self, address: str, site: str, day: int) -> None: ...
     def next_change(self) -> int: ...
     def day(self) -> int: ...
-
-
-class Leaving(NamedTuple):
-    """The addresses a delivery leaves by, and their limits."""
-
-    local: Local
-    limits: Scoped
 
 
 class _PathLimit(Connections):
@@ -132,7 +126,7 @@ class Addresses:
         }
         # Zones that have one address to leave by, and limit it in no way.
         self._only = {
-            zone.name: Leaving(zone.pool.choose(""), NONE)
+            zone.name: Leaving(zone.pool.choose(""))
             for zone in zones.active()
             if len(zone.pool.ipv4) < 2 and len(zone.pool.ipv6) < 2 and not limits.are_at_addresses(zone)
         }
@@ -152,11 +146,14 @@ class Addresses:
         local = zone.pool.choose(key, out)
         if not local.address and (zone.pool.ipv4 or not local.address6):
             return self._none_left(zone, way, now)
-        address = local.address or local.address6
+        return by(local, self._at(zone, way, local.address), self._at(zone, way, local.address6))
+
+    def _at(self, zone: Zone, way: Way, address: str) -> Scoped:
+        """The limits of an address on its way to a site, none of those of no address."""
+        if not address:
+            return NONE
         limits = self._limits.at(zone, address)
-        if self._backoff:
-            limits = self._on_path(zone, way, address, limits)
-        return Leaving(local, limits)
+        return self._on_path(zone, way, address, limits) if self._backoff else limits
 
     def count(self, zone: Zone, way: Way, local: Local, now: float) -> tuple[tuple[str, int], ...] | Gate:
         """Count a message against the warm-up of its addresses: these with the day; or what opens when that can

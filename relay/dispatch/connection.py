@@ -6,6 +6,7 @@ import enum
 from collections import OrderedDict
 
 from relay.dispatch.gates import Rate
+from relay.dispatch.leaving import Leaving
 from relay.dispatch.limits import Scoped, Way
 from relay.zone.pool import Local
 
@@ -44,9 +45,10 @@ class Connection:
     """One line of the ledger.
 
     Attributes:
-        local: what it leaves by; with whom it reaches, that says what else may be sent on it.
+        leaving: what it leaves by, with the limits of that.
         way: the limits of what is being sent, or was last.
-        address: those of its local address.
+        called: when both of its addresses have paid for its call (seconds), None: the one that is used has.
+        faces: the address of the host that it has reached or, after the first, calls; "" before.
         pending: rates that count on it to want so much when it has been opened.
         size: of the message that it has or was opened for (bytes).
         sent: deliveries it was given.
@@ -59,23 +61,26 @@ class Connection:
         warm: addresses in warm-up against which its message is counted for each recipient, each with the day.
         began: when the last of them (seconds).
         kept: the child keeps it open for more, once it has rested.
+        settled: it has begun with the host that it faces, and calls no other without being told.
         gone: the child has said that its socket is.
     """
 
     __slots__ = (
-        "address", "before_quiet", "began", "child", "gone", "greeted", "kept", "load", "local", "most", "number",
-        "paid", "pending", "recipients", "resumed", "sent", "size", "state", "target", "warm", "way",
+        "before_quiet", "began", "called", "child", "faces", "gone", "greeted", "kept", "leaving", "load", "most",
+        "number", "paid", "pending", "recipients", "resumed", "sent", "settled", "size", "state", "target", "warm",
+        "way",
     )  # fmt: skip
 
-    def __init__(self, number: int, child: Capacity, way: Way, local: Local, address: Scoped) -> None:
+    def __init__(self, number: int, child: Capacity, way: Way, leaving: Leaving) -> None:
         self.number = number
         self.child = child
         self.way = way
         self.target = way.target
-        self.local = local
-        self.address = address
+        self.leaving = leaving
+        self.called: float | None = None
+        self.faces = ""
         self.pending: tuple[tuple[Rate, float], ...] = ()
-        self.kept = self.gone = self.resumed = False
+        self.kept = self.gone = self.resumed = self.settled = False
         self.recipients = 1
         self.paid = self.load = self.most = 0
         self.greeted = False
@@ -85,6 +90,16 @@ class Connection:
         self.began = 0.0
         self.state = State.TRYING
         self.before_quiet = State.TRYING
+
+    @property
+    def local(self) -> Local:
+        """Its local addresses; with whom it reaches, they say what else may be sent on it."""
+        return self.leaving.local
+
+    @property
+    def address(self) -> Scoped:
+        """The limits of its local address."""
+        return self.leaving.limits
 
     @property
     def domain(self) -> str:

@@ -17,11 +17,12 @@ from twisted.logger import Logger
 from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.journal import Acceptance
-from relay.dispatch.addresses import Addresses, Leaving
+from relay.dispatch.addresses import Addresses
 from relay.dispatch.connection import Capacity, Connection, State
 from relay.dispatch.expiry import Expiry
 from relay.dispatch.fellows import Fellows
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate
+from relay.dispatch.leaving import Leaving
 from relay.dispatch.ledger import Ledger, Limit, Permit
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Way
@@ -161,22 +162,22 @@ class Dispatcher:
                 return gate
         stopped: Gate | None = None
         for work in islice(works, AHEAD):
-            local = self._addresses.choose(zone, way, work, now)
-            if not isinstance(local, Gate):
-                connection = self._connection(zone, way, work, local, len(works), behind, now)
-                if isinstance(connection, Connection):
-                    return self._placed(zone, way, work, local, connection, now)
-                if isinstance(connection, Limit) or connection not in local.limits.gates:
-                    return connection
-                local = connection
-            if stopped is None or _wait(local, now) < _wait(stopped, now):
-                stopped = local
+            leaving = self._addresses.choose(zone, way, work, now)
+            found: Connection | Limit | Gate
+            if isinstance(leaving, Gate):
+                found = leaving
+            else:
+                found = self._connection(zone, way, work, leaving, len(works), behind, now)
+                if isinstance(found, Connection):
+                    return self._placed(zone, way, work, found, now)
+                if isinstance(found, Limit) or found not in leaving.limits.gates:
+                    return found
+            if stopped is None or _wait(found, now) < _wait(stopped, now):
+                stopped = found
         assert stopped is not None, "only lanes with work are tried"
         return stopped
 
-    def _placed(
-        self, zone: Zone, way: Way, work: Work, leaving: Leaving, connection: Connection, now: float
-    ) -> Placed:
+    def _placed(self, zone: Zone, way: Way, work: Work, connection: Connection, now: float) -> Placed:
         """On this connection it goes, at once where it is a kept one."""
         works = (work, *self._fellows.of(zone, way, work, connection, now))
         connection.recipients = len(works)
@@ -186,22 +187,25 @@ class Dispatcher:
             self._tokens.opened(connection, now)
         child = connection.child.key
         leases = [self._leases.grant(one, child, connection.number, now) for one in works]
-        self._offers.offer(self._children[child], connection, leases, leaving.local)
-        return Placed(works, leaving.limits.gates)
+        self._offers.offer(self._children[child], connection, leases)
+        return Placed(works, connection.address.gates)
 
     def _connection(
         self, zone: Zone, way: Way, work: Work, leaving: Leaving, wanted: int, behind: bool, now: float
     ) -> Connection | Limit | Gate:
         """One for a delivery, kept or new; or what is in the way, for it and others, `wanted` in all. `behind`: where
         others wait it waits too."""
-        local, address = leaving
+        leaving = leaving.usable(now)
         message = work.held.message
         size = message.size + _TRACE + (_SIGNATURE if message.body_hash else 0)
-        for gate in address.connections:
+        for gate in leaving.limits.connections:
             if gate.above(now):  # Its site has complained since: kept ones may not be used either.
                 self._lives.make_room(zone.name, gate, wanted)
                 return gate
-        kept = self._ledger.kept(zone.name, way, local, now)
+        kept = self._ledger.kept(zone.name, way, leaving.local, now)
+        if kept is None:
+            leaving = leaving.callable(now)
+        address = kept.address if kept is not None else leaving.limits
         stopped: Gate | None
         if behind:
             for waited in address.gates:
@@ -213,7 +217,7 @@ class Dispatcher:
             stopped = self._tokens.may_open(way, address, now) or self._shutters.may_try(zone.name, way.target)
         if stopped is not None:
             return stopped
-        warm = self._addresses.count(zone, way, local, now)
+        warm = self._addresses.count(zone, way, kept.local if kept is not None else leaving.local, now)
         if isinstance(warm, Gate):
             self._shutters.tried_nothing(zone.name, way.target)
             return warm
@@ -222,7 +226,7 @@ class Dispatcher:
             self._counts.reused()
             kept.size, kept.warm = size, warm
             return kept
-        permit = self._ledger.open(zone.name, way, local, address, now)
+        permit = self._ledger.open(zone.name, way, leaving, now)
         if not isinstance(permit, Permit):
             self._addresses.uncount(way.place, warm)
             self._shutters.tried_nothing(zone.name, way.target)
@@ -261,6 +265,10 @@ class Dispatcher:
             return succeed(None)
         taken = {entry.lease: entry for entry in accepted}
         lost = self._leases.release(child.id)
+        for lease in lost:
+            connection = self._ledger.get(lease.connection)
+            if lease.number not in taken and connection is not None and connection.paid:
+                self._results.lost(lease.work)
         blamed = self._turns.suspects.blame(one for one in lost if one.number not in taken) if crashed else set()
         touched = self._ledger.leave(self._capacities.pop(child.id))
         for lease in lost:

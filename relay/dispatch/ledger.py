@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from relay.dispatch.connection import Capacity, Connection, State
 from relay.dispatch.gates import Connections, Gate
+from relay.dispatch.leaving import Leaving
 from relay.dispatch.limits import Scoped, Way
 from relay.dispatch.target import PER_SILENT_TARGET, Target
 from relay.zone.pool import Local
@@ -105,12 +106,14 @@ class Ledger:
         idle = self._idle.get((zone, way.reach))
         if idle is None:
             return None
-        for connection in reversed(idle.get(local, ())):
-            if connection.child.busy >= connection.child.connections:
-                continue
-            old = connection.way
-            if old is way or all(gate in old.counted or not gate.full(now) for gate in way.counted):
-                return connection
+        kinds = (local, local.of_kind(False), local.of_kind(True)) if local.address and local.address6 else (local,)
+        for kind in kinds:
+            for connection in reversed(idle.get(kind, ())):
+                if connection.child.busy >= connection.child.connections:
+                    continue
+                old = connection.way
+                if old is way or all(gate in old.counted or not gate.full(now) for gate in way.counted):
+                    return connection
         return None
 
     def reuse(self, connection: Connection, way: Way) -> None:
@@ -123,7 +126,7 @@ class Ledger:
         connection.state = State.SENDING
         self._count(connection, +1)
 
-    def open(self, zone: str, way: Way, local: Local, address: Scoped, now: float) -> Permit | Limit | Gate:
+    def open(self, zone: str, way: Way, leaving: Leaving, now: float) -> Permit | Limit | Gate:
         """Leave for one new connection, or what stands in its way: there `make_room` may help. A permit is
         entered at once."""
         children = self._children.get(zone)
@@ -141,14 +144,14 @@ class Ledger:
             return Limit.ZONE if proven else Limit.TRYING
         if not proven and target.silent >= (PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1):
             return target
-        for gate in (*way.counted, *address.connections):
+        for gate in (*way.counted, *leaving.limits.connections):
             if gate.full(now):
                 return gate
         spare = None
         if proven and child.idle and len(child.idle) + child.busy >= child.connections:
             spare = next(iter(child.idle.values()))
             self.close(spare)
-        return Permit(self._enter(child, way, local, address, proven), spare)
+        return Permit(self._enter(child, way, leaving, proven), spare)
 
     def make_room(self, zone: str, gate: Connections, wanted: int, now: float) -> Connection | None:
         """An idle connection that takes up room there and can't be used (another address, another host) and
@@ -161,9 +164,9 @@ class Ledger:
                         return connection
         return None
 
-    def _enter(self, child: Capacity, way: Way, local: Local, address: Scoped, proven: bool) -> Connection:
+    def _enter(self, child: Capacity, way: Way, leaving: Leaving, proven: bool) -> Connection:
         self._number += 1
-        connection = Connection(self._number, child, way, local, address)
+        connection = Connection(self._number, child, way, leaving)
         connection.state = State.OPENING if proven else State.TRYING
         self._all[connection.number] = connection
         _count(_counting(connection), +1)
@@ -178,29 +181,26 @@ class Ledger:
                 local.address,
                 local.address6,
             ):
-                idle, closing = connection.state is State.IDLE, connection.state is State.CLOSING
-                for step, scoped in ((-1, connection.address), (1, limits)):
-                    _count(scoped.connections, step)
-                    for gate in scoped.connections:
-                        gate.idle += step * idle
-                        gate.closing += step * closing
-                connection.address = limits
+                leaving = connection.leaving.with_limits(address, limits)
+                self._count_by(connection, leaving.only(connection.faces) if connection.settled else leaving)
 
     # -- telling
 
-    def answered(self, connection: Connection, now: float) -> None:
+    def answered(self, connection: Connection, host_address: str, now: float) -> None:
         """The peer greeted us; the connection waits for leave to go on."""
         target = connection.target
         connection.greeted = True
         target.answered = now
+        connection.faces = host_address
         self._proven[target] = None
         self._proven.move_to_end(target)
         if len(self._proven) > _REMEMBERED:
             self._proven.popitem(last=False)
         self._move(connection, State.WAITING)
 
-    def redial(self, connection: Connection) -> None:
-        """Another host is to be called: whatever leave it had was to go on with the one before."""
+    def redial(self, connection: Connection, host_address: str) -> None:
+        """That host is to be called: whatever leave it had was to go on with the one before."""
+        connection.faces, connection.settled = host_address, False
         if connection.state is State.QUIET:
             connection.before_quiet = _CALLING.get(connection.before_quiet, connection.before_quiet)
         elif connection.state in _CALLING:
@@ -213,7 +213,9 @@ class Ledger:
         return next(iter(child.waiting.values()))
 
     def go(self, connection: Connection) -> None:
-        """It may begin its transaction."""
+        """It may begin its transaction, and counts for the address alone by which it has reached the host."""
+        connection.settled = True
+        self._count_by(connection, connection.leaving.only(connection.faces))
         self._move(connection, State.SENDING)
 
     def park(self, connection: Connection) -> None:
@@ -270,6 +272,15 @@ class Ledger:
             connection.target.stalled = math.inf
 
     # -- counting
+
+    def _count_by(self, connection: Connection, leaving: Leaving) -> None:
+        """It leaves by that, or by other limits of it, from now on."""
+        if leaving is not connection.leaving:
+            self._count(connection, -1)
+            _count(_counting(connection), -1)
+            connection.leaving = leaving
+            _count(_counting(connection), +1)
+            self._count(connection, +1)
 
     def _move(self, connection: Connection, state: State) -> None:
         self._count(connection, -1)

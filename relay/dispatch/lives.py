@@ -92,8 +92,8 @@ class Lives:
     def answered(self, child: Child, connection: Connection, said: frames.Answered) -> None:
         if connection.state in _AT_REST:
             raise BadFrame("an answer without an offer")
+        self._ledger.answered(connection, said.host_address, self._clock.seconds())
         self._tokens.answered(connection)
-        self._ledger.answered(connection, self._clock.seconds())
         self._let_go(connection.child)
         self._lessons.answered(connection)
         self._turns.answered(connection.target)
@@ -107,14 +107,19 @@ class Lives:
         """Answered connections may go on, as far as there is room and they have their tokens."""
         now = self._clock.seconds()
         while (connection := self._ledger.first_waiting(child)) is not None:
-            missing = self._tokens.missing(connection.way, connection.address, now, connection.resumed)
+            leaving, faces = connection.leaving, connection.faces
+            missing = self._tokens.missing(connection.way, leaving.towards(faces), now, connection.resumed)
             if missing is not None:
                 self._ledger.park(connection)
                 self._turns.waiting.park(connection, missing)
                 continue
+            refunded = self._tokens.give_back_call(connection, faces, now)
             self._ledger.go(connection)
             many = self._tokens.spend(connection, now)
             self._children[child.key].send(frames.Go(connection.number, many))
+            if leaving.open:
+                self._turns.waiting.refilled(refunded)
+                self._turns.waiting.let_go(leaving.beside(faces).gates, now)
 
     def resume(self, connection: Connection, rate: Rate) -> None:
         """The token that a parked connection waited for there has come."""
@@ -136,20 +141,23 @@ class Lives:
         if connection.state in _AT_REST:
             raise BadFrame("a call without an offer")
         connection.resumed |= connection.paid > 0
+        refunded = self._tokens.give_back_call(connection, said.called, self._clock.seconds())
+        self._turns.waiting.refilled(refunded)
         if not said.begun:
             self._give_back(connection)
         connection.paid = 0
         self._tokens.forget(connection)
-        self._ledger.redial(connection)
+        self._ledger.redial(connection, said.next)
         self._dial(connection, resumed=False)
 
     def _dial(self, connection: Connection, resumed: bool) -> None:
         now = self._clock.seconds()
-        missing = self._tokens.may_dial(connection.way, connection.address, now, resumed)
+        host = connection.faces
+        missing = self._tokens.may_dial(connection, host, now, resumed)
         if missing is not None:
             self._turns.waiting.park(connection, missing)
         else:
-            self._tokens.dialled(connection, now)
+            self._tokens.dialled(connection, host, now)
             self._children[connection.child.key].send(frames.Dial(connection.number))
 
     def quiet(self, child: Child, connection: Connection, said: frames.Quiet) -> None:

@@ -13,7 +13,6 @@ from relay.dispatch.results import Results
 from relay.message.values import Outcome, Result
 from relay.queue.leases import Lease, Leases
 from relay.queue.store import Store, StoreError, Unreadable
-from relay.zone.pool import Local
 
 _log = Logger()
 
@@ -30,18 +29,18 @@ class Offers:
         self._results = results
         self._lives = lives
 
-    def offer(self, child: Child, connection: Connection, leases: Sequence[Lease], local: Local) -> None:
+    def offer(self, child: Child, connection: Connection, leases: Sequence[Lease]) -> None:
         """Hand out what was leased, which is of one message, with its body where that is worth it. An error of ours
         doesn't leave it in between: its attempt has failed, and that is recorded."""
         try:
-            self._offer(child, connection, leases, local)
+            self._offer(child, connection, leases)
         except Exception:
             _log.failure("{name} can't be offered", name=leases[0].work.delivery.name)
             self._failed(child, connection, leases, "it can't be handed to a sender process")
 
-    def _offer(self, child: Child, connection: Connection, leases: Sequence[Lease], local: Local) -> None:
+    def _offer(self, child: Child, connection: Connection, leases: Sequence[Lease]) -> None:
         lease, *others = leases
-        work = lease.work
+        work, local = lease.work, connection.local
         message, delivery, body = work.held.message, work.delivery, work.held.body
         try:
             if connection.state is State.TRYING and message.body_size > _SMALL:

@@ -18,6 +18,8 @@ from relay.queue.store import Store
 
 _log = Logger()
 
+_AGAIN = "may be sent more than once"
+
 
 class Counts(Protocol):
     """What is counted of results; the metrics implement it."""
@@ -79,6 +81,11 @@ class Results:
         step = {"attempts": new.attempts, "seconds_to_retry": (due - now) // 1000}
         return self._settle(written, work, new, lambda: self._tell(work, outcome, **step))
 
+    def lost(self, work: Work) -> None:
+        """Whoever had begun to send it is gone without a word of what came of it."""
+        delivery = work.delivery
+        self._log.write("lost", delivery.name, zone=delivery.zone, to=f"<{delivery.recipient}>", doubtful=_AGAIN)
+
     def put_aside(self, work: Work, why: str) -> Deferred[bool]:
         """Hold a delivery until somebody releases it; fires as `record` does."""
         new = msgspec.structs.replace(work.delivery, held=why)
@@ -114,7 +121,7 @@ class Results:
             self._counts.unsigned()
             more["unsigned"] = outcome.unsigned
         if outcome.doubtful:
-            more["doubtful"] = "may be sent more than once"
+            more["doubtful"] = _AGAIN
         self._log.write(
             result.value,
             delivery.name,

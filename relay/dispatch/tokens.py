@@ -38,10 +38,10 @@ class Tokens:
                 most = min(most, rate.bucket.whole(now))
         return max(1, most)
 
-    def may_dial(self, way: Way, address: Scoped, now: float, resumed: bool = False) -> Rate | None:
-        """The first rate of new connections that has no token this moment for a further call. `resumed`: it has
-        waited already."""
-        for rate in (*way.opening, *address.opening):
+    def may_dial(self, connection: Connection, host: str, now: float, resumed: bool = False) -> Rate | None:
+        """The first rate of new connections that has no token this moment for a call of a further host. `resumed`: it
+        has waited already."""
+        for rate in (*connection.way.opening, *connection.leaving.towards(host).opening):
             others = rate.lanes_turn or len(rate.parked) > 0
             if not rate.bucket.ready(now) or (others and not resumed):
                 return rate
@@ -66,15 +66,15 @@ class Tokens:
         way, address = connection.way, connection.address
         if not way.rated and not address.rates:
             return
-        self._called(connection, now, first=True)
+        connection.called = now
+        self._called(way, address, now, first=True)
         self._expect(connection, surely=connection.state is not State.TRYING)
 
-    def dialled(self, connection: Connection, now: float) -> None:
+    def dialled(self, connection: Connection, host: str, now: float) -> None:
         """Another host is called now. Who waits for that takes turns with the lanes that wait for the same."""
-        self._called(connection, now, first=False)
+        self._called(connection.way, connection.leaving.towards(host), now, first=False)
 
-    def _called(self, connection: Connection, now: float, first: bool) -> None:
-        way, address = connection.way, connection.address
+    def _called(self, way: Way, address: Scoped, now: float, first: bool) -> None:
         for rate in (*way.opening, *address.opening):
             rate.bucket.take(1, now)
             rate.lanes_next = not first
@@ -88,7 +88,7 @@ class Tokens:
 
     def _expect(self, connection: Connection, surely: bool) -> None:
         """It will want these; of those that have yet to answer few may, but they may do it all at once."""
-        way, address = connection.way, connection.address
+        way, address = connection.way, connection.leaving.towards(connection.faces) if surely else connection.address
         connection.pending = tuple(
             (rate, wanted if surely or not rate.wide else wanted * _HOPE)
             for rates, wanted in (
@@ -99,6 +99,17 @@ class Tokens:
         )
         for rate, wanted in connection.pending:
             rate.pending += wanted
+
+    def give_back_call(self, connection: Connection, host: str, now: float) -> tuple[Rate, ...]:
+        """That host was called first: what the address has paid for it that it doesn't see comes back, to these
+        rates."""
+        called, connection.called = connection.called, None
+        if called is None or not host:
+            return ()
+        unused = connection.leaving.beside(host).opening
+        for rate in unused:
+            rate.bucket.give_back(1, called, now)
+        return unused
 
     def forget(self, connection: Connection) -> None:
         """It wants nothing soon, as far as is known."""

@@ -156,7 +156,7 @@ class Turns:
     def _find_way(self, turn: Turn, key: LaneKey) -> Gate | None:
         """Fill in where it goes; the gate that opens when that is known, when it isn't."""
         zone = turn.line.zone
-        site = "" if zone.options.host else self._site(key.domain)
+        site = "" if zone.is_fixed else self._site(key.domain)
         if isinstance(site, Gate):
             return site
         turn.way = self._limits.way(zone, key.domain, site, read_flow(key.flow).user)

@@ -40,6 +40,10 @@ class Local(NamedTuple):
         """The address that a host sees, by the kind of its own."""
         return self.address6 if ":" in host else self.address
 
+    def of_kind(self, six: bool) -> Local:
+        """That for IPv6 alone, or that for IPv4."""
+        return Local("", "", self.address6, self.name6) if six else Local(self.address, self.name, "", "")
+
 
 #: Slots of one kind, in the order of the pool.
 Slots = tuple[Named, ...]

@@ -15,6 +15,10 @@ Complaint = Literal["rate", "block", "blacklist"]
 #: Of a reply this much is read (characters).
 READ = 1000
 
+#: Answers to an HTTP request that say it whatever their words: not now, not so soon, not so much (RFC 9110 15.5.9,
+#: 8470 5.2, 6585 4). No SMTP host has such codes.
+SLOWER = frozenset((408, 425, 429))
+
 _status = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}(?= )").match
 
 # The patterns see lower case, with single blanks. Every gap in them is bounded, so that none takes
@@ -116,6 +120,8 @@ def complaint(code: int, text: str) -> Complaint | Literal[""]:
     """
     if not 400 <= code <= 599:
         return ""
+    if code in SLOWER:
+        return "rate"
     text = " ".join(text[:READ].lower().split())
     status = _status(text)
     if status is not None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec.structs
 
+from relay.config import urls
 from relay.config.schema import Choice, Config, Domain, PoolAddress, Tls
 from relay.config.schema import Zone as ZoneSection
 from relay.config.units import rate
@@ -43,8 +44,15 @@ class Zone(NamedTuple):
     @property
     def next_hop(self) -> str:
         """`host:port` of the fixed next hop or its path, "" when mail goes to the MX hosts."""
+        if self.options.url:
+            return urls.read(self.options.url).place
         host = self.options.host
         return host if host[:1] in ("", "/") else f"{host}:{self.options.port}"
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all of its mail goes to one place, whatever the recipient's domain."""
+        return bool(self.options.host or self.options.url)
 
     def key_of(self, name: str, sender: str) -> str:
         """What picks the local address of the delivery called `name` (`id.seq`), whose envelope sender
@@ -117,7 +125,7 @@ class Zones:
         """How `zone` reaches `domain`. A fixed next hop is none of the domain's hosts: there it is as the
         zone says."""
         options, section = self._zones[zone].options, self.domain(domain)
-        if options.host:
+        if self._zones[zone].is_fixed:
             return Ipv6(options.ignore_ipv6, options.prefer_ipv6)
         return Ipv6(
             _chosen(section.ignore_ipv6, options.ignore_ipv6), _chosen(section.prefer_ipv6, options.prefer_ipv6)
@@ -132,8 +140,11 @@ class Zones:
 
 
     def tls(self, zone: str, domain: str) -> Tls:
-        """How safe mail of `zone` to `domain` has to be on its way. To a fixed next hop it is as the zone says."""
+        """How safe mail of `zone` to `domain` has to be on its way. To a fixed next hop it is as the zone says; to a
+        URL, as that does."""
         options, said = self._zones[zone].options, self.domain(domain).tls
+        if options.url:
+            return "verify" if urls.read(options.url).secure else "none"
         return options.tls if options.host or said == "zone" else said
 
     def tls_by_domain(self, zone: str) -> dict[str, Tls]:

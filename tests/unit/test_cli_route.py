@@ -191,6 +191,20 @@ class RouteTests(SynchronousTestCase):
         self.assertIn("  to        the next hop hop.example.com:26 (zones.hop.host)\n", told)
         self.assertNotIn("site", told)
 
+    def test_a_url(self) -> None:
+        """What only sender and host are to know of it isn't told."""
+        hop = 'host = "hop.example.com"\nport = 26'
+        for url, tls in (
+            ("https://me:secret@web.example.com/in", "verify: encrypted, with a certificate of the host's"),
+            ("http://web.example.com/in", "none: mail leaves in the clear"),
+        ):
+            Path(self.path).write_text(CONFIG.replace(hop, f'url = "{url}?key=k"'))
+            told = self.told("--client", "10.1.1.1", sender="a@x.org")
+            shown = url.replace("me:secret@", "")
+            self.assertIn(f"  to        {shown}, by HTTP (zones.hop.url)\n", told)
+            self.assertIn(f"  TLS       {tls}", told)
+            self.assertIn("(zones.hop.url)", told.partition("TLS")[2].partition("\n")[0])
+
     def test_where_sending_zone_is_believed(self) -> None:
         header = ("--header", "X-Sending-Zone: sticky")
         for words, zone in (((), "sticky"), (("--listener", "apps"), "sticky"), (("--listener", "feeder"), "news")):

@@ -71,6 +71,15 @@ BROKEN = {
         ':2: dkim.on_bad_key: expected one of "defer", "unsigned", got "drop"',
         ":3: dkim.canonicalization: expected one of ",
     ],
+    "[zones.a]\nurl = 'https://u:secret@a b/'\n[zones.b]\nurl = 'ftp://x/'\n": [
+        ':2: zones.a.url: expected a URL such as "https://mail.example.com/incoming": it is no URL in ASCII without bl',
+        ":4: zones.b.url: expected a URL such as",
+    ],
+    "[zones.a]\nurl = 'http://x/'\nhost = 'y'\nimplicit_tls = true\ntls = 'must'\n": [
+        ':2: zones.a.url: expected https://, for tls is "must"',
+        ":3: zones.a.host: expected either host or url: mail goes to one of them",
+        ":4: zones.a.implicit_tls: expected it where mail goes by SMTP; https:// in url says the same",
+    ],
     "[dkim]\nkeys = ''\n": [':2: dkim.keys: expected a directory, got ""'],
     "[dkim]\nheader_fields = ['Subject']\noversign = []\n": [
         ":2: dkim.header_fields: expected From among them: a signature without it is none"

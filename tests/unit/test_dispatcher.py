@@ -395,6 +395,18 @@ class Gone(DispatchRig):
         [again] = self.offers(self.join("00000005-2"))
         self.assertEqual((again.id, again.seq), (lost.id, lost.seq))
 
+    def test_N07_whose_end_nobody_knows_is_told(self) -> None:
+        """What was begun and not written down may be sent twice; what was not begun, or is in the journal, won't."""
+        child = self.join()
+        self.accept("a.test", "b.test", "c.test")
+        taken, begun, _ = self.offers(child)
+        self.begin(child, taken)
+        self.begin(child, begun)
+        self.gone(child, taken)
+        lost = [line for line in self.lines() if "doubtful=" in line]
+        self.assertEqual(len(lost), 1)
+        self.assertIn(f" lost id={begun.id}.{begun.seq:03x} zone=default to=<{begun.recipient}> ", lost[0])
+
     def test_N26_what_was_reported_too_counts_once(self) -> None:
         child = self.join()
         self.accept("a.test")

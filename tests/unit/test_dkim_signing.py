@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel.frames import BadKey, Offer
 from relay.config.schema import Dkim
+from relay.delivery.exchangers import Host
 from relay.delivery.heading import SIGNING
 from relay.delivery.signing import Sealed, Signing
 from relay.message.values import Result
@@ -192,6 +193,14 @@ class Sessions(Case):
         self.session.go()
         peer.close(ConnectionLost())
         self.assertEqual((self.given_up, self.peer().address), (1, "192.0.2.20"))
+
+    def test_no_host_of_the_other_kind_is_called_then(self) -> None:
+        """Our connections count for the address by which the first host was reached."""
+        self.hosts = (Host("mx", "192.0.2.1"), Host("mx", "2001:db8::1"), Host("mx", "192.0.2.2"))
+        peer = self.open(local_address6="2001:db8::9", local_name6="six.test")
+        self.session.go()
+        peer.close(ConnectionLost())
+        self.assertEqual((self.given_up, self.peer().address), (1, "192.0.2.2"))
 
     def test_a_kept_connection_dies_meanwhile(self) -> None:
         """Nothing was said of the message: it is tried at once on a new one."""

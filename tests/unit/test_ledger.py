@@ -10,8 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.dispatch.connection import Capacity, Connection, State
 from relay.dispatch.gates import Connections, Gate
+from relay.dispatch.leaving import Leaving
 from relay.dispatch.ledger import UNPROVEN, Ledger, Limit, Permit
-from relay.dispatch.limits import NONE, Way
+from relay.dispatch.limits import Way
 from relay.dispatch.target import PER_SILENT_TARGET, PROVEN_FOR, STALLED_AFTER, Target
 from relay.zone.decision import Scope
 from relay.zone.pool import Local
@@ -57,7 +58,7 @@ class Books(Ledger):
         if kept is not None:
             self.reuse(kept, way)
             return Permit(kept)
-        return self.open(zone, way, leaving(local), NONE, now)
+        return self.open(zone, way, Leaving(leaving(local)), now)
 
     def may_go(self, child: Capacity) -> Connection | None:
         connection = self.first_waiting(child)
@@ -92,14 +93,14 @@ class LedgerRig(SynchronousTestCase):
 
     def prove(self, domain: str = "d.test", target: str = "") -> None:
         connection = self.permitted(domain, target=target)
-        self.ledger.answered(connection, self.now)
+        self.ledger.answered(connection, "198.51.100.1", self.now)
         self.ledger.remove(connection)
 
     def send(self, domain: str = "d.test", limit: int = 5, target: str = "", local: str = LOCAL) -> Connection:
         """A connection in its transaction."""
         connection = self.permitted(domain, limit, target, local)
         if connection.state is not State.SENDING:
-            self.ledger.answered(connection, self.now)
+            self.ledger.answered(connection, "198.51.100.1", self.now)
             self.assertIs(self.ledger.may_go(connection.child), connection)
         return connection
 
@@ -130,7 +131,7 @@ class Limits(LedgerRig):
         tried = [self.permitted(f"d{n}.test") for n in range(50)]
         self.assertEqual((self.child.busy, self.child.trying), (0, 50))
         for connection in tried:
-            self.ledger.answered(connection, self.now)
+            self.ledger.answered(connection, "198.51.100.1", self.now)
         gone = [self.ledger.may_go(self.child) for _ in range(4)]
         self.assertEqual(gone, [*tried[:3], None])
         self.ledger.remove(tried[1])
@@ -275,12 +276,12 @@ class Limits(LedgerRig):
         self.ledger.remove(tried[0])
         self.ledger.active(first)
         self.assertIs(first.state, State.TRYING)
-        self.assertFalse(self.ledger.answered(second, self.now))
+        self.assertFalse(self.ledger.answered(second, "198.51.100.1", self.now))
         self.assertEqual((second.state, self.child.quiet, self.child.trying), (State.WAITING, 0, UNPROVEN))
 
     def test_nobody_is_tried_while_many_wait_to_go(self) -> None:
         for n in range(UNPROVEN - 1):
-            self.ledger.answered(self.permitted(f"d{n}.test"), self.now)
+            self.ledger.answered(self.permitted(f"d{n}.test"), "198.51.100.1", self.now)
         self.permitted("last.test")
         self.assertIs(self.permit(), Limit.TRYING)
         self.ledger.may_go(self.child)
@@ -305,7 +306,7 @@ class Limits(LedgerRig):
         second = self.permitted()
         self.assertIs(second.state, State.TRYING)
         self.assertIs(self.permit(), target)
-        self.ledger.answered(second, self.now)
+        self.ledger.answered(second, "198.51.100.1", self.now)
         self.ledger.remove(first)
         self.assertFalse(target.proven(self.now), "a greeting and a time-out are no progress")
         self.ledger.go(second)
@@ -379,7 +380,7 @@ class Reuse(LedgerRig):
         self.ledger.idle(kept)
         others = [self.permitted(f"o{n}.test") for n in range(3)]
         for connection in others:
-            self.ledger.answered(connection, self.now)
+            self.ledger.answered(connection, "198.51.100.1", self.now)
             self.assertIsNotNone(self.ledger.may_go(self.child))
         self.assertIs(self.permit(), Limit.ZONE)
         self.ledger.remove(others[0])
@@ -408,22 +409,22 @@ class Reuse(LedgerRig):
         for silent in (False, True):
             if silent:
                 self.ledger.quiet(connection)
-            self.ledger.redial(connection)
+            self.ledger.redial(connection, "192.0.2.9")
             self.ledger.active(connection)
             self.assertEqual((connection.state, self.child.busy), (State.OPENING, 1))
-            self.ledger.answered(connection, self.now)
+            self.ledger.answered(connection, "198.51.100.1", self.now)
             self.assertEqual((connection.state, self.child.busy), (State.WAITING, 0))
             self.ledger.go(connection)
 
     def test_one_that_waited_for_leave_takes_up_no_room_when_it_calls_another(self) -> None:
         connection = self.permitted()
-        self.ledger.answered(connection, self.now)
+        self.ledger.answered(connection, "198.51.100.1", self.now)
         for parked in (False, True):
             if parked:
                 self.ledger.park(connection)
-            self.ledger.redial(connection)
+            self.ledger.redial(connection, "192.0.2.9")
             self.assertEqual((connection.state, self.child.busy), (State.TRYING, 0))
-            self.ledger.answered(connection, self.now)
+            self.ledger.answered(connection, "198.51.100.1", self.now)
 
     def test_quiet_and_back(self) -> None:
         connection = self.send()
@@ -435,7 +436,7 @@ class Reuse(LedgerRig):
         self.assertIs(connection.state, State.SENDING)
 
 
-class Leaving(LedgerRig):
+class Departure(LedgerRig):
     def test_a_child_takes_its_connections_along(self) -> None:
         other = self.join("a-2")
         self.prove()
@@ -496,9 +497,9 @@ class Model(SynchronousTestCase):
                 join()
             elif one is not None:
                 if move == "a" and one.state not in (State.IDLE, State.CLOSING):
-                    ledger.answered(one, now)
+                    ledger.answered(one, "198.51.100.1", now)
                 elif move == "d":
-                    ledger.redial(one)
+                    ledger.redial(one, "192.0.2.9")
                 elif move == "q":
                     ledger.quiet(one)
                 elif move == "v":

@@ -75,6 +75,7 @@ class FakeSession:
         self.orders: list[str] = []
         self.in_dot = False
         self.begun = False
+        self.called = self.next_host = ""
 
     def deliver(self, offer: Offer) -> None:
         self.offers.append(offer)
@@ -215,10 +216,11 @@ class Work(SenderRig):
         self.sender.quiet(session)
         self.sender.active(session)
         self.sender.redial(session)
-        session.begun = True
+        session.begun, session.called, session.next_host = True, "192.0.2.9", "192.0.2.8"
         self.sender.redial(session)
         expected = [frames.Answered(1, "mx.test", "192.0.2.9"), frames.Quiet(1), frames.Active(1)]
-        self.assertEqual(self.said()[1:], [*expected, frames.Redial(1), frames.Redial(1, True)])
+        redials = [frames.Redial(1), frames.Redial(1, True, "192.0.2.9", "192.0.2.8")]
+        self.assertEqual(self.said()[1:], [*expected, *redials])
 
     def test_N26_the_journal_is_written_before_the_report(self) -> None:
         self.hear(offer(connection=1, lease=7))

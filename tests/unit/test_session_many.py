@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from relay.channel.frames import Fellow
+from relay.delivery.call import Call
 from relay.delivery.exchangers import Host
 from relay.delivery.session import LAST_WORDS, Session
 from tests.unit.test_session import EHLO, Case, Line, Peer, offer
@@ -124,7 +126,7 @@ class Lmtp(Case):
     hosts = (Host("lda.test", "192.0.2.10"),)
 
     def to_dots(self) -> Peer:
-        self.session = self.make(lmtp=True)
+        self.session = self.make(contact=partial(Call, lmtp=True))
         self.session.deliver(offer(fellows=FELLOWS))
         peer = self.peer()
         peer.connect()
@@ -171,7 +173,7 @@ class Lmtp(Case):
 
     def test_a_socket_on_this_machine(self) -> None:
         self.hosts = (Host("/run/lmtp", "/run/lmtp"),)
-        self.session = self.make(lmtp=True)
+        self.session = self.make(contact=partial(Call, lmtp=True))
         self.session.deliver(offer(local_address="", local_address6="2001:db8::9", local_name6="six.test"))
         [(path, factory, *_)] = self.reactor.unixClients
         self.assertEqual(path, "/run/lmtp")

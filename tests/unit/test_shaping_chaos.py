@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +29,8 @@ SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "co
 EARLY = Outcome(Result.DEFERRED, "421 no", 421, "reply", "ehlo", "mx.test", "192.0.2.9")
 USERS = ("", "one", "two")
 POOL = ("10.0.0.1", "10.0.0.2")
+#: Of IPv4 and of IPv6.
+HOSTS = ("192.0.2.9", "2001:db8:f::9")
 STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnffMW"
 
 
@@ -67,13 +70,15 @@ class ShapedChaos(DispatchRig):
         "one": Sender(max_connections=1, weight=30),
         "two": Sender(messages=("20/m",), priority="low"),
     }
+    pool: ClassVar[tuple[str, ...]] = POOL
     polite = False
     backoff_section = Backoff(unreachable=(5.0, 20.0), pauses=(5.0, 20.0), climb=5.0, blacklist=60.0)
 
     def setUp(self) -> None:
-        pool = tuple(PoolAddress(address=name) for name in POOL)
+        pool = tuple(PoolAddress(address=name) for name in self.pool)
         config = Config(hostname="relay.test", pools={"default": pool}, zones=self.zones, domains=self.domains)
         made: Zones = from_config(config)
+        self.made = made
         self.patch(dispatch_rig, "zones_of", lambda *domains, **zones: made)
         self.patch(dispatch_rig, "FakeChild", lambda key, zone: NotedChild(key, zone, self.note))
         super().setUp()
@@ -89,6 +94,10 @@ class ShapedChaos(DispatchRig):
         self.lease_on: dict[int, int] = {}
         self.forgotten = self.most = 0
         self.calls_made = 0
+        #: Which hosts each connection may reach by what it was offered, and which it has called last.
+        self.reaches: dict[int, list[str]] = {}
+        self.faces: dict[int, str] = {}
+        self.upcoming: dict[int, str] = {}
         self.calls = Counter[float]()
         self.count_calls()
 
@@ -190,6 +199,12 @@ class ShapedChaos(DispatchRig):
 
     def note(self, frame: frames.Frame) -> None:
         """What the host will see: a message begins now, if a child is told that it may."""
+        if type(frame) is Offer:
+            self.reaches[frame.connection] = [
+                host for host, local in zip(HOSTS, (frame.local_address, frame.local_address6), strict=True) if local
+            ]
+        elif type(frame) is frames.Go:
+            self.reaches[frame.connection] = [self.faces[frame.connection]]
         if type(frame) in (Offer, frames.Dial):
             self.note_call(frame)
         if type(frame) is Offer:
@@ -220,19 +235,24 @@ class ShapedChaos(DispatchRig):
         assert connection is not None
         if type(frame) is frames.Dial or frame.connection not in self.lease_on:
             self.calls_made += 1
-            for rate in (*connection.way.opening, *connection.address.opening):
+            hosts = self.reaches[frame.connection]
+            face = self.upcoming.pop(frame.connection, hosts[self.calls_made * 7 % 5 % len(hosts)])
+            self.faces[frame.connection] = face
+            for rate in (*connection.way.opening, *connection.leaving.towards(face).opening):
                 self.begun.setdefault(rate, {})[-self.calls_made] = (self.clock.seconds(), 1.0)
 
     def answer(self, lease: int) -> None:
         one = self.working[lease]
         if one.calls and not one.answered:
             one.answered = True
-            self.says(one.child, frames.Answered(one.offer.connection, "mx.test", "192.0.2.9"))
+            self.says(one.child, frames.Answered(one.offer.connection, "mx.test", self.faces[one.offer.connection]))
 
     def finish(self, lease: int, kept: bool, outcome: Outcome = DELIVERED) -> None:
         one = self.working.pop(lease)
         if outcome.stage in ("connect", "banner", "ehlo"):
             self.forget(lease)
+        if outcome.host_address:
+            outcome = msgspec.structs.replace(outcome, host_address=self.faces[one.offer.connection])
         first, *others = (one.offer, *one.offer.fellows)
         # Those that may not go are left behind, and of the others every third one is: its host takes no more.
         for number, fellow in reversed(list(enumerate(others, 2))):
@@ -247,7 +267,7 @@ class ShapedChaos(DispatchRig):
         self.done(one.child, one.offer, outcome, kept)
 
     def took(self, one: Relayed, seq: int, outcome: Outcome) -> None:
-        if outcome is DELIVERED:
+        if outcome.result is Result.DELIVERED:
             self.delivered.append(f"{one.offer.id}.{seq:03x}")
 
     def left_behind(self, lease: int) -> None:
@@ -311,7 +331,10 @@ class ShapedChaos(DispatchRig):
             begun = one.goes and n % 2 == 0
             one.calls = one.answered = one.goes = False
             self.forget(one.offer.lease, begun)
-            self.says(one.child, frames.Redial(one.offer.connection, begun))
+            face = self.faces[one.offer.connection]
+            hosts = self.reaches[one.offer.connection]
+            self.upcoming[one.offer.connection] = hosts[n // 2 % len(hosts)]
+            self.says(one.child, frames.Redial(one.offer.connection, begun, face, hosts[n // 2 % len(hosts)]))
 
     def do_early(self, n: int) -> None:
         lease = self.one(n, going=n % 3 == 0)
@@ -446,6 +469,9 @@ class ShapedChaos(DispatchRig):
                 closing.update((*connection.way.counted, *connection.address.connections))
             else:
                 counted.update(connection.way.busy)
+            used = connection.local.facing(self.faces[connection.number])
+            theirs = self.limits.at(self.made[connection.child.zone], used).connections
+            self.assertLessEqual(set(theirs), set(connection.address.connections), "it doesn't count where it leaves")
             for rate, wanted in connection.pending:
                 pending[rate] += wanted  # type: ignore[assignment]
         # Each scope has one count, however often its limits are asked for and forgotten.
@@ -550,6 +576,24 @@ class ManyChaos(ShapedChaos):
         """Or the other test shows nothing."""
         self.go_through([("m", 8), ("m", 7)])
         self.assertEqual(self.most, 6)
+
+    @settings(max_examples=250, deadline=None, report_multiple_bugs=False)
+    @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))
+    def test_no_limit_is_passed_and_no_mail_forgotten(self, steps: list[tuple[str, int]]) -> None:
+        self.live(steps)
+
+
+class BothChaos(ShapedChaos):
+    """Hosts are reached over IPv4 and over IPv6, and each address has its limits."""
+
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(
+            connections=4, address=Limits(max_connections=1, messages=("20/m",), new_connections=("30/m",))
+        ),
+        "hop": Zone(connections=3, host="hop.test", address=Limits(max_connections=2, bytes=("2KB/s",))),
+    }
+    domains: ClassVar[dict[str, Domain]] = {"default": Domain(max_connections=3)}
+    pool: ClassVar[tuple[str, ...]] = (*POOL, "2001:db8::1", "2001:db8::2")
 
     @settings(max_examples=250, deadline=None, report_multiple_bugs=False)
     @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, ClassVar
 
+import msgspec
+
 from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Offer
@@ -315,6 +317,101 @@ class Redialling(Shaped):
         self.answer(child, first)
         self.done(child, first, DEFERRED, kept=True)
         self.assertRaises(BadFrame, self.dispatcher.frame, child, frames.Redial(first.connection))
+
+
+class BothKinds(Shaped):
+    """Which of its two addresses a connection uses shows when a host has answered."""
+
+    pool: ClassVar[tuple[str, ...]] = ("10.0.0.1", "2001:db8::1")
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=20, address=Limits(max_connections=2)),
+        "rated": Zone(connections=20, address=Limits(messages=("1/m",))),
+        "called": Zone(connections=20, address=Limits(new_connections=("1/m",))),
+    }
+    domains: ClassVar[dict[str, Domain]] = {"default": Domain(max_connections=0)}
+    backoff_section = Backoff(pauses=(5.0,), climb=50.0, blacklist=60.0)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.number_of_domain = 0
+        self.children += [self.join("00000005-8", "rated"), self.join("00000005-9", "called")]
+
+    def fresh(self, count: int, zone: str = "default") -> list[tuple[FakeChild, Offer]]:
+        """Mail to so many more domains; what of it is offered."""
+        for _ in range(count):
+            self.number_of_domain += 1
+            self.accept(f"d{self.number_of_domain}.test", zone=zone)
+        return self.offered()
+
+    def go(self, child: FakeChild, offer: Offer, host: str) -> None:
+        self.says(child, frames.Answered(offer.connection, "mx.test", host))
+        self.assertEqual(child.heard(frames.Go), [frames.Go(offer.connection)])
+
+    def kinds(self, offers: list[tuple[FakeChild, Offer]]) -> list[tuple[bool, bool]]:
+        return [(bool(offer.local_address), bool(offer.local_address6)) for _, offer in offers]
+
+    def test_a_connection_counts_for_both_until_it_goes(self) -> None:
+        two = self.fresh(3)
+        self.assertEqual(len(two), 2)
+        self.go(*two[0], "192.0.2.9")
+        self.assertEqual(self.offered(), [], "IPv4 is full: one is in use, one may be")
+        self.go(*two[1], "2001:db8:f::9")
+        [third] = self.offered()
+        self.go(*third, "192.0.2.9")
+        self.assertEqual(self.fresh(1), [], "IPv4 is full")
+        self.done(*two[0])
+        self.assertEqual(self.kinds(self.offered()), [(True, True)])
+
+    def test_when_ipv6_is_full_mail_goes_by_ipv4(self) -> None:
+        for _ in range(2):
+            [one] = self.fresh(1)
+            self.go(*one, "2001:db8:f::9")
+        more = self.fresh(3)
+        self.assertEqual(self.kinds(more), [(True, False)] * 2)
+
+    def test_a_kept_connection_is_found_by_the_kind_that_it_uses(self) -> None:
+        for host in ("2001:db8:f::9", "192.0.2.9"):
+            [(child, offer)] = self.fresh(1)
+            self.go(child, offer, host)
+            self.done(child, offer, kept=True)
+            self.accept(offer.domain)
+            [(_, again)] = self.offered()
+            self.assertEqual(again.connection, offer.connection)
+            self.assertEqual(self.kinds([(child, again)]), [(":" not in host, ":" in host)])
+
+    def test_messages_are_paid_by_the_kind_that_they_use(self) -> None:
+        for host in ("2001:db8:f::9", "192.0.2.9"):
+            [one] = self.fresh(1, "rated")
+            self.go(*one, host)
+        self.assertEqual(self.fresh(1, "rated"), [])
+
+    def test_a_call_is_paid_by_both_and_what_is_not_used_comes_back(self) -> None:
+        for host in ("2001:db8:f::9", "192.0.2.9"):
+            [one] = self.fresh(1, "called")
+            self.go(*one, host)
+        self.assertEqual(self.fresh(1, "called"), [])
+
+    def test_a_further_call_is_paid_by_the_kind_of_its_host(self) -> None:
+        [(child, offer)] = self.fresh(1, "called")
+        self.says(child, frames.Redial(offer.connection, False, "2001:db8:f::9", "192.0.2.9"))
+        self.assertEqual(child.heard(frames.Dial), [frames.Dial(offer.connection)])
+        self.go(child, offer, "192.0.2.9")
+        self.assertEqual(self.fresh(1, "called"), [], "each has called once")
+        self.clock.pump([1.0] * 61)
+        [(_, second)] = self.offered()
+        self.assertEqual(self.kinds([(child, second)]), [(True, True)])
+
+    def test_a_path_in_trouble_is_counted_by_what_uses_it(self) -> None:
+        [(child, six)] = self.fresh(1)
+        self.go(child, six, "2001:db8:f::9")
+        self.done(child, six, msgspec.structs.replace(RATE, host_address="2001:db8:f::9"))
+        self.clock.pump([0.5] * 12)
+        self.accept(six.domain)
+        [(child, again)] = self.offered()
+        self.assertEqual(self.kinds([(child, again)]), [(True, True)])
+        self.go(child, again, "2001:db8:f::9")
+        self.accept(six.domain)
+        self.assertEqual(self.kinds(self.offered()), [(True, False)], "one connection by IPv6, for a start")
 
 
 class Fair(Shaped):

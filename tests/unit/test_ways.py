@@ -90,3 +90,14 @@ class Finding(SynchronousTestCase):
         self.assertEqual([way.host.name for way in self.found(ways)], ["smart.test"])
         self.assertTrue(ways.serves("other.test", KEPT))
         self.assertFalse(self.ways().serves("other.test", KEPT))
+
+    def test_a_url(self) -> None:
+        """Its host, which may be local, takes it all; https:// is always verified, whatever was said of TLS."""
+        for url, name, approach in (
+            ("https://web.test/in", "web.test", Approach(Policy.VERIFY, implicit=True)),
+            ("http://127.0.0.1:8080/", "127.0.0.1", Approach(Policy.NONE)),
+        ):
+            ways = self.ways(options=Zone(url=url), tls={"default": "must"})
+            self.assertEqual([(way.host.name, way.approach) for way in self.found(ways)], [(name, approach)])
+            self.assertEqual(ways.need(offer(), KEPT), approach)
+            self.assertTrue(ways.serves("other.test", KEPT))

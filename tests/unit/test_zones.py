@@ -43,6 +43,13 @@ class ZoneTests(SynchronousTestCase):
     def test_next_hop(self) -> None:
         self.assertEqual(zones_of(a=Zone(host="hop.test", port=26))["a"].next_hop, "hop.test:26")
 
+    def test_a_url_is_a_next_hop(self) -> None:
+        zones = zones_of(a=Zone(url="https://me:secret@web.test/x", prefer_ipv6=True), b=Zone(url="http://web.test:81"))
+        self.assertEqual([zones[name].next_hop for name in "ab"], ["web.test:443", "web.test:81"])
+        self.assertEqual([zones[name].is_fixed for name in ("a", "b", "default")], [True, True, False])
+        self.assertEqual([zones.tls(name, "x.test") for name in "ab"], ["verify", "none"])
+        self.assertEqual(zones.ipv6("a", "x.test"), Ipv6(False, True))
+
     def test_ratios_and_spelling_are_kept_and_made_one(self) -> None:
         entries = (*pool("192.0.2.1", "2001:DB8:0::1"), PoolAddress(address="192.0.2.2", ratio=0.05))
         found = from_config(Config(hostname="relay.test", pools={"default": entries}))["default"].pool
