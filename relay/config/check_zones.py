@@ -75,19 +75,16 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
     if zone.pool not in config.pools:
         text = f"expected the name of a pool ({', '.join(config.pools)}), got {shown(zone.pool)}"
         yield Problem((*path, "pool"), text + meant(zone.pool, config.pools))
-    if zone.host[:1] == "/" and zone.lmtp:
-        if len(zone.host.encode()) > _MAX_PATH or not zone.host.isprintable():
-            text = f"expected the path of a socket, {_MAX_PATH} bytes at most, got {shown(zone.host)}"
-            yield Problem((*path, "host"), text)
-        if zone.implicit_tls:
-            yield Problem((*path, "implicit_tls"), "expected false: a socket on this machine has no port for TLS")
-    elif zone.host and not is_host(zone.host) and not is_address(zone.host):
+    is_path = zone.lmtp and zone.host[:1] == "/"
+    if zone.host and not is_path and not is_host(zone.host) and not is_address(zone.host):
         or_path = " or, with lmtp, the path of a socket" if zone.host[:1] == "/" else ""
         yield Problem((*path, "host"), f"expected a host name or IP address{or_path}, got {shown(zone.host)}")
-    if zone.lmtp and not zone.host and not zone.url:
-        yield Problem((*path, "host"), "expected the host that LMTP is spoken to, got none: mail exchangers speak SMTP")
-    elif zone.lmtp and zone.host[:1] != "/" and zone.port == _SMTP:
+    if is_path:
+        yield from _socket(path, zone)
+    elif zone.lmtp and zone.host and zone.port == _SMTP:
         yield Problem((*path, "port"), "expected the port of an LMTP server, such as 24: on 25 is SMTP (RFC 2033 5)")
+    elif zone.lmtp and not zone.host and not zone.url:
+        yield Problem((*path, "host"), "expected the host that LMTP is spoken to, got none: mail exchangers speak SMTP")
     yield from _url(path, zone)
     yield from _addresses((*path, "addresses"), zone.addresses)
     if zone.throttling:
@@ -107,6 +104,15 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
             yield Problem((*path, "routing_headers", header), "expected at least one value, got an empty list")
     for index, text in enumerate(zone.client_networks):
         yield from _network((*path, "client_networks", f"[{index}]"), text)
+
+
+def _socket(path: Path, zone: Zone) -> Iterator[Problem]:
+    """A next hop on this machine, by its path."""
+    if len(zone.host.encode()) > _MAX_PATH or not zone.host.isprintable():
+        text = f"expected the path of a socket, {_MAX_PATH} bytes at most, got {shown(zone.host)}"
+        yield Problem((*path, "host"), text)
+    if zone.implicit_tls:
+        yield Problem((*path, "implicit_tls"), "expected false: a socket on this machine has no port for TLS")
 
 
 def _url(path: Path, zone: Zone) -> Iterator[Problem]:
