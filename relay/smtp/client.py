@@ -160,12 +160,17 @@ class Conversation:
         self.transactions += 1
         self._ending = None
         self._stuffing = Stuffing()
-        self._roll = Roll(opening.rcpts, opening.unfit)
+        self._roll = Roll(opening.places, opening.unfit)
         soiled, self._soiled = self._soiled, True
+        if self._offered.pipelining and not soiled:
+            self._awaited.append(steps.MAIL)
+            self._awaited.extend((steps.RCPT,) * len(opening.rcpts))
+            self._awaited.append(steps.DATA)
+            return b"".join((opening.mail, *opening.rcpts, b"DATA\r\n"))
         if soiled:
             self._unsent.append((steps.RSET, b"RSET\r\n"))
         self._unsent.append((steps.MAIL, opening.mail))
-        self._unsent.extend((steps.RCPT, rcpt) for rcpt in opening.rcpts.values())
+        self._unsent.extend((steps.RCPT, rcpt) for rcpt in opening.rcpts)
         self._unsent.append((steps.DATA, b"DATA\r\n"))
         return self._send_next()
 

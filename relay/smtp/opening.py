@@ -19,10 +19,12 @@ _UNWRITABLE = "5.1.3 Address can't be written in a command"
 
 
 class Opening(NamedTuple):
-    """MAIL, and RCPT for each recipient by its place: whole lines. `unfit` are those that can't be offered."""
+    """MAIL, and RCPT for each recipient: whole lines. `places` are those of the recipients that have one, `unfit` are
+    the others, which can't be offered."""
 
     mail: bytes
-    rcpts: Mapping[int, bytes]
+    rcpts: Sequence[bytes]
+    places: Sequence[int]
     unfit: Mapping[int, Ending]
 
 
@@ -52,14 +54,25 @@ def open_with(
     utf8 = utf8_header or not sender.isascii()
     if utf8 and not offered.utf8:
         return unfit(_NOT_ASCII)
-    rcpts: dict[int, bytes] = {}
+    rcpts: list[bytes] = []
+    places: list[int] = []
     out: dict[int, Ending] = {}
+    said_utf8 = utf8
     for place, recipient in enumerate(recipients):
-        said = _rcpt(offered, recipient, utf8)
-        if isinstance(said, Ending):
-            out[place] = said
-        else:
-            rcpts[place] = said
+        ascii = recipient.address.isascii()
+        if not ascii and not offered.utf8:
+            out[place] = unfit(_NOT_ASCII)
+            continue
+        rcpt = f"RCPT TO:<{recipient.address}>"
+        if offered.dsn:
+            rcpt += recipient.notify and f" NOTIFY={recipient.notify}"
+            rcpt += recipient.orcpt and f" ORCPT={recipient.orcpt}"
+        if not _fits(rcpt, utf8 or not ascii):
+            out[place] = unfit(_UNWRITABLE)
+            continue
+        rcpts.append(rcpt.encode() + b"\r\n")
+        places.append(place)
+        said_utf8 |= not ascii
     if not rcpts and out[0].text == _NOT_ASCII:
         return _all_unfit(out)
     if eight_bit and not offered.eight_bit:
@@ -67,27 +80,15 @@ def open_with(
     size_said = f" SIZE={size}" if "SIZE" in offered.extensions else ""
     body_said = " BODY=8BITMIME" if eight_bit else ""
     mail = f"MAIL FROM:<{sender}>{size_said}{body_said}"
-    utf8 = utf8 or not all(map(bytes.isascii, rcpts.values()))
-    if utf8:
+    if said_utf8:
         mail += " SMTPUTF8"
     if require_tls:
         mail += " REQUIRETLS"
     if offered.dsn:
         mail += (ret and f" RET={ret}") + (envid and f" ENVID={envid}")
-    if not _fits(mail, utf8):
+    if not _fits(mail, said_utf8):
         return unfit(_UNWRITABLE)
-    return Opening(mail.encode() + b"\r\n", rcpts, out) if rcpts else _all_unfit(out)
-
-
-def _rcpt(offered: Offered, recipient: Recipient, utf8: bool) -> bytes | Ending:
-    """The line, or why there is none. `utf8`: SMTPUTF8 is said anyhow."""
-    if not recipient.address.isascii() and not offered.utf8:
-        return unfit(_NOT_ASCII)
-    rcpt = f"RCPT TO:<{recipient.address}>"
-    if offered.dsn:
-        rcpt += (recipient.notify and f" NOTIFY={recipient.notify}") + (recipient.orcpt and f" ORCPT={recipient.orcpt}")
-    fits = _fits(rcpt, utf8 or not recipient.address.isascii())
-    return rcpt.encode() + b"\r\n" if fits else unfit(_UNWRITABLE)
+    return Opening(mail.encode() + b"\r\n", rcpts, places, out) if rcpts else _all_unfit(out)
 
 
 def _fits(command: str, utf8: bool) -> bool:

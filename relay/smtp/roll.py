@@ -30,7 +30,7 @@ class Roll:
         """`asked` are those that RCPT is said for; the others stand apart from the beginning."""
         self._asked = deque(asked)
         self._accepted: deque[int] = deque()
-        self.apart: dict[int, Ending] = {} if apart is None else dict(apart)
+        self.apart: dict[int, Ending] = dict(apart) if apart else {}
         self.taken: dict[int, Ending] = {}
         self.heard = self.cut_short = False
 
