@@ -171,6 +171,7 @@ class Zone(Limits, frozen=True):
     tls: Tls = "may"
     implicit_tls: bool = False
     lmtp: bool = False
+    chunking: bool = True
     sender_domains: tuple[str, ...] = ()
     recipient_domains: tuple[str, ...] = ()
     routing_headers: dict[str, tuple[str, ...]] = {}

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
 from relay.delivery.exchangers import Host
+from relay.delivery.manner import PLAIN, Manner
 from relay.delivery.security import Approach, Policy
 from relay.delivery.text import Text
 from relay.delivery.tls_result import TlsFailure, TlsResult, of_certificate, of_ending
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: A peer that lets us wait for this long is quiet (seconds).
 QUIET_AFTER = 0.5
+#: A text of up to so many bytes goes along with the commands where it may: so much is sent in vain if they are refused.
+HURRIED = 64 * 1024
 
 NEVER = float("inf")
 #: How often what one reply may take all those at its stage may take together.
@@ -81,9 +84,9 @@ class Call:
     """
 
     __slots__ = (
-        "_caller", "_client_tls", "_conversation", "_handshake", "_lmtp", "_now", "_reactor", "_replies", "_reported",
-        "_stage", "_text", "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "host",
-        "local_address", "name", "quiet_at", "tls",
+        "_caller", "_client_tls", "_conversation", "_handshake", "_manner", "_now", "_reactor", "_replies", "_reported",
+        "_stage", "_text", "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "host", "local_address",
+        "name", "quiet_at", "tls",
     )  # fmt: skip
 
     def __init__(
@@ -97,17 +100,17 @@ class Call:
         now: Callable[[], float],
         approach: Approach,
         client_tls: ClientTls,
-        lmtp: bool = False,
+        manner: Manner = PLAIN,
     ) -> None:
         self.host = host
         self.approach = approach
         self.tls = ""
         self._client_tls = client_tls
+        self._manner = manner
         self._handshake: Handshake | None = None
         tried = approach.implicit or approach.starttls is not Tls.NEVER
         self._reported = approach.reported if tried else None
         self.name = name
-        self._lmtp = lmtp
         self.bound = ""
         self.deadline = self.quiet_at = NEVER
         self.local_address = local_address
@@ -133,6 +136,15 @@ class Call:
     def transactions(self) -> int:
         """How many were begun."""
         return self._conversation.transactions
+
+    @property
+    def most_recipients(self) -> int:
+        """See `Contact`; the host says so by LIMITS, too."""
+        return self._conversation.offered.max_recipients
+
+    def spent(self, most: int) -> bool:
+        """See `Contact`; the host says so by LIMITS."""
+        return self.transactions >= most or self._conversation.spent
 
     def satisfies(self, need: Approach) -> bool:
         """Whether a delivery may go on this connection that would have to be as safe as that on a new one. What was
@@ -175,7 +187,11 @@ class Call:
         if isinstance(order, Ending):
             self._caller.ended(order)
             return
-        self._text = text
+        whole = text.whole(HURRIED) if self._conversation.hurries else None
+        if whole is not None and self._caller.may_end():
+            order += self._conversation.end(whole)
+        else:
+            self._text = text
         self._wire.write(order)
         self._stage = ""
         self._await_reply()
@@ -211,9 +227,9 @@ class Call:
             self._failed(stage, f"No connection within {self._timeouts.connect:g} s", "network")
         elif stage == "tls" and self._handshake is not None:
             self._failed(stage, f"No TLS handshake within {self._timeouts.tls:g} s", "network")
-        elif self._text is not None and self._text.lacking:
+        elif self._text is not None and self._text.lacking and self._conversation.settled:
             self._failed(stage, f"The text was not to be had for {self._timeouts.body:g} s", "ours")
-        elif stage == "body":
+        elif stage == "body" and self._conversation.settled:
             self._failed(stage, f"The host took nothing for {self._timeouts.body:g} s", "network")
         else:
             self._ended(self._conversation.timed_out(getattr(self._timeouts, stage)))
@@ -230,7 +246,8 @@ class Call:
             self._wait("banner")
 
     def _converse(self, name: str) -> Conversation:
-        return Conversation(name, self.approach.starttls, self.approach.implicit, self._lmtp)
+        manner = self._manner
+        return Conversation(name, self.approach.starttls, self.approach.implicit, manner.chunking, manner.lmtp)
 
     def _start_tls(self) -> None:
         self._wait("tls")
@@ -284,6 +301,10 @@ class Call:
             self._wait("body")
             assert self._text is not None
             self._text.begin(self._wire.transport)
+        elif event is Event.SETTLED:
+            self._wait("body")
+            if self._text is not None:
+                self._text.resume()
         elif event is Event.SECURE:
             self._start_tls()
         elif event is Event.READY:
@@ -291,6 +312,7 @@ class Call:
             self._tell_tls("starttls-not-supported")
             self._caller.ready()
         else:
+            self._stop_text()
             self._ended(event)
 
     def lost(self, reason: str) -> None:
@@ -312,6 +334,8 @@ class Call:
         self._wire.write(self._conversation.text(data))
 
     def may_end(self) -> bool:
+        if not self._conversation.settled:
+            return False
         may = self._caller.may_end()
         if not may:
             self._wait("body")
@@ -324,7 +348,7 @@ class Call:
         self._await_reply()
 
     def cut(self, reason: str) -> None:
-        # Without the dot the host takes nothing.
+        # Without its end the host takes nothing.
         self._failed("body", reason, "ours")
 
     def _stop_text(self) -> None:

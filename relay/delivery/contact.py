@@ -41,6 +41,13 @@ class Contact(Protocol):
     def transactions(self) -> int:
         """How many messages were begun."""
 
+    @property
+    def most_recipients(self) -> int:
+        """How many recipients the host takes with one message, 0 where it doesn't say."""
+
+    def spent(self, most: int) -> bool:
+        """Whether no further message may go here: as many as that were begun, or as many as the host takes."""
+
     def satisfies(self, need: Approach) -> bool:
         """Whether a delivery may go on this connection that would have to be as safe as that on a new one."""
 

@@ -100,6 +100,13 @@ class Post:
     def in_dot(self) -> bool:
         return self._in_dot
 
+    @property
+    def most_recipients(self) -> int:
+        return 1
+
+    def spent(self, most: int) -> bool:
+        return self.transactions >= most
+
     def satisfies(self, need: Approach) -> bool:
         return need.policy is self.approach.policy
 

@@ -27,6 +27,7 @@ from relay.channel.link import Link
 from relay.config import urls
 from relay.delivery.call import Call
 from relay.delivery.contact import MakeContact
+from relay.delivery.manner import Manner
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
@@ -307,7 +308,7 @@ def _contact(briefing: SenderBriefing) -> tuple[int, MakeContact]:
     """The port where hosts are called, and what speaks with them."""
     options = briefing.options
     if not options.url:
-        return options.port, partial(Call, lmtp=options.lmtp)
+        return options.port, partial(Call, manner=Manner(options.chunking, options.lmtp))
     from relay.delivery.post import Post  # Twisted's HTTP takes some megabytes, and few zones want it.
 
     url = urls.read(options.url)

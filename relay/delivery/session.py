@@ -61,8 +61,8 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_call", "_client_tls", "_contact", "_deliveries", "_domain", "_heading", "_hosts", "_idle",
-        "_looking", "_may_dial", "_need", "_next", "_noted", "_now", "_offer", "_parting", "_port", "_quiet",
+        "_aborted", "_call", "_client_tls", "_contact", "_deliveries", "_domain", "_doubtful", "_heading", "_hosts",
+        "_idle", "_looking", "_may_dial", "_need", "_next", "_noted", "_now", "_offer", "_parting", "_port", "_quiet",
         "_reactor", "_ready", "_reuse", "_route", "_serves", "_started", "_timeouts", "_to", "_watcher", "begun",
         "called", "number",
     )  # fmt: skip
@@ -114,6 +114,7 @@ class Session:
         self._idle = idle
         self._serves = serves
         self._heading = Heading(sign, product)
+        self._doubtful = False
         self._contact = contact
         self._now: Callable[[], float] = now or reactor.seconds
         self._call: Contact | None = None
@@ -181,6 +182,7 @@ class Session:
         self._route = Route()
         self.begun = False
         self._heading.unsigned = ""
+        self._doubtful = False
         self.called = ""
         if fits:
             self._begin()
@@ -355,7 +357,8 @@ class Session:
         elif offer is None:
             self._hang_up()
         elif ending.stale or (self._heading.signing and call.transactions):
-            self.begun = ending.stale and bool(ending.code)
+            self.begun = ending.stale and (bool(ending.code) or ending.doubtful)
+            self._doubtful = self._doubtful or ending.doubtful
             self._hang_up()
             self._look()
         elif not call.transactions and not ending.reusable:
@@ -370,6 +373,7 @@ class Session:
         assert offer is not None and call is not None
         self._domain = offer.domain
         self._noted.clear()
+        self._leave_behind(call.most_recipients or len(self._to))
         recipient = offer.recipient if len(self._to) == 1 else ""
         self._heading.make(offer, recipient, call.name, call.bound, self.chunk, self._headed)
         if self._heading.signing:
@@ -407,7 +411,7 @@ class Session:
             self._watcher.left(self, behind)
         self._offer = None
         self._quiet = False
-        kept = call is not None and ending.reusable and self._deliveries < self._reuse
+        kept = call is not None and ending.reusable and not call.spent(self._reuse) and self._deliveries < self._reuse
         kept = kept and call is not None and not call.approach.clear  # In the clear for this delivery alone.
         if kept and call is not None:
             call.rest(self._idle)
@@ -454,7 +458,7 @@ class Session:
             host.address,
             "" if call is None else call.bound or call.local_address,
             self._now() - self._started,
-            ending.doubtful,
+            ending.doubtful or self._doubtful,
             "" if call is None else call.tls,
             self._heading.unsigned[:MAX_RESPONSE],
         )

@@ -24,7 +24,7 @@ class Carrier(Protocol):
         """Send a piece that isn't the last."""
 
     def may_end(self) -> bool:
-        """Whether the end may be sent now. False holds it until `resume`."""
+        """Whether the end may be sent now. False holds it; what held it calls `resume`."""
 
     def end(self, data: bytes) -> None:
         """Send the last piece, and what ends the text, in one write."""
@@ -57,6 +57,11 @@ class Text:
         """It is we who wait: for a piece of the body, or for leave to end."""
         return self._held is not None or (self._stream is not None and self._stream.fetching)
 
+    def whole(self, most: int) -> bytes | None:
+        """All of it, if it is here and no more than so many bytes. Then it isn't begun."""
+        body = self._offer.body or b""
+        return self._head + body if len(body) == self._offer.body_size and self.size <= most else None
+
     def begin(self, consumer: IConsumer) -> None:
         """Send it all, no faster than `consumer` sends it on."""
         offer, head = self._offer, self._head
@@ -76,7 +81,7 @@ class Text:
             self._carrier.cut("The body is not as long as it should be")
 
     def resume(self) -> None:
-        """An end that was held may be sent."""
+        """An end that was held, if one was, may be sent."""
         held, self._held = self._held, None
         if held is not None:
             self._end(held)
@@ -84,8 +89,9 @@ class Text:
     def stop(self) -> None:
         """No more is wanted."""
         stream, self._stream = self._stream, None
-        if stream is not None:
+        if stream is not None and self._consumer is not None:
             stream.stopProducing()
+            self._consumer.unregisterProducer()
 
     def _forward(self, data: bytes, last: bool) -> None:
         if last:

@@ -1,10 +1,14 @@
-"""The client's side of an SMTP conversation, without a socket (RFC 5321, 2920, 1870, 6152, 6531, 3461).
+"""The client's side of an SMTP conversation, without a socket (RFC 5321, 2920, 1870, 6152, 6531, 3461, 3030, 9422).
 
 What the peer sends goes in by `receive`; what is to be sent in answer comes out of `take`,
 and out of the orders `begin`, `text` and `end`. A transaction carries one message to one
 recipient or several and ends in exactly one `Ending`, which tells how it went with each. The rule above all
 others: a message counts as taken only by a 2xx that came after the final dot was handed over for sending, and in its
 turn. Bytes nobody asked for prove nothing; they cost the connection.
+
+What is said of the final dot holds for the last chunk (RFC 3030). With it there is no 354 by which
+a reply too many would be found out; so only those hosts get chunks that have shown, in a transaction
+with DATA before, that the enhanced codes of their replies tell MAIL and RCPT from the rest.
 
 LMTP (RFC 2033) is the same but for its LHLO, and a reply to the dot for each recipient that was accepted.
 """
@@ -20,6 +24,7 @@ from msgspec.structs import replace
 from relay.message.envelope import Recipient
 from relay.message.values import Result
 from relay.smtp import client_states as steps
+from relay.smtp.chunked import Chunked
 from relay.smtp.client_states import Move, Step
 from relay.smtp.ending import Ending
 from relay.smtp.offered import NOTHING, read
@@ -30,6 +35,8 @@ from relay.smtp.roll import Roll, refused
 from relay.smtp.stuffing import Stuffing
 
 _CLOSING = 421
+#: What is said of a command, and not of a message, where the command is BDAT behind recipients that were accepted.
+_UNKNOWN = range(500, 505)
 
 
 class Tls(enum.Enum):
@@ -46,25 +53,30 @@ class Event(enum.Enum):
     READY = "a transaction may begin"
     SECURE = "the TLS handshake is expected, and then `secured`"
     BODY = "the text is expected"
+    SETTLED = "all that was sent of the text is taken"
 
 
 class Conversation:
     """One connection's worth of SMTP, from the greeting on.
 
     Attributes:
+        offered: what the host offers.
         transactions: how many were begun.
         secure: it goes on over TLS.
         replies: how many have come.
     """
 
     __slots__ = (
-        "_awaited", "_ending", "_hello", "_in_text", "_interrupted", "_name", "_offered", "_output", "_reader",
-        "_roll", "_soiled", "_stuffing", "_tls", "_unsent", "replies", "secure", "transactions",
+        "_awaited", "_chunking", "_ending", "_framing", "_hello", "_in_text", "_interrupted", "_name", "_output",
+        "_reader", "_roll", "_soiled", "_tells", "_tls", "_unsent", "offered", "replies", "secure", "transactions",
     )  # fmt: skip
 
-    def __init__(self, name: str, tls: Tls = Tls.NEVER, secure: bool = False, lmtp: bool = False) -> None:
+    def __init__(
+        self, name: str, tls: Tls = Tls.NEVER, secure: bool = False, chunking: bool = False, lmtp: bool = False
+    ) -> None:
         """`name` is what we call ourselves in EHLO: a domain or an address literal. `tls` says whether STARTTLS is to
-        be used; `secure`, that the connection is by TLS from its beginning; `lmtp`, that LMTP is spoken."""
+        be used; `secure`, that the connection is by TLS from its beginning; `chunking`, that texts may go in chunks;
+        `lmtp`, that LMTP is spoken, where they never do."""
         self._name = name
         self._hello = steps.LHLO if lmtp else steps.EHLO
         self._tls = tls
@@ -76,8 +88,11 @@ class Conversation:
         self._ending: Ending | None = None
         self._in_text = self._interrupted = False
         self._soiled = False
-        self._offered = NOTHING
-        self._stuffing = Stuffing()
+        self.offered = NOTHING
+        self._framing: Stuffing | Chunked = Stuffing()
+        self._chunking = chunking and not lmtp
+        # Whether replies tell by their codes what they reply to; None: not known yet.
+        self._tells: bool | None = None
         self._roll = Roll()
         self.transactions = self.replies = 0
 
@@ -86,7 +101,7 @@ class Conversation:
     @property
     def extensions(self) -> Mapping[str, str]:
         """EHLO keywords in upper case with their parameters; empty after HELO."""
-        return self._offered.extensions
+        return self.offered.extensions
 
     @property
     def stage(self) -> str:
@@ -98,7 +113,22 @@ class Conversation:
     @property
     def in_dot(self) -> bool:
         """The final dot of a message was handed over, and its reply isn't here."""
-        return bool(self._awaited) and self._awaited[0] is steps.DOT
+        return bool(self._awaited) and self._awaited[-1] in steps.ENDS
+
+    @property
+    def hurries(self) -> bool:
+        """After `begin`: the whole text may go in the same write, by `end`, without waiting for BODY."""
+        return self._chunked and not self._unsent and self._awaited[0] is steps.MAIL
+
+    @property
+    def settled(self) -> bool:
+        """All that was sent is answered; with a text under way, only then may it end."""
+        return not self._awaited
+
+    @property
+    def spent(self) -> bool:
+        """The host takes no further transaction on this connection (MAILMAX, RFC 9422 4.1)."""
+        return 0 < self.offered.max_transactions <= self.transactions
 
     def taken(self) -> Mapping[int, Ending]:
         """The recipients, by their places, whom the host has said to have taken the message for since this was asked
@@ -144,7 +174,7 @@ class Conversation:
             What to send, or the ending of a message that this host can't be offered.
         """
         opening = open_with(
-            self._offered,
+            self.offered,
             self.secure,
             sender,
             (Recipient(recipient, notify, orcpt), *fellows),
@@ -159,10 +189,11 @@ class Conversation:
             return opening
         self.transactions += 1
         self._ending = None
-        self._stuffing = Stuffing()
         self._roll = Roll(opening.places, opening.unfit)
+        chunked = self._chunking and self.offered.chunks and self._tells is True
+        self._framing = Chunked() if chunked else Stuffing()
         soiled, self._soiled = self._soiled, True
-        if self._offered.pipelining and not soiled:
+        if self.offered.pipelining and not soiled and not chunked:
             self._awaited.append(steps.MAIL)
             self._awaited.extend((steps.RCPT,) * len(opening.rcpts))
             self._awaited.append(steps.DATA)
@@ -171,26 +202,30 @@ class Conversation:
             self._unsent.append((steps.RSET, b"RSET\r\n"))
         self._unsent.append((steps.MAIL, opening.mail))
         self._unsent.extend((steps.RCPT, rcpt) for rcpt in opening.rcpts)
-        self._unsent.append((steps.DATA, b"DATA\r\n"))
+        if not chunked:
+            self._unsent.append((steps.DATA, b"DATA\r\n"))
         return self._send_next()
 
     def text(self, data: bytes) -> bytes:
         """A piece of the text that isn't the last, as it goes on the wire. Only after BODY."""
-        return self._stuffing.piece(data)
+        if data and self._chunked:
+            self._awaited.append(steps.CHUNK)
+        return self._framing.piece(data)
 
     def end(self, data: bytes) -> bytes:
         """The last piece of the text with the final dot, to be sent in one write. Only after
-        BODY; from here on the host may have taken the message."""
+        BODY and when it is settled, or when it hurries; from here on the host may have taken the message."""
         self._in_text = False
         self._interrupted = self._reader.pending
-        self._awaited.extend((steps.DOT,) * (self._roll.accepted if self._hello is steps.LHLO else 1))
-        return self._stuffing.end(data)
+        end = steps.LAST_CHUNK if self._chunked else steps.DOT
+        self._awaited.extend((end,) * (self._roll.accepted if self._hello is steps.LHLO else 1))
+        return self._framing.end(data)
 
     def secured(self) -> bytes:
         """The TLS handshake is done: what to send now. All that the host has said before is forgotten, for anybody may
         have said it (RFC 3207 4.2)."""
         self.secure = True
-        self._offered = NOTHING
+        self.offered = NOTHING
         self._greet()
         return self.take()
 
@@ -226,6 +261,11 @@ class Conversation:
     # -- inside
 
     @property
+    def _chunked(self) -> bool:
+        """The text of this transaction goes in chunks."""
+        return isinstance(self._framing, Chunked)
+
+    @property
     def _unheard(self) -> bool:
         """A kept connection has said nothing yet about this transaction."""
         return self.transactions > 1 and bool(self._awaited) and self._awaited[0] in (steps.RSET, steps.MAIL)
@@ -237,6 +277,8 @@ class Conversation:
         self.replies += 1
         step = self._awaited.popleft()
         move = step.moves[reply.code // 100]
+        if reply.code < 300 and not self._fits(step, reply):
+            move = Move.BROKEN
         early = not self._awaited and (self._reader.pending or self._interrupted)
         if step is steps.DOT and self._awaited and move is not Move.BROKEN and self._roll.dot(reply):
             return None
@@ -261,8 +303,12 @@ class Conversation:
             self._roll.accept()
             move = Move.NEXT
         if move is Move.NEXT:
-            if not self._awaited:
+            if self._unsent and not self._awaited:
                 self._output = self._send_next()
+            elif not self._awaited:
+                event = Event.SETTLED if self._in_text else Event.BODY
+                self._in_text = True
+                return event
         elif move is Move.BODY:
             self._in_text = True
             return Event.BODY
@@ -272,7 +318,7 @@ class Conversation:
             self._say(steps.HELO, f"HELO {self._name}\r\n".encode("ascii", "replace"))
         elif move is Move.READY:
             if step is not steps.HELO:
-                self._offered = read(reply.lines[1:])
+                self.offered = read(reply.lines[1:])
             return self._greeted()
         elif move is Move.SECURE:
             return Event.SECURE
@@ -290,6 +336,20 @@ class Conversation:
             return self._ending
         return None
 
+    def _fits(self, step: Step, reply: Reply) -> bool:
+        """Whether a success can be that of this step: of those whose codes should tell. Without chunks the 354 has
+        told, and it is noted whether the codes would have."""
+        if step not in steps.TELLING:
+            return True
+        tells = reply.lines[0].startswith("2.1.") == (step in steps.ADDRESSED)
+        if self._chunked:
+            return tells
+        if not tells:
+            self._tells = False
+        elif step is steps.DOT and self._tells is None:
+            self._tells = True
+        return True
+
     def _greet(self) -> None:
         word = "LHLO" if self._hello is steps.LHLO else "EHLO"
         self._say(self._hello, f"{word} {self._name}\r\n".encode("ascii", "replace"))
@@ -298,7 +358,7 @@ class Conversation:
         """The host has said what it offers: TLS comes first."""
         if self.secure or self._tls is Tls.NEVER:
             return Event.READY
-        if "STARTTLS" not in self._offered.extensions:
+        if "STARTTLS" not in self.offered.extensions:
             return self._plain("The host does not offer TLS", 0, "tls")
         self._say(steps.STARTTLS, b"STARTTLS\r\n")
         return None
@@ -311,6 +371,11 @@ class Conversation:
 
     def _refused(self, step: Step, reply: Reply, early: bool) -> Ending | None:
         """The message is refused. Replies still on their way are awaited first, and ignored."""
+        self._in_text = False
+        if step in (steps.CHUNK, steps.LAST_CHUNK) and reply.code in _UNKNOWN:
+            # It has taken the text for commands.
+            ending = Ending(Result.DEFERRED, step.stage, str(reply), reply.code, "protocol")
+            return replace(ending, stale=not self._roll.heard, apart=self._roll.apart)
         ending = replace(refused(step.stage, reply), reusable=not early, apart=self._roll.apart)
         if self._roll.cut_short and step is steps.DATA:
             # Some refuse it to whoever had more recipients than they take (RFC 5321 4.5.3.1.10).
@@ -349,7 +414,7 @@ class Conversation:
         if self._ending is not None:
             return self._ending.without_reuse()
         # Of several who wait for its word the host may have taken it for those behind the first.
-        doubtful = self.in_dot and (not code or len(self._awaited) > 1)
+        doubtful = self.in_dot and (not code or self._awaited.count(steps.DOT) > 1)
         apart = self._roll.apart
         return Ending(Result.DEFERRED, self.stage, reason, code, category, doubtful, False, stale, apart)
 
@@ -359,7 +424,7 @@ class Conversation:
 
     def _send_next(self) -> bytes:
         """The commands to be sent now: all of them when the host takes them so, else one."""
-        if not self._offered.pipelining:
+        if not self.offered.pipelining:
             step, command = self._unsent.popleft()
             self._awaited.append(step)
             return command

@@ -58,9 +58,19 @@ STARTTLS     = _step("tls",    Move.SECURE,   _,             Move.PLAIN,    Move
 IGNORED_RCPT = _step("rcpt",   Move.IGNORED,  _,             Move.IGNORED,  Move.IGNORED)
 IGNORED_DATA = _step("data",   _,             Move.LONE_DOT, Move.IGNORED,  Move.IGNORED)
 IGNORED_DOT  = _step("dot",    Move.IGNORED,  _,             Move.IGNORED,  Move.IGNORED)
+IGNORED_BDAT = _step("body",   Move.IGNORED,  _,             Move.IGNORED,  Move.IGNORED)
 RSET         = _step("mail",   Move.NEXT,     _,             Move.STALE,    Move.STALE)
 MAIL         = _step("mail",   Move.NEXT,     _,             Move.REFUSED,  Move.REFUSED)
 RCPT         = _step("rcpt",   Move.LISTED,   _,             Move.UNLISTED, Move.UNLISTED, IGNORED_RCPT)
 DATA         = _step("data",   _,             Move.BODY,     Move.REFUSED,  Move.REFUSED, IGNORED_DATA)
 DOT          = _step("dot",    Move.TAKEN,    _,             Move.REFUSED,  Move.REFUSED)
+CHUNK        = _step("body",   Move.NEXT,     _,             Move.REFUSED,  Move.REFUSED, IGNORED_BDAT)
+LAST_CHUNK   = _step("dot",    Move.TAKEN,    _,             Move.REFUSED,  Move.REFUSED, IGNORED_DOT)
 # fmt: on
+
+#: Steps behind which the host has all of the text, and may have taken it.
+ENDS = (DOT, LAST_CHUNK)
+#: Steps whose success has an enhanced code of its own kind, 2.1.x (RFC 3463 3.2): it is about an address.
+ADDRESSED = (MAIL, RCPT)
+#: And all by whose successes it can be told whether a reply is the one to its step.
+TELLING = (*ADDRESSED, CHUNK, *ENDS)

@@ -14,7 +14,8 @@ from relay.smtp.offered import Offered
 #: Longest command in bytes (RFC 5321 4.5.3.1.4 asks for 512, extensions add to it).
 MAX_COMMAND = 1000
 
-_NOT_ASCII = "5.6.7 Address or header is not ASCII and this host does not take such (SMTPUTF8)"
+_NOT_ASCII = "5.6.7 Address is not ASCII and this host does not take such (SMTPUTF8)"
+_HEADER_NOT_ASCII = "5.6.9 Header is not ASCII and this host does not take such (SMTPUTF8)"
 _UNWRITABLE = "5.1.3 Address can't be written in a command"
 
 
@@ -53,7 +54,7 @@ def open_with(
         return unfit(f"5.7.30 The message requires TLS all the way, and this host {lacks}")
     utf8 = utf8_header or not sender.isascii()
     if utf8 and not offered.utf8:
-        return unfit(_NOT_ASCII)
+        return unfit(_HEADER_NOT_ASCII if sender.isascii() and _all_ascii(recipients) else _NOT_ASCII)
     rcpts: list[bytes] = []
     places: list[int] = []
     out: dict[int, Ending] = {}
@@ -89,6 +90,10 @@ def open_with(
     if not _fits(mail, said_utf8):
         return unfit(_UNWRITABLE)
     return Opening(mail.encode() + b"\r\n", rcpts, places, out) if rcpts else _all_unfit(out)
+
+
+def _all_ascii(recipients: Sequence[Recipient]) -> bool:
+    return all(recipient.address.isascii() for recipient in recipients)
 
 
 def _fits(command: str, utf8: bool) -> bool:

@@ -17,21 +17,24 @@ _TEXT = b"Subject: x\r\n\r\n.dot\r\n"
 
 
 def client(data: bytes) -> None:
-    """A message counts as taken only by a 2xx that came behind its final dot."""
+    """A message counts as taken only by a 2xx that came behind its final dot, or its last chunk."""
     (options, first, second), rest = head(data, 3)
     fellows = _FELLOWS[: options >> 4 & 3]
-    talk = Conversation("relay.example.com", lmtp=bool(options & 8))
+    # What is cut into long pieces may also go in chunks.
+    talk = Conversation("relay.example.com", chunking=bit(first, 7), lmtp=bool(options & 8))
     came = ended_at = transactions = 0
     begun_no = False
     in_body = False
     for piece in pieces(long(rest), first, second):
         came += len(piece)
         what = talk.receive(piece)
-        if in_body and what is None:
-            # The host talks while the text is on its way: all it has said is the beginning of a no.
+        if in_body and (what is Event.SETTLED or (what is None and talk.settled)):
+            # All chunks are taken. Or the host talks while the text is on its way: all it has said is the beginning
+            # of a no.
             in_body = False
+            begun_no = what is None
             _finish(talk, options)
-            ended_at, begun_no = came, True
+            ended_at, what = came, None
         while what is not None:
             _printable(talk.take())
             if isinstance(what, Ending):
@@ -42,7 +45,9 @@ def client(data: bytes) -> None:
                 assert not begun_no, "used again after a reply out of turn"
             elif what is Event.BODY:
                 in_body = bit(options, 7)
-                if not in_body:
+                if in_body:
+                    _whole(talk.text(_TEXT))
+                else:
                     _finish(talk, options)
                     ended_at = came
                 break
@@ -55,6 +60,9 @@ def client(data: bytes) -> None:
             )
             if isinstance(begun, bytes):
                 _printable(begun)
+                if talk.hurries and bit(second, 7):
+                    _finish(talk, options)
+                    ended_at = came
                 break
             what = begun
         _printable(talk.take())
@@ -68,8 +76,18 @@ def client(data: bytes) -> None:
 
 def _finish(talk: Conversation, options: int) -> None:
     at = options >> 4 & 7
-    sent = talk.text(_TEXT[:at]) + talk.end(_TEXT[at:])
-    assert sent.endswith(b"\r\n.\r\n") and sent.count(b"\r\n.\r\n") == 1
+    sent = talk.end(_TEXT[at:])
+    assert talk.in_dot
+    _whole(sent)
+
+
+def _whole(sent: bytes) -> None:
+    """A chunk with all its octets, or lines of a text, of which one at most is the dot, the last."""
+    if sent.startswith(b"BDAT "):
+        command, _, text = sent.partition(b"\r\n")
+        assert int(command.split()[1]) == len(text)
+    elif b"\r\n.\r\n" in sent:
+        assert sent.endswith(b"\r\n.\r\n") and sent.count(b"\r\n.\r\n") == 1
 
 
 def _sound(talk: Conversation, ending: Ending, came: int, ended_at: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import smtplib
 from collections import Counter
 from pathlib import Path
@@ -48,7 +49,7 @@ class IntoServers(Interop):
         server.start()
         self.addCleanup(server.stop)
         await self.until(lambda: server.greets, 20, f"{kind.name}'s greeting", server)
-        relay = self.relay(mx=server.port, connections=3)
+        relay = self.relay(mx=server.port, connections=3, zone='idle = "1s"')
         await self.up(relay)
         await deferToThread(submit, relay.smtp, "inbox@peer.test")
         await self.at_once(relay)
@@ -64,6 +65,7 @@ class IntoServers(Interop):
         for text in texts:
             body = arrived(text).text.partition(b"\r\n\r\n")[2]
             self.assertEqual(crowd.hash[audit_id(text)], hashlib.sha256(body).hexdigest())
+        self.server = server
 
     async def over_tls(self, kind: type[MailServer], versions: tuple[str, ...]) -> None:
         """Each version that the server speaks, trusted and verified from 1.2 on."""
@@ -133,7 +135,13 @@ class IntoServers(Interop):
             self.assertTrue(TEXTS[name] == came.text, f"{name} arrived changed")
 
     async def test_postfix(self) -> None:
+        """Which offers CHUNKING, with codes that tell: most of the texts reach it in chunks."""
         await self.into(Postfix)
+
+        def chunks() -> int:
+            return sum(map(int, re.findall(r" bdat=(\d+)", self.server.said())))
+
+        await self.until(lambda: chunks() > 100, 10, "its count of chunks", self.server)
 
     async def test_exim(self) -> None:
         await self.into(Exim)

@@ -8,6 +8,7 @@ from typing import Any
 from relay.channel.frames import Fellow
 from relay.delivery.call import Call
 from relay.delivery.exchangers import Host
+from relay.delivery.manner import Manner
 from relay.delivery.session import LAST_WORDS, Session
 from tests.unit.test_session import EHLO, Case, Line, Peer, offer
 
@@ -55,6 +56,17 @@ class Several(Case):
         peer = self.begun(b"250 ok\r\n", b"250 ok\r\n", b"452 4.5.3 too many\r\n", b"452 4.5.3 too many\r\n")
         peer.say(b"250 queued\r\n")
         self.assertEqual((self.book.behind, self.book.fates), ([3, 4], {1: TAKEN, 2: TAKEN}))
+
+    def test_limits_of_the_host(self) -> None:
+        """RCPTMAX (RFC 9422 4.2)."""
+        peer = self.open(ehlo=b"250-mx.test\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=3\r\n", fellows=FELLOWS)
+        self.session.go(4)
+        self.assertEqual((peer.line.read().count(b"RCPT TO:"), self.book.behind), (3, [4]))
+        self.session = self.make()
+        peer = self.open(ehlo=b"250-mx.test\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=1\r\n", fellows=FELLOWS)
+        self.session.go(4)
+        peer.line.read()
+        self.assertIn(b" for <b@to.test>", peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n"))
 
     def test_all_refused_and_no_text(self) -> None:
         peer = self.begun()
@@ -126,7 +138,7 @@ class Lmtp(Case):
     hosts = (Host("lda.test", "192.0.2.10"),)
 
     def to_dots(self) -> Peer:
-        self.session = self.make(contact=partial(Call, lmtp=True))
+        self.session = self.make(contact=partial(Call, manner=Manner(lmtp=True)))
         self.session.deliver(offer(fellows=FELLOWS))
         peer = self.peer()
         peer.connect()
@@ -173,7 +185,7 @@ class Lmtp(Case):
 
     def test_a_socket_on_this_machine(self) -> None:
         self.hosts = (Host("/run/lmtp", "/run/lmtp"),)
-        self.session = self.make(contact=partial(Call, lmtp=True))
+        self.session = self.make(contact=partial(Call, manner=Manner(lmtp=True)))
         self.session.deliver(offer(local_address="", local_address6="2001:db8::9", local_name6="six.test"))
         [(path, factory, *_)] = self.reactor.unixClients
         self.assertEqual(path, "/run/lmtp")

@@ -14,6 +14,7 @@ from relay.smtp.client import Conversation, Event, Tls
 from relay.smtp.ending import Ending
 from tests.unit.test_smtp_client import IN_TURN, PIPELINING, TEXT, pieces, split
 
+CHUNKING = b"250-mx.test\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250 CHUNKING\r\n"
 DELIVERED, DEFERRED, BOUNCED = Result.DELIVERED, Result.DEFERRED, Result.BOUNCED
 TOO_MANY = ("452 4.5.3 too many recipients", "452 enough", "552 Too many recipients", "552 5.5.3 no", "450 4.5.3 no")
 OWN = ("450 4.2.1 later", "550 5.1.1 who?", "452 4.2.2 mailbox full", "552 5.2.2 mailbox full", "552 full")
@@ -179,6 +180,39 @@ class Several(TestCase):
             assert isinstance(none, Ending)
             self.assertEqual((fates(none, 2), none.reusable), ([(BOUNCED, 0), (BOUNCED, 0)], True))
 
+    def chunked(self) -> Peer:
+        """A host that has shown that it can be relied on with chunks, and a transaction whose text went along."""
+        peer = Peer(CHUNKING)
+        peer.talk = Conversation("relay.test", chunking=True)
+        peer.say("220 mx.test")
+        peer.talk.receive(CHUNKING)
+        peer.begin(1)
+        peer.say("250 2.1.0 ok", "250 2.1.5 ok", "354 go")
+        peer.talk.end(TEXT)
+        peer.ending("250 2.0.0 queued")
+        peer.begin(3)
+        self.assertTrue(peer.talk.hurries)
+        self.assertIn(b" LAST\r\n", peer.talk.end(TEXT))
+        return peer
+
+    def test_d12_the_last_chunk_is_for_all_that_were_accepted(self) -> None:
+        ending = self.chunked().ending("250 2.1.0 ok", "250 2.1.5 ok", "550 5.1.1 no", "250 2.1.5 ok", "250 2.0.0 in")
+        self.assertEqual(fates(ending, 3), [(DELIVERED, 250), (BOUNCED, 550), (DELIVERED, 250)])
+        ending = self.chunked().ending("250 2.1.0 ok", "550 a", "551 b", "452 4.5.3 c", "503 5.5.1 nobody")
+        self.assertEqual(fates(ending, 3), [(BOUNCED, 550), (BOUNCED, 551), (DEFERRED, 452)])
+        self.assertFalse(ending.of(2).postponed)
+        peer = self.chunked()
+        peer.say("250 2.1.0 ok", "550 no", "250 2.1.5 ok")
+        ending = peer.ending("421 4.3.2 bye")
+        self.assertEqual(fates(ending, 3), [(BOUNCED, 550), (DEFERRED, 421), (DEFERRED, 421)])
+        self.assertEqual([ending.of(place).doubtful for place in range(3)], [False] * 3)
+
+    def test_a_last_chunk_that_was_taken_for_commands(self) -> None:
+        """Who was refused stays so, and nobody is tried twice at once."""
+        ending = self.chunked().ending("250 2.1.0 ok", "250 2.1.5 ok", "550 no", "250 2.1.5 ok", "500 what?")
+        self.assertEqual(fates(ending, 3), [(DEFERRED, 500), (BOUNCED, 550), (DEFERRED, 500)])
+        self.assertFalse(ending.stale)
+
     def test_dsn_of_each(self) -> None:
         peer = Peer(b"250-mx\r\n250-DSN\r\n250 PIPELINING\r\n")
         fellows = [Recipient("c@x", "FAILURE"), Recipient("d@x", "", "rfc822;d@x")]
@@ -234,6 +268,18 @@ class Lmtp(TestCase):
             ending = peer.talk.lost("gone") if how == "lost" else peer.ending(how)
             self.assertEqual([ending.of(place).result for place in range(3)], [DELIVERED, DEFERRED, DEFERRED])
             self.assertEqual([ending.of(place).doubtful for place in range(3)], [False, True, True])
+
+    def test_no_chunks(self) -> None:
+        talk = Conversation("relay.test", chunking=True, lmtp=True)
+        talk.receive(b"220 hi\r\n")
+        talk.receive(CHUNKING)
+        for _ in range(2):
+            order = talk.begin("a@x", "b@x", 1, False)
+            assert isinstance(order, bytes)
+            self.assertTrue(order.endswith(b"DATA\r\n"))
+            talk.receive(b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n")
+            talk.end(TEXT)
+            talk.receive(b"250 2.0.0 in\r\n")
 
     def test_a_text_for_nobody(self) -> None:
         """There would be no reply to its end."""
