@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.config.schema import Dkim, Dns, Listener, Timeouts, Tls
+from relay.config.schema import Backoff, Dkim, Dns, Listener, Timeouts, Tls
 from relay.config.schema import Zone as ZoneSection
 
 
@@ -33,7 +33,8 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
 
     `own` are addresses of this relay's listeners at the zone's port: mail that leads there loops. `ipv6` says
     for each recipient domain that isn't like most whether IPv6 is never used, and whether it is tried
-    first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be.
+    first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be. Of `backoff`
+    only what it says of single hosts is for a child.
     """
 
     journal: str
@@ -46,6 +47,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     ipv6: Mapping[str, tuple[bool, bool]] = {}
     tls: Mapping[str, Tls] = {}
     authorities: str = ""
+    backoff: Backoff = Backoff()
 
 
 class ReceiverBriefing(Briefing, frozen=True, kw_only=True):

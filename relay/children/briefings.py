@@ -54,6 +54,7 @@ class Briefings:
             dkim=self._dkim(),
             ipv6=self._zones.ipv6_by_domain(zone),
             tls=self._zones.tls_by_domain(zone),
+            backoff=config.backoff,
             authorities=config.tls.authorities and str(Path(config.tls.authorities).absolute()),
         )
 

@@ -222,6 +222,8 @@ class Backoff(Section, frozen=True):
     pauses: tuple[Interval, ...] = (60.0, 300.0, 900.0, 1800.0, 3600.0)
     climb: Interval = 60.0
     blacklist: Interval = 21600.0
+    refusing_host: Seconds = 120.0
+    silent_host: Seconds = 900.0
 
 
 class Timeouts(Section, frozen=True):

@@ -25,6 +25,7 @@ from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
 from relay.config import urls
+from relay.delivery.avoided import Avoided
 from relay.delivery.call import Call
 from relay.delivery.contact import MakeContact
 from relay.delivery.manner import Manner
@@ -79,6 +80,7 @@ class Sender:
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
         self._ways = Ways(briefing, self._resolver)
+        self._avoided = Avoided(reactor.seconds, briefing.backoff.refusing_host, briefing.backoff.silent_host)
         self._port, self._contact = _contact(briefing)
         self._client_tls = ClientTls(briefing.authorities)
         self._tls_counts = TlsCounts(self._say)
@@ -156,6 +158,7 @@ class Sender:
                 timeouts=self._briefing.timeouts,
                 port=self._port,
                 watcher=self,
+                avoided=self._avoided,
                 reuse=self._briefing.options.reuse,
                 idle=self._briefing.options.idle,
                 product=self._briefing.product,

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
+from relay.delivery.avoided import Avoided
 from relay.delivery.call import QUIET_AFTER, Call
 from relay.delivery.contact import Contact, MakeContact
 from relay.delivery.exchangers import Host, Unroutable
@@ -61,10 +62,10 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_call", "_client_tls", "_contact", "_deliveries", "_domain", "_doubtful", "_heading", "_hosts",
-        "_idle", "_looking", "_may_dial", "_need", "_next", "_noted", "_now", "_offer", "_parting", "_port", "_quiet",
-        "_reactor", "_ready", "_reuse", "_route", "_serves", "_started", "_timeouts", "_to", "_watcher", "begun",
-        "called", "number",
+        "_aborted", "_avoided", "_call", "_client_tls", "_contact", "_deliveries", "_domain", "_doubtful", "_heading",
+        "_hosts", "_idle", "_looking", "_may_dial", "_need", "_next", "_noted", "_now", "_offer", "_parting", "_port",
+        "_quiet", "_reactor", "_ready", "_reuse", "_route", "_serves", "_started", "_timeouts", "_to", "_watcher",
+        "begun", "called", "number",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +77,7 @@ class Session:
         timeouts: Timeouts,
         port: int,
         watcher: Watcher,
+        avoided: Avoided,
         need: Callable[[Offer, Host], Approach | None],
         client_tls: ClientTls,
         reuse: int = 100,
@@ -91,6 +93,7 @@ class Session:
         Args:
             hosts: where an offer can go and how, best first; raises Unroutable.
             need: how safe a connection to this host that was kept has to be for an offer; None: it isn't for it.
+            avoided: the addresses that are called last.
             reuse: most messages on one connection; with several recipients a message counts as so many.
             idle: how long a connection is kept without work (seconds).
             product: what the Received header calls us.
@@ -110,6 +113,7 @@ class Session:
         self._timeouts = timeouts
         self._port = port
         self._watcher = watcher
+        self._avoided = avoided
         self._reuse = reuse
         self._idle = idle
         self._serves = serves
@@ -267,7 +271,7 @@ class Session:
             _log.failure("Finding hosts failed", queue_id=offer.id, domain=offer.domain)
             ending = Ending(Result.DEFERRED, "connect", "Finding hosts failed here", category="ours")
         else:
-            self._route.lead(way for way in ways if _local(offer, way.host)[0])
+            self._route.lead(self._avoided.last(way for way in ways if _local(offer, way.host)[0]))
             # What is left to say when there is none to call.
             ours = offer.local_address or offer.local_address6
             text = f"No host of {offer.domain} has an address of the kind of {ours}"
@@ -304,6 +308,10 @@ class Session:
         call = self._call
         assert call is not None
         failure = self._route.failed(ending, call)
+        if ending.stage != "connect":
+            self._avoided.answered(call.host.address)
+        elif ending.category == "network":
+            self._avoided.failed(call.host.address, waited=self._now() >= call.quiet_at)
         if not self._route or self._now() - self._started > PATIENCE:
             self._finish(*failure)
         else:
@@ -314,6 +322,8 @@ class Session:
 
     def ready(self) -> None:
         self._ready = True
+        if self._call is not None:
+            self._avoided.answered(self._call.host.address)
         self._watcher.answered(self)
 
     def heard(self) -> None:

@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
+from relay.delivery.avoided import Avoided
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
 from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, SOON, Session
@@ -222,6 +223,7 @@ class Case(TestCase):
         self.tls = FakeTls()
         self.lookups = 0
         self.problem: Exception | None = None
+        self.avoided = Avoided(self.reactor.seconds, 120.0, 900.0)
         self.session = self.make()
 
     def make(self, **changes: Any) -> Session:
@@ -231,6 +233,7 @@ class Case(TestCase):
             "timeouts": STAGES,
             "port": 25,
             "watcher": self.book,
+            "avoided": self.avoided,
             "need": lambda offer, host: Approach(self.policy),
             "client_tls": self.tls,
             "reuse": 3,
@@ -620,6 +623,61 @@ class Hosts(Case):
             second.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
             second.say(b"250 ok\r\n")
             self.assertEqual((self.outcome.result, self.outcome.host), (Result.DELIVERED, "mx2.test"), fault)
+
+    def first_called(self) -> str:
+        """Which host the next attempt calls first; it has the message."""
+        self.session = self.make()
+        peer = self.open()
+        self.session.go()
+        peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        peer.say(b"250 ok\r\n")
+        peer.close()
+        return str(peer.address)
+
+    def test_D33_a_dead_address_is_called_last_for_a_while(self) -> None:
+        for waits, seconds in ((False, 120.0), (True, 900.0)):
+            self.setUp()
+            self.session.deliver(offer())
+            dead = self.peer()
+            if waits:
+                self.pass_time(STAGES.connect)
+            else:
+                dead.fail(error.ConnectionRefusedError())
+            self.assertEqual(self.first_called(), "192.0.2.20")
+            self.reactor.advance(seconds - 1.0)
+            self.assertEqual(self.first_called(), "192.0.2.20")
+            self.reactor.advance(1.0)
+            self.assertEqual(self.first_called(), "192.0.2.10")
+
+    def test_D33_when_all_are_dead_they_are_called_all_the_same(self) -> None:
+        """In the order of their preference, and the attempt ends as ever."""
+        for _ in range(2):
+            self.book = Book()
+            self.session = self.make()
+            self.session.deliver(offer())
+            for address in ("192.0.2.10", "192.0.2.20"):
+                peer = self.peer()
+                self.assertEqual(peer.address, address)
+                peer.fail(error.ConnectionRefusedError())
+            self.assertEqual((self.outcome.result, self.outcome.category), (Result.DEFERRED, "network"))
+
+    def test_D33_one_that_answers_is_no_longer_dead(self) -> None:
+        """Whatever it says then; and one that had answered, and hangs up, was not."""
+        self.session.deliver(offer())
+        self.peer().fail(error.ConnectionRefusedError())
+        second = self.peer()
+        second.connect()
+        second.say(b"421 not now\r\n")
+        second.close()
+        self.assertEqual(self.first_called(), "192.0.2.20")
+        self.avoided.failed("192.0.2.20", waited=False)
+        self.assertEqual(self.first_called(), "192.0.2.10")
+        self.assertEqual(len(self.avoided), 1)
+
+    def test_D33_our_own_address_is_no_fault_of_the_host(self) -> None:
+        self.session.deliver(offer())
+        self.peer().fail(error.ConnectBindError())
+        self.assertEqual(len(self.avoided), 0)
 
     def test_d09_all_hosts_fail(self) -> None:
         """What a host said counts for more than that another couldn't be reached."""
