@@ -6,6 +6,7 @@ from itertools import islice
 
 from relay.dispatch.addresses import Addresses
 from relay.dispatch.connection import Connection
+from relay.dispatch.gates import Gate
 from relay.dispatch.limits import Way
 from relay.dispatch.tokens import Tokens
 from relay.dispatch.turns import AHEAD
@@ -38,8 +39,12 @@ class Fellows:
             return []
         found: list[Work] = []
         for other in self._behind(work, most):
-            if connection.warm and self._addresses.count(zone, way, connection.local, now) != connection.warm:
-                break
+            if connection.warm:
+                warm = self._addresses.count(zone, way, connection.local, now)
+                if warm != connection.warm:
+                    if not isinstance(warm, Gate):
+                        self._addresses.uncount(way.place, warm)  # It is midnight.
+                    break
             found.append(other)
         return found
 
