@@ -14,12 +14,14 @@ from twisted.internet.task import react
 
 from relay.cli.command import Command, Start, config_argument
 from relay.config.load import ConfigError, load
+from relay.config.plain import shown
 from relay.config.schema import Config
 from relay.dkim.keyfile import GOOD, Key, KeyUnusable
 from relay.dkim.keyfile import load as load_key
 from relay.dkim.making import keep, make
 from relay.dkim.names import KeyName, key_name, of_file
 from relay.dkim.record import faults, is_test
+from relay.dkim.trial import refusal
 from relay.message.address import parse
 from relay.net.dns import DnsError, NoData, NoSuchDomain, Resolver
 
@@ -123,6 +125,10 @@ def _told(name: KeyName, key: Key, found: list[str] | DnsError) -> bool:
         print(f"{name.file}: {name.record}: {fault}")
     if wrong:
         print(f"    expected: {key.record()}")
+        return False
+    published = next(text for text in found if not faults(key, [text]))
+    if reason := refusal(key, name, published):
+        print(f"{name.file}: {name.record}: dkimpy does not verify a signature by it: {shown(reason)}")
         return False
     doubts = [f"{key.open_to} can read the file; expected mode 0600"] if key.open_to else []
     if (bits := getattr(key.private, "key_size", GOOD)) < GOOD:

@@ -67,7 +67,13 @@ class KeyWatch:
         self._known: dict[str, KeyName] = {}
         self._bad: dict[str, Bad] = {}
         self._looking: Deferred[None] | None = None
+        self._once_more = False
         self._call: Any = None
+
+    @property
+    def directory(self) -> str:
+        """Where the keys are."""
+        return self._directory
 
     @property
     def count(self) -> int:
@@ -81,13 +87,22 @@ class KeyWatch:
     def start(self) -> None:
         self._look()
 
+    def look(self) -> None:
+        """Look at them now; what a look under way has passed by already is for the next one."""
+        if self._call is not None:
+            self._call.cancel()
+            self._look()
+        elif self._looking is not None:
+            self._once_more = True
+
     def stop(self) -> None:
         """Nothing is looked at any more."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
-        if self._looking is not None:
-            self._looking.cancel()
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
 
     def told(self, frame: BadKey) -> None:
         """A child could not use a key. What it says is looked at, for it lives with strangers."""
@@ -106,7 +121,8 @@ class KeyWatch:
     def _again(self, looking: Deferred[None]) -> None:
         if self._looking is looking:
             self._looking = None
-            self._call = self._clock.callLater(EVERY, self._look)
+            again, self._once_more = self._once_more, False
+            self._call = self._clock.callLater(0 if again else EVERY, self._look)
 
     async def _compare(self) -> None:
         """What has come, gone, and changed since the last look."""

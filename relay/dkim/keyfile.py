@@ -60,12 +60,17 @@ class Key(NamedTuple):
 
 
 def load(path: str) -> Key:
-    """The key in a file, PEM without a passphrase. Raises KeyUnusable.
+    """The key in a file, PEM without a passphrase. Raises KeyUnusable."""
+    content, mode = _content(path)
+    return read(content)._replace(open_to="everybody" if mode & stat.S_IROTH else "")
+
+
+def read(content: bytes) -> Key:
+    """The key that this is, PEM without a passphrase. Raises KeyUnusable.
 
     OpenSSL's own examination of an RSA key takes as long as fifty signatures; a signature that can be verified
     shows as well that the numbers belong together.
     """
-    content, mode = _content(path)
     try:
         private = load_pem_private_key(content, None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
@@ -80,7 +85,7 @@ def load(path: str) -> Key:
             raise KeyUnusable(f"{size}; those of {SMALLEST} to {LARGEST} can be verified everywhere")
     elif not isinstance(private, Ed25519PrivateKey):
         raise KeyUnusable("it is neither an RSA key nor one of Ed25519")
-    key = Key(private, "everybody" if mode & stat.S_IROTH else "")
+    key = Key(private)
     try:
         _try(key)
     except (InvalidSignature, ValueError):

@@ -25,9 +25,9 @@ class Clock(Protocol):
 class KeyIndex:
     """The files `{domain}.{selector}.pem` in a directory, as they come and go; what isn't named so is nothing.
 
-    The directory is looked at once a second at most, and read when it was changed, or had been
-    so just before it was read last. One that is missing holds no keys; one that can't be read
-    is logged and keeps what was known.
+    The directory is looked at for each use, and read when it was changed; once a second when it had been so just
+    before it was read last. One that is missing holds no keys; one that can't be read is logged and keeps what was
+    known.
     """
 
     log = Logger()
@@ -41,7 +41,7 @@ class KeyIndex:
         self._names: dict[str, KeyName | None] = {}
         self._changed: int | None = None
         self._next_check = float("-inf")
-        self._failed = False
+        self._settled = self._failed = False
 
     def may_sign(self, domain: str) -> bool:
         """Whether there is a key file for `domain` (lower case, A-labels)."""
@@ -60,23 +60,20 @@ class KeyIndex:
         return self._keys
 
     def _look(self) -> None:
+        """What was changed is read at once; what may be, though the time is still the same, once a second."""
         now = self._clock.seconds()
-        if now >= self._next_check:
-            self._next_check = now + _CHECK_SECONDS
-            self._refresh()
-
-    def _refresh(self) -> None:
         try:
             # The time is taken first: a change while the names are read is seen next time.
             changed = os.stat(self._directory).st_mtime_ns
-            if changed != self._changed:
-                settled = self._now() - changed / 1e9 >= _COARSE
+            if changed != self._changed or (not self._settled and now >= self._next_check):
+                self._next_check = now + _CHECK_SECONDS
+                self._settled = self._now() - changed / 1e9 >= _COARSE
                 # Of thousands of names most were there before.
                 known = self._names
                 files = sorted(os.listdir(self._directory))
                 self._names = {file: known[file] if file in known else of_file(file) for file in files}
                 self._keys = _by_domain(self._names.values())
-                self._changed = changed if settled else None
+                self._changed = changed
         except FileNotFoundError:
             self._keys, self._changed = {}, None
         except OSError as error:

@@ -1,9 +1,10 @@
-"""New signing keys: made, put into the directory of keys, and never in the place of another."""
+"""Signing keys made, put into the directory of keys, and taken from it."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import time
 
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -28,10 +29,69 @@ def keep(key: Key, directory: str, name: KeyName) -> str:
     where a key has this name already, and OSError.
     """
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    for file in os.listdir(directory):
-        if file.lower() == name.file:
-            raise FileExistsError(f"{os.path.join(directory, file)} is there already")
+    for file in called(directory, name):
+        raise FileExistsError(f"{os.path.join(directory, file)} is there already")
     path = os.path.join(directory, name.file)
+    new = _written(key, directory)
+    try:
+        os.link(new, path)  # Unlike a rename it never takes the place of a file.
+    except FileExistsError:
+        raise FileExistsError(f"{path} is there already") from None
+    finally:
+        os.unlink(new)
+    settle(directory)
+    return path
+
+
+def replace(key: Key, directory: str, name: KeyName) -> bool:
+    """As `keep`, but in the place of the key that has the name; whether there was one. Raises OSError."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    before = called(directory, name)
+    new = _written(key, directory)
+    try:
+        os.replace(new, os.path.join(directory, name.file))
+    except OSError:
+        os.unlink(new)
+        raise
+    for file in before:
+        if file != name.file:
+            os.unlink(os.path.join(directory, file))
+    settle(directory)
+    return bool(before)
+
+
+def remove(directory: str, name: KeyName) -> bool:
+    """Take a key away, whatever is in its file; whether there was one. Raises OSError."""
+    files = called(directory, name)
+    for file in files:
+        os.unlink(os.path.join(directory, file))
+    if files:
+        settle(directory)
+    return bool(files)
+
+
+def called(directory: str, name: KeyName) -> list[str]:
+    """The files of this name, however it is spelled. Raises OSError."""
+    try:
+        return [file for file in sorted(os.listdir(directory)) if file.lower() == name.file]
+    except FileNotFoundError:
+        return []
+
+
+def settle(directory: str) -> None:
+    """Put on disk which files are there. The time of the directory is one of its own then: whoever looks whether it was
+    changed sees that it was, however short ago it had been before."""
+    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        now = time.time_ns()
+        os.utime(place, ns=(now, now))
+        os.fsync(place)
+    finally:
+        os.close(place)
+
+
+def _written(key: Key, directory: str) -> str:
+    """A file of no name yet that has the key, on disk; its path. Raises OSError."""
     number, new = tempfile.mkstemp(prefix=".new-", dir=directory)
     try:
         with open(number, "wb") as out:
@@ -41,15 +101,7 @@ def keep(key: Key, directory: str, name: KeyName) -> str:
                 owner = os.stat(directory)
                 os.fchown(out.fileno(), owner.st_uid, owner.st_gid)
             os.fsync(out.fileno())
-        try:
-            os.link(new, path)  # Unlike a rename it never takes the place of a file.
-        except FileExistsError:
-            raise FileExistsError(f"{path} is there already") from None
-    finally:
+    except BaseException:
         os.unlink(new)
-    place = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(place)
-    finally:
-        os.close(place)
-    return path
+        raise
+    return new

@@ -11,6 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from relay.dkim.keyfile import Key
 
+#: So much of a value is shown (characters).
+_LONGEST = 60
+
 
 def faults(key: Key, texts: Sequence[str]) -> list[str]:
     """Why signatures of `key` would not be verified by the TXT records at its name; none: they would."""
@@ -23,7 +26,7 @@ def faults(key: Key, texts: Sequence[str]) -> list[str]:
     found: list[str] = []
     kind = key.algorithm.partition("-")[0]
     if tags.get("k", "rsa") != kind:
-        found.append(f"k= is {tags.get('k', 'rsa')}, the key is {kind}")
+        found.append(f"k= is {_seen(tags.get('k', 'rsa'))}, the key is {kind}")
     if "p" not in tags:
         found.append("p= is missing")
     elif not tags["p"]:
@@ -32,10 +35,10 @@ def faults(key: Key, texts: Sequence[str]) -> list[str]:
         found += _other_key(key, tags["p"])
     hashes = tags.get("h", "")
     if hashes and "sha256" not in hashes.split(":"):
-        found.append(f"h= is {hashes}, and leaves out sha256")
+        found.append(f"h= is {_seen(hashes)}, and leaves out sha256")
     services = tags.get("s", "*").split(":")
     if "*" not in services and "email" not in services:
-        found.append(f"s= is {tags['s']}, and leaves out email")
+        found.append(f"s= is {_seen(tags['s'])}, and leaves out email")
     return found
 
 
@@ -63,6 +66,11 @@ def _tags(text: str) -> dict[str, str] | None:
     if tags is None or tags.get("v", "DKIM1") != "DKIM1" or ("v" not in tags and "p" not in tags):
         return None
     return tags
+
+
+def _seen(value: str) -> str:
+    """What somebody has written, as it can be shown."""
+    return "".join(letter if letter.isprintable() else "?" for letter in value[:_LONGEST])
 
 
 def _other_key(key: Key, published: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.threads import deferToThread
 
 from relay.dispatch.keywatch import KeyWatch
 from relay.dispatch.shaping import Shaping
@@ -15,6 +16,7 @@ from relay.http.backoff import BackoffApi
 from relay.http.decisions import DecisionsApi
 from relay.http.dkim import DkimApi
 from relay.http.holds import HoldsApi
+from relay.http.keys import KeysApi
 from relay.http.warmup import WarmupApi
 from relay.http.why import WhyApi
 from relay.zone.zones import Zones
@@ -37,4 +39,5 @@ def resources(
         WarmupApi(shaping.warming, now),
         WhyApi(reasons),
         DkimApi(keys),
+        KeysApi(keys.directory, keys, deferToThread),
     )

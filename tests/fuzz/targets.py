@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.fuzz import client, desk, doors, files, frames, http, names, server, text
+from tests.fuzz import client, desk, dkim, doors, files, frames, http, names, server, text
 
 
 class Target(NamedTuple):
@@ -30,6 +30,9 @@ TARGETS = {
     "lines": Target(text.lines, 256, 1),
     "long_lines": Target(text.long_lines, 512, 1),
     "dkim_body": Target(text.dkim_body, 512, 1),
+    "author": Target(dkim.author, 512, 1),
+    "arc": Target(dkim.arc, 4096, 1),
+    "dkim_record": Target(dkim.record, 512, 1),
     "address": Target(names.address, 400, 20),
     "address_list": Target(names.address_list, 512, 1),
     "date": Target(names.date, 128, 20),

@@ -170,6 +170,14 @@ class Check(Case):
         lines = [f"{domain}.test: it has no key in {self.keys}\n" for domain in ("must", "arc")]
         self.assertEqual(self.check(), (1, "".join(lines)))
 
+    def test_what_receivers_would_not_take(self) -> None:
+        """A tag twice is no list of tags to some (RFC 6376 3.2); here an independent verifier says so."""
+        put(self.keys, "example.test.s1.pem", RSA)
+        self.published = {name: [f"{text}; n=a; n=b"] for name, text in records(self.keys).items()}
+        code, said = self.check()
+        self.assertEqual(code, 1)
+        self.assertIn("s1._domainkey.example.test: dkimpy does not verify a signature by it: ", said)
+
     def test_doubts(self) -> None:
         path = put(self.keys, "example.test.s1.pem", RSA)
         os.chmod(path, 0o644)

@@ -107,17 +107,13 @@ class KeyIndexTests(SynchronousTestCase):
         ):  # fmt: skip
             self.assertEqual(self.index.may_sign(domain), there, domain)
 
-    def test_changes_are_seen_within_a_second(self) -> None:
+    def test_K03_changes_are_seen_at_once(self) -> None:
         self.assertFalse(self.index.may_sign("example.com"))
         os.mkdir(self.directory)
         self.add("example.com.s1.pem", 1)
-        self.assertFalse(self.index.may_sign("example.com"))
-        self.clock.advance(1)
         self.assertTrue(self.index.may_sign("example.com"))
         os.remove(os.path.join(self.directory, "example.com.s1.pem"))
         os.utime(self.directory, (2, 2))
-        self.assertTrue(self.index.may_sign("example.com"))
-        self.clock.advance(1)
         self.assertFalse(self.index.may_sign("example.com"))
 
     def test_a_key_added_in_the_same_tick_is_seen(self) -> None:
@@ -134,15 +130,26 @@ class KeyIndexTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertTrue(self.index.may_sign("d2.test"))
 
+    def test_it_is_not_read_for_each_use(self) -> None:
+        """Just after a change, either: thousands of names take some milliseconds."""
+        self.index = KeyIndex(self.directory, self.clock, lambda: 1_000_001.0)
+        os.mkdir(self.directory)
+        self.add("d.test.s1.pem", 1_000_000)
+        read = [self.index.any()]
+        self.patch(os, "listdir", lambda directory: read.append(True) or [])
+        for _ in range(100):
+            self.index.any()
+        self.assertEqual(read, [True])
+        self.clock.advance(1)
+        self.index.any()
+        self.assertEqual(read, [True, True])
+
     def test_any(self) -> None:
         self.assertFalse(self.index.any())
         os.mkdir(self.directory)
         self.add("nothing.txt", 1)
-        self.clock.advance(1)
         self.assertFalse(self.index.any())
         self.add("example.com.s1.pem", 2)
-        self.assertFalse(self.index.any())
-        self.clock.advance(1)
         self.assertTrue(self.index.any())
 
     def test_unreadable_is_told_once_and_forgets_nothing(self) -> None:
@@ -165,6 +172,5 @@ class KeyIndexTests(SynchronousTestCase):
         })  # fmt: skip
         os.remove(os.path.join(self.directory, "b.test.x.pem"))
         self.add("a.test.s3.pem", 9)
-        self.clock.advance(1)
         self.assertEqual([key.selector for key in self.index.keys()["a.test"]], ["s1", "s2", "s3"])
         self.assertEqual((list(self.index.keys()), list(before)), (["a.test"], ["a.test", "b.test"]))
