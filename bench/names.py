@@ -2,7 +2,8 @@
 
     python -m bench.names --port 5353
 
-d<N>.hanging.test has the MX 127.3.x.y (a different one for each N below 60000), everything else 127.0.0.1. All
+d<N>.hanging.test has the MX 127.3.x.y (a different one for each N below 60000), d<N>.slow.test the MX 127.4.x.y,
+everything else 127.0.0.1. All
 domains below shared.test have one MX, so that they are one site; those below double.test have two, and the first
 is 127.0.0.8.
 """
@@ -18,13 +19,16 @@ import dns.message
 import dns.rdatatype
 import dns.rrset
 
+#: Where hosts of different kinds are.
+_NETS = {"hanging.test": "127.3", "slow.test": "127.4"}
+
 
 def address(name: str) -> str:
     """Where the host called mx.<domain> is."""
     label, _, rest = name.removeprefix("mx.").partition(".")
-    if rest.startswith("hanging.test") and label[1:].isdigit():
+    if rest in _NETS and label[1:].isdigit():
         number = int(label[1:])
-        return f"127.3.{number // 250}.{number % 250 + 1}"
+        return f"{_NETS[rest]}.{number // 250}.{number % 250 + 1}"
     return "127.0.0.8" if label == "first" else "127.0.0.1"
 
 

@@ -1,9 +1,10 @@
 """A server that takes every message and keeps none, however large; for machines without smtp-sink.
 
-    python -m bench.sink --port 2626 [--host 0.0.0.0] [--silent 127.3.]
+    python -m bench.sink --port 2626 [--host 0.0.0.0] [--silent 127.3.] [--slow 127.4.]
 
 It writes `mesg=N byte=N rcpt=N` and a CR to stdout as they change. Connections to a local address that
-begins with --silent are taken and never answered: as many hanging hosts as there are addresses.
+begins with --silent are taken and never answered: as many hanging hosts as there are addresses. Those to one that
+begins with --slow get each reply three seconds late, and what they bring isn't counted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+
+#: How late a slow host replies (seconds).
+LATE = 3.0
 
 
 class Counts:
@@ -24,18 +28,28 @@ class Counts:
 class Sink(asyncio.Protocol):
     """Enough of SMTP for a well-behaved client: verbs by their first letters, the dot found in C."""
 
-    def __init__(self, counts: Counts, silent: str) -> None:
-        self.counts, self.silent = counts, silent
+    def __init__(self, counts: Counts, silent: str, slow: str) -> None:
+        self.counts, self.silent, self.slow = counts, silent, slow
         self.buffer = b""
-        self.in_data = self.mute = False
+        self.in_data = self.mute = self.late = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.counts.connections += 1
-        self.mute = bool(self.silent) and transport.get_extra_info("sockname")[0].startswith(self.silent)
+        address = transport.get_extra_info("sockname")[0]
+        self.mute = bool(self.silent) and address.startswith(self.silent)
+        self.late = bool(self.slow) and address.startswith(self.slow)
+        if self.late:
+            self.counts = Counts()
         if not self.mute:
-            transport.write(b"220 sink.test ESMTP\r\n")
+            self.reply(b"220 sink.test ESMTP\r\n")
+
+    def reply(self, data: bytes) -> None:
+        if self.late:
+            asyncio.get_running_loop().call_later(LATE, self.transport.write, data)
+        else:
+            self.transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         if self.mute:
@@ -77,13 +91,13 @@ class Sink(asyncio.Protocol):
             )
         self.buffer = data
         if replies:
-            self.transport.write(b"".join(replies))
+            self.reply(b"".join(replies))
 
 
-async def serve(host: str, port: int, silent: str) -> None:
+async def serve(host: str, port: int, silent: str, slow: str) -> None:
     counts, shown = Counts(), ""
     loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: Sink(counts, silent), host, port, backlog=4096)
+    await loop.create_server(lambda: Sink(counts, silent, slow), host, port, backlog=4096)
     while True:
         await asyncio.sleep(0.02)
         if counts.line() != shown:
@@ -97,5 +111,6 @@ if __name__ == "__main__":
     p.add_argument("--host", default="127.0.0.1")
     p.add_argument("--port", type=int, required=True)
     p.add_argument("--silent", default="")
+    p.add_argument("--slow", default="")
     a = p.parse_args()
-    asyncio.run(serve(a.host, a.port, a.silent))
+    asyncio.run(serve(a.host, a.port, a.silent, a.slow))

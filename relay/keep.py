@@ -164,10 +164,11 @@ def encoded(state: object) -> bytes:
     return msgspec.json.encode(state)
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, suffix: str = ".new") -> None:
     """Make `data` the content of a file, for its owner only; it is on disk when this returns. Raises OSError,
-    and the file is what it was."""
-    new = path.with_name(path.name + ".new")
+    and the file is what it was. Until then the data is in a file beside it, whose name ends in `suffix`: where
+    several processes write, each has one of its own."""
+    new = path.with_name(path.name + suffix)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(data)
         file.flush()

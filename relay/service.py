@@ -26,7 +26,7 @@ from twisted.logger import Logger
 
 from relay.access.access import Access
 from relay.access.users import BadUsers
-from relay.channel.frames import Hello, Welcome
+from relay.channel.frames import Hello, TlsResults, Welcome
 from relay.channel.gate import Gate
 from relay.channel.journal import left_behind
 from relay.channel.link import Link
@@ -59,6 +59,7 @@ from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule
 from relay.queue.store import QueueUnusable
+from relay.tlsrpt.making import reporter_of
 from relay.zone.routing import Router
 from relay.zone.zones import from_config
 
@@ -112,7 +113,7 @@ class RelayService(Service):
         )
         self.keys = KeyWatch(config.dkim, self.shaping.decided, reactor, now, deferToThread)
         self.dispatcher.bad_key = self.keys.told
-        self.dispatcher.tls_results = lambda told: self.metrics.tls_results(told.counts)
+        self.dispatcher.tls_results = self._tls_results
         self.metrics.keys = lambda: {"bad": len(self.keys.bad()), "all": self.keys.count}
         self.reasons = Reasons(
             self.store, self.schedule, leases, self.ledger, self.dispatcher.turns, reactor, now
@@ -134,6 +135,7 @@ class RelayService(Service):
             idempotency=config.queue.idempotency,
             urgency=self.shaping.limits.urgency,
         )
+        self.reporter = reporter_of(config, self.intake, reactor, now, deferToThread)
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
         self._journals = Path(config.queue.path) / "journal"
         briefings = self._briefings = Briefings(config, zones, self._secret, self._journals, lambda: self._ports)
@@ -176,6 +178,8 @@ class RelayService(Service):
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
         self.shaping.start()
+        if self.reporter is not None:
+            self.reporter.start()
         access = self._access = self._make_access()
         try:
             self._log.open(config.logs.mail, Path(config.queue.path))
@@ -188,6 +192,7 @@ class RelayService(Service):
         from relay.http.operator import Standing
         from relay.http.shaping import resources
         from relay.http.site import make_site  # Klein installs a reactor when imported.
+        from relay.http.tls_reports import TlsReportsApi
 
         zones = self._zones
         self._site = make_site(
@@ -205,7 +210,10 @@ class RelayService(Service):
             metrics=self.metrics,
             reactor=self._reactor,
             now=self._now,
-            more=resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self._now),
+            more=(
+                *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self._now),
+                TlsReportsApi(self.reporter),
+            ),
         )
         # A flood of mail leaves room for who wants to look at it, and for children.
         self._listen("API", config.api.endpoint, self._site, RESERVE // 2)
@@ -245,6 +253,7 @@ class RelayService(Service):
             port.stopListening()
         if self._access is not None:
             self._access.stop()
+        self._stop_reporting()
         self.shaping.stop()
         self.shaping.write()
         self.store.close()
@@ -269,6 +278,11 @@ class RelayService(Service):
         except Exception:
             _log.failure("journals of earlier starts are kept: some mail may be delivered twice")
         self.dispatcher.start()
+
+    def _tls_results(self, told: TlsResults) -> None:
+        self.metrics.tls_results(told.counts)
+        if self.reporter is not None:
+            self.reporter.count(told.counts)
 
     def _queue_size(self) -> QueueSize:
         counts = [self.store.count(zone, self._now()) for zone in self.store.zones()]
@@ -296,6 +310,7 @@ class RelayService(Service):
                 await step()
             except Exception:  # a CancelledError too: the queue is closed in any case
                 _log.failure("trouble while stopping; the stop goes on")
+        self._stop_reporting()
         self.schedule.stop()
         if self._access is not None:
             self._access.stop()
@@ -326,6 +341,10 @@ class RelayService(Service):
         _log.warn("children that did not leave in time are killed")
         if not await self._kill(self.roster):
             _log.error("killed children have not ended: the next start waits for them")
+
+    def _stop_reporting(self) -> None:
+        if self.reporter is not None:
+            self.reporter.stop()
 
     async def _kill(self, roster: Roster) -> bool:
         """Whether all of its children have ended a little later."""

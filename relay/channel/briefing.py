@@ -33,8 +33,9 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
 
     `own` are addresses of this relay's listeners at the zone's port: mail that leads there loops. `ipv6` says
     for each recipient domain that isn't like most whether IPv6 is never used, and whether it is tried
-    first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be. Of `backoff`
-    only what it says of single hosts is for a child.
+    first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be, `sts` whether
+    their policies of MTA-STS are heeded, which are kept in the directory `policies`. Of `backoff` only what it says
+    of single hosts is for a child.
     """
 
     journal: str
@@ -46,6 +47,8 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     dkim: Dkim = Dkim()
     ipv6: Mapping[str, tuple[bool, bool]] = {}
     tls: Mapping[str, Tls] = {}
+    sts: Mapping[str, bool] = {}
+    policies: str = ""
     authorities: str = ""
     backoff: Backoff = Backoff()
 

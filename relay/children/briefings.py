@@ -54,6 +54,8 @@ class Briefings:
             dkim=self._dkim(),
             ipv6=self._zones.ipv6_by_domain(zone),
             tls=self._zones.tls_by_domain(zone),
+            sts=self._zones.sts_by_domain(zone),
+            policies=str((Path(config.queue.path) / "sts").absolute()),
             backoff=config.backoff,
             authorities=config.tls.authorities and str(Path(config.tls.authorities).absolute()),
         )

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         print("\n".join(f"{arguments.config}: {error}" for error in errors), file=sys.stderr)
         return 1
     warnings += [f"{arguments.config}: {doubt}" for doubt in doubts]
-    warnings += _zones_of_users(config, users) + _keys(config)
+    warnings += _zones_of_users(config, users) + _keys(config) + _unsigned_reports(config)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{arguments.config}: ok")
@@ -76,6 +76,20 @@ def _keys(config: Config) -> list[str]:
             else:
                 lines += [f"{path}: {key.open_to} can read it; expected mode 0600"] if key.open_to else []
     return lines
+
+
+def _unsigned_reports(config: Config) -> list[str]:
+    """Whether anybody will believe the reports (RFC 8460 3)."""
+    domain = config.tls_reports.sender.rpartition("@")[2].lower()
+    if not config.tls_reports.on:
+        return []
+    try:
+        names = [of_file(file) for file in os.listdir(config.dkim.keys)]
+    except OSError:
+        names = []
+    if any(name is not None and name.domain == domain for name in names):
+        return []
+    return [f"tls_reports.sender: {config.dkim.keys} has no key of {domain}: reports that aren't signed are ignored"]
 
 
 def _certificates(config: Config) -> tuple[list[str], list[str]]:

@@ -13,7 +13,9 @@ import msgspec
 from relay.config import urls
 from relay.config.load import dotted
 from relay.config.schema import Config, Limits, Sender, Site
+from relay.delivery.sts.shelf import Kept
 from relay.intake.composing import routes
+from relay.message.date import date_of
 from relay.message.headers import HeaderBlock
 from relay.zone.pool import Slots, number
 from relay.zone.routing import Router
@@ -71,17 +73,22 @@ class Leaving(msgspec.Struct, frozen=True):
     ipv6_preference: str
     limits: tuple[Bound, ...]
     tls: str
+    sts: str
 
 
 class Explained:
     """A configuration that is asked about mail."""
 
-    def __init__(self, config: Config, zones: Zones, site_of: Callable[[str], str]) -> None:
-        """`site_of` gives the site of a recipient domain, "" when it isn't known."""
+    def __init__(
+        self, config: Config, zones: Zones, site_of: Callable[[str], str], kept: Callable[[str], Kept | None]
+    ) -> None:
+        """`site_of` gives the site of a recipient domain, "" when it isn't known; `kept` its policy of MTA-STS, as far
+        as it is known here."""
         self._config = config
         self._zones = zones
         self._router = Router(zones)
         self._site_of = site_of
+        self._kept = kept
 
     def leaving(self, mail: Mail, recipient: str, name: str) -> Leaving:
         """How the delivery to `recipient`, called `name` (`id.seq`; "": not known), would leave."""
@@ -114,6 +121,7 @@ class Explained:
             self._preference(zone, domain),
             tuple(self._limits(zone, domain, site, mail.user)),
             self._tls(zone, domain),
+            self._sts(zone, domain),
         )
 
     def _target(self, zone: Zone, domain: str) -> str:
@@ -130,16 +138,40 @@ class Explained:
         said = "IPv4 only" if ignore else "IPv6 first" if prefer else "IPv4 first"
         key = "ignore_ipv6" if ignore else "prefer_ipv6"
         by_domain = not zone.is_fixed and getattr(self._zones.domain(domain), key) != "zone"
-        table = ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
+        table = self._table(zone, domain, by_domain)
         return f"{said} ({dotted((*table, key))})"
 
     def _tls(self, zone: Zone, domain: str) -> str:
         """What is asked of TLS on the way there."""
-        by_domain = not zone.is_fixed and self._zones.domain(domain).tls != "zone"
-        table = ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
+        table = self._tls_table(zone, domain)
         implicit = ", from the first byte" if zone.options.implicit_tls else ""
         policy = self._zones.tls(zone.name, domain)
         return f"{policy}: {_TLS[policy]}{implicit} ({dotted((*table, 'url' if zone.options.url else 'tls'))})"
+
+    def _sts(self, zone: Zone, domain: str) -> str:
+        """Whether what the domain says of its hosts counts, and what is known of that."""
+        if zone.is_fixed:
+            return "not heeded: a fixed next hop is none of the domain's hosts"
+        if self._zones.tls(zone.name, domain) in ("none", "sts"):
+            table, key = self._tls_table(zone, domain), "tls"
+        else:
+            by_domain = self._zones.domain(domain).sts != "zone"
+            table, key = self._table(zone, domain, by_domain), "sts"
+        where = dotted((*table, key))
+        if not self._zones.sts(zone.name, domain):
+            return f"not heeded ({where})"
+        kept = self._kept(domain)
+        if kept is None:
+            return f"heeded ({where}); no policy of {domain} is kept here"
+        until = date_of(kept.fetched + kept.max_age * 1000)
+        return f"heeded ({where}); kept here: {kept.mode}, {', '.join(kept.mx)}; id {kept.id}, until {until}"
+
+    def _tls_table(self, zone: Zone, domain: str) -> tuple[str, str]:
+        return self._table(zone, domain, not zone.is_fixed and self._zones.domain(domain).tls != "zone")
+
+    def _table(self, zone: Zone, domain: str, by_domain: bool) -> tuple[str, str]:
+        """The table whose word counts."""
+        return ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
 
     def _limits(self, zone: Zone, domain: str, site: str, user: str) -> Iterator[Bound]:
         options, path = zone.options, ("zones", zone.name)
@@ -164,6 +196,7 @@ _TLS = {
     "may": "encrypted where the host can, with any certificate, else in the clear",
     "must": "encrypted, with any certificate, or not at all",
     "verify": "encrypted, with a certificate of the host's that is trusted, or not at all",
+    "sts": "encrypted, to the hosts that the domain's MTA-STS policy names, with their certificates, or not at all",
 }
 
 

@@ -6,7 +6,20 @@ import argparse
 from collections.abc import Sequence
 
 from relay import __version__
-from relay.cli import backoff, check_config, decisions, demo, dkim, hold, route, run, user, warmup, why
+from relay.cli import (
+    backoff,
+    check_config,
+    decisions,
+    demo,
+    dkim,
+    hold,
+    route,
+    run,
+    tls_report,
+    user,
+    warmup,
+    why,
+)
 from relay.cli.command import Command, Start
 
 #: In the order in which the help shows them.
@@ -23,6 +36,7 @@ COMMANDS: tuple[Command, ...] = (
     decisions.COMMAND,
     backoff.COMMAND,
     warmup.COMMAND,
+    tls_report.COMMAND,
     demo.COMMAND,
 )
 

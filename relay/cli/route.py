@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from relay.cli.leaving import Explained, From, Leaving, Mail
 from relay.config.load import ConfigError, load
 from relay.config.plain import meant, shown
 from relay.config.schema import Config
+from relay.delivery.sts.shelf import Shelf
 from relay.listener.destination import is_local
 from relay.message.address import parse
 from relay.message.headers import HeaderBlock
@@ -57,7 +59,10 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         recipients = [_recipient(text) for text in arguments.recipients]
         names = _names(arguments.id, len(recipients))
         sites = {} if arguments.site or not arguments.dns else _found(config, recipients)
-        explained = Explained(config, from_config(config), lambda domain: arguments.site or sites.get(domain, ""))
+        policies = Shelf(Path(config.queue.path) / "sts", "")
+        explained = Explained(
+            config, from_config(config), lambda domain: arguments.site or sites.get(domain, ""), policies.read
+        )
         ways = [explained.leaving(mail, to, name) for to, name in zip(recipients, names, strict=True)]
     except (ConfigError, BadUsers, ValueError) as error:
         print(error if isinstance(error, ConfigError) else f"zonerelay: {error}", file=sys.stderr)
@@ -172,7 +177,7 @@ def _told(way: Leaving, mail: Mail) -> list[str]:
         lines.append(_line("" if index else "limits", f"{bound.key:<{width}}  {bound.limit}"))
     if not (way.site or way.next_hop):
         lines.append(_line("", "those of its site: not known without --dns or --site"))
-    lines.append(_line("TLS", way.tls))
+    lines += [_line("TLS", way.tls), _line("MTA-STS", way.sts)]
     return lines
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from relay.config import check_dkim, check_names, check_sites, check_zones, endpoints
+from relay.config import check_dkim, check_names, check_sites, check_tls_reports, check_zones, endpoints
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import shown
@@ -20,6 +20,8 @@ _SHARED = ("tcp", "tcp6", "unix", "systemd")
 _WIDEST = {4: 8, 6: 16}
 #: Who is believed to speak for others, by the key that names them.
 _TRUSTED = {"proxy_networks": "a balancer", "xclient_networks": "a trusted relay"}
+#: Mail waits for a policy host that hangs, and a minute is what RFC 8461 3.3 has for it (seconds).
+_LONGEST_STS = 60.0
 #: One message may hold a header of 2 MiB and five pieces of body, and it is not to be the only one.
 _LEAST_MEMORY = 8 * 1024 * 1024
 
@@ -50,9 +52,12 @@ def problems(config: Config) -> Iterator[Problem]:
     for key in ("unreachable", "pauses"):
         if not getattr(config.backoff, key):
             yield Problem(("backoff", key), "expected at least one pause, got an empty list")
+    if config.timeouts.sts > _LONGEST_STS:
+        yield Problem(("timeouts", "sts"), f'expected "1m" at most, got {config.timeouts.sts:g} s')
     for name, plan in config.warmups.items():
         if not plan.days:
             yield Problem(("warmups", name, "days"), "expected at least one day, got an empty list: nothing is limited")
+    yield from check_tls_reports.problems(config)
     yield from check_dkim.problems(config)
     yield from check_names.problems(config)
 

@@ -33,6 +33,8 @@ def problems(config: Config) -> Iterator[Problem]:
         yield Problem(("pools",), 'expected a pool "default": the default zone is always there and uses it')
     for name, domain in config.domains.items():
         yield from _addresses(("domains", name, "disabled_addresses"), domain.disabled_addresses)
+        if domain.tls == "sts" and domain.sts == "off":
+            yield Problem(("domains", name, "sts"), 'expected "on" or "zone", for tls is "sts"')
 
 
 def _entry(path: Path, entry: PoolAddress, config: Config) -> Iterator[Problem]:
@@ -85,6 +87,11 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
         yield Problem((*path, "port"), "expected the port of an LMTP server, such as 24: on 25 is SMTP (RFC 2033 5)")
     elif zone.lmtp and not zone.host and not zone.url:
         yield Problem((*path, "host"), "expected the host that LMTP is spoken to, got none: mail exchangers speak SMTP")
+    if zone.tls == "sts" and (zone.host or zone.url):
+        text = 'expected another, got "sts": MTA-STS is of domains, and there is a fixed next hop'
+        yield Problem((*path, "tls"), text)
+    if zone.tls == "sts" and not zone.sts:
+        yield Problem((*path, "sts"), 'expected true, for tls is "sts"')
     yield from _url(path, zone)
     yield from _addresses((*path, "addresses"), zone.addresses)
     if zone.throttling:

@@ -152,7 +152,7 @@ class Limits(Section, frozen=True):
 
 
 #: How safe deliveries have to be on their way (relay.delivery.security).
-Tls = Literal["none", "may", "must", "verify"]
+Tls = Literal["none", "may", "must", "verify", "sts"]
 
 
 class Zone(Limits, frozen=True):
@@ -169,6 +169,7 @@ class Zone(Limits, frozen=True):
     port: Port = 25
     url: str = ""
     tls: Tls = "may"
+    sts: bool = True
     implicit_tls: bool = False
     lmtp: bool = False
     chunking: bool = True
@@ -195,7 +196,8 @@ class Domain(Limits, frozen=True):
     max_connections: Most = 5
     reuse: Most = 0
     disabled_addresses: tuple[str, ...] = ()
-    tls: Literal["zone", "none", "may", "must", "verify"] = "zone"
+    tls: Literal["zone", "none", "may", "must", "verify", "sts"] = "zone"
+    sts: Choice = "zone"
     ignore_ipv6: Choice = "zone"
     prefer_ipv6: Choice = "zone"
 
@@ -230,6 +232,7 @@ class Timeouts(Section, frozen=True):
     connect: Interval = 60.0
     banner: Interval = 300.0
     tls: Interval = 60.0
+    sts: Interval = 30.0
     ehlo: Interval = 300.0
     mail: Interval = 300.0
     rcpt: Interval = 300.0
@@ -243,6 +246,22 @@ class ClientTls(Section, frozen=True):
     """TLS of deliveries."""
 
     authorities: str = ""
+
+
+class TlsReports(Section, frozen=True):
+    """Reports to the domains that mail goes to (RFC 8460)."""
+
+    enabled: bool = True
+    organization: str = ""
+    sender: str = ""
+    contact: str = ""
+    domain: str = ""
+    block_local_addresses: bool = True
+
+    @property
+    def on(self) -> bool:
+        """Whether reports are sent: nobody's name is put under them unless it is given."""
+        return self.enabled and bool(self.organization and self.sender)
 
 
 #: Header fields that are signed where they are there (RFC 6376 5.4.1, RFC 8058 4).
@@ -296,5 +315,6 @@ class Config(Section, frozen=True):
     backoff: Backoff = Backoff()
     timeouts: Timeouts = Timeouts()
     tls: ClientTls = ClientTls()
+    tls_reports: TlsReports = TlsReports()
     dkim: Dkim = Dkim()
     logs: Logs = Logs()

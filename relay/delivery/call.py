@@ -37,8 +37,6 @@ NEVER = float("inf")
 #: How often what one reply may take all those at its stage may take together.
 _TOGETHER = 10
 
-_VERIFIED = "verified"
-
 
 class Caller(Protocol):
     """Who makes the call. After `drop` or `leave` it hears of `gone`, and no more."""
@@ -78,7 +76,9 @@ class Call:
         local_address: the local address that was asked for, maybe a wildcard.
         bound: the one in use, once connected.
         approach: how safe it has to be, and what is tried for that.
-        tls: version, cipher and worth of the certificate ("trusted", "untrusted", "verified"), "" in the clear.
+        tls: version, cipher and worth of the certificate ("untrusted", "trusted", "verified", "verified (sts)"), "" in
+            the clear.
+        proven: the certificate is the host's, says an authority that is trusted.
         deadline: when `expired` is to be called, on the clock `now`.
         quiet_at: when the peer counts as quiet.
     """
@@ -86,7 +86,7 @@ class Call:
     __slots__ = (
         "_caller", "_client_tls", "_conversation", "_handshake", "_manner", "_now", "_reactor", "_replies", "_reported",
         "_stage", "_text", "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "host", "local_address",
-        "name", "quiet_at", "tls",
+        "name", "proven", "quiet_at", "tls",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +105,7 @@ class Call:
         self.host = host
         self.approach = approach
         self.tls = ""
+        self.proven = False
         self._client_tls = client_tls
         self._manner = manner
         self._handshake: Handshake | None = None
@@ -149,8 +150,8 @@ class Call:
     def satisfies(self, need: Approach) -> bool:
         """Whether a delivery may go on this connection that would have to be as safe as that on a new one. What was
         called in the clear for want of something better is for one delivery alone."""
-        if need.policy is Policy.VERIFY:
-            return self.tls.endswith(_VERIFIED)
+        if need.policy.proven:
+            return self.proven
         if need.policy is Policy.MUST:
             return bool(self.tls)
         return not self.approach.clear
@@ -262,13 +263,17 @@ class Call:
         handshake, self._handshake = self._handshake, None
         assert handshake is not None
         worth = "untrusted" if handshake.error else "trusted"
-        if self.approach.policy is Policy.VERIFY:
+        policy = self.approach.policy
+        if policy.proven or self.approach.tested:
             distrust = handshake.distrust()
             if distrust:
                 self._tell_tls(of_certificate(handshake.error), distrust)
+            if distrust and policy.proven:
                 self._failed("tls", f"4.7.5 TLS with {self.host.name}: {distrust}", "tls")
                 return
-            worth = _VERIFIED
+        if policy.proven:
+            self.proven = True
+            worth = "verified (sts)" if policy is Policy.STS else "verified"
         self._tell_tls("")
         self.tls = f"{handshake.description()} {worth}"
         if self.approach.implicit:
@@ -393,6 +398,8 @@ class Call:
         """Once for a connection: the first that is known counts."""
         policy, self._reported = self._reported, None
         if policy is not None:
+            if self.approach.flaw and not failure:
+                failure, text = "validation-failure", self.approach.flaw
             self._caller.tls(TlsResult(policy, failure, text, self.host.name, self.bound, self.host.address))
 
 

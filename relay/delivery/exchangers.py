@@ -7,7 +7,7 @@ taken for the other: least of all is an MX that can't be looked up taken for non
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple, Protocol
@@ -74,8 +74,13 @@ class Settings:
         return (6, 4) if self.prefer_ipv6 else (4, 6)
 
 
-async def find(resolver: Resolver, domain: str, settings: Settings) -> list[Host]:
-    """The hosts for mail to `domain`, in the order to try them, MAX_ADDRESSES at most.
+#: Those of a domain's exchangers (preference, name) that may have its mail; raises Unroutable when none may.
+Meant = Callable[[list[tuple[int, str]]], Awaitable[list[tuple[int, str]]]]
+
+
+async def find(resolver: Resolver, domain: str, settings: Settings, meant: Meant | None = None) -> list[Host]:
+    """The hosts for mail to `domain`, in the order to try them, MAX_ADDRESSES at most. None is looked up that `meant`
+    leaves out.
 
     Raises Unroutable.
     """
@@ -91,6 +96,8 @@ async def find(resolver: Resolver, domain: str, settings: Settings) -> list[Host
     except DnsError as error:
         raise _unroutable(error) from error
     exchangers = _unblocked(exchangers, domain, settings.blocked)
+    if meant is not None:
+        exchangers = await meant(exchangers)
     settings.random.shuffle(exchangers)
     # No more look-ups than there may be tries.
     exchangers = sorted(exchangers, key=_preference)[:MAX_ADDRESSES]
@@ -184,14 +191,14 @@ def _allowed(hosts: list[Host], domain: str, settings: Settings) -> list[Host]:
             hosts = [host for host in hosts if host.preference < min(ours)]
             if not hosts:
                 raise Unroutable(Result.BOUNCED, f"5.4.6 Mail for {domain} loops back to this host")
-    allowed = [host for host in hosts if not _blocked(host.address, settings.block_local_addresses)]
+    allowed = [host for host in hosts if not blocked(host.address, settings.block_local_addresses)]
     if not allowed:
         shown = ", ".join(host.address for host in hosts[:3])
         raise Unroutable(Result.BOUNCED, f"5.1.2 {domain} leads to no public address ({shown})")
     return allowed[:MAX_ADDRESSES]
 
 
-def _blocked(text: str, block_local: bool) -> bool:
+def blocked(text: str, block_local: bool) -> bool:
     """Whether no mail goes to this address: never to one that is no host's at all, and not to
     one that isn't public when these are blocked."""
     address = meant(ipaddress.ip_address(text))

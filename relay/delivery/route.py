@@ -50,6 +50,7 @@ class Route:
     def failed(self, ending: Ending, call: Contact) -> tuple[Ending, Contact]:
         """A host didn't let us get as far as MAIL. Returns the failure that counts: of several the last one, but one
         of ours for more, and what a host has said for most."""
+        ending = call.approach.explained(ending)
         if self.failure is None or ending.code or not (self.failure[0].code or self.failure[0].category == "ours"):
             self.failure = ending, call
         if ending.category == "ours":

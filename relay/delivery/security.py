@@ -1,9 +1,11 @@
-"""How safe a delivery has to be on its way, and what is tried for that (RFC 3207, 7435, 8689)."""
+"""How safe a delivery has to be on its way, and what is tried for that (RFC 3207, 7435, 8461, 8689)."""
 
 from __future__ import annotations
 
 import enum
 from typing import NamedTuple
+
+import msgspec.structs
 
 from relay.message.tls import TlsPolicy
 from relay.smtp.client import Tls
@@ -14,18 +16,25 @@ class Policy(enum.StrEnum):
     """What a delivery asks of TLS, each more than the one before.
 
     With `may` mail goes in the clear to a host that has no TLS, or none that works. `must` takes any certificate:
-    it keeps those out who only listen. `verify` wants the host's own, from an authority that is trusted.
+    it keeps those out who only listen. `verify` wants the host's own, from an authority that is trusted; `sts` wants
+    the domain to say which hosts are its own, too.
     """
 
     NONE = "none"
     MAY = "may"
     MUST = "must"
     VERIFY = "verify"
+    STS = "sts"
 
     @property
     def enforced(self) -> bool:
         """Whether nothing goes in the clear."""
-        return self in (Policy.MUST, Policy.VERIFY)
+        return self is Policy.MUST or self.proven
+
+    @property
+    def proven(self) -> bool:
+        """Whether an authority that is trusted has to say that the certificate is the host's."""
+        return self in (Policy.VERIFY, Policy.STS)
 
 
 class Approach(NamedTuple):
@@ -33,7 +42,7 @@ class Approach(NamedTuple):
 
     `implicit`: TLS from the first byte. `permissive`: with what is no longer safe, `clear`: without TLS, both
     because it didn't work before. `reported` is the domain's policy under which it is told what TLS came to, None where
-    nobody is to know.
+    nobody is to know; `flaw` is what that has against the host, though mail may go there.
     """
 
     policy: Policy = Policy.MAY
@@ -41,6 +50,12 @@ class Approach(NamedTuple):
     permissive: bool = False
     clear: bool = False
     reported: TlsPolicy | None = None
+    flaw: str = ""
+
+    @property
+    def tested(self) -> bool:
+        """Whether the certificate is looked at for the sake of a report alone."""
+        return self.reported is not None and self.reported.type == "sts"
 
     @property
     def starttls(self) -> Tls:
@@ -62,3 +77,11 @@ class Approach(NamedTuple):
         if ending.category != "reply":
             return self._replace(permissive=False, clear=True)
         return None
+
+    def explained(self, ending: Ending) -> Ending:
+        """The ending of a call, and for whose sake it is one, where the host would have done for others."""
+        if self.policy is not Policy.STS or ending.stage != "tls" or ending.category == "ours":
+            return ending
+        status = "" if ending.code or ending.text.startswith("4.") else "4.7.5 "
+        text = f"{status}{ending.text} (asked for by the domain's MTA-STS policy)"
+        return msgspec.structs.replace(ending, text=text)

@@ -32,6 +32,7 @@ from relay.delivery.manner import Manner
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
+from relay.delivery.sts.making import heeding
 from relay.delivery.tls_counts import TlsCounts
 from relay.delivery.tls_result import TlsResult
 from relay.delivery.watcher import Outcomes
@@ -79,11 +80,13 @@ class Sender:
         self._ended = False
         self._last_word = reactor.seconds()
         self._resolver = Resolver(reactor, briefing.dns)
-        self._ways = Ways(briefing, self._resolver)
         self._avoided = Avoided(reactor.seconds, briefing.backoff.refusing_host, briefing.backoff.silent_host)
         self._port, self._contact = _contact(briefing)
         self._client_tls = ClientTls(briefing.authorities)
         self._tls_counts = TlsCounts(self._say)
+        tell = self._tls_counts.add
+        sts = heeding(briefing, reactor, self._resolver, self._client_tls, tell, self._in_thread)
+        self._ways = Ways(briefing, self._resolver, sts)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)

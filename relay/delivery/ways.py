@@ -10,6 +10,7 @@ from relay.channel.frames import Offer
 from relay.config import urls
 from relay.delivery.exchangers import Host, Resolver, Settings, find, next_hop
 from relay.delivery.security import Approach, Policy
+from relay.delivery.sts.heeding import Heeding
 from relay.message.tls import REPORTS, TlsPolicy
 from relay.zone.zones import DEFAULT
 
@@ -24,7 +25,8 @@ class Way(NamedTuple):
 class Ways:
     """What is said of a zone and of domains, put to the hosts that are found."""
 
-    def __init__(self, briefing: SenderBriefing, resolver: Resolver) -> None:
+    def __init__(self, briefing: SenderBriefing, resolver: Resolver, sts: Heeding | None = None) -> None:
+        """`sts` knows what domains ask for by MTA-STS; without it none is asked."""
         options = self._options = briefing.options
         self._resolver = resolver
         self._settings = Settings(
@@ -42,20 +44,28 @@ class Ways:
         url = self._url = urls.read(options.url) if options.url else None
         self._fixed = url.host if url is not None else options.host
         self._tls = {domain: Policy(tls) for domain, tls in briefing.tls.items()}
+        self._sts = None if self._fixed else sts
 
     async def find(self, offer: Offer) -> list[Way]:
         """The ways of a delivery, in the order to try them. Raises Unroutable."""
-        if self._fixed:
-            hosts = await next_hop(self._resolver, self._fixed, self._settings)
-        else:
-            hosts = await find(self._resolver, offer.domain, self._by_domain.get(offer.domain, self._most))
         approach = self._approach(offer)
-        return [Way(host, approach) for host in hosts]
+        if self._fixed:
+            return [Way(host, approach) for host in await next_hop(self._resolver, self._fixed, self._settings)]
+        settings = self._by_domain.get(offer.domain, self._most)
+        wish = None if self._sts is None else self._sts.ask(offer, approach)
+        if wish is None:
+            return [Way(host, approach) for host in await find(self._resolver, offer.domain, settings)]
+        try:
+            hosts = await find(self._resolver, offer.domain, settings, wish.meant)
+        finally:
+            wish.drop()
+        return [Way(host, wish.approach(host)) for host in hosts]
 
     def need(self, offer: Offer, host: Host) -> Approach | None:
         """How safe a connection to `host` that stands already has to be for a delivery; None: nothing of it may
         go there. It is asked of every kept connection, and answers from memory."""
-        return self._approach(offer)
+        approach = self._approach(offer)
+        return approach if self._sts is None else self._sts.need(offer, host, approach)
 
     def serves(self, domain: str, host: Host) -> bool:
         """Whether mail for `domain` may go to a host that was found for another: a fixed next hop takes it all."""
@@ -70,6 +80,8 @@ class Ways:
             # A report of what is wrong with a domain's TLS gets there in any case, and is none of what it tells of.
             return Approach(Policy.MAY)
         policy = self._tls.get(offer.domain) or self._tls.get(DEFAULT, Policy.MAY)
+        if offer.require_tls and not policy.proven:
+            policy = Policy.VERIFY
         # A next hop of ours is none of the domain's hosts, nor is an address in its place a domain.
         reported = None if options.host or offer.domain[:1] == "[" else TlsPolicy(offer.domain)
-        return Approach(Policy.VERIFY if offer.require_tls else policy, options.implicit_tls, reported=reported)
+        return Approach(policy, options.implicit_tls, reported=reported)

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from relay.dispatch.gates import Rate
 from relay.dispatch.leaving import Leaving
 from relay.dispatch.limits import Scoped, Way
+from relay.dispatch.newcomers import Newcomers
 from relay.zone.pool import Local
 
 
@@ -27,18 +28,23 @@ class State(enum.IntEnum):
 class Capacity:
     """What one child may do at once, and does."""
 
-    __slots__ = ("busy", "connecting", "connections", "gap", "idle", "key", "quiet", "trying", "waiting", "zone")
+    __slots__ = (
+        "busy", "connecting", "connections", "fresh", "gap", "idle", "key", "owing", "quiet", "trying", "waiting",
+        "zone",
+    )  # fmt: skip
 
     def __init__(self, key: str, zone: str, connections: int, connecting: int, gap: float = 0.0) -> None:
-        """`gap` is how long each connection rests between two deliveries (seconds)."""
+        """`gap` is how long each connection rests between two deliveries (seconds). `fresh` are those busy ones whose
+        target had yet to answer; `owing`: the last place went to one of these."""
         self.key = key
         self.zone = zone
         self.connections = connections
         self.connecting = connecting
         self.gap = gap
-        self.busy = self.trying = self.quiet = 0
+        self.busy = self.fresh = self.trying = self.quiet = 0
+        self.owing = False
         self.idle: OrderedDict[int, Connection] = OrderedDict()
-        self.waiting: OrderedDict[int, Connection] = OrderedDict()
+        self.waiting = Newcomers()
 
 
 class Connection:
@@ -49,6 +55,8 @@ class Connection:
         way: the limits of what is being sent, or was last.
         called: when both of its addresses have paid for its call (seconds), None: the one that is used has.
         faces: the address of the host that it has reached or, after the first, calls; "" before.
+        fresh: its target had yet to answer when it was opened, and it hasn't brought a delivery to its end.
+        slow: its host let us wait before it answered, and it hasn't brought a delivery to its end.
         pending: rates that count on it to want so much when it has been opened.
         size: of the message that it has or was opened for (bytes).
         sent: deliveries it was given.
@@ -66,9 +74,9 @@ class Connection:
     """
 
     __slots__ = (
-        "before_quiet", "began", "called", "child", "faces", "gone", "greeted", "kept", "leaving", "load", "most",
-        "number", "paid", "pending", "recipients", "resumed", "sent", "settled", "size", "state", "target", "warm",
-        "way",
+        "before_quiet", "began", "called", "child", "faces", "fresh", "gone", "greeted", "kept", "leaving", "load",
+        "most", "number", "paid", "pending", "recipients", "resumed", "sent", "settled", "size", "slow", "state",
+        "target", "warm", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, child: Capacity, way: Way, leaving: Leaving) -> None:
@@ -79,6 +87,7 @@ class Connection:
         self.leaving = leaving
         self.called: float | None = None
         self.faces = ""
+        self.fresh = self.slow = False
         self.pending: tuple[tuple[Rate, float], ...] = ()
         self.kept = self.gone = self.resumed = self.settled = False
         self.recipients = 1

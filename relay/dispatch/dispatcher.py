@@ -118,6 +118,7 @@ class Dispatcher:
         self._lives = Lives(
             self._children, ledger, self._tokens, self._addresses, self._lessons, self._turns, clock
         )
+        self._turns.served = self._lives.lines_served
         self._offers = Offers(store, leases, results, self._lives)
         self._fellows = Fellows(schedule, self._tokens, self._addresses)
         #: Is told of keys that a child can't use.

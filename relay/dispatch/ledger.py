@@ -124,6 +124,7 @@ class Ledger:
             connection.way = way
             _count(way.counted, +1)
         connection.state = State.SENDING
+        connection.child.owing = False
         self._count(connection, +1)
 
     def open(self, zone: str, way: Way, leaving: Leaving, now: float) -> Permit | Limit | Gate:
@@ -168,6 +169,8 @@ class Ledger:
         self._number += 1
         connection = Connection(self._number, child, way, leaving)
         connection.state = State.OPENING if proven else State.TRYING
+        connection.fresh = not proven
+        child.owing = child.owing and not proven
         self._all[connection.number] = connection
         _count(_counting(connection), +1)
         self._count(connection, +1)
@@ -206,17 +209,30 @@ class Ledger:
         elif connection.state in _CALLING:
             self._move(connection, _CALLING[connection.state])
 
-    def first_waiting(self, child: Capacity) -> Connection | None:
-        """The longest waiting connection of a child that has room."""
-        if not child.waiting or child.busy >= child.connections:
+    def first_waiting(self, child: Capacity, others: bool) -> Connection | None:
+        """Whose turn it is of the waiting connections of a child that has room. While `others` wait for room, whose
+        targets answered before, half of it is theirs: new hosts may be slow, and many."""
+        slow = child.waiting.slow
+        if slow and child.quiet < 2 * child.connecting:
+            return next(iter(slow.values()))
+        if child.busy >= child.connections:
             return None
-        return next(iter(child.waiting.values()))
+        first = child.waiting.head()
+        if others and first is not None and first.fresh and child.fresh + child.owing > child.connections // 2:
+            return None
+        return first
 
     def go(self, connection: Connection) -> None:
-        """It may begin its transaction, and counts for the address alone by which it has reached the host."""
+        """It may begin its transaction, and counts for the address alone by which it has reached the host. One whose
+        host was silent before it answered will be so again, and takes up no room."""
         connection.settled = True
         self._count_by(connection, connection.leaving.only(connection.faces))
-        self._move(connection, State.SENDING)
+        if connection.slow:
+            connection.before_quiet = State.SENDING
+            self._move(connection, State.QUIET)
+        else:
+            connection.child.owing = connection.fresh
+            self._move(connection, State.SENDING)
 
     def park(self, connection: Connection) -> None:
         """It waits for a rate, and holds up none of those behind it."""
@@ -232,19 +248,24 @@ class Ledger:
             connection.before_quiet = connection.state
             if connection.state is State.SENDING:
                 connection.target.stalled = min(connection.target.stalled, connection.began)
+            connection.slow |= connection.state is State.TRYING
             self._move(connection, State.QUIET)
+        elif connection.slow and connection.settled and connection.state is State.QUIET:
+            connection.target.stalled = min(connection.target.stalled, connection.began)
 
     def active(self, connection: Connection) -> None:
         """Its peer has done what it was waited for; it stays quiet while there is no room for it."""
         if connection.state is State.QUIET:
             if connection.before_quiet is State.SENDING:
                 connection.target.stalled = math.inf
-            self._come_back(connection)
+            if not (connection.slow and connection.settled):
+                self._come_back(connection)
 
     def idle(self, connection: Connection) -> None:
         """Its transaction ended and it stays open."""
         connection.target.stalled = math.inf
         self._move(connection, State.IDLE)
+        connection.fresh = connection.slow = False
 
     def close(self, connection: Connection) -> None:
         """It has no more to do, and counts until it is gone."""
@@ -291,6 +312,7 @@ class Ledger:
         child, state = connection.child, connection.state
         if state in _BUSY:
             child.busy += step
+            child.fresh += step * connection.fresh
         if state is State.TRYING:
             child.trying += step
         if state is State.QUIET:
@@ -298,7 +320,7 @@ class Ledger:
         if state is State.QUIET or state is State.TRYING:
             connection.target.silent += step
         elif state is State.WAITING:
-            _enlist(child.waiting, connection, step)
+            (child.waiting.add if step > 0 else child.waiting.remove)(connection)
         elif state is State.CLOSING:
             for gate in _counting(connection):
                 gate.closing += step

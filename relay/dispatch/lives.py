@@ -106,20 +106,27 @@ class Lives:
     def _let_go(self, child: Capacity) -> None:
         """Answered connections may go on, as far as there is room and they have their tokens."""
         now = self._clock.seconds()
-        while (connection := self._ledger.first_waiting(child)) is not None:
+        others = self._turns.are_full(child.zone)
+        while (connection := self._ledger.first_waiting(child, others)) is not None:
             leaving, faces = connection.leaving, connection.faces
             missing = self._tokens.missing(connection.way, leaving.towards(faces), now, connection.resumed)
             if missing is not None:
                 self._ledger.park(connection)
                 self._turns.waiting.park(connection, missing)
                 continue
-            refunded = self._tokens.give_back_call(connection, faces, now)
+            refunded = self._tokens.goes(connection, now)
             self._ledger.go(connection)
             many = self._tokens.spend(connection, now)
             self._children[child.key].send(frames.Go(connection.number, many))
             if leaving.open:
                 self._turns.waiting.refilled(refunded)
                 self._turns.waiting.let_go(leaving.beside(faces).gates, now)
+
+    def lines_served(self, zone: str) -> None:
+        """Lanes have had their turn; what room they have left is for those that wait."""
+        for child in self._ledger.children(zone):
+            if child.waiting:
+                self._let_go(child)
 
     def resume(self, connection: Connection, rate: Rate) -> None:
         """The token that a parked connection waited for there has come."""

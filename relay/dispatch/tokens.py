@@ -111,6 +111,13 @@ class Tokens:
             rate.bucket.give_back(1, called, now)
         return unused
 
+    def goes(self, connection: Connection, now: float) -> tuple[Rate, ...]:
+        """It uses the address that its host sees, and wants nothing more of the other; what that has paid comes back,
+        to these rates."""
+        for rate in connection.leaving.beside(connection.faces).rates:
+            rate.parked.pop(connection, None)
+        return self.give_back_call(connection, connection.faces, now)
+
     def forget(self, connection: Connection) -> None:
         """It wants nothing soon, as far as is known."""
         pending, connection.pending = connection.pending, ()

@@ -83,6 +83,8 @@ class Turns:
         shutters.opened = self.opened
         self._lines = {zone.name: Line(zone, limits.weight) for zone in zones.active()}
         self.waiting = Waiting(clock, self._queue, self.opened, resume)
+        #: Told of each zone whose lanes have had their turn.
+        self.served: Callable[[str], None] = lambda zone: None
         self._marked: list[Line] = []
         self._without_line: set[str] = set()
         self.suspects = Suspects(leases, ledger, clock, self._attempt, self.wake)
@@ -93,6 +95,11 @@ class Turns:
     def line(self, zone: str) -> Line | None:
         """The line of a zone that sends."""
         return self._lines.get(zone)
+
+    def are_full(self, zone: str) -> bool:
+        """Whether there are lanes of a zone whose targets answered lately, and no room for them."""
+        line = self._lines.get(zone)
+        return line is not None and line.full is Limit.ZONE and len(line.ready) > 0
 
     def wake(self, zone: str) -> None:
         """Something of the zone has moved."""
@@ -221,6 +228,7 @@ class Turns:
                     self.suspects.pump(line.zone.name)
                     line.full = self._pump(line, line.ready)
                     line.trying = self._pump(line, line.trial)
+                    self.served(line.zone.name)
                 except Exception:
                     _log.failure("dispatch of zone {zone} stumbled", zone=line.zone.name)
                     self._clock.callLater(_AGAIN, self._mark, line)

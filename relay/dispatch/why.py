@@ -175,7 +175,8 @@ class Reasons:
         for gate in (*connection.way.gates, *connection.address.gates):
             if connection in getattr(gate, "parked", ()):
                 return self._at(gate, since)
-        kind, limit, freed_by = _SENDING.get(connection.state, _SENDING[State.SENDING])
+        state = State.SENDING if connection.slow and connection.settled else connection.state
+        kind, limit, freed_by = _SENDING.get(state, _SENDING[State.SENDING])
         scope = Scope(zone=connection.child.zone, domain=connection.domain, site=connection.way.site)
         return Wait(kind=kind, limit=limit, freed_by=freed_by, since=since, scope=scope)
 

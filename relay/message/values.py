@@ -16,7 +16,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where a message came from.
 
     `transport` is the word for the Received header: SMTP, ESMTP or UTF8SMTP, the latter two with S
-    for TLS and A for a login, or HTTP.
+    for TLS and A for a login, or HTTP, or LOCAL for mail of the relay's own.
     """
 
     listener: str

@@ -138,6 +138,18 @@ class Zones:
         others = {domain: ipv6 for domain in self._domains if (ipv6 := self.ipv6(zone, domain)) != most}
         return {DEFAULT: most, **others}
 
+    def sts(self, zone: str, domain: str) -> bool:
+        """Whether `zone` heeds what `domain` says by MTA-STS. A fixed next hop is none of its hosts, and what leaves in
+        the clear by order has no use for it."""
+        policy = self.tls(zone, domain)
+        if self._zones[zone].is_fixed or policy == "none":
+            return False
+        return policy == "sts" or _chosen(self.domain(domain).sts, self._zones[zone].options.sts)
+
+    def sts_by_domain(self, zone: str) -> dict[str, bool]:
+        """Of the domains where it is otherwise than for most; what is for most stands under DEFAULT."""
+        most = self.sts(zone, DEFAULT)
+        return {DEFAULT: most, **{name: sts for name in self._domains if (sts := self.sts(zone, name)) != most}}
 
     def tls(self, zone: str, domain: str) -> Tls:
         """How safe mail of `zone` to `domain` has to be on its way. To a fixed next hop it is as the zone says; to a

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.fuzz import client, desk, dkim, doors, files, frames, http, names, server, text
+from tests.fuzz import client, desk, dkim, doors, files, frames, http, names, reports, server, sts, text
 
 
 class Target(NamedTuple):
@@ -50,6 +50,10 @@ TARGETS = {
     "scram_keys": Target(doors.scram_keys, 256, 20),
     "http": Target(http.http, 1024, 1),
     "resolver": Target(doors.resolver, 512, 1),
+    "tls_record": Target(reports.tls_record, 512, 20),
+    "tls_answer": Target(reports.tls_answer, 512, 20),
+    "sts_record": Target(sts.sts_record, 256, 20),
+    "sts_policy": Target(sts.sts_policy, 512, 20),
     "config": Target(files.config, 1024, 1),
     "users": Target(files.users, 1024, 1),
 }

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 
 from tests.peers.web import Collecting
-from tests.scenario.harness import Relay, Scenario, deferToThread
+from tests.scenario.harness import Relay, Scenario, deferToThread, post
 from tests.scenario.test_headers import submit
 from tests.unit.certificates import Authority
 from tests.unit.dkim_rig import RSA, put, records, verdicts
@@ -72,6 +72,9 @@ class ByHttp(Scenario):
             self.assertEqual("doubtful=" in line, word in ("garbage", "close", "hang"), line)
         self.assertIn('reply="404 Not Found: said the server', await self.told(relay, "404"))
         self.assertIn("(Retry-After: 30)", await self.told(relay, "429"))
+        status, body = await deferToThread(post, relay.api, "/v1/backoff", b"", "GET")
+        self.assertEqual(status, 200)
+        self.assertIn(f"localhost:{self.port}", body.decode(), "429 slows down")
         self.assertEqual(len(self.web.posted), len(words), "each was posted once, and no redirect followed")
         self.assertEqual({posted.path for posted in self.web.posted}, {"/in?key=hidden"})
         self.assertEqual({posted.header["Authorization"] for posted in self.web.posted}, {"Basic dXNlcjpzZWNyZXQ="})

@@ -77,6 +77,16 @@ class CommandLine(TestCase):
         self.assertEqual(0, self.check(f"hostname = 'a.example'\n[dkim]\nkeys = '{keys}/a.test.s3.pem'\n"))
         self.assertIn("Not a directory", self.err.getvalue())
 
+    def test_reports_that_nobody_would_believe(self) -> None:
+        keys = self.mktemp()
+        reports = "[tls_reports]\norganization = 'A'\nsender = 'x@A.test'\n"
+        text = f"hostname = 'a.example'\n{reports}[dkim]\nkeys = '{keys}'\n"
+        self.assertEqual(self.check(text), 0)
+        self.assertIn(f"tls_reports.sender: {keys} has no key of a.test", self.err.getvalue())
+        put(keys, "a.test.s1.pem", ED25519)
+        self.assertEqual(self.check(text), 0)
+        self.assertEqual(self.err.getvalue().count("tls_reports"), 1)
+
     def test_certificates(self) -> None:
         """K01 for listeners: what a start would refuse is said, for each listener; what soon ends too."""
         authority = Authority()

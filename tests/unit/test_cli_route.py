@@ -14,6 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.cli import route
 from relay.cli.main import main
 from relay.config.load import load
+from relay.delivery.sts.policy import Mode
+from relay.delivery.sts.shelf import Kept, Shelf
 from relay.net.dns import NoData, NoSuchDomain
 from relay.zone.zones import from_config
 from tests.unit.test_cli import never
@@ -139,6 +141,25 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(limits["zones.hop.recipients_per_transaction"], "20 of one message at a time")
         self.assertEqual({self.asked("--id", f"{ID}.00{seq}")["key"] for seq in (1, 2)}, {ID})
 
+    def test_what_the_domain_asks_for(self) -> None:
+        queue = Path(self.mktemp())
+        queue.mkdir()
+        kept = Kept("kept.test", "2", 1_700_000_000_000, Mode.ENFORCE, ("mx.kept.test", "*.else.test"), 86400)
+        Shelf(queue / "sts", "1").write(kept)
+        hop = 'tls = "must"\nsender_domains = ["hop.test"]\n[zones.off]'
+        said = {"off.test": 'sts = "off"', "clear.test": 'tls = "none"', "sts.test": 'tls = "sts"'}
+        more = "".join(f'[domains."{domain}"]\n{text}\n' for domain, text in said.items())
+        Path(self.path).write_text(CONFIG.replace("[zones.off]", hop) + more + f"[queue]\npath = '{queue}'\n")
+        mx = "enforce, mx.kept.test, *.else.test; id 2, until Wed, 15 Nov 2023 22:13:20 +0000"
+        for to, sender, told in (
+            ("b@kept.test", "a@news.example.com", f"heeded (zones.news.sts); kept here: {mx}"),
+            ("b@kept.test", "a@hop.test", "not heeded: a fixed next hop is none of the domain's hosts"),
+            ("b@off.test", "a@news.example.com", 'not heeded (domains."off.test".sts)'),
+            ("b@clear.test", "a@news.example.com", 'not heeded (domains."clear.test".tls)'),
+            ("b@sts.test", "a@news.example.com", 'heeded (domains."sts.test".tls); no policy of sts.test is kept here'),
+        ):
+            self.assertEqual(self.asked(to=to, sender=sender)["sts"], told)
+
     def test_what_an_operator_reads(self) -> None:
         self.assertEqual(
             self.told("--id", f"{ID}.002", "--site", "gmail"),
@@ -158,6 +179,7 @@ class RouteTests(SynchronousTestCase):
             sites.Gmail.max_connections      7
             sites.Gmail.bytes                1GB/h
   TLS       may: encrypted where the host can, with any certificate, else in the clear (zones.news.tls)
+  MTA-STS   heeded (zones.news.sts); no policy of example.org is kept here
 """,
         )
 

@@ -110,6 +110,17 @@ BROKEN = {
     "[dkim]\noversign = ['X-A', 'from']\n": [
         ':2: dkim.oversign[0]: expected one of header_fields or additional_header_fields, got "X-A"'
     ],
+    "[tls_reports]\norganization = 'x'\n": [':1: tls_reports.sender: expected it beside organization, got ""'],
+    "[tls_reports]\nsender = 'a@b.test'\n": [':1: tls_reports.organization: expected it beside sender, got ""'],
+    "[tls_reports]\ncontact = 'x'\ndomain = 'a b'\n": [
+        ":2: tls_reports.contact: expected organization and sender beside it",
+        ':3: tls_reports.domain: expected a domain in ASCII (xn--...), got "a b"',
+        ":3: tls_reports.domain: expected organization and sender beside it",
+    ],
+    f"[tls_reports]\norganization = '{'x' * 201}'\nsender = 'a@[192.0.2.1]'\n": [
+        ":2: tls_reports.organization: expected 200 characters at most",
+        ':3: tls_reports.sender: expected an address such as "tls-reports@example.com", got "a@[192.0.2.1]"',
+    ],
     "[dkim]\narc = 'a b'\n": [':2: dkim.arc: expected a domain in ASCII (xn--...), got "a b"'],
     "[dkim]\nexpire = '1d'\n": [":2: dkim.expire: expected timestamp = true beside it"],
     "[dkim]\nexpire = '1m'\ntimestamp = true\n": [':2: dkim.expire: expected "1h" or more, or 0 for ever'],
@@ -165,6 +176,14 @@ BROKEN = {
     "[listeners.feeder]\ntls = 'implicit'\n": [
         ':1: listeners.feeder.certificate: expected the file of a certificate, for tls is "implicit"'
     ],
+    "[zones.a]\ntls = 'sts'\nhost = 'hop.test'\n": [
+        ':2: zones.a.tls: expected another, got "sts": MTA-STS is of domains, and there is a fixed next hop'
+    ],
+    "[zones.a]\ntls = 'sts'\nsts = false\n": [':3: zones.a.sts: expected true, for tls is "sts"'],
+    "[domains.'a.test']\ntls = 'sts'\nsts = 'off'\n": [
+        ':3: domains."a.test".sts: expected "on" or "zone", for tls is "sts"'
+    ],
+    "[timeouts]\nsts = '2m'\n": [':2: timeouts.sts: expected "1m" at most, got 120 s'],
     "[listeners.feeder]\nrequire_tls = true\n": [':2: listeners.feeder.require_tls: on, but tls is "off"'],
     "[listeners.feeder]\ntls = 'starttls'\ncertificate = 'a'\nrequire_tls = true\nwithout = ['STARTTLS']\n": [
         ':4: listeners.feeder.require_tls: on, but STARTTLS is in "without"'
@@ -512,15 +531,6 @@ class Warnings(TestCase):
             told = self.warnings(begin + text + "\n")
             self.assertEqual(len(told), bool(warned), told)
             self.assertIn(warned, "".join(told))
-
-    def test_limits_of_addresses_where_there_are_both_kinds(self) -> None:
-        for addresses, limits, warned in (
-            ("'192.0.2.1', '2001:db8::1'", "{ max_connections = 1 }", True),
-            ("'192.0.2.1', '2001:db8::1'", "{}", False),
-            ("'192.0.2.1', '192.0.2.2'", "{ max_connections = 1 }", False),
-        ):
-            text = f"hostname = 'a.test'\n[zones.a]\naddress = {limits}\naddresses = [{addresses}]\n"
-            self.assertEqual(any("zones.a.address: counted for" in line for line in self.warnings(text)), warned)
 
     def test_who_is_believed(self) -> None:
         networks = "['10.0.0.0/8', '192.0.2.1', '8.8.8.0/24']"

@@ -61,7 +61,7 @@ class Books(Ledger):
         return self.open(zone, way, Leaving(leaving(local)), now)
 
     def may_go(self, child: Capacity) -> Connection | None:
-        connection = self.first_waiting(child)
+        connection = self.first_waiting(child, False)
         if connection is not None:
             self.go(connection)
         return connection

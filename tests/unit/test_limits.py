@@ -12,6 +12,7 @@ from relay.config.schema import Limits as Section
 from relay.dispatch import limits as module
 from relay.dispatch.connection import Capacity, Connection
 from relay.dispatch.gates import MOMENT, Connections, Shut
+from relay.dispatch.leaving import Leaving
 from relay.dispatch.limits import NONE, Limits, Senders, Way
 from relay.dispatch.tokens import Tokens
 from relay.zone.decision import Scope
@@ -62,7 +63,7 @@ class Scopes(SynchronousTestCase):
         self.patch(module, "_REMEMBERED", 0)
         self.patch(module, "_WAYS", 1)
         self.limits._most_kept = 0
-        connection = Connection(1, Capacity("c", "other", 9, 9), self.way("rated.test"), LOCAL, NONE)
+        connection = Connection(1, Capacity("c", "other", 9, 9), self.way("rated.test"), Leaving(LOCAL))
         tokens = Tokens(self.limits.keep)
         self.clock.advance(10)
         tokens.spend(connection, self.clock.seconds())

@@ -216,6 +216,7 @@ class Case(TestCase):
     policy = Policy.MAY
     implicit = False
     reported: TlsPolicy | None = None
+    flaw = ""
 
     def setUp(self) -> None:
         self.reactor = Network()
@@ -245,7 +246,11 @@ class Case(TestCase):
         self.lookups += 1
         if self.problem is not None:
             raise self.problem
-        return [Way(host, Approach(self.policy, self.implicit, reported=self.reported)) for host in self.hosts]
+        return [Way(host, self.approach) for host in self.hosts]
+
+    @property
+    def approach(self) -> Approach:
+        return Approach(self.policy, self.implicit, reported=self.reported, flaw=self.flaw)
 
     def peer(self, number: int = -1) -> Peer:
         self.reactor.advance(0)
@@ -450,6 +455,47 @@ class Secure(Case):
                 words = {"fails": "handshake failure", "another": "another host", "leaves": "421 later"}[how]
                 self.assertIn(words, self.book.results[0].text)
 
+    def test_D26_what_a_policy_asks_for(self) -> None:
+        """Enforced, nothing goes but to a host that has proven who it is, and it is told for whose sake; where it is
+        only tested, mail goes as it would without, and what would have failed is reported."""
+        policy, asked_for = TlsPolicy("to.test", "sts"), "asked for by the domain's MTA-STS policy"
+        for mode, how, delivered, failure in (
+            (Policy.STS, "fine", "TLSv1.3 X verified (sts)", ""),
+            (Policy.STS, "expired", None, "certificate-expired"),
+            (Policy.STS, "absent", None, "starttls-not-supported"),
+            (Policy.STS, "fails", None, "validation-failure"),
+            (Policy.MAY, "fine", "TLSv1.3 X trusted", ""),
+            (Policy.MAY, "expired", "TLSv1.3 X untrusted", "certificate-expired"),
+            (Policy.MAY, "absent", "", "starttls-not-supported"),
+            (Policy.MAY, "another", "TLSv1.3 X trusted", "validation-failure"),
+        ):
+            self.setUp()
+            self.policy, self.reported = mode, policy
+            self.flaw = "the host is another" if how == "another" else ""
+            self.tls.error, self.tls.doubt = (10, "it is expired") if how == "expired" else (0, "")
+            self.session.deliver(offer())
+            peer = self.peer()
+            peer.connect()
+            peer.say(b"220 hi\r\n")
+            peer.say(EHLO if how == "absent" else self.OFFER)
+            if how != "absent":
+                peer.say(b"220 go ahead\r\n")
+                if how == "fails":
+                    peer.close(SSL.Error([("", "", "handshake failure")]))
+                else:
+                    peer.shake()
+                    peer.say(self.OFFER)
+            if delivered is None:
+                self.reactor.advance(0)
+                self.assertEqual(len(self.reactor.tcpClients), 1)
+                self.check(Result.DEFERRED, "tls", "tls")
+                self.assertRegex(self.outcome.response, rf"^4\.7\.5 .*\({asked_for}\)$")
+            else:
+                self.taken(peer)
+                self.assertEqual((self.outcome.result, self.outcome.tls), (Result.DELIVERED, delivered))
+            told = [(result.policy, result.failure) for result in self.book.results]
+            self.assertEqual(told, [(policy, failure)], (mode, how))
+
     def test_D23_a_handshake_that_fails(self) -> None:
         """Once more with all there is, then in the clear; each on a connection of its own."""
         self.starting().close(SSL.Error([("", "", "wrong version number")]))
@@ -488,7 +534,7 @@ class Secure(Case):
         self.session = self.make()
 
     def test_D23_where_it_is_enforced_there_is_no_second_try(self) -> None:
-        for policy in (Policy.MUST, Policy.VERIFY):
+        for policy in (Policy.MUST, Policy.VERIFY, Policy.STS):
             for how in ("fails", "hangs", "refused", "absent"):
                 self.setUp()
                 self.enforced(policy)
@@ -535,9 +581,30 @@ class Secure(Case):
         peer.say(self.OFFER)
         self.taken(peer)
         self.assertTrue(self.session.fits(offer()))
-        for policy, fits in ((Policy.NONE, True), (Policy.MUST, True), (Policy.VERIFY, False)):
+        asked = ((Policy.NONE, True), (Policy.MUST, True), (Policy.VERIFY, False), (Policy.STS, False))
+        for policy, fits in asked:
             self.policy = policy
             self.assertEqual(self.session.fits(offer()), fits)
+
+    def test_one_that_is_verified_is_safe_enough_for_all(self) -> None:
+        for called in (Policy.VERIFY, Policy.STS):
+            self.setUp()
+            self.policy = called
+            peer = self.starting()
+            peer.shake()
+            peer.say(self.OFFER)
+            self.taken(peer)
+            for policy in Policy:
+                self.policy = policy
+                self.assertTrue(self.session.fits(offer()), (called, policy))
+
+    def test_one_that_is_not_for_it(self) -> None:
+        peer = self.starting()
+        peer.shake()
+        peer.say(self.OFFER)
+        self.taken(peer)
+        self.session._need = lambda offer, host: None
+        self.assertFalse(self.session.fits(offer()))
 
     def test_none(self) -> None:
         self.enforced(Policy.NONE)

@@ -533,6 +533,72 @@ class FairAtRates(FairAtRatesOfAddresses):
             self.assertLess(self.clock.seconds() - begun, 15.0)
 
 
+class ManySlowHosts(Shaped):
+    """Hundreds of new hosts answer, and let each transaction hang for half a second before they count as quiet."""
+
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=4), "narrow": Zone(connections=1)}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.children = [self.children[0], self.join("00000005-8", "narrow")]
+        for child in self.joined[1:3]:
+            self.dispatcher.gone(child, [], False)
+        self.begun: list[str] = []
+        self.slow: dict[int, float] = {}
+        self.sent: dict[int, tuple[FakeChild, Offer]] = {}
+
+    def pass_half_seconds(self, count: int) -> None:
+        """All that is offered is answered; slow hosts are quiet when half a second is over, others done at once."""
+        for _ in range(count):
+            for _ in range(20):
+                for child, offer in self.offered():
+                    self.sent[offer.connection] = child, offer
+                    state = self.ledger.get(offer.connection)
+                    if state is not None and state.state is State.SENDING:
+                        self.start(child, offer)
+                    else:
+                        self.answer(child, offer)
+                for child in self.children:
+                    for go in child.heard(frames.Go):
+                        self.start(*self.sent[go.connection])
+            self.clock.advance(0.5)
+            for connection, (child, offer) in list(self.sent.items()):
+                if offer.domain.startswith("slow") and offer.connection in self.slow:
+                    self.slow.pop(connection)
+                    self.says(child, frames.Quiet(connection))
+            self.turn()
+
+    def start(self, child: FakeChild, offer: Offer) -> None:
+        self.begun.append(offer.domain)
+        if offer.domain.startswith("slow"):
+            self.slow[offer.connection] = self.clock.seconds()
+        else:
+            self.done(child, offer, kept=True)
+
+    def a_crowd(self, zone: str) -> None:
+        self.accept("good.test", zone=zone, flow=flow("good"))
+        self.pass_half_seconds(1)
+        for n in range(200):
+            self.accept(f"slow{n}.test", zone=zone, flow=flow("evil"))
+        self.pass_half_seconds(3)
+        self.begun.clear()
+
+    def test_a_host_that_answered_before_has_its_share_of_the_places(self) -> None:
+        for zone in self.zones:
+            self.a_crowd(zone)
+            for _ in range(5):
+                self.accept("good.test", zone=zone, flow=flow("good"))
+            self.pass_half_seconds(6 if zone == "narrow" else 2)
+            self.assertGreaterEqual(self.begun.count("good.test"), 2 if zone == "narrow" else 5, zone)
+            self.assertGreaterEqual(len(self.begun) - self.begun.count("good.test"), 2, "slow ones have theirs")
+
+    def test_users_take_turns_among_new_hosts(self) -> None:
+        self.a_crowd("default")
+        self.accept("new.test", flow=flow("good"))
+        self.pass_half_seconds(2)
+        self.assertIn("new.test", self.begun)
+
+
 class Held(Shaped):
     zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
 

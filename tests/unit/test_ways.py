@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.schema import Zone
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
+from relay.delivery.sts.heeding import Heeding
+from relay.delivery.sts.policies import Answer
+from relay.delivery.sts.policy import Mode, StsPolicy
 from relay.delivery.ways import Way, Ways
-from relay.message.tls import REPORTS, TlsPolicy
+from relay.message.tls import REPORTS, TlsPolicy, TlsResult
 from relay.message.values import Origin, Result
+from relay.net.dns import NoSuchDomain
 from tests.unit.test_child import a_briefing
 from tests.unit.test_session import offer
 
@@ -25,8 +29,11 @@ class FakeResolver:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[int, ...]]] = []
+        self.problem: Exception | None = None
 
     async def mx(self, domain: str) -> list[tuple[int, str]]:
+        if self.problem is not None:
+            raise self.problem
         return [(10, f"mx.{domain}"), (20, "mx.bad.test")]
 
     async def addresses(self, host: str, families: tuple[int, ...]) -> list[str]:
@@ -38,8 +45,11 @@ class Finding(SynchronousTestCase):
     def setUp(self) -> None:
         self.resolver = FakeResolver()
 
-    def ways(self, **changes: Any) -> Ways:
-        return Ways(replace(a_briefing(), **changes), self.resolver)  # type: ignore[arg-type]
+    def ways(self, policies: Any = None, **changes: Any) -> Ways:
+        self.told: list[TlsResult] = []
+        briefing = replace(a_briefing(), **changes)
+        sts = policies and Heeding(briefing.sts, policies, self.told.append)
+        return Ways(briefing, self.resolver, sts)  # type: ignore[arg-type]
 
     def found(self, ways: Ways, **changes: Any) -> list[Way]:
         return self.successResultOf(Deferred.fromCoroutine(ways.find(offer(**changes))))
@@ -101,3 +111,141 @@ class Finding(SynchronousTestCase):
             self.assertEqual([(way.host.name, way.approach) for way in self.found(ways)], [(name, approach)])
             self.assertEqual(ways.need(offer(), KEPT), approach)
             self.assertTrue(ways.serves("other.test", KEPT))
+
+class FakePolicies:
+    """Domains have these policies; `known` knows all that were asked for."""
+
+    def __init__(self, **answers: Answer) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+        self.cancelled = 0
+
+    async def of(self, domain: str) -> Answer:
+        self.asked.append(domain)
+        if "wait" in self.answers:
+            await Deferred(lambda _: self._given_up())
+        return self.answers[domain.partition(".")[0]]
+
+    def _given_up(self) -> None:
+        self.cancelled += 1
+
+    def known(self, domain: str) -> Answer | None:
+        return self.answers[domain.partition(".")[0]] if domain in self.asked else None
+
+
+def policy(mode: Mode, *mx: str) -> Answer:
+    return Answer(StsPolicy(mode, mx, 86400))
+
+
+GONE = "4.7.5 The MTA-STS policy of gone.test allows none of its hosts"
+LOST = Answer(None, "it is down", "sts-policy-fetch-error")
+
+
+class Sts(Finding):
+    """The policies of domains, whose hosts mx.DOMAIN and mx.bad.test have the same address."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.policies = FakePolicies(
+            safe=policy(Mode.ENFORCE, "*.safe.test"),
+            tests=policy(Mode.TESTING, "mx.else.test"),
+            off=policy(Mode.NONE),
+            gone=policy(Mode.ENFORCE, "mx.else.test"),
+            lost=LOST,
+            plain=Answer(None, "it has no MTA-STS record"),
+        )
+
+    def heeding(self, **changes: Any) -> Ways:
+        return self.ways(self.policies, **{"sts": {"default": True}} | changes)
+
+    def deferred(self, ways: Ways, domain: str) -> str:
+        found = Deferred.fromCoroutine(ways.find(offer(domain=domain)))
+        problem = self.failureResultOf(found, Unroutable).value
+        self.assertEqual((problem.result, problem.category), (Result.DEFERRED, "tls"))
+        return str(problem)
+
+    def test_D26_enforced(self) -> None:
+        """None but the hosts it allows, whose certificates have to prove it; by `may` and by all that asks for more."""
+        reported = TlsPolicy("safe.test", "sts", policy(Mode.ENFORCE, "*.safe.test").policy.lines(), ("*.safe.test",))
+        for tls in ("may", "must", "verify", "sts"):
+            [way] = self.found(self.heeding(tls={"default": tls}), domain="safe.test")
+            self.assertEqual(way.host.name, "mx.safe.test")
+            self.assertEqual(way.approach, Approach(Policy.STS, reported=reported))
+        self.assertEqual(self.told, [])
+
+    def test_D26_none_is_left(self) -> None:
+        text = self.deferred(self.heeding(), "gone.test")
+        self.assertEqual(text, f"{GONE} (mx.gone.test, mx.bad.test)")
+        [told] = self.told
+        self.assertEqual((told.policy.type, told.failure, told.text), ("sts", "validation-failure", text))
+        self.assertEqual(told.mx_host, "mx.gone.test")
+        self.assertEqual(self.resolver.asked, [], "of hosts that aren't called no address is asked for")
+
+    def test_D26_only_tested(self) -> None:
+        for tls in (Policy.MAY, Policy.MUST, Policy.VERIFY):
+            [way] = self.found(self.heeding(tls={"default": str(tls)}), domain="tests.test")
+            self.assertEqual(way.approach.policy, tls)
+            self.assertTrue(way.approach.tested)
+            self.assertIn("none of those", way.approach.flaw)
+            self.assertEqual((way.approach.reported or TlsPolicy("")).mx, ("mx.else.test",))
+
+    def test_none_in_force(self) -> None:
+        for domain in ("off.test", "plain.test", "lost.test"):
+            [way] = self.found(self.heeding(), domain=domain)
+            self.assertEqual(way.approach, Approach(Policy.MAY, reported=TlsPolicy(domain)))
+            told = [TlsResult(TlsPolicy("lost.test", "sts"), "sts-policy-fetch-error", "it is down")]
+            self.assertEqual(self.told, told if domain == "lost.test" else [])
+
+    def test_where_one_has_to_be(self) -> None:
+        for domain, words in (
+            ("off.test", 'its mode is "none"'),
+            ("tests.test", 'its mode is "testing"'),
+            ("plain.test", "it has no MTA-STS record"),
+            ("lost.test", "it is down"),
+        ):
+            text = self.deferred(self.heeding(tls={"default": "sts"}), domain)
+            self.assertEqual(text, f"4.7.5 {domain} needs an MTA-STS policy that is enforced: {words}")
+
+    def test_where_they_are_not_heeded(self) -> None:
+        for changes in (
+            {"sts": {"default": False}},
+            {"sts": {"default": True, "safe.test": False}},
+            {"options": Zone(host="smart.test")},
+        ):
+            [way] = self.found(self.heeding(**changes), domain="safe.test")
+            self.assertEqual(way.approach.policy, Policy.MAY)
+        [way] = self.found(self.heeding(), domain="[9.0.0.1]")
+        [way] = self.found(self.heeding(), domain="safe.test", origin=Origin(REPORTS, ""))
+        self.assertEqual((way.approach, self.policies.asked), (Approach(Policy.MAY), []))
+
+    def test_kept_connections(self) -> None:
+        """Nothing is known before a look; then each domain asks for its own, whatever another has on the host."""
+        safe, bad = Host("mx.safe.test", "9.0.0.1"), Host("mx.bad.test", "9.0.0.1")
+        ways = self.heeding()
+        self.assertIsNone(ways.need(offer(domain="safe.test"), safe))
+        for domain in ("safe.test", "plain.test", "tests.test", "off.test"):
+            self.found(ways, domain=domain)
+        for domain, host, asked in (
+            ("safe.test", safe, Policy.STS),
+            ("safe.test", bad, None),
+            ("plain.test", safe, Policy.MAY),
+            ("tests.test", safe, Policy.MAY),
+            ("off.test", bad, Policy.MAY),
+        ):
+            need = ways.need(offer(domain=domain), host)
+            self.assertEqual(need and need.policy, asked, domain)
+        strict = self.heeding(tls={"default": "sts"})
+        self.assertIsNone(strict.need(offer(domain="tests.test"), safe))
+        self.assertEqual((strict.need(offer(domain="safe.test"), safe) or Approach()).policy, Policy.STS)
+
+    def test_who_gives_up(self) -> None:
+        """Neither a look that nobody waits for, nor one for a domain without hosts, goes on, or is reported."""
+        self.policies.answers["wait"] = LOST
+        found = Deferred.fromCoroutine(self.heeding().find(offer(domain="safe.test")))
+        found.cancel()
+        self.failureResultOf(found, CancelledError)
+        self.assertEqual(self.policies.cancelled, 1)
+        self.resolver.problem = NoSuchDomain("there is none")
+        found = Deferred.fromCoroutine(self.heeding().find(offer(domain="safe.test")))
+        self.failureResultOf(found, Unroutable)
+        self.assertEqual(self.policies.cancelled, 2)

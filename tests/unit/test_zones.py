@@ -130,6 +130,22 @@ class DomainTests(SynchronousTestCase):
         hop = self.zones(Zone(host="hop.test", tls="may"), **domains)
         self.assertEqual(hop.tls_by_domain("default"), {"default": "may"}, "a next hop is none of the domain's hosts")
 
+    def test_sts(self) -> None:
+        """Heeded unless it is switched off, or there is no use for it."""
+        domains = {
+            "off_test": Domain(sts="off"),
+            "on_test": Domain(sts="on"),
+            "clear_test": Domain(tls="none"),
+            "sts_test": Domain(tls="sts"),
+        }
+        for zone, heeded in (
+            (Zone(), {"default": True, "off.test": False, "clear.test": False}),
+            (Zone(sts=False), {"default": False, "on.test": True, "sts.test": True}),
+            (Zone(tls="none"), {"default": False, "sts.test": True}),
+            (Zone(host="hop.test"), {"default": False}),
+        ):
+            self.assertEqual(self.zones(zone, **domains).sts_by_domain("default"), heeded)
+
     def test_ipv6_of_a_fixed_next_hop(self) -> None:
         zones = self.zones(Zone(host="hop.test"), on_test=Domain(ignore_ipv6="on"))
         self.assertEqual(zones.ipv6("default", "on.test"), (False, False))
