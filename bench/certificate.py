@@ -1,4 +1,4 @@
-"""A certificate that signs itself, for the servers of one run."""
+"""A certificate that signs itself, and keys, for the servers of one run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,25 @@ import datetime
 import os
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+
+def signing_key(directory: str, kind: str) -> str:
+    """Writes a DKIM key, "rsa" (2048 bits) or "ed25519", for src.test into a folder below `directory`; its path."""
+    path = f"{directory}/keys/src.test.bench.pem"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    key = rsa.generate_private_key(65537, 2048) if kind == "rsa" else ed25519.Ed25519PrivateKey.generate()
+    _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return path
+
+
+def _write(path: str, content: bytes) -> None:
+    """Its owner's alone: Postfix wants that of keys."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
 
 
 def self_signed(directory: str, name: str = "relay.test") -> tuple[str, str]:
@@ -34,7 +49,5 @@ def self_signed(directory: str, name: str = "relay.test") -> tuple[str, str]:
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
     )
     for path, content in zip(paths, contents, strict=True):
-        # Postfix wants its key to be its owner's alone.
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
+        _write(path, content)
     return paths

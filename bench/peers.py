@@ -10,7 +10,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import IO
 
-from bench.certificate import self_signed
+from bench import network
+from bench.certificate import self_signed, signing_key
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -25,11 +26,22 @@ class Place:
     api: int = 0
     channel: int = 0
     options: dict[str, str] = field(default_factory=dict)
+    helpers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def tls(self) -> str:
         """off, starttls or implicit."""
         return self.options.get("tls", "off")
+
+    @property
+    def dkim(self) -> str:
+        """rsa or ed25519; "" when nothing is signed."""
+        return self.options.get("dkim", "")
+
+    @property
+    def tls_out(self) -> bool:
+        """Whether the sink speaks TLS, and the relay has to."""
+        return self.options.get("tls_out") == "on"
 
 
 def write(path: str, text: str) -> None:
@@ -74,6 +86,8 @@ def zonerelay_config(place: Place) -> str:
     limits = _LIMITS if o.get("limits") == "on" else ""
     everywhere = f"[sites.default]\nmax_connections = 1000\n{limits}\n[senders.default]\n{limits}" if limits else ""
     hop = "" if "nameserver" in o else 'host = "127.0.0.1"'
+    hop += '\ntls = "must"' if place.tls_out else ""
+    dkim = f'[dkim]\nkeys = "{os.path.dirname(signing_key(place.state, place.dkim))}"' if place.dkim else ""
     return f"""hostname = "relay.test"
 [queue]
 path = "{place.state}/queue"
@@ -107,6 +121,7 @@ connections = {o.get("connections", "20")}
 max_connections = {o.get("domain_connections", "1000")}
 {limits}
 {everywhere}
+{dkim}
 {o.get("extra", "")}
 """
 
@@ -138,6 +153,10 @@ def postfix(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
             f"smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {certificate}\n"
             f"smtpd_tls_key_file = {key}\nsmtpd_tls_wrappermode = {wrapped}"
         )
+    outgoing = "smtp_tls_security_level = none"
+    if place.tls_out:
+        outgoing = "smtp_tls_security_level = encrypt\nsmtp_tls_connection_reuse = yes"
+    milter = f"smtpd_milters = {opendkim(place, log)}" if place.dkim else ""
     write(
         f"{etc}/main.cf",
         f"""compatibility_level = 3.6
@@ -159,7 +178,8 @@ smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_peername_lookup = no
 disable_dns_lookups = yes
 relayhost = [127.0.0.1]:{place.sink}
-smtp_tls_security_level = none
+{outgoing}
+{milter}
 {tls}
 default_process_limit = 100
 default_destination_concurrency_limit = 50
@@ -187,6 +207,8 @@ address_verify_map =
                 line = " ".join(columns)
             lines.append(line)
     text = "\n".join(lines)
+    if place.tls_out and not any(line.startswith("tlsproxy") for line in lines):
+        text += "\ntlsproxy unix - - n - 0 tlsproxy\n"
     write(
         f"{etc}/master.cf", text if "postlogd" in text else text + "\npostlog unix-dgram n - n - 1 postlogd\n"
     )
@@ -209,14 +231,35 @@ address_verify_map =
     )
 
 
+def opendkim(place: Place, log: IO[bytes]) -> str:
+    """A signer beside Postfix, as most have it, with a key for the sender's domain; where it listens."""
+    port = network.free_ports(1)[0]
+    key = signing_key(place.state, place.dkim)
+    shutil.chown(key, "opendkim")
+    configuration = f"{place.state}/opendkim.conf"
+    write(
+        configuration,
+        f"Domain src.test\nSelector bench\nKeyFile {key}\nSocket inet:{port}@127.0.0.1\nMode s\n"
+        "Canonicalization relaxed/relaxed\nInternalHosts 127.0.0.1\nUserID opendkim\nOversignHeaders From\n"
+        "SignatureAlgorithm rsa-sha256\nSyslog no\nRequireSafeKeys no\n",
+    )
+    command = ["opendkim", "-f", "-x", configuration]
+    place.helpers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+    return f"inet:127.0.0.1:{port}"
+
+
 def sink(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
     """No relay at all: the source speaks to the sink, which is what loopback itself allows."""
     return start_sink(place.port, log, log)
 
 
-def start_sink(port: int, out: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Postfix's smtp-sink, or ours where there is none. Both write `mesg=N` and a CR as they count."""
-    if shutil.which("smtp-sink"):
+def start_sink(port: int, out: IO[bytes], log: IO[bytes], tls: str = "") -> subprocess.Popen[bytes]:
+    """Postfix's smtp-sink, or ours where there is none, or where it is to speak TLS with a certificate in the folder
+    `tls`. Both write `mesg=N` and a CR as they count."""
+    if tls:
+        certificate, key = self_signed(tls)
+        command = [sys.executable, "-m", "bench.sink", "--port", str(port), "--certificate", certificate, "--key", key]
+    elif shutil.which("smtp-sink"):
         command = [
             "smtp-sink",
             *(["-u", "nobody"] if os.geteuid() == 0 else []),

@@ -4,7 +4,8 @@
 
 PEER zonerelay | postfix | sink (what loopback itself allows); SIZE in bytes, or 1k 10k 100k 10m;
 MODE a = one message per connection, b = many; KEY tls=starttls|implicit, processes=2 (receivers), user and
-password (a login), source=own (Python's for plain SMTP too), or what bench.peers names.
+password (a login), source=own (Python's for plain SMTP too), dkim=rsa|ed25519 (the mail is signed; by OpenDKIM for
+Postfix), tls_out=on (the sink speaks STARTTLS, and that has to be used), or what bench.peers names.
 As root it runs in a network namespace of its own.
 The state lives below BENCH_HOME (default /var/tmp/zonerelay-bench), in a folder of its own for each run;
 put it on the disk that is to be measured.
@@ -72,7 +73,8 @@ class Run:
         self.count = tempfile.NamedTemporaryFile(prefix="bench-sink-", dir=memory)
         self.others: list[subprocess.Popen[bytes]] = []
         if sink and peer != "sink":
-            self.others.append(peers.start_sink(sink_port, self.count, self.log))
+            secure = state if self.place.tls_out else ""
+            self.others.append(peers.start_sink(sink_port, self.count, self.log, secure))
             if network.wait_greeting(sink_port, 5) is None:
                 raise RuntimeError("the sink did not start")
         self.tree: ProcessTree | None = None
@@ -99,7 +101,7 @@ class Run:
             if not wait_gone(self.tree, 3):
                 self.tree.kill()
             self.relay.wait()
-        for process in self.others:
+        for process in (*self.others, *self.place.helpers):
             process.terminate()
             process.wait()
         self.log.close()

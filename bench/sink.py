@@ -1,16 +1,19 @@
 """A server that takes every message and keeps none, however large; for machines without smtp-sink.
 
     python -m bench.sink --port 2626 [--host 0.0.0.0] [--silent 127.3.] [--slow 127.4.]
+        [--certificate PEM --key PEM]
 
 It writes `mesg=N byte=N rcpt=N` and a CR to stdout as they change. Connections to a local address that
 begins with --silent are taken and never answered: as many hanging hosts as there are addresses. Those to one that
-begins with --slow get each reply three seconds late, and what they bring isn't counted.
+begins with --slow get each reply three seconds late, and what they bring isn't counted. With a certificate it offers
+STARTTLS.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import ssl
 import sys
 
 #: How late a slow host replies (seconds).
@@ -28,10 +31,11 @@ class Counts:
 class Sink(asyncio.Protocol):
     """Enough of SMTP for a well-behaved client: verbs by their first letters, the dot found in C."""
 
-    def __init__(self, counts: Counts, silent: str, slow: str) -> None:
-        self.counts, self.silent, self.slow = counts, silent, slow
+    def __init__(self, counts: Counts, silent: str, slow: str, tls: ssl.SSLContext | None) -> None:
+        self.counts, self.silent, self.slow, self.tls = counts, silent, slow, tls
         self.buffer = b""
-        self.in_data = self.mute = self.late = False
+        self.in_data = self.mute = self.late = self.securing = False
+        self.offer = b"250-STARTTLS\r\n" if tls is not None else b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -45,6 +49,15 @@ class Sink(asyncio.Protocol):
         if not self.mute:
             self.reply(b"220 sink.test ESMTP\r\n")
 
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """The handshake; nothing that came before it counts. What comes with its end is read when that is known."""
+        self.buffer, self.offer, self.securing = b"", b"", True
+        loop = asyncio.get_running_loop()
+        made = await loop.start_tls(self.transport, self, context, server_side=True)
+        assert made is not None
+        self.transport, self.securing = made, False
+        self.data_received(b"")
+
     def reply(self, data: bytes) -> None:
         if self.late:
             asyncio.get_running_loop().call_later(LATE, self.transport.write, data)
@@ -55,6 +68,9 @@ class Sink(asyncio.Protocol):
         if self.mute:
             return
         data = self.buffer + data
+        if self.securing:
+            self.buffer = data
+            return
         replies = []
         while True:
             if self.in_data:
@@ -77,6 +93,11 @@ class Sink(asyncio.Protocol):
                 self.counts.recipients += 1
             elif verb == b"DATA":
                 self.in_data, data = True, b"\r\n" + data  # an empty body's dot is found too
+            elif verb == b"STAR" and self.tls is not None:
+                self.transport.write(b"220 2.0.0 go\r\n")
+                self.securing = True
+                self.starting = asyncio.ensure_future(self.start_tls(self.tls))
+                return
             elif verb == b"QUIT":
                 replies.append(b"221 2.0.0 bye\r\n")
                 self.transport.write(b"".join(replies))
@@ -85,7 +106,7 @@ class Sink(asyncio.Protocol):
             replies.append(
                 b"354 go\r\n"
                 if verb == b"DATA"
-                else b"250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 0\r\n"
+                else b"250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n%s250 SIZE 0\r\n" % self.offer
                 if verb == b"EHLO"
                 else b"250 2.0.0 ok\r\n"
             )
@@ -94,10 +115,10 @@ class Sink(asyncio.Protocol):
             self.reply(b"".join(replies))
 
 
-async def serve(host: str, port: int, silent: str, slow: str) -> None:
+async def serve(host: str, port: int, silent: str, slow: str, tls: ssl.SSLContext | None) -> None:
     counts, shown = Counts(), ""
     loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: Sink(counts, silent, slow), host, port, backlog=4096)
+    await loop.create_server(lambda: Sink(counts, silent, slow, tls), host, port, backlog=4096)
     while True:
         await asyncio.sleep(0.02)
         if counts.line() != shown:
@@ -112,5 +133,11 @@ if __name__ == "__main__":
     p.add_argument("--port", type=int, required=True)
     p.add_argument("--silent", default="")
     p.add_argument("--slow", default="")
+    p.add_argument("--certificate")
+    p.add_argument("--key")
     a = p.parse_args()
-    asyncio.run(serve(a.host, a.port, a.silent, a.slow))
+    context = None
+    if a.certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(a.certificate, a.key)
+    asyncio.run(serve(a.host, a.port, a.silent, a.slow, context))

@@ -35,6 +35,7 @@ from relay.children.child import Child
 from relay.children.roster import Roster
 from relay.children.senders import Senders
 from relay.config.schema import Config
+from relay.config.secret import SecretUnusable
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.holds import HoldsUnusable
 from relay.dispatch.keywatch import KeyWatch
@@ -152,7 +153,7 @@ class RelayService(Service):
         """Opens the queue and all ports. Raises StartupError; nothing is left half-started."""
         try:
             self._open()
-        except (QueueUnusable, HoldsUnusable, ListenerUnusable, TlsUnusable, OSError) as error:
+        except (QueueUnusable, HoldsUnusable, ListenerUnusable, TlsUnusable, SecretUnusable, OSError) as error:
             self._abort_start()
             raise StartupError(str(error)) from None
         except BaseException:
@@ -175,6 +176,7 @@ class RelayService(Service):
         config = self._config
         self._look_at_files(allow_many_files())
         check_authorities(config.tls.authorities)
+        self._briefings.read_passwords()
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
         self.shaping.start()

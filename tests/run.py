@@ -22,11 +22,13 @@ LINT = {
     "mypy": [str(BIN / "mypy")],
     "layers": [str(BIN / "lint-imports"), "--no-logo"],
 }
-#: Scenarios run one by one: they measure time and start many processes.
-TRIAL = {
-    "unit": ["-j2", "tests.unit"],
-    "scenario": ["tests.scenario"],
-}
+#: Scenarios that measure time, load the machine, or start the relay on its own ports: these run one by one.
+ALONE = frozenset(
+    {
+        "crash_audit", "crowds", "demo", "descriptors", "faults_channel", "faults_disk", "faults_process", "limits",
+        "quickstart", "receivers", "sites_at_sink", "start", "wheel",
+    }
+)  # fmt: skip
 
 
 class Count(NamedTuple):
@@ -75,11 +77,21 @@ def trial(arguments: list[str]) -> Count:
     return count("".join(output), running.returncode)
 
 
+def runs() -> dict[str, list[str]]:
+    """What trial is to run, one after the other."""
+    names = sorted(path.stem.removeprefix("test_") for path in (ROOT / "tests/scenario").glob("test_*.py"))
+    return {
+        "unit": ["-j2", "tests.unit"],
+        "scenario, two at a time": ["-j2", *(f"tests.scenario.test_{name}" for name in names if name not in ALONE)],
+        "scenario": [f"tests.scenario.test_{name}" for name in names if name in ALONE],
+    }
+
+
 def main() -> int:
     """Runs what the command line asks for; the exit code."""
     counts = [lint()]
     if sys.argv[1:] != ["lint"]:
-        for name, arguments in TRIAL.items():
+        for name, arguments in runs().items():
             print(f"== {name}", flush=True)
             counts.append(trial(arguments))
     passed, failed, skipped = (sum(numbers) for numbers in zip(*counts, strict=True))

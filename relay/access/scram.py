@@ -52,7 +52,7 @@ def read_keys(text: str) -> Keys:
 
 def derive(password: str, salt: bytes, iterations: int) -> Keys:
     """The keys of a password. Slow: not for the reactor's thread."""
-    salted = hashlib.pbkdf2_hmac("sha256", _prepared(password).encode(), salt, iterations)
+    salted = hashlib.pbkdf2_hmac("sha256", prepared(password).encode(), salt, iterations)
     client = hmac.digest(salted, b"Client Key", "sha256")
     return Keys(salt, iterations, hashlib.sha256(client).digest(), hmac.digest(salted, b"Server Key", "sha256"))
 
@@ -147,7 +147,7 @@ def _saslname(text: bytes) -> str:
     return name.replace("=2C", ",").replace("=3D", "=")
 
 
-def _prepared(password: str) -> str:
+def prepared(password: str) -> str:
     """What a client makes of a password before it derives keys (SASLprep, RFC 4013 2). One with characters
     that this forbids stays as it is, which is what most clients do too."""
     if password.isascii():

@@ -34,8 +34,9 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     `own` are addresses of this relay's listeners at the zone's port: mail that leads there loops. `ipv6` says
     for each recipient domain that isn't like most whether IPv6 is never used, and whether it is tried
     first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be, `sts` whether
-    their policies of MTA-STS are heeded, which are kept in the directory `policies`. Of `backoff` only what it says
-    of single hosts is for a child.
+    their policies of MTA-STS are heeded, which are kept in the directory `policies`, and `dane` whether TLSA records
+    of their hosts count. Of `backoff` only what it says of single hosts is for a child. `password` is for the login to
+    the zone's next hop.
     """
 
     journal: str
@@ -49,7 +50,9 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     tls: Mapping[str, Tls] = {}
     sts: Mapping[str, bool] = {}
     policies: str = ""
+    dane: Mapping[str, bool] = {}
     authorities: str = ""
+    password: str = ""
     backoff: Backoff = Backoff()
 
 

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from relay.channel.briefing import ReceiverBriefing, SenderBriefing
 from relay.config.schema import Config, Dkim, Listener
+from relay.config.secret import passwords
 from relay.zone.zones import Zones
 
 
@@ -34,6 +35,11 @@ class Briefings:
         self._secret = secret
         self._journals = journals
         self._ports = ports
+        self._passwords: dict[str, str] = {}
+
+    def read_passwords(self) -> None:
+        """Those with which zones log in; children are told what was found now. Raises SecretUnusable."""
+        self._passwords = passwords(self._config.zones)
 
     def sender(self, zone: str, child: str) -> SenderBriefing:
         """For a child that delivers."""
@@ -56,8 +62,10 @@ class Briefings:
             tls=self._zones.tls_by_domain(zone),
             sts=self._zones.sts_by_domain(zone),
             policies=str((Path(config.queue.path) / "sts").absolute()),
+            dane=self._zones.dane_by_domain(zone),
             backoff=config.backoff,
             authorities=config.tls.authorities and str(Path(config.tls.authorities).absolute()),
+            password=self._passwords.get(zone, ""),
         )
 
     def receiver(self, listener: str, child: str, section: Listener) -> ReceiverBriefing:

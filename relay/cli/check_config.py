@@ -13,6 +13,7 @@ from relay.access.users import BadUsers, Known, read
 from relay.cli.command import Command, Start, config_argument
 from relay.config.load import ConfigError, load_with_warnings
 from relay.config.schema import Config
+from relay.config.secret import SecretUnusable, open_to_all, passwords
 from relay.dkim.keyfile import KeyUnusable
 from relay.dkim.keyfile import load as load_key
 from relay.dkim.names import of_file
@@ -30,11 +31,16 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         print(error, file=sys.stderr)
         return 1
     errors, doubts = _certificates(config)
+    try:
+        passwords(config.zones)
+    except SecretUnusable as error:
+        errors.append(str(error))
     if errors:
         print("\n".join(f"{arguments.config}: {error}" for error in errors), file=sys.stderr)
         return 1
     warnings += [f"{arguments.config}: {doubt}" for doubt in doubts]
-    warnings += _zones_of_users(config, users) + _keys(config) + _unsigned_reports(config)
+    warnings += _zones_of_users(config, users) + _keys(config) + _open_passwords(config)
+    warnings += _unsigned_reports(config)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{arguments.config}: ok")
@@ -52,6 +58,16 @@ def _zones_of_users(config: Config, users: dict[str, Known]) -> list[str]:
     if path and os.stat(path).st_mode & stat.S_IROTH:
         lines.append(f"{path}: everybody on this machine can read it; expected mode 0600 or 0640")
     return lines
+
+
+def _open_passwords(config: Config) -> list[str]:
+    """Which passwords for next hops others can read."""
+    files = [zone.auth_password_file for zone in config.zones.values() if zone.auth_user]
+    return [
+        f"{file}: everybody on this machine can read it; expected mode 0600 or 0640"
+        for file in files
+        if file and open_to_all(file)
+    ]
 
 
 def _keys(config: Config) -> list[str]:

@@ -12,6 +12,7 @@ import msgspec
 
 from relay.config import urls
 from relay.config.load import dotted
+from relay.config.plain import shown
 from relay.config.schema import Config, Limits, Sender, Site
 from relay.delivery.sts.shelf import Kept
 from relay.intake.composing import routes
@@ -130,7 +131,9 @@ class Explained:
             return f"{urls.read(zone.options.url)}, by HTTP (zones.{zone.name}.url){disabled}"
         if zone.next_hop:
             by_lmtp = " by LMTP" if zone.options.lmtp else ""
-            return f"the next hop {zone.next_hop}{by_lmtp} (zones.{zone.name}.host){disabled}"
+            user = zone.options.auth_user
+            login = f", logged in as {shown(user)} (zones.{zone.name}.auth_user)" if user else ""
+            return f"the next hop {zone.next_hop}{by_lmtp} (zones.{zone.name}.host){login}{disabled}"
         return f"the mail exchangers of {domain}{disabled}"
 
     def _preference(self, zone: Zone, domain: str) -> str:
@@ -146,7 +149,17 @@ class Explained:
         table = self._tls_table(zone, domain)
         implicit = ", from the first byte" if zone.options.implicit_tls else ""
         policy = self._zones.tls(zone.name, domain)
-        return f"{policy}: {_TLS[policy]}{implicit} ({dotted((*table, 'url' if zone.options.url else 'tls'))})"
+        where = dotted((*table, "url" if zone.options.url else "tls"))
+        return f"{policy}: {_TLS[policy]}{implicit} ({where}){self._dane(zone, domain)}"
+
+    def _dane(self, zone: Zone, domain: str) -> str:
+        """Whether the TLSA records of hosts have a word in it; where "dane" or "none" is asked for that is clear."""
+        if not self._config.dns.dnssec or zone.is_fixed or self._zones.tls(zone.name, domain) in ("dane", "none"):
+            return ""
+        on = self._zones.dane(zone.name, domain)
+        table = self._table(zone, domain, self._zones.domain(domain).dane != "zone")
+        said = "as their TLSA records ask, where hosts have some" if on else "TLSA records are not asked for"
+        return f"; {said} ({dotted((*table, 'dane'))})"
 
     def _sts(self, zone: Zone, domain: str) -> str:
         """Whether what the domain says of its hosts counts, and what is known of that."""
@@ -197,6 +210,7 @@ _TLS = {
     "must": "encrypted, with any certificate, or not at all",
     "verify": "encrypted, with a certificate of the host's that is trusted, or not at all",
     "sts": "encrypted, to the hosts that the domain's MTA-STS policy names, with their certificates, or not at all",
+    "dane": "encrypted, with the certificate that the host's TLSA records ask for, or not at all",
 }
 
 

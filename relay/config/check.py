@@ -7,9 +7,18 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from relay.config import check_dkim, check_names, check_sites, check_tls_reports, check_zones, endpoints
+from relay.config import (
+    check_auth,
+    check_dane,
+    check_dkim,
+    check_names,
+    check_sites,
+    check_tls_reports,
+    check_zones,
+    endpoints,
+)
 from relay.config.lines import Path
-from relay.config.names import is_address, is_host
+from relay.config.names import is_address, is_host, is_loopback
 from relay.config.plain import shown
 from relay.config.schema import Config, Listener
 from relay.config.shape import Problem
@@ -84,10 +93,12 @@ def warnings(config: Config) -> Iterator[Problem]:
                 if not ipaddress.ip_network(text, strict=False).is_private:
                     place = ("listeners", name, "allow_networks")
                     yield Problem(place, f"{text} is not private: whoever is there sends without a login")
+    yield from check_dane.warnings(config)
     if config.access.demo:
         yield Problem(("access", "demo"), "on: anybody knows this name and password")
-    if config.access.url.startswith("http:") and not _is_loopback(_asked_host(config.access.url) or ""):
+    if config.access.url.startswith("http:") and not is_loopback(_asked_host(config.access.url) or ""):
         yield Problem(("access", "url"), "http to another machine: passwords can be read on the way")
+    yield from check_auth.warnings(config)
     for name, zone in config.zones.items():
         if zone.disabled and name.lower() == "default":
             yield Problem(("zones", name, "disabled"), "mail that no other zone claims waits for ever")
@@ -222,10 +233,6 @@ def _endpoints(config: Config) -> Iterator[Problem]:
             what = "port" if endpoint.port else "path"
             yield Problem(path, f"expected a {what} of its own, got {shown(text)}, which {other} has")
         taken.setdefault(place, path)
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _is_nameserver(text: str) -> bool:

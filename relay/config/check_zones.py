@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import date
 
-from relay.config import units, urls
+from relay.config import check_auth, check_dane, units, urls
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import meant, shown
@@ -35,6 +35,7 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from _addresses(("domains", name, "disabled_addresses"), domain.disabled_addresses)
         if domain.tls == "sts" and domain.sts == "off":
             yield Problem(("domains", name, "sts"), 'expected "on" or "zone", for tls is "sts"')
+    yield from check_dane.problems(config)
 
 
 def _entry(path: Path, entry: PoolAddress, config: Config) -> Iterator[Problem]:
@@ -93,6 +94,7 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
     if zone.tls == "sts" and not zone.sts:
         yield Problem((*path, "sts"), 'expected true, for tls is "sts"')
     yield from _url(path, zone)
+    yield from check_auth.problems(path, zone)
     yield from _addresses((*path, "addresses"), zone.addresses)
     if zone.throttling:
         try:

@@ -14,6 +14,11 @@ def is_host(text: str) -> bool:
     )
 
 
+def is_loopback(host: str) -> bool:
+    """Whether what is there is this machine."""
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
 def is_address(text: str) -> bool:
     """An IP address. A scope is no part of what can be bound by name."""
     try:

@@ -49,6 +49,8 @@ Extension = Literal[
     "LIMITS", "PIPELINING", "REQUIRETLS", "SIZE", "SMTPUTF8", "STARTTLS",
 ]  # fmt: skip
 Mechanism = Literal["PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL"]
+#: How we log in to a next hop.
+ClientMechanism = Literal["SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", "LOGIN"]
 
 
 class Listener(Section, frozen=True):
@@ -127,6 +129,7 @@ class Channel(Section, frozen=True):
 
 class Dns(Section, frozen=True):
     nameservers: tuple[str, ...] = ()
+    dnssec: bool = False
     caching: bool = True
     timeout: Interval = 5.0
     tries: Count = 3
@@ -152,7 +155,7 @@ class Limits(Section, frozen=True):
 
 
 #: How safe deliveries have to be on their way (relay.delivery.security).
-Tls = Literal["none", "may", "must", "verify", "sts"]
+Tls = Literal["none", "may", "must", "verify", "sts", "dane"]
 
 
 class Zone(Limits, frozen=True):
@@ -170,8 +173,14 @@ class Zone(Limits, frozen=True):
     url: str = ""
     tls: Tls = "may"
     sts: bool = True
+    dane: bool = True
     implicit_tls: bool = False
     lmtp: bool = False
+    auth_user: str = ""
+    auth_password_file: str = ""
+    auth_password_variable: str = ""
+    auth_mechanisms: tuple[ClientMechanism, ...] = ("SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", "LOGIN")
+    insecure_auth: bool = False
     chunking: bool = True
     sender_domains: tuple[str, ...] = ()
     recipient_domains: tuple[str, ...] = ()
@@ -196,8 +205,9 @@ class Domain(Limits, frozen=True):
     max_connections: Most = 5
     reuse: Most = 0
     disabled_addresses: tuple[str, ...] = ()
-    tls: Literal["zone", "none", "may", "must", "verify", "sts"] = "zone"
+    tls: Literal["zone", "none", "may", "must", "verify", "sts", "dane"] = "zone"
     sts: Choice = "zone"
+    dane: Choice = "zone"
     ignore_ipv6: Choice = "zone"
     prefer_ipv6: Choice = "zone"
 
@@ -234,6 +244,7 @@ class Timeouts(Section, frozen=True):
     tls: Interval = 60.0
     sts: Interval = 30.0
     ehlo: Interval = 300.0
+    auth: Interval = 120.0
     mail: Interval = 300.0
     rcpt: Interval = 300.0
     data: Interval = 120.0

@@ -6,18 +6,20 @@ means for the attempt, and what comes next, is for the caller to say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from twisted.internet.defer import Deferred
 
 from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
+from relay.delivery.contact import Caller
 from relay.delivery.exchangers import Host
 from relay.delivery.manner import PLAIN, Manner
-from relay.delivery.security import Approach, Policy
+from relay.delivery.proof import Proof, prove
+from relay.delivery.security import Approach
 from relay.delivery.text import Text
-from relay.delivery.tls_result import TlsFailure, TlsResult, of_certificate, of_ending
+from relay.delivery.tls_result import TlsFailure, TlsResult, of_ending
 from relay.delivery.wire import Wire
 from relay.message.envelope import Recipient
 from relay.message.values import Result
@@ -38,35 +40,6 @@ NEVER = float("inf")
 _TOGETHER = 10
 
 
-class Caller(Protocol):
-    """Who makes the call. After `drop` or `leave` it hears of `gone`, and no more."""
-
-    def ready(self) -> None:
-        """The host greeted us; a transaction may begin."""
-
-    def heard(self) -> None:
-        """The peer has done what it was waited for: replied in full, or taken a chunk of the text. Neither a piece
-        of a reply nor a few bytes of the text are told, or a host could keep the look of work by a byte a second."""
-
-    def taken(self, endings: Mapping[int, Ending]) -> None:
-        """The host has taken the message for these recipients, by their places, and others wait for its word."""
-
-    def ended(self, ending: Ending) -> None:
-        """A transaction, or the way to the first one, ended; or an idle connection did."""
-
-    def tls(self, result: TlsResult) -> None:
-        """What TLS came to on this connection, once and before anything that follows from it."""
-
-    def may_end(self) -> bool:
-        """Whether the final dot may be sent now."""
-
-    def chunk(self, number: int) -> Deferred[bytes]:
-        """A chunk of the body, numbered from 0."""
-
-    def gone(self) -> None:
-        """The connection that was left or dropped is no more; maybe it was not when that was asked for."""
-
-
 class Call:
     """See the module.
 
@@ -76,17 +49,15 @@ class Call:
         local_address: the local address that was asked for, maybe a wildcard.
         bound: the one in use, once connected.
         approach: how safe it has to be, and what is tried for that.
-        tls: version, cipher and worth of the certificate ("untrusted", "trusted", "verified", "verified (sts)"), "" in
-            the clear.
-        proven: the certificate is the host's, says an authority that is trusted.
+        tls: version, cipher and worth of the certificate (see `Proof`), "" in the clear.
         deadline: when `expired` is to be called, on the clock `now`.
         quiet_at: when the peer counts as quiet.
     """
 
     __slots__ = (
-        "_caller", "_client_tls", "_conversation", "_handshake", "_manner", "_now", "_reactor", "_replies", "_reported",
-        "_stage", "_text", "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "host", "local_address",
-        "name", "proven", "quiet_at", "tls",
+        "_caller", "_client_tls", "_conversation", "_handshake", "_manner", "_now", "_proof", "_reactor", "_replies",
+        "_reported", "_stage", "_text", "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "host",
+        "local_address", "name", "quiet_at", "tls",
     )  # fmt: skip
 
     def __init__(
@@ -105,7 +76,7 @@ class Call:
         self.host = host
         self.approach = approach
         self.tls = ""
-        self.proven = False
+        self._proof = Proof(approach)
         self._client_tls = client_tls
         self._manner = manner
         self._handshake: Handshake | None = None
@@ -148,13 +119,8 @@ class Call:
         return self.transactions >= most or self._conversation.spent
 
     def satisfies(self, need: Approach) -> bool:
-        """Whether a delivery may go on this connection that would have to be as safe as that on a new one. What was
-        called in the clear for want of something better is for one delivery alone."""
-        if need.policy.proven:
-            return self.proven
-        if need.policy is Policy.MUST:
-            return bool(self.tls)
-        return not self.approach.clear
+        """See `Proof`."""
+        return self._proof.satisfies(need)
 
     # -- orders
 
@@ -247,13 +213,15 @@ class Call:
             self._wait("banner")
 
     def _converse(self, name: str) -> Conversation:
-        manner = self._manner
-        return Conversation(name, self.approach.starttls, self.approach.implicit, manner.chunking, manner.lmtp)
+        approach, manner = self.approach, self._manner
+        return Conversation(
+            name, approach.starttls, approach.implicit, manner.chunking, choose=manner.choose, lmtp=manner.lmtp
+        )
 
     def _start_tls(self) -> None:
         self._wait("tls")
         try:
-            self._handshake = self._client_tls.to(self.host.name, self.approach.permissive)
+            self._handshake = self._client_tls.to(self.approach.called(self.host.name), self.approach.permissive)
         except TlsUnusable as error:
             self._failed("tls", str(error), "ours")
         else:
@@ -262,20 +230,14 @@ class Call:
     def secured(self) -> None:
         handshake, self._handshake = self._handshake, None
         assert handshake is not None
-        worth = "untrusted" if handshake.error else "trusted"
-        policy = self.approach.policy
-        if policy.proven or self.approach.tested:
-            distrust = handshake.distrust()
-            if distrust:
-                self._tell_tls(of_certificate(handshake.error), distrust)
-            if distrust and policy.proven:
-                self._failed("tls", f"4.7.5 TLS with {self.host.name}: {distrust}", "tls")
-                return
-        if policy.proven:
-            self.proven = True
-            worth = "verified (sts)" if policy is Policy.STS else "verified"
+        proof = self._proof = prove(handshake, self.approach, self.host.name)
+        if proof.doubt is not None:
+            self._tell_tls(*proof.doubt)
+        if proof.refused:
+            self._failed("tls", proof.refused, "tls")
+            return
         self._tell_tls("")
-        self.tls = f"{handshake.description()} {worth}"
+        self.tls = f"{handshake.description()} {proof.worth}"
         if self.approach.implicit:
             self._wait("banner")
         else:

@@ -1,13 +1,46 @@
-"""A connection to a host on which mail can go: by SMTP (`call.py`), or by HTTP (`post.py`)."""
+"""A connection to a host on which mail can go: by SMTP (`call.py`), or by HTTP (`post.py`); and who makes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
+
+from twisted.internet.defer import Deferred
 
 from relay.channel.frames import Addressee, Offer
 from relay.delivery.exchangers import Host
 from relay.delivery.security import Approach
+from relay.message.tls import TlsResult
+from relay.smtp.ending import Ending
+
+
+class Caller(Protocol):
+    """Who makes the call. After `drop` or `leave` it hears of `gone`, and no more."""
+
+    def ready(self) -> None:
+        """The host greeted us; a transaction may begin."""
+
+    def heard(self) -> None:
+        """The peer has done what it was waited for: replied in full, or taken a chunk of the text. Neither a piece
+        of a reply nor a few bytes of the text are told, or a host could keep the look of work by a byte a second."""
+
+    def taken(self, endings: Mapping[int, Ending]) -> None:
+        """The host has taken the message for these recipients, by their places, and others wait for its word."""
+
+    def ended(self, ending: Ending) -> None:
+        """A transaction, or the way to the first one, ended; or an idle connection did."""
+
+    def tls(self, result: TlsResult) -> None:
+        """What TLS came to on this connection, once and before anything that follows from it."""
+
+    def may_end(self) -> bool:
+        """Whether the final dot may be sent now."""
+
+    def chunk(self, number: int) -> Deferred[bytes]:
+        """A chunk of the body, numbered from 0."""
+
+    def gone(self) -> None:
+        """The connection that was left or dropped is no more; maybe it was not when that was asked for."""
 
 
 class Contact(Protocol):

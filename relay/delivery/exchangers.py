@@ -1,7 +1,8 @@
 """Which hosts take mail for a domain, best first (RFC 5321 5.1, RFC 7505).
 
 What the DNS can't tell now defers the mail, what it denies bounces it, and neither is ever
-taken for the other: least of all is an MX that can't be looked up taken for none.
+taken for the other: least of all is an MX that can't be looked up taken for none. Of each host it is
+told what the DNS has proven of it, on which DANE stands (RFC 7672 2.2).
 """
 
 from __future__ import annotations
@@ -16,18 +17,33 @@ from twisted.internet.defer import Deferred
 
 from relay.message.internet import is_public, meant
 from relay.message.values import Result
-from relay.net.dns import DnsError, Family, NoData, NullMX
+from relay.net.dns import DnsError, Family, Found, NoData, NullMX
 
 #: Most addresses tried for one delivery.
 MAX_ADDRESSES = 20
 
 
+class Proven(NamedTuple):
+    """What validated answers say of a host, all the way from the domain of the mail to its name.
+
+    Attributes:
+        bases: the names below which its TLSA records may be believed, in the order to look there: what its name is
+            an alias of, then its name.
+        domains: other names that its certificate may bear: the domain of the mail, and what that is an alias of.
+    """
+
+    bases: tuple[str, ...]
+    domains: tuple[str, ...]
+
+
 class Host(NamedTuple):
-    """Where to connect: one address of one host, or the path of a socket on this machine."""
+    """Where to connect: one address of one host, or the path of a socket on this machine. `proven` is None where the
+    DNS proves nothing of it."""
 
     name: str
     address: str
     preference: int = 0
+    proven: Proven | None = None
 
     @property
     def is_path(self) -> bool:
@@ -46,9 +62,13 @@ class Unroutable(Exception):
 class Resolver(Protocol):
     """What is needed of `relay.net.dns`."""
 
-    async def mx(self, domain: str) -> list[tuple[int, str]]: ...
+    async def exchangers(self, domain: str) -> Found[tuple[int, str]]: ...
 
-    async def addresses(self, host: str, families: Iterable[Family]) -> list[str]: ...
+    async def locate(self, host: str, families: Iterable[Family]) -> Found[str]: ...
+
+    async def alias(self, name: str) -> list[str]: ...
+
+    async def tlsa(self, name: str) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +108,30 @@ async def find(resolver: Resolver, domain: str, settings: Settings, meant: Meant
     if literal is not None:
         return _allowed([Host(domain, literal)], domain, settings)
     try:
-        exchangers = await resolver.mx(domain)
-    except NoData:
-        exchangers = [(0, domain)]
+        found = await resolver.exchangers(domain)
+    except NoData as error:
+        found = Found([(0, domain)], error.secure)
     except NullMX as error:
         raise Unroutable(Result.BOUNCED, f"5.1.10 {error}") from error
     except DnsError as error:
         raise _unroutable(error) from error
-    exchangers = _unblocked(exchangers, domain, settings.blocked)
+    exchangers = _unblocked(found.items, domain, settings.blocked)
     if meant is not None:
         exchangers = await meant(exchangers)
     settings.random.shuffle(exchangers)
     # No more look-ups than there may be tries.
     exchangers = sorted(exchangers, key=_preference)[:MAX_ADDRESSES]
-    asked = [Deferred.fromCoroutine(_addresses(resolver, name, settings)) for _, name in exchangers]
+    domains = tuple(filter(None, (domain, found.alias))) if found.secure else ()
+    asked = [Deferred.fromCoroutine(_located(resolver, name, domains, settings)) for _, name in exchangers]
     hosts: list[Host] = []
     errors: list[DnsError] = []
     for (preference, name), deferred in zip(exchangers, asked, strict=True):
-        addresses = await deferred
-        if isinstance(addresses, DnsError):
-            errors.append(addresses)
+        located = await deferred
+        if isinstance(located, DnsError):
+            errors.append(located)
         else:
-            hosts.extend(Host(name, address, preference) for address in addresses)
+            addresses, proven = located
+            hosts.extend(Host(name, address, preference, proven) for address in addresses)
     if not hosts:
         raise _unroutable(next((error for error in errors if error.temporary), errors[0]))
     hosts.sort(key=lambda host: (host.preference, (":" in host.address) != settings.prefer_ipv6))
@@ -128,11 +150,11 @@ async def next_hop(resolver: Resolver, host: str, settings: Settings) -> list[Ho
     if host.rstrip(".").lower() == "localhost":
         return [Host(host, "127.0.0.1"), Host(host, "::1")]
     try:
-        addresses = await resolver.addresses(host, settings.families)
+        found = await resolver.locate(host, settings.families)
     except DnsError as error:
         category = "dns" if error.temporary else "ours"
         raise Unroutable(Result.DEFERRED, f"Next hop can't be found: {error}", category) from error
-    return _distinct(Host(host, address) for address in addresses)[:MAX_ADDRESSES]
+    return _distinct(Host(host, address) for address in found.items)[:MAX_ADDRESSES]
 
 
 def _unblocked(
@@ -156,15 +178,22 @@ def _above(host: str) -> Iterator[str]:
         name = name.partition(".")[2]
 
 
-async def _addresses(resolver: Resolver, name: str, settings: Settings) -> list[str] | DnsError:
-    """The addresses of an exchanger. One that is an address, against the rules, is its own."""
+async def _located(
+    resolver: Resolver, name: str, domains: tuple[str, ...], settings: Settings
+) -> tuple[list[str], Proven | None] | DnsError:
+    """The addresses of an exchanger, and what is proven of it; nothing when the way to it is not (no `domains`). One
+    that is an address, against the rules, is its own."""
     literal = _literal(name)
     if literal is not None:
-        return [literal]
+        return [literal], None
     try:
-        return await resolver.addresses(name, settings.families)
+        found = await resolver.locate(name, settings.families)
+        # Where a host lives in an unsigned zone, its name may still be one in a signed one (RFC 7672 2.2.2).
+        signed = bool(domains) and (found.secure or (bool(found.alias) and bool(await resolver.alias(name))))
     except DnsError as error:
         return error
+    bases = (found.alias, name) if found.alias and found.secure else (name,)
+    return found.items, Proven(bases, domains) if signed else None
 
 
 def _unroutable(error: DnsError) -> Unroutable:
@@ -178,8 +207,9 @@ def _preference(exchanger: tuple[int, str]) -> int:
 
 
 def _distinct(hosts: Iterable[Host]) -> list[Host]:
-    """Each address once, where it stands first."""
-    return list({host.address: host for host in reversed(list(hosts))}.values())[::-1]
+    """Each address once, where it stands first; but hosts that each have TLSA records of their own, maybe, are others
+    behind the same address, too."""
+    return list({(host.address, host.proven): host for host in reversed(list(hosts))}.values())[::-1]
 
 
 def _allowed(hosts: list[Host], domain: str, settings: Settings) -> list[Host]:

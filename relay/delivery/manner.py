@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from relay.smtp.login import Choose
+
 
 class Manner(NamedTuple):
-    """`chunking`: texts go in chunks where the host takes them so (RFC 3030). `lmtp`: it is LMTP (RFC 2033)."""
+    """`chunking`: texts go in chunks where the host takes them so (RFC 3030). `choose` takes the way to log in
+    (RFC 4954); None: there is no login. `lmtp`: it is LMTP (RFC 2033)."""
 
     chunking: bool = False
+    choose: Choose | None = None
     lmtp: bool = False
 
 

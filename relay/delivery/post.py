@@ -20,7 +20,8 @@ from twisted.web.http_headers import Headers
 from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
 from relay.config.urls import Url
-from relay.delivery.call import NEVER, QUIET_AFTER, Caller
+from relay.delivery.call import NEVER, QUIET_AFTER
+from relay.delivery.contact import Caller
 from relay.delivery.exchangers import Host
 from relay.delivery.form import Form
 from relay.delivery.security import Approach

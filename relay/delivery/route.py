@@ -53,6 +53,9 @@ class Route:
         ending = call.approach.explained(ending)
         if self.failure is None or ending.code or not (self.failure[0].code or self.failure[0].category == "ours"):
             self.failure = ending, call
+        if ending.category == "auth" and ending.code >= 500:
+            # Its other addresses know us no better, and count the guesses.
+            self._left = []
         if ending.category == "ours":
             # The local address is of no use: only hosts that are called from the other one are left.
             six = ":" in call.host.address

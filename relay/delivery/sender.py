@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from relay.access.proving import Credentials
 from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
@@ -86,7 +87,7 @@ class Sender:
         self._tls_counts = TlsCounts(self._say)
         tell = self._tls_counts.add
         sts = heeding(briefing, reactor, self._resolver, self._client_tls, tell, self._in_thread)
-        self._ways = Ways(briefing, self._resolver, sts)
+        self._ways = Ways(briefing, self._resolver, tell, sts)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()
         signer = Signer(briefing.dkim, index, ring, now)
@@ -314,7 +315,12 @@ def _contact(briefing: SenderBriefing) -> tuple[int, MakeContact]:
     """The port where hosts are called, and what speaks with them."""
     options = briefing.options
     if not options.url:
-        return options.port, partial(Call, manner=Manner(options.chunking, options.lmtp))
+        login = None
+        if options.auth_user:
+            login = Credentials(
+                options.auth_user, briefing.password, options.auth_mechanisms, options.insecure_auth
+            ).choose
+        return options.port, partial(Call, manner=Manner(options.chunking, login, options.lmtp))
     from relay.delivery.post import Post  # Twisted's HTTP takes some megabytes, and few zones want it.
 
     url = urls.read(options.url)

@@ -315,7 +315,7 @@ class Session:
         if not self._route or self._now() - self._started > PATIENCE:
             self._finish(*failure)
         else:
-            self._hang_up(politely=ending.category == "reply")
+            self._hang_up(politely=ending.category in ("reply", "auth") and ending.code > 0)
             self._try_next()
 
     # -- what the call tells
@@ -428,7 +428,8 @@ class Session:
         self._watcher.done(self, offer, outcomes, kept)
         if not kept:
             # In the midst of the text QUIT would be text.
-            refused = ending.category == "reply" and ending.code != 421 and ending.stage != "body"
+            told = ending.category in ("reply", "auth") and ending.code not in (0, 421)
+            refused = told and ending.stage != "body"
             nothing = self._call is None and not self._parting
             self._hang_up(politely=ending.reusable or refused)
             if nothing:

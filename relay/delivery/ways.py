@@ -1,17 +1,26 @@
-"""Where the mail of a zone goes: the hosts for each delivery, and how safe it has to be on its way to each."""
+"""Where the mail of a zone goes: the hosts for each delivery, and how safe it has to be on its way to each.
+
+What the domain says of its hosts (MTA-STS) is heeded first: it may leave some out. Each that is left has the last word
+on itself: its TLSA records go before all else, and where they can't be told, or have to be there and aren't, it is not
+called at all (RFC 7672 2.2, RFC 8461 2).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 from relay.channel.briefing import SenderBriefing
 from relay.channel.frames import Offer
 from relay.config import urls
-from relay.delivery.exchangers import Host, Resolver, Settings, find, next_hop
+from relay.delivery.demands import Demands, Lack, lacking, under
+from relay.delivery.exchangers import Host, Resolver, Settings, Unroutable, find, next_hop
 from relay.delivery.security import Approach, Policy
 from relay.delivery.sts.heeding import Heeding
-from relay.message.tls import REPORTS, TlsPolicy
+from relay.message.tls import REPORTS, TlsPolicy, TlsResult
+from relay.message.values import Result
+from relay.net.dns import DnsError
 from relay.zone.zones import DEFAULT
 
 
@@ -25,8 +34,15 @@ class Way(NamedTuple):
 class Ways:
     """What is said of a zone and of domains, put to the hosts that are found."""
 
-    def __init__(self, briefing: SenderBriefing, resolver: Resolver, sts: Heeding | None = None) -> None:
-        """`sts` knows what domains ask for by MTA-STS; without it none is asked."""
+    def __init__(
+        self,
+        briefing: SenderBriefing,
+        resolver: Resolver,
+        tell: Callable[[TlsResult], None],
+        sts: Heeding | None = None,
+    ) -> None:
+        """`tell` hears of hosts that aren't called, for reports to the domain. `sts` knows what domains ask for by
+        MTA-STS; without it none is asked."""
         options = self._options = briefing.options
         self._resolver = resolver
         self._settings = Settings(
@@ -44,13 +60,34 @@ class Ways:
         url = self._url = urls.read(options.url) if options.url else None
         self._fixed = url.host if url is not None else options.host
         self._tls = {domain: Policy(tls) for domain, tls in briefing.tls.items()}
+        self._tell = tell
         self._sts = None if self._fixed else sts
+        self._dane = briefing.dane
+        self._demands = Demands(resolver, options.port)
 
     async def find(self, offer: Offer) -> list[Way]:
         """The ways of a delivery, in the order to try them. Raises Unroutable."""
         approach = self._approach(offer)
         if self._fixed:
             return [Way(host, approach) for host in await next_hop(self._resolver, self._fixed, self._settings)]
+        ways = await self._allowed(offer, approach)
+        return await self._by_records(offer, ways) if self._records_count(offer, approach) else ways
+
+    def need(self, offer: Offer, host: Host) -> Approach | None:
+        """How safe a connection to `host` that stands already has to be for a delivery; None: nothing of it may
+        go there. It is asked of every kept connection, and answers from memory."""
+        approach = self._approach(offer)
+        need = approach if self._sts is None else self._sts.need(offer, host, approach)
+        if need is None or host.proven is None or not self._records_count(offer, approach):
+            return need
+        return self._demands.need(host.proven, need)
+
+    def serves(self, domain: str, host: Host) -> bool:
+        """Whether mail for `domain` may go to a host that was found for another: a fixed next hop takes it all."""
+        return bool(self._fixed)
+
+    async def _allowed(self, offer: Offer, approach: Approach) -> list[Way]:
+        """Those that the domain has, as far as it allows them, as it asks. Raises Unroutable."""
         settings = self._by_domain.get(offer.domain, self._most)
         wish = None if self._sts is None else self._sts.ask(offer, approach)
         if wish is None:
@@ -61,15 +98,22 @@ class Ways:
             wish.drop()
         return [Way(host, wish.approach(host)) for host in hosts]
 
-    def need(self, offer: Offer, host: Host) -> Approach | None:
-        """How safe a connection to `host` that stands already has to be for a delivery; None: nothing of it may
-        go there. It is asked of every kept connection, and answers from memory."""
-        approach = self._approach(offer)
-        return approach if self._sts is None else self._sts.need(offer, host, approach)
-
-    def serves(self, domain: str, host: Host) -> bool:
-        """Whether mail for `domain` may go to a host that was found for another: a fixed next hop takes it all."""
-        return bool(self._fixed)
+    async def _by_records(self, offer: Offer, ways: list[Way]) -> list[Way]:
+        """Those that are left by their TLSA records, as these ask. Raises Unroutable when that is none."""
+        demands = await self._demands.of(way.host.proven for way in ways if way.host.proven is not None)
+        left: list[Way] = []
+        lacks: list[Lack] = []
+        for host, approach in ways:
+            dane = None if host.proven is None else demands[host.proven]
+            lack = lacking(host, dane, approach.policy is Policy.DANE)
+            if lack is None and not isinstance(dane, DnsError):
+                left.append(Way(host, under(dane, host, approach)))
+            elif lack is not None and lack not in lacks:
+                lacks.append(lack)
+                self._tell(TlsResult(TlsPolicy(offer.domain, "tlsa"), lack.failure, lack.text, host.name))
+        if not left:
+            raise Unroutable(Result.DEFERRED, f"4.7.5 DANE: {lacks[0].text}", "tls")
+        return left
 
     def _approach(self, offer: Offer) -> Approach:
         """As zone and domain say; REQUIRETLS asks for more (RFC 8689 4.2.1). A URL says it by its scheme."""
@@ -85,3 +129,9 @@ class Ways:
         # A next hop of ours is none of the domain's hosts, nor is an address in its place a domain.
         reported = None if options.host or offer.domain[:1] == "[" else TlsPolicy(offer.domain)
         return Approach(policy, options.implicit_tls, reported=reported)
+
+    def _records_count(self, offer: Offer, approach: Approach) -> bool:
+        """Whether TLSA records of hosts have a word in it."""
+        if approach.policy is Policy.NONE or offer.origin.listener == REPORTS:
+            return False
+        return self._dane.get(offer.domain, self._dane.get(DEFAULT, True))

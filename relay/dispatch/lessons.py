@@ -49,7 +49,9 @@ class Lessons:
             return
         begun = now - round(took * 1000) + _NEARLY
         zone, target = connection.child.zone, connection.target.scope.site
-        if outcome.category == "network" and outcome.stage in _BEFORE_ANSWER and not outcome.code:
+        silent = outcome.category == "network" and outcome.stage in _BEFORE_ANSWER and not outcome.code
+        # Whom a host doesn't let in is no better off than before a closed door, and is locked out by knocking.
+        if silent or outcome.category == "auth":
             if not connection.greeted:
                 self._backoff.unreachable(zone, target, outcome.response, now, begun)
                 self._shutters.moved(connection.target)

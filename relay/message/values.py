@@ -107,8 +107,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `response` is the peer's reply, or our own words when there was none, already cut to a
     bounded length and free of control characters. `category` says whose fault it is:
-    "", "network", "dns", "protocol", "reply", "message", "tls", "ours". `stage` is where the
-    conversation ended: connect, banner, ehlo, tls, mail, rcpt, data, body, dot.
+    "", "network", "dns", "protocol", "reply", "message", "tls", "auth", "ours". `stage` is where the
+    conversation ended: connect, banner, ehlo, tls, auth, mail, rcpt, data, body, dot.
     `doubtful` is set when the peer may have taken the message although no reply came,
     so that the next attempt may be a second copy. `tls` is version, cipher and worth of the
     certificate, "" in the clear. `unsigned` tells why a DKIM signature is missing that the message should have had.

@@ -7,16 +7,17 @@ says afterwards what was wrong with it. Whoever has to be sure looks at that.
 from __future__ import annotations
 
 import ipaddress
+from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from OpenSSL import SSL
-from OpenSSL.crypto import X509, X509StoreContext, X509StoreContextError
+from OpenSSL.crypto import FILETYPE_ASN1, X509, X509StoreContext, X509StoreContextError, dump_certificate
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from relay.net import credentials
+from relay.net import credentials, dane
 from relay.net.credentials import TlsUnusable
 
 #: Old servers can't do without what OpenSSL has switched off by itself (RFC 7435: better than nothing).
@@ -125,6 +126,12 @@ class Handshake:
         if self.error:
             return f"the certificate is not trusted: {self._words(certificate)}"
         return _misnamed(self._connection, self._host)
+
+    def mismatch(self, records: dane.Dane) -> dane.Doubt | None:
+        """Why the certificates that the host has shown aren't those its TLSA records ask for; None when they are."""
+        assert self._connection is not None, "asked after the handshake"
+        shown = self._connection.get_peer_cert_chain() or []
+        return dane.distrust([dump_certificate(FILETYPE_ASN1, one) for one in shown], records, datetime.now(UTC))
 
     def _words(self, certificate: X509) -> str:
         """What is wrong with the chain; OpenSSL has words for it only when it is asked once more."""

@@ -1,4 +1,6 @@
-"""The client's side of an SMTP conversation, without a socket (RFC 5321, 2920, 1870, 6152, 6531, 3461, 3030, 9422).
+"""The client's side of an SMTP conversation, without a socket.
+
+RFC 5321, 2920, 1870, 6152, 6531, 3461, 3030, 4954, 9422.
 
 What the peer sends goes in by `receive`; what is to be sent in answer comes out of `take`,
 and out of the orders `begin`, `text` and `end`. A transaction carries one message to one
@@ -27,6 +29,7 @@ from relay.smtp import client_states as steps
 from relay.smtp.chunked import Chunked
 from relay.smtp.client_states import Move, Step
 from relay.smtp.ending import Ending
+from relay.smtp.login import Choose, Login, LoginFailed
 from relay.smtp.offered import NOTHING, read
 from relay.smtp.opening import open_with
 from relay.smtp.reply import Reply
@@ -67,16 +70,23 @@ class Conversation:
     """
 
     __slots__ = (
-        "_awaited", "_chunking", "_ending", "_framing", "_hello", "_in_text", "_interrupted", "_name", "_output",
-        "_reader", "_roll", "_soiled", "_tells", "_tls", "_unsent", "offered", "replies", "secure", "transactions",
+        "_awaited", "_choose", "_chunking", "_ending", "_framing", "_hello", "_in_text", "_interrupted", "_login",
+        "_name", "_output", "_reader", "_roll", "_soiled", "_tells", "_tls", "_unsent", "offered", "replies", "secure",
+        "transactions",
     )  # fmt: skip
 
     def __init__(
-        self, name: str, tls: Tls = Tls.NEVER, secure: bool = False, chunking: bool = False, lmtp: bool = False
+        self,
+        name: str,
+        tls: Tls = Tls.NEVER,
+        secure: bool = False,
+        chunking: bool = False,
+        choose: Choose | None = None,
+        lmtp: bool = False,
     ) -> None:
         """`name` is what we call ourselves in EHLO: a domain or an address literal. `tls` says whether STARTTLS is to
-        be used; `secure`, that the connection is by TLS from its beginning; `chunking`, that texts may go in chunks;
-        `lmtp`, that LMTP is spoken, where they never do."""
+        be used; `secure`, that the connection is by TLS from its beginning; `chunking`, that texts may go in chunks.
+        `choose` takes the way to log in; None: there is no login. `lmtp`: LMTP is spoken, by which no chunks go."""
         self._name = name
         self._hello = steps.LHLO if lmtp else steps.EHLO
         self._tls = tls
@@ -91,6 +101,8 @@ class Conversation:
         self.offered = NOTHING
         self._framing: Stuffing | Chunked = Stuffing()
         self._chunking = chunking and not lmtp
+        self._choose = choose
+        self._login: Login | None = None
         # Whether replies tell by their codes what they reply to; None: not known yet.
         self._tells: bool | None = None
         self._roll = Roll()
@@ -324,6 +336,8 @@ class Conversation:
             return Event.SECURE
         elif move is Move.PLAIN:
             return self._plain(str(reply), reply.code, "reply")
+        elif move is Move.ANSWER or move is Move.LOGGED_IN or move is Move.LOCKED_OUT:
+            return self._logging_in(move, reply)
         elif move is Move.AWAY:
             return Ending(Result.DEFERRED, step.stage, str(reply), reply.code, "reply")
         elif move is Move.STALE:
@@ -355,19 +369,47 @@ class Conversation:
         self._say(self._hello, f"{word} {self._name}\r\n".encode("ascii", "replace"))
 
     def _greeted(self) -> Event | Ending | None:
-        """The host has said what it offers: TLS comes first."""
+        """The host has said what it offers: TLS comes first, then the login."""
         if self.secure or self._tls is Tls.NEVER:
-            return Event.READY
+            return self._log_in()
         if "STARTTLS" not in self.offered.extensions:
             return self._plain("The host does not offer TLS", 0, "tls")
         self._say(steps.STARTTLS, b"STARTTLS\r\n")
         return None
 
-    def _plain(self, text: str, code: int, category: str) -> Event | Ending:
+    def _plain(self, text: str, code: int, category: str) -> Event | Ending | None:
         """There is no TLS to be had."""
         if self._tls is Tls.MAY:
-            return Event.READY
+            return self._log_in()
         return Ending(Result.DEFERRED, "tls", text, code, category)
+
+    def _log_in(self) -> Event | Ending | None:
+        """Nothing else is left to do before the first transaction."""
+        if self._choose is None:
+            return Event.READY
+        offered = self.offered.extensions.get("AUTH", "").split()
+        try:
+            self._login = Login(self._choose(offered, self.secure))
+        except LoginFailed as error:
+            return _locked_out(f"No login: {error}")
+        self._say(steps.AUTH, self._login.begin())
+        return None
+
+    def _logging_in(self, move: Move, reply: Reply) -> Event | Ending | None:
+        login = self._login
+        assert login is not None
+        failed = f"Login by {login.name} failed: "
+        if move is Move.LOCKED_OUT:
+            return _locked_out(failed + login.fit(reply), reply.code)
+        try:
+            if move is Move.ANSWER:
+                self._say(steps.AUTH, login.answer(reply))
+                return None
+            login.finish()
+        except LoginFailed as error:
+            return _locked_out(failed + str(error))
+        self._login = None
+        return Event.READY
 
     def _refused(self, step: Step, reply: Reply, early: bool) -> Ending | None:
         """The message is refused. Replies still on their way are awaited first, and ignored."""
@@ -433,3 +475,7 @@ class Conversation:
         self._unsent.clear()
         return commands
 
+
+def _locked_out(text: str, code: int = 0) -> Ending:
+    """No login: nothing is said of any message."""
+    return Ending(Result.DEFERRED, "auth", text, code, "auth")

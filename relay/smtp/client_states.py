@@ -19,6 +19,9 @@ class Move(enum.Enum):
     READY = "a transaction can begin"
     SECURE = "TLS can begin"
     PLAIN = "it can't: go on without, if that may be"
+    ANSWER = "the host asks for a response of the login"
+    LOGGED_IN = "it lets us in"
+    LOCKED_OUT = "it doesn't, whatever the message"
     AWAY = "the host turns us away, whatever the message"
     NEXT = "go on with the transaction"
     LISTED = "the host takes this recipient"
@@ -55,6 +58,7 @@ EHLO         = _step("ehlo",   Move.READY,    _,             Move.AWAY,     Move
 HELO         = _step("ehlo",   Move.READY,    _,             Move.AWAY,     Move.AWAY)
 LHLO         = _step("ehlo",   Move.READY,    _,             Move.AWAY,     Move.AWAY)
 STARTTLS     = _step("tls",    Move.SECURE,   _,             Move.PLAIN,    Move.PLAIN)
+AUTH         = _step("auth",   Move.LOGGED_IN, Move.ANSWER,  Move.LOCKED_OUT, Move.LOCKED_OUT)
 IGNORED_RCPT = _step("rcpt",   Move.IGNORED,  _,             Move.IGNORED,  Move.IGNORED)
 IGNORED_DATA = _step("data",   _,             Move.LONE_DOT, Move.IGNORED,  Move.IGNORED)
 IGNORED_DOT  = _step("dot",    Move.IGNORED,  _,             Move.IGNORED,  Move.IGNORED)

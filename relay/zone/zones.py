@@ -164,6 +164,17 @@ class Zones:
         most = self.tls(zone, DEFAULT)
         return {DEFAULT: most, **{name: tls for name in self._domains if (tls := self.tls(zone, name)) != most}}
 
+    def dane(self, zone: str, domain: str) -> bool:
+        """Whether TLSA records count for mail of `zone` to `domain`: never those of a fixed next hop."""
+        found = self._zones[zone]
+        wanted = self.tls(zone, domain) == "dane" or _chosen(self.domain(domain).dane, found.options.dane)
+        return wanted and not found.is_fixed
+
+    def dane_by_domain(self, zone: str) -> dict[str, bool]:
+        """Of the domains where it is otherwise than of most; that of most stands under DEFAULT."""
+        most = self.dane(zone, DEFAULT)
+        return {DEFAULT: most, **{name: not most for name in self._domains if self.dane(zone, name) != most}}
+
 
 _NOBODY: frozenset[str] = frozenset()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+
+from relay.access.proving import STRENGTH, Credentials, Scram
 from relay.message.envelope import Recipient
 from relay.message.values import Result
 from relay.smtp.client import Conversation, Event
 from relay.smtp.ending import Ending
+from relay.smtp.login import Mechanism
 from relay.smtp.opening import MAX_COMMAND
 from relay.smtp.reply_reader import BadReply, ReplyReader
 from tests.fuzz.choices import bit, head, long, pieces
@@ -13,6 +17,7 @@ from tests.fuzz.choices import bit, head, long, pieces
 _SENDERS = ("", "a@example.com", "a b@example.com", "ä@example.com")
 _DSN = {"ret": "FULL", "envid": "x+20y", "notify": "NEVER", "orcpt": "rfc822;b@example.net"}
 _FELLOWS = (Recipient("c@example.net", "NEVER"), Recipient("ä@example.net"), Recipient("d@example.net"))
+_PASSWORD = "pencil in the pocket"
 _TEXT = b"Subject: x\r\n\r\n.dot\r\n"
 
 
@@ -66,7 +71,7 @@ def client(data: bytes) -> None:
                 break
             what = begun
         _printable(talk.take())
-        assert talk.stage in ("banner", "ehlo", "mail", "rcpt", "data", "body", "dot")
+        assert talk.stage in ("banner", "ehlo", "auth", "mail", "rcpt", "data", "body", "dot")
     taken = talk.taken()
     last = talk.timed_out(300) if bit(options, 3) else talk.lost("closed")
     assert last.result is not Result.DELIVERED
@@ -107,6 +112,34 @@ def _printable(commands: bytes) -> None:
         assert commands.endswith(b"\r\n")
         for line in commands[:-2].split(b"\r\n"):
             assert len(line) <= MAX_COMMAND and line.decode().isprintable(), line
+
+
+def client_login(data: bytes) -> None:
+    """Nobody is logged in without a success, nor with one from a host that has proven nothing; no secret is told."""
+    (number, first, second), rest = head(data, 3)
+    name = STRENGTH[number % len(STRENGTH)]
+    mechanism: Mechanism
+    if name.startswith("SCRAM"):
+        mechanism = Scram("user", _PASSWORD, name, "client")
+    else:
+        mechanism = Credentials("user", _PASSWORD, (name,)).choose((name,), True)
+    talk = Conversation("relay.example.com", secure=True, choose=lambda offered, secure: mechanism)
+    talk.receive(b"220 hi\r\n")
+    talk.receive(b"250 mx\r\n")
+    talk.take()
+    assert talk.receive(b"") is None
+    for piece in pieces(rest, first, second):
+        what = talk.receive(piece)
+        _printable(talk.take())
+        if isinstance(what, Ending):
+            assert what.result is Result.DEFERRED and not what.reusable and not what.doubtful
+            assert _PASSWORD not in what.text and base64.b64encode(_PASSWORD.encode()).decode() not in what.text
+            return
+        if what is not None:
+            assert what is Event.READY and b"2" in rest
+            if name.startswith("SCRAM"):
+                mechanism.finish()
+            return
 
 
 def reply_reader(data: bytes) -> None:

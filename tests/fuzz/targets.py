@@ -21,6 +21,7 @@ TARGETS = {
     "server": Target(server.server, 2048, 1),
     "command": Target(names.command, 512, 20),
     "client": Target(client.client, 1024, 1),
+    "client_login": Target(client.client_login, 512, 1),
     "reply_reader": Target(client.reply_reader, 512, 1),
     "reply": Target(names.reply, 256, 1),
     "body": Target(text.body, 512, 1),

@@ -28,8 +28,12 @@ class MailServer:
 
     name: ClassVar[str]
 
-    def __init__(self, folder: str, certificate: str = "", version: str = "") -> None:
-        """It offers TLS with a `certificate` (a file with its key), of one `version` only, such as "1.2"."""
+    def __init__(
+        self, folder: str, certificate: str = "", version: str = "", login: tuple[str, str] | None = None
+    ) -> None:
+        """It offers TLS with a `certificate` (a file with its key), of one `version` only, such as "1.2". With a
+        `login`, a name and its password, Exim takes mail from nobody else."""
+        self.login = login
         self.folder = Path(folder)
         self.certificate = certificate
         self.version = version
@@ -126,6 +130,27 @@ tls_medium_cipherlist = ALL:@SECLEVEL=0
         return peers.postfix(place, log)
 
 
+_AUTHENTICATORS = """begin authenticators
+cram:
+  driver = cram_md5
+  public_name = CRAM-MD5
+  server_secret = ${if eq{$auth1}{USER}{PASSWORD}fail}
+  server_set_id = $auth1
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = ${if and{{eq{$auth2}{USER}}{eq{$auth3}{PASSWORD}}}}
+  server_set_id = $auth2
+login:
+  driver = plaintext
+  public_name = LOGIN
+  server_prompts = Username:: : Password::
+  server_condition = ${if and{{eq{$auth1}{USER}}{eq{$auth2}{PASSWORD}}}}
+  server_set_id = $auth1
+"""
+
+
 class Exim(MailServer):
     """Exim never becomes root again once it runs from another configuration than its own."""
 
@@ -138,7 +163,10 @@ class Exim(MailServer):
     def _begin(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         inbox, state = self._room("inbox", "Debian-exim"), self._room("state", "Debian-exim")
         config = self.folder / "exim.conf"
-        tls = "tls_advertise_hosts ="
+        tls, open_to, authenticators = "tls_advertise_hosts =", "accept", ""
+        if self.login is not None:
+            open_to = "${if def:authenticated_id{accept}{deny}}"
+            authenticators = _AUTHENTICATORS.replace("USER", self.login[0]).replace("PASSWORD", self.login[1])
         if self.certificate:
             # GnuTLS's words for it.
             tls = f"""tls_advertise_hosts = *
@@ -153,7 +181,7 @@ log_file_path = {state}/%slog
 pid_file_path = {state}/exim.pid
 local_interfaces = 127.0.0.1
 daemon_smtp_ports = {self.port}
-acl_smtp_rcpt = accept
+acl_smtp_rcpt = {open_to}
 message_size_limit = 0
 smtp_accept_queue_per_connection = 0
 {tls}
@@ -168,7 +196,7 @@ inbox:
   driver = appendfile
   maildir_format
   directory = {inbox}
-""")
+{authenticators}""")
         return self._run(log, str(EXIM), "-C", str(config), "-bdf")
 
 

@@ -54,16 +54,31 @@ class Pair:
 class Authority(Pair):
     """Certifies others. One that signs itself is made by `Authority()`."""
 
-    def __init__(self, name: str = "Test CA") -> None:
+    def __init__(
+        self,
+        name: str = "Test CA",
+        above: Authority | None = None,
+        days: int = 1,
+        permitted: str = "",
+        certifies: bool = True,
+    ) -> None:
+        """`above` certifies this one, which may certify names below `permitted` only, or none at all."""
         key = ec.generate_private_key(ec.SECP256R1())
-        made = _builder(name, name, key).add_extension(x509.BasicConstraints(True, None), True)
-        super().__init__(made.sign(key, SHA256()), key)
+        made = _builder(name, name if above is None else above.name, key, days)
+        made = made.add_extension(x509.BasicConstraints(certifies, None), True)
+        if permitted:
+            made = made.add_extension(x509.NameConstraints([x509.DNSName(permitted)], None), True)
+        super().__init__(made.sign(key if above is None else above.key, SHA256()), key)
         self.name = name
 
     def server(self, *hosts: str, key: Any = None, days: int = 1) -> Pair:
         """A server's certificate for these names."""
         names = [x509.DNSName(host) for host in hosts]
         return self._issue(hosts[0], names, ExtendedKeyUsageOID.SERVER_AUTH, key, days)
+
+    def common(self, host: str) -> Pair:
+        """A server's certificate with this as its common name, and no other."""
+        return self._issue(host, (), ExtendedKeyUsageOID.SERVER_AUTH, None, 1)
 
     def client(self, common: str = "", emails: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
         """A client's."""

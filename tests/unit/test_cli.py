@@ -12,6 +12,8 @@ from twisted.trial.unittest import TestCase
 
 from relay import __version__
 from relay.cli.main import COMMANDS, main
+from relay.config.load import load
+from relay.config.secret import passwords
 from tests.unit.certificates import Authority
 from tests.unit.dkim_rig import ED25519, put
 
@@ -122,6 +124,36 @@ class CommandLine(TestCase):
         self.assertIn(f'warning: {users}: users."alice".zone: no zone "bulk"', self.err.getvalue())
         self.assertNotIn("bob", self.err.getvalue())
         self.assertIn(f"warning: {users}: everybody on this machine can read it", self.err.getvalue())
+
+    def test_passwords_for_next_hops(self) -> None:
+        """Where they aren't to be had, or to everybody; and never what they are."""
+        file = Path(self.mktemp())
+        text = (
+            "hostname = 'a.example'\n[zones.out]\nhost = 'mx.example'\ntls = 'verify'\nauth_user = 'bob'\n"
+            f"auth_password_file = '{file}'\n"
+        )
+        self.assertEqual(1, self.check(text))
+        self.assertIn(f"zones.out.auth_password_file: {file}: it can't be read", self.err.getvalue())
+        for wrong in (b"", b"\nsecond\n", b"\xff\n", b"a\tb\n", b"x" * 1025):
+            file.write_bytes(wrong)
+            self.err.truncate(0)
+            self.assertEqual(1, self.check(text), wrong)
+            self.assertIn(f"zones.out.auth_password_file: {file}: expected a password", self.err.getvalue())
+        file.write_bytes(b"tops3cret\r\nnot this\n")
+        file.chmod(0o644)
+        self.err.truncate(0)
+        self.assertEqual(0, self.check(text))
+        self.assertIn(f"warning: {file}: everybody on this machine can read it", self.err.getvalue())
+        file.chmod(0o600)
+        self.err.truncate(0)
+        self.err.seek(0)
+        self.assertEqual((0, ""), (self.check(text), self.err.getvalue()))
+        self.assertEqual(passwords(load(self.path).zones), {"out": "tops3cret"})
+        variable = text.replace(f"file = '{file}'", "variable = 'A_PASSWORD_FOR_A_TEST'")
+        self.assertEqual(1, self.check(variable))
+        self.patch(os, "environb", {b"A_PASSWORD_FOR_A_TEST": b"tops3cret"})
+        self.assertEqual(0, self.check(variable))
+        self.assertNotIn("tops3cret", self.out.getvalue() + self.err.getvalue())
 
     def test_no_config(self) -> None:
         self.assertEqual(1, main(["check-config", "--config", self.mktemp()], never))

@@ -159,6 +159,21 @@ class RouteTests(SynchronousTestCase):
             ("b@sts.test", "a@news.example.com", 'heeded (domains."sts.test".tls); no policy of sts.test is kept here'),
         ):
             self.assertEqual(self.asked(to=to, sender=sender)["sts"], told)
+    def test_dane(self) -> None:
+        """Told where answers of the DNS are believed, and it isn't clear from the policy."""
+        by_records = "; as their TLSA records ask, where hosts have some ({})"
+        for dns, domain, told in (
+            ("true", "", by_records.format("zones.news.dane")),
+            ("true", 'dane = "on"', by_records.format('domains."safe.test".dane')),
+            ("true", 'dane = "off"', '; TLSA records are not asked for (domains."safe.test".dane)'),
+            ("true", 'tls = "none"', '(domains."safe.test".tls)'),
+            ("true", 'tls = "dane"', 'ask for, or not at all (domains."safe.test".tls)'),
+            ("false", "", "(zones.news.tls)"),
+        ):
+            text = f'{CONFIG}[domains."safe.test"]\n{domain}\n[dns]\ndnssec = {dns}\n'
+            Path(self.path).write_text(text)
+            said = self.asked(to="b@safe.test", sender="a@news.example.com")["tls"]
+            self.assertTrue(said.endswith(told), said)
 
     def test_what_an_operator_reads(self) -> None:
         self.assertEqual(
@@ -222,6 +237,13 @@ class RouteTests(SynchronousTestCase):
         told = self.told("--client", "10.1.1.1", "--site", "gmail", sender="a@x.org")
         self.assertIn("  to        the next hop hop.example.com:26 (zones.hop.host)\n", told)
         self.assertNotIn("site", told)
+
+    def test_a_next_hop_with_a_login(self) -> None:
+        hop = 'host = "hop.example.com"\nport = 26'
+        path = Path(self.path)
+        path.write_text(path.read_text().replace(hop, hop + '\nauth_user = "bob"\nauth_password_file = "/none"'))
+        told = self.told("--client", "10.1.1.1", sender="a@x.org")
+        self.assertIn('(zones.hop.host), logged in as "bob" (zones.hop.auth_user)\n', told)
 
     def test_a_url(self) -> None:
         """What only sender and host are to know of it isn't told."""

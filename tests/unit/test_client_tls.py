@@ -7,7 +7,9 @@ from OpenSSL.crypto import X509
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
+from relay.net.dane import Dane
 from tests.unit.certificates import Authority, Pair
+from tests.unit.test_dane import record
 
 
 def serving(shown: Pair, *between: Pair, newest: int = SSL.TLS1_3_VERSION) -> SSL.Connection:
@@ -96,3 +98,18 @@ class HandshakeTests(SynchronousTestCase):
     def test_the_systems_own(self) -> None:
         self.tls = ClientTls()
         self.assertIn("not trusted", self.shaken(serving(self.authority.server("mx.test"))).distrust())
+
+    def test_D27_tlsa_records(self) -> None:
+        """Whoever the authorities of the system are, the records decide; all of the chain that is shown counts."""
+        authority = Authority("Nobody's")
+        shown = authority.server("mx.test")
+        for records, fine in (
+            ((record(3, shown),), True),
+            ((record(2, authority),), True),
+            ((record(3, authority),), False),
+            ((), False),
+        ):
+            handshake = self.shaken(serving(shown, authority))
+            doubt = handshake.mismatch(Dane("mx.test", ("mx.test",), records))
+            self.assertEqual(doubt is None, fine, records)
+            self.assertNotEqual(handshake.error, 0)

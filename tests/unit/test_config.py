@@ -71,6 +71,20 @@ BROKEN = {
         ':2: dkim.on_bad_key: expected one of "defer", "unsigned", got "drop"',
         ":3: dkim.canonicalization: expected one of ",
     ],
+    "[zones.default]\ntls = 'dane'\n[domains.'a.test']\ntls = 'dane'\n": [
+        ':2: zones.default.tls: expected dns.dnssec = true beside "dane"',
+        ':4: domains."a.test".tls: expected dns.dnssec = true beside "dane"',
+    ],
+    "[dns]\ndnssec = true\n[zones.a]\ntls = 'dane'\nhost = 'a.test'\n[zones.b]\ntls = 'dane'\ndane = false\n": [
+        ':4: zones.a.tls: expected "none", "may", "must" or "verify" for a fixed next hop, got "dane"',
+        ':8: zones.b.dane: expected true, for tls is "dane"',
+    ],
+    "[dns]\ndnssec = true\n[zones.default]\ntls = 'dane'\n"
+    "[domains.'a.test']\ndane = 'off'\n[domains.'b.test']\ntls = 'dane'\ndane = 'off'\n"
+    "[domains.'c.test']\ntls = 'may'\ndane = 'off'\n": [
+        ':6: domains."a.test".dane: expected another tls beside "off", for that is "dane"',
+        ':9: domains."b.test".dane: expected another tls beside "off", for that is "dane"',
+    ],
     "[zones.a]\nurl = 'https://u:secret@a b/'\n[zones.b]\nurl = 'ftp://x/'\n": [
         ':2: zones.a.url: expected a URL such as "https://mail.example.com/incoming": it is no URL in ASCII without bl',
         ":4: zones.b.url: expected a URL such as",
@@ -206,6 +220,18 @@ BROKEN = {
         ":2: dns.nameservers[2]: expected an address",
     ],
     "[zones.default]\nhost = 'a b'\n": [":2: zones.default.host: expected a host name or IP address"],
+    "[zones.a]\nauth_user = 'bob'\nauth_mechanisms = []\n[zones.b]\nauth_password_file = 'x'\ninsecure_auth = true\n": [
+        ":1: zones.a.host: expected a next hop, for there is an auth_user",
+        ":2: zones.a.auth_user: expected either auth_password_file or auth_password_variable",
+        ":3: zones.a.auth_mechanisms: expected at least one way to log in",
+        ":4: zones.b.auth_user: expected a name to log in with, for there is auth_password_file",
+        ":4: zones.b.auth_user: expected a name to log in with, for there is insecure_auth",
+    ],
+    "[zones.a]\nhost = 'mx'\nauth_mechanisms = ['NTLM']\n": [":3: zones.a.auth_mechanisms[0]: expected "],
+    f"[zones.a]\nhost = 'mx'\nauth_user = '{'a' * 256}'\nauth_password_variable = 'my password'\n": [
+        ":3: zones.a.auth_user: expected a name of 255 characters at most",
+        ":4: zones.a.auth_password_variable: expected the name of an environment variable",
+    ],
     "[sites.gmial]\nmax_connections = 5\n": [
         ":1: sites.gmial: expected mx, the names of its mail exchangers, or the name of a provider that is known, "
         'got "gmial"; did you mean "gmail"?'
@@ -504,6 +530,18 @@ class Warnings(TestCase):
             [":".join(line.split(":")[:3]).rstrip() for line in self.warnings(text)],
         )
 
+    def test_whom_a_password_may_be_told(self) -> None:
+        begin = "hostname = 'a.example'\n[zones.out]\nhost = 'mx'\nauth_user = 'bob'\nauth_password_file = 'x'\n"
+        self.assertEqual([], self.warnings(begin + "tls = 'verify'\n"))
+        for more, place in (
+            ("", ":2: zones.out.tls: expected"),
+            ("implicit_tls = true\n", ":2: zones.out.tls: expected"),
+            ("tls = 'must'\n", ":6: zones.out.tls: expected"),
+            ("insecure_auth = true\n", ":6: zones.out.insecure_auth: the password can be read"),
+        ):
+            [line] = self.warnings(begin + more)
+            self.assertTrue(line.startswith(place), line)
+
     def test_who_could_send_without_a_login_G02(self) -> None:
         begin = "hostname = 'a.example'\n[access]\nusers = 'u'\n[listeners.a]\n"
         for networks in ("10.0.0.0/8", "127.0.0.0/8', '::1', '192.168.0.0/16', 'fd00::/16"):
@@ -517,6 +555,19 @@ class Warnings(TestCase):
             ))  # fmt: skip
         told = self.warnings(f"{begin}allow_networks = ['0.0.0.0/0']\nendpoint = 'tcp:25'\nopen_relay = true\n")
         self.assertIn("listeners.a.open_relay: strangers in these networks can send mail to anywhere", "".join(told))
+
+    def test_name_servers_that_are_believed(self) -> None:
+        begin = "hostname = 'a.example'\n[dns]\n"
+        for text, warned in (
+            ("dnssec = true\nnameservers = ['127.0.0.1', '127.0.0.1:5353', '::1', '[::1]:53']", ""),
+            ("nameservers = ['9.9.9.9']", ""),
+            ("dnssec = true", ":3: dns.dnssec: on: whatever servers /etc/resolv.conf names are believed"),
+            ("dnssec = true\nnameservers = ['::1', '9.9.9.9:53']", ':4: dns.nameservers[1]: "9.9.9.9:53" is not this'),
+            ("dnssec = true\nnameservers = ['[2620:fe::fe]:53']", ':4: dns.nameservers[0]: "[2620:fe::fe]:53" is not'),
+        ):
+            told = self.warnings(f"{begin}{text}\n")
+            self.assertEqual(len(told), bool(warned), told)
+            self.assertTrue("".join(told).startswith(warned), told)
 
     def test_passwords_that_others_know(self) -> None:
         begin = "hostname = 'a.example'\n[access]\n"

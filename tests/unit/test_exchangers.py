@@ -9,27 +9,49 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from relay.delivery.exchangers import MAX_ADDRESSES, Host, Settings, Unroutable, find, next_hop
+from relay.delivery.exchangers import MAX_ADDRESSES, Host, Proven, Settings, Unroutable, find, next_hop
 from relay.message.values import Result
-from relay.net.dns import DnsError, Family, NoData, NoSuchDomain, NullMX, ServerFailure, TimedOut
+from relay.net.dns import DnsError, Family, Found, NoData, NoSuchDomain, NullMX, ServerFailure, TimedOut
 
 
 class Zone:
-    """A resolver made of what is in it; what isn't does not exist."""
+    """A resolver made of what is in it; what isn't does not exist.
+
+    Attributes:
+        signed: names of which every answer is validated.
+        aliases: what names stand for; their addresses are told under their own.
+        broken: of these it can't be told whether they are aliases.
+    """
 
     def __init__(self, mx: dict[str, Any], addresses: dict[str, Any]) -> None:
         self._mx = mx
         self._addresses = addresses
         self.asked: list[str] = []
+        self.signed: set[str] = set()
+        self.aliases: dict[str, str] = {}
+        self.broken: set[str] = set()
 
-    async def mx(self, domain: str) -> list[tuple[int, str]]:
+    def _found(self, name: str, items: list[Any]) -> Found[Any]:
+        alias = self.aliases.get(name, "")
+        return Found(items, {name, alias or name} <= self.signed, alias)
+
+    async def alias(self, name: str) -> list[str]:
+        self.asked.append(f"CNAME {name}")
+        if name in self.broken:
+            raise ServerFailure("broken")
+        return [self.aliases[name]] if name in self.signed and name in self.aliases else []
+
+    async def tlsa(self, name: str) -> list[str]:
+        raise AssertionError("not asked for here")
+
+    async def exchangers(self, domain: str) -> Found[tuple[int, str]]:
         self.asked.append(f"MX {domain}")
         found = self._mx.get(domain, NoSuchDomain(f"{domain} does not exist"))
         if isinstance(found, DnsError):
             raise found
-        return list(found)
+        return self._found(domain, list(found))
 
-    async def addresses(self, host: str, families: Iterable[Family]) -> list[str]:
+    async def locate(self, host: str, families: Iterable[Family]) -> Found[str]:
         self.asked.append(f"{''.join(map(str, families))} {host}")
         found = self._addresses.get(host, NoSuchDomain(f"{host} does not exist"))
         if isinstance(found, DnsError):
@@ -37,7 +59,7 @@ class Zone:
         wanted = [address for family in families for address in found if (":" in address) == (family == 6)]
         if not wanted:
             raise NoData(f"{host} has no address")
-        return wanted
+        return self._found(host, wanted)
 
 
 class Case(TestCase):
@@ -245,3 +267,74 @@ class Blocked(Case):
             self.assertEqual(self.outcome(mx, blocked=blocked), (Result.BOUNCED, "dns", "5.4.4"))
         problem = self.failureResultOf(self.asking([(10, "mx.bad.test")], blocked=frozenset({"test"})), Unroutable)
         self.assertEqual(problem.getErrorMessage(), "5.4.4 Every host of to.test is blocked here (mx.bad.test)")
+
+
+class Proof(TestCase):
+    """What validated answers say of a host (RFC 7672 2.2): the whole way to it, or nothing."""
+
+    def setUp(self) -> None:
+        self.zone = Zone({"to.test": [(10, "mx.test")]}, {"mx.test": ["9.0.0.1"], "to.test": ["9.0.0.2"]})
+
+    def proven(self) -> Proven | None:
+        """Of the one host."""
+        (host,) = self.successResultOf(Deferred.fromCoroutine(find(self.zone, "to.test", Settings())))
+        return host.proven
+
+    def test_all_the_way_or_not_at_all(self) -> None:
+        for signed, proven in (
+            ({"to.test", "mx.test"}, Proven(("mx.test",), ("to.test",))),
+            ({"mx.test"}, None),
+            ({"to.test"}, None),
+            (set(), None),
+        ):
+            self.zone.signed = signed
+            self.assertEqual(self.proven(), proven, signed)
+        self.assertNotIn("CNAME", " ".join(self.zone.asked))
+
+    def test_a_domain_without_mx(self) -> None:
+        """It is its own host, if that there is no MX was validated."""
+        for secure in (True, False):
+            denial = NoData("no MX")
+            denial.secure = secure
+            self.zone._mx["to.test"] = denial
+            self.zone.signed = {"to.test"}
+            self.assertEqual(self.proven(), Proven(("to.test",), ("to.test",)) if secure else None)
+
+    def test_a_host_that_is_an_alias(self) -> None:
+        """What it stands for first, then its own name; that alone when it stands for something unsigned."""
+        self.zone.aliases = {"mx.test": "real.test"}
+        for signed, bases in (
+            ({"to.test", "mx.test", "real.test"}, ("real.test", "mx.test")),
+            ({"to.test", "mx.test"}, ("mx.test",)),
+            ({"to.test", "real.test"}, None),
+            ({"mx.test", "real.test"}, None),
+        ):
+            self.zone.signed = signed
+            self.assertEqual(self.proven(), Proven(bases, ("to.test",)) if bases else None, signed)
+
+    def test_a_domain_that_is_an_alias(self) -> None:
+        self.zone.aliases = {"to.test": "elsewhere.test"}
+        self.zone.signed = {"to.test", "elsewhere.test", "mx.test"}
+        self.assertEqual(self.proven(), Proven(("mx.test",), ("to.test", "elsewhere.test")))
+
+    def test_an_alias_of_which_nobody_can_tell(self) -> None:
+        """The host is not used: what is taken away from us must not make it one without DANE."""
+        self.zone.aliases = {"mx.test": "real.test"}
+        self.zone.signed, self.zone.broken = {"to.test"}, {"mx.test"}
+        found = Deferred.fromCoroutine(find(self.zone, "to.test", Settings()))
+        problem = self.failureResultOf(found, Unroutable).value
+        self.assertEqual(problem.result, Result.DEFERRED)
+
+    def test_two_names_of_one_address(self) -> None:
+        """The same host twice, unless each may have TLSA records of its own."""
+        self.zone._mx["to.test"] = [(10, "mx.test"), (20, "two.test")]
+        self.zone._addresses["two.test"] = ["9.0.0.1"]
+        for signed, names in (({"to.test", "mx.test", "two.test"}, ["mx.test", "two.test"]), (set(), ["mx.test"])):
+            self.zone.signed = signed
+            found = self.successResultOf(Deferred.fromCoroutine(find(self.zone, "to.test", Settings())))
+            self.assertEqual([host.name for host in found], names)
+
+    def test_a_fixed_next_hop_is_never_proven(self) -> None:
+        self.zone.signed = {"mx.test"}
+        (host,) = self.successResultOf(Deferred.fromCoroutine(next_hop(self.zone, "mx.test", Settings())))
+        self.assertIsNone(host.proven)

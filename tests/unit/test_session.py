@@ -22,6 +22,8 @@ from relay.delivery.watcher import Outcomes
 from relay.delivery.ways import Way
 from relay.message.tls import TlsPolicy, TlsResult
 from relay.message.values import Origin, Outcome, Result
+from relay.net.dane import Dane, Doubt
+from relay.net.tlsa import Record
 
 EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 0\r\n"
 BODY = b"hello\r\n.dot\r\n"
@@ -189,24 +191,30 @@ class FakeHandshake:
     def __init__(self, host: str, permissive: bool) -> None:
         self.host, self.permissive = host, permissive
         self.error, self.doubt = 0, ""
+        self.mismatched: Doubt | None = None
 
     def description(self) -> str:
         return "TLSv1.3 X"
+
+    def mismatch(self, records: Dane) -> Doubt | None:
+        return self.mismatched
 
     def distrust(self) -> str:
         return self.doubt
 
 
 class FakeTls:
-    """Hands out handshakes; `doubt` is what is wrong with all certificates."""
+    """Hands out handshakes; `doubt` is what is wrong with all certificates, `mismatched` what TLSA records find."""
 
     def __init__(self) -> None:
         self.asked: list[FakeHandshake] = []
         self.error, self.doubt = 0, ""
+        self.mismatched: Doubt | None = None
 
     def to(self, host: str, permissive: bool = False) -> FakeHandshake:
         self.asked.append(FakeHandshake(host, permissive))
         self.asked[-1].error, self.asked[-1].doubt = self.error, self.doubt
+        self.asked[-1].mismatched = self.mismatched
         return self.asked[-1]
 
 
@@ -217,6 +225,7 @@ class Case(TestCase):
     implicit = False
     reported: TlsPolicy | None = None
     flaw = ""
+    dane: Dane | None = None
 
     def setUp(self) -> None:
         self.reactor = Network()
@@ -235,7 +244,7 @@ class Case(TestCase):
             "port": 25,
             "watcher": self.book,
             "avoided": self.avoided,
-            "need": lambda offer, host: Approach(self.policy),
+            "need": lambda offer, host: Approach(self.policy, dane=self.dane),
             "client_tls": self.tls,
             "reuse": 3,
             "idle": 5.0,
@@ -250,7 +259,7 @@ class Case(TestCase):
 
     @property
     def approach(self) -> Approach:
-        return Approach(self.policy, self.implicit, reported=self.reported, flaw=self.flaw)
+        return Approach(self.policy, self.implicit, reported=self.reported, flaw=self.flaw, dane=self.dane)
 
     def peer(self, number: int = -1) -> Peer:
         self.reactor.advance(0)
@@ -353,6 +362,9 @@ class Delivering(Case):
         self.assertEqual(peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n"), b"")
         self.check(Result.DEFERRED, "body", "ours")
         self.assertTrue(peer.line.aborted)
+
+
+DANE = Dane("real.test", ("real.test", "to.test"), (Record(3, 1, 1, b"x" * 32),))
 
 
 class Secure(Case):
@@ -586,6 +598,60 @@ class Secure(Case):
             self.policy = policy
             self.assertEqual(self.session.fits(offer()), fits)
 
+    def test_D27_tlsa_records(self) -> None:
+        """They are told the name they stand under, and stand in for other authorities."""
+        self.tls.doubt = "nobody has certified it"
+        for policy in (Policy.MAY, Policy.MUST, Policy.VERIFY, Policy.STS, Policy.DANE):
+            self.setUp()
+            self.tls.error, self.tls.doubt = 18, "self-signed"
+            self.policy, self.dane, self.reported = policy, DANE, TlsPolicy("to.test", "tlsa")
+            peer = self.starting()
+            self.assertEqual(self.tls.asked[0].host, "real.test")
+            peer.shake()
+            peer.say(self.OFFER)
+            self.taken(peer)
+            self.assertEqual((self.outcome.tls, self.book.kept), ("TLSv1.3 X dane", [True]))
+            self.assertEqual([result.failure for result in self.book.results], [""])
+
+    def test_D27_a_host_that_does_not_do_as_its_records_ask(self) -> None:
+        """Deferred, whatever it is: no second try, and nothing in the clear."""
+        useless = DANE._replace(records=())
+        for dane, how in (
+            (DANE, "mismatch"), (DANE, "fails"), (DANE, "absent"), (useless, "fails"), (useless, "absent"),
+            (None, "mismatch"),
+        ):  # fmt: skip
+            self.setUp()
+            self.policy, self.dane, self.reported = Policy.MAY if dane else Policy.DANE, dane, TlsPolicy("to.test")
+            self.tls.mismatched = Doubt("certificate-not-trusted", "it is another")
+            if how == "absent":
+                self.session.deliver(offer())
+                peer = self.peer()
+                peer.connect()
+                peer.say(b"220 hi\r\n")
+                self.assertNotIn(b"MAIL", peer.say(EHLO))
+                failure = "starttls-not-supported"
+            elif how == "fails":
+                self.starting().close(SSL.Error([("", "", "handshake failure")]))
+                failure = "validation-failure"
+            else:
+                self.assertEqual(self.starting().shake(), b"")
+                self.assertEqual(self.outcome.response, "4.7.5 DANE with mx1.test: it is another")
+                failure = "certificate-not-trusted"
+            self.reactor.advance(0)
+            self.assertEqual(len(self.reactor.tcpClients), 1, how)
+            self.check(Result.DEFERRED, "tls", "tls")
+            self.assertEqual([result.failure for result in self.book.results], [failure])
+
+    def test_D27_records_of_no_use_take_any_certificate(self) -> None:
+        self.dane = DANE._replace(records=())
+        self.tls.error, self.tls.mismatched = 18, Doubt("certificate-not-trusted", "not asked")
+        peer = self.starting()
+        self.assertEqual(self.tls.asked[0].host, "mx1.test")
+        peer.shake()
+        peer.say(self.OFFER)
+        self.taken(peer)
+        self.assertEqual(self.outcome.tls, "TLSv1.3 X untrusted")
+
     def test_one_that_is_verified_is_safe_enough_for_all(self) -> None:
         for called in (Policy.VERIFY, Policy.STS):
             self.setUp()
@@ -594,7 +660,7 @@ class Secure(Case):
             peer.shake()
             peer.say(self.OFFER)
             self.taken(peer)
-            for policy in Policy:
+            for policy in (Policy.NONE, Policy.MAY, Policy.MUST, Policy.VERIFY, Policy.STS):
                 self.policy = policy
                 self.assertTrue(self.session.fits(offer()), (called, policy))
 
@@ -605,6 +671,32 @@ class Secure(Case):
         self.taken(peer)
         self.session._need = lambda offer, host: None
         self.assertFalse(self.session.fits(offer()))
+
+    def test_D27_a_kept_connection_is_for_what_the_same_records_ask(self) -> None:
+        others = DANE._replace(records=(Record(3, 1, 1, b"y" * 32),))
+        useless = DANE._replace(records=())
+        for made, asked, policy, fits in (
+            (DANE, DANE, Policy.MAY, True),
+            (DANE, DANE, Policy.VERIFY, True),
+            (DANE, DANE, Policy.STS, True),
+            (DANE, DANE, Policy.DANE, True),
+            (DANE, None, Policy.NONE, True),
+            (DANE, others, Policy.MAY, False),
+            (DANE, None, Policy.MAY, False),
+            (None, DANE, Policy.MAY, False),
+            (None, None, Policy.DANE, False),
+            (useless, DANE, Policy.MAY, False),
+            (useless, useless, Policy.MUST, True),
+            (useless, useless, Policy.STS, False),
+        ):
+            self.setUp()
+            self.policy, self.dane = Policy.MAY, made
+            peer = self.starting()
+            peer.shake()
+            peer.say(self.OFFER)
+            self.taken(peer)
+            self.policy, self.dane = policy, asked
+            self.assertEqual(self.session.fits(offer()), fits, (made, asked, policy))
 
     def test_none(self) -> None:
         self.enforced(Policy.NONE)

@@ -635,6 +635,17 @@ class Outages(Shaped):
     zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
     backoff_section = Backoff(unreachable=(5.0,))
 
+    def test_a_next_hop_that_does_not_let_us_in(self) -> None:
+        """It has said so, and would lock us out: not each message knocks."""
+        self.accept("dead.test")
+        [(child, offer)] = self.offered()
+        refused = "Login by PLAIN failed: 535 5.7.8 no"
+        self.done(child, offer, Outcome(Result.DEFERRED, refused, 535, "auth", "auth", "mx.test", "192.0.2.1"))
+        for number in range(5):
+            self.accept("dead.test", flow=flow(f"u{number}"))
+        self.assertEqual(self.offered(), [])
+        self.assertIn(refused, str(list(self.backoff.listed(self.now()))))
+
     def test_one_probe_and_all_go_when_it_answers(self) -> None:
         self.accept("dead.test")
         [(child, offer)] = self.offered()

@@ -17,7 +17,9 @@ from relay.delivery.sts.policy import Mode, StsPolicy
 from relay.delivery.ways import Way, Ways
 from relay.message.tls import REPORTS, TlsPolicy, TlsResult
 from relay.message.values import Origin, Result
-from relay.net.dns import NoSuchDomain
+from relay.net.dane import Dane
+from relay.net.dns import DnsError, Found, NoSuchDomain, ServerFailure
+from relay.net.tlsa import Record
 from tests.unit.test_child import a_briefing
 from tests.unit.test_session import offer
 
@@ -25,35 +27,52 @@ KEPT = Host("mx.test", "9.0.0.1")
 
 
 class FakeResolver:
-    """Each domain has two exchangers, mx.DOMAIN and one that is blocked; all names have one address."""
+    """Each domain has two exchangers, mx.DOMAIN and one that is blocked; all names have one address, unless `addresses`
+    has another. What is `secure` is validated; TLSA records, or why there are none, stand in `records`."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[int, ...]]] = []
         self.problem: Exception | None = None
+        self.secure = False
+        self.addresses: dict[str, str] = {}
+        self.records: dict[str, list[str] | DnsError] = {}
+        self.looked: list[str] = []
 
-    async def mx(self, domain: str) -> list[tuple[int, str]]:
+    async def exchangers(self, domain: str) -> Found[tuple[int, str]]:
         if self.problem is not None:
             raise self.problem
-        return [(10, f"mx.{domain}"), (20, "mx.bad.test")]
+        return Found([(10, f"mx.{domain}"), (20, "mx.bad.test")], self.secure)
 
-    async def addresses(self, host: str, families: tuple[int, ...]) -> list[str]:
+    async def locate(self, host: str, families: tuple[int, ...]) -> Found[str]:
         self.asked.append((host, families))
-        return ["9.0.0.1"]
+        return Found([self.addresses.get(host, "9.0.0.1")], self.secure)
+
+    async def alias(self, name: str) -> list[str]:
+        return []
+
+    async def tlsa(self, name: str) -> list[str]:
+        self.looked.append(name)
+        found = self.records.get(name, [])
+        if isinstance(found, DnsError):
+            raise found.again()
+        return found
 
 
-class Finding(SynchronousTestCase):
+class Case(SynchronousTestCase):
     def setUp(self) -> None:
         self.resolver = FakeResolver()
+        self.told: list[TlsResult] = []
 
     def ways(self, policies: Any = None, **changes: Any) -> Ways:
-        self.told: list[TlsResult] = []
         briefing = replace(a_briefing(), **changes)
         sts = policies and Heeding(briefing.sts, policies, self.told.append)
-        return Ways(briefing, self.resolver, sts)  # type: ignore[arg-type]
+        return Ways(briefing, self.resolver, self.told.append, sts)  # type: ignore[arg-type]
 
     def found(self, ways: Ways, **changes: Any) -> list[Way]:
         return self.successResultOf(Deferred.fromCoroutine(ways.find(offer(**changes))))
 
+
+class Finding(Case):
     def test_how_safe_mail_has_to_be(self) -> None:
         """As the briefing says of its domain; REQUIRETLS asks for more (RFC 8689 4.2.1)."""
         ways = self.ways(options=Zone(implicit_tls=True), tls={"default": "none", "safe.test": "must"})
@@ -112,6 +131,7 @@ class Finding(SynchronousTestCase):
             self.assertEqual(ways.need(offer(), KEPT), approach)
             self.assertTrue(ways.serves("other.test", KEPT))
 
+
 class FakePolicies:
     """Domains have these policies; `known` knows all that were asked for."""
 
@@ -141,9 +161,7 @@ GONE = "4.7.5 The MTA-STS policy of gone.test allows none of its hosts"
 LOST = Answer(None, "it is down", "sts-policy-fetch-error")
 
 
-class Sts(Finding):
-    """The policies of domains, whose hosts mx.DOMAIN and mx.bad.test have the same address."""
-
+class PolicyCase(Case):
     def setUp(self) -> None:
         super().setUp()
         self.policies = FakePolicies(
@@ -163,6 +181,10 @@ class Sts(Finding):
         problem = self.failureResultOf(found, Unroutable).value
         self.assertEqual((problem.result, problem.category), (Result.DEFERRED, "tls"))
         return str(problem)
+
+
+class ByPolicy(PolicyCase):
+    """The policies of domains, whose hosts mx.DOMAIN and mx.bad.test have the same address."""
 
     def test_D26_enforced(self) -> None:
         """None but the hosts it allows, whose certificates have to prove it; by `may` and by all that asks for more."""
@@ -249,3 +271,171 @@ class Sts(Finding):
         found = Deferred.fromCoroutine(self.heeding().find(offer(domain="safe.test")))
         self.failureResultOf(found, Unroutable)
         self.assertEqual(self.policies.cancelled, 2)
+
+
+DIGEST = "ab" * 32
+RECORDS = [f"3 1 1 {DIGEST}"]
+DANE = Dane("mx.to.test", ("mx.to.test", "to.test"), (Record(3, 1, 1, bytes.fromhex(DIGEST)),))
+REPORTED = TlsPolicy("to.test", "tlsa", tuple(RECORDS), ("mx.to.test",))
+
+
+class ByRecords(Case):
+    """D27: TLSA records are the host's own word, and can't be talked out of (RFC 7672 2.2)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.resolver.secure = True
+        self.resolver.addresses = {"mx.bad.test": "9.0.0.2"}
+
+    def refusal(self, ways: Ways, **changes: Any) -> str:
+        problem = self.failureResultOf(Deferred.fromCoroutine(ways.find(offer(**changes))), Unroutable).value
+        self.assertEqual((problem.result, problem.category), (Result.DEFERRED, "tls"))
+        return str(problem)
+
+    def test_each_host_has_its_own(self) -> None:
+        self.resolver.records["_25._tcp.mx.to.test"] = RECORDS
+        for policy in ("may", "must", "verify"):
+            ways = self.ways(tls={"default": policy})
+            first, second = self.found(ways)
+            self.assertEqual((first.approach.dane, second.approach.dane), (DANE, None))
+            self.assertEqual((first.approach.reported, second.approach.reported), (REPORTED, TlsPolicy("to.test")))
+            for way in (first, second):
+                need = ways.need(offer(), way.host)
+                self.assertEqual(need and (need.policy, need.dane), (way.approach.policy, way.approach.dane))
+
+    def test_the_port_is_the_zones(self) -> None:
+        self.found(self.ways(options=Zone(port=2525)))
+        self.assertEqual(self.resolver.looked, ["_2525._tcp.mx.to.test", "_2525._tcp.mx.bad.test"])
+
+    def test_nothing_is_looked_up_where_it_would_not_count(self) -> None:
+        self.resolver.records["_25._tcp.mx.to.test"] = RECORDS
+        for changes in (
+            {"dane": {"default": False}},
+            {"dane": {"default": True, "to.test": False}},
+            {"tls": {"default": "none"}},
+            {"options": Zone(host="mx.to.test")},
+        ):
+            ways = self.ways(**changes)
+            found = self.found(ways)
+            self.assertEqual({way.approach.dane for way in found}, {None}, changes)
+            self.assertIsNone(ways.need(offer(), found[0].host).dane)  # type: ignore[union-attr]
+        self.found(self.ways(), origin=Origin(REPORTS, ""))
+        self.resolver.secure = False
+        self.found(self.ways())
+        self.assertEqual(self.resolver.looked, [])
+
+    def test_a_look_up_that_fails_takes_the_host_away(self) -> None:
+        self.resolver.records["_25._tcp.mx.to.test"] = ServerFailure("name server says SERVFAIL")
+        self.assertEqual([way.host.name for way in self.found(self.ways())], ["mx.bad.test"])
+        self.resolver.records["_25._tcp.mx.bad.test"] = ServerFailure("name server says SERVFAIL")
+        self.told.clear()
+        self.assertRegex(self.refusal(self.ways()), r"^4\.7\.5 DANE: .* mx\.to\.test can't be looked up: .*SERVFAIL")
+        self.assertEqual([(one.failure, one.mx_host) for one in self.told],
+                         [("dnssec-invalid", "mx.to.test"), ("dnssec-invalid", "mx.bad.test")])
+        self.assertEqual({one.policy for one in self.told}, {TlsPolicy("to.test", "tlsa")})
+
+    def test_records_of_no_use_ask_for_tls_with_any_certificate(self) -> None:
+        self.resolver.records["_25._tcp.mx.to.test"] = [f"1 1 1 {DIGEST}", f"3 1 1 {DIGEST}ff"]
+        approach = self.found(self.ways())[0].approach
+        self.assertEqual(approach.dane, DANE._replace(records=()))
+        self.assertTrue(approach.enforced)
+        self.assertIsNone(approach.authority)
+
+    def test_where_they_have_to_be_there(self) -> None:
+        ways = self.ways(tls={"default": "dane"})
+        self.assertIn("mx.to.test has no TLSA record", self.refusal(ways))
+        self.resolver.records["_25._tcp.mx.to.test"] = [f"0 1 1 {DIGEST}"]
+        self.assertIn("mx.to.test has no TLSA record that can be used", self.refusal(ways))
+        self.resolver.records["_25._tcp.mx.to.test"] = RECORDS
+        for require_tls in (False, True):
+            [way] = self.found(ways, require_tls=require_tls)
+            self.assertEqual(way.approach, Approach(Policy.DANE, dane=DANE, reported=REPORTED))
+        self.assertEqual({one.failure for one in self.told}, {"dane-required", "tlsa-invalid"})
+        self.resolver.secure = False
+        self.assertIn("mx.to.test is not proven", self.refusal(ways))
+
+    def test_a_kept_connection_has_to_know_what_is_asked_now(self) -> None:
+        ways = self.ways()
+        kept = self.found(ways)[0].host
+        self.assertIsNone(ways.need(offer(), kept).dane)  # type: ignore[union-attr]
+        self.resolver.records["_25._tcp.mx.to.test"] = RECORDS
+        self.found(ways)
+        self.assertEqual(ways.need(offer(), kept).dane, DANE)  # type: ignore[union-attr]
+        self.resolver.records["_25._tcp.mx.to.test"] = ServerFailure("for now")
+        self.found(ways)
+        self.assertEqual(ways.need(offer(), kept).dane, DANE)  # type: ignore[union-attr]
+        self.resolver.records.clear()
+        self.found(ways)
+        self.assertIsNone(ways.need(offer(), kept).dane)  # type: ignore[union-attr]
+
+    def test_a_kept_connection_for_which_no_records_were_looked_up(self) -> None:
+        """Mail with a report goes whatever they say; what comes after it does not."""
+        ways = self.ways()
+        [kept, _] = self.found(ways, origin=Origin(REPORTS, ""))
+        self.assertIsNone(ways.need(offer(), kept.host))
+        self.assertEqual(ways.need(offer(origin=Origin(REPORTS, "")), kept.host), Approach())
+
+
+class ByBoth(PolicyCase):
+    """The domain says which hosts are meant, and each of these by TLSA records what proves it (RFC 8461 2)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.resolver.secure = True
+        self.resolver.addresses = {"mx.bad.test": "9.0.0.2"}
+
+    def record(self, domain: str) -> Dane:
+        self.resolver.records[f"_25._tcp.mx.{domain}"] = RECORDS
+        return DANE._replace(base=f"mx.{domain}", names=(f"mx.{domain}", domain))
+
+    def test_records_go_before_authorities(self) -> None:
+        dane = self.record("safe.test")
+        reported = TlsPolicy("safe.test", "tlsa", tuple(RECORDS), ("mx.safe.test",))
+        for tls, policy in (("may", Policy.STS), ("verify", Policy.STS), ("sts", Policy.STS), ("dane", Policy.DANE)):
+            ways = self.heeding(tls={"default": tls})
+            [way] = self.found(ways, domain="safe.test")
+            self.assertEqual(way.approach, Approach(policy, reported=reported, dane=dane))
+            self.assertEqual((way.approach.authority, way.approach.verified), (dane, False))
+            need = ways.need(offer(domain="safe.test"), way.host)
+            self.assertEqual(need and (need.policy, need.dane), (policy, dane))
+
+    def test_records_let_no_host_in_that_is_not_meant(self) -> None:
+        self.record("bad.test")
+        for tls in ("may", "dane"):
+            self.deferred(self.heeding(tls={"default": tls}), "gone.test")
+        [way] = self.found(self.heeding(), domain="safe.test")
+        self.assertEqual((way.host.name, way.approach.dane), ("mx.safe.test", None))
+        self.assertNotIn("_25._tcp.mx.bad.test", self.resolver.looked)
+
+    def test_what_can_not_be_looked_up_is_not_left_to_authorities(self) -> None:
+        self.resolver.records["_25._tcp.mx.safe.test"] = ServerFailure("name server says SERVFAIL")
+        for tls in ("may", "sts", "dane"):
+            self.told.clear()
+            self.assertIn("4.7.5 DANE: ", self.deferred(self.heeding(tls={"default": tls}), "safe.test"))
+            self.assertEqual([(one.policy, one.failure) for one in self.told],
+                             [(TlsPolicy("safe.test", "tlsa"), "dnssec-invalid")])
+
+    def test_without_records_the_policy_alone_counts(self) -> None:
+        [way] = self.found(self.heeding(), domain="safe.test")
+        self.assertEqual((way.approach.policy, way.approach.dane, way.approach.verified), (Policy.STS, None, True))
+        self.assertEqual((way.approach.reported or TlsPolicy("")).type, "sts")
+        text = self.deferred(self.heeding(tls={"default": "dane"}), "safe.test")
+        self.assertEqual(text, "4.7.5 DANE: mx.safe.test has no TLSA record")
+
+    def test_with_records_of_no_use_authorities_have_their_say(self) -> None:
+        self.resolver.records["_25._tcp.mx.safe.test"] = [f"0 1 1 {DIGEST}"]
+        [way] = self.found(self.heeding(), domain="safe.test")
+        self.assertEqual((way.approach.policy, way.approach.verified), (Policy.STS, True))
+        self.assertEqual(way.approach.reported, TlsPolicy("safe.test", "tlsa", (), ("mx.safe.test",)))
+
+    def test_records_are_no_policy(self) -> None:
+        self.record("plain.test")
+        text = self.deferred(self.heeding(tls={"default": "sts"}), "plain.test")
+        self.assertIn("needs an MTA-STS policy", text)
+
+    def test_of_a_host_with_records_nothing_is_tested(self) -> None:
+        dane = self.record("tests.test")
+        with_records, without = self.found(self.heeding(), domain="tests.test")
+        self.assertEqual((with_records.approach.dane, with_records.approach.flaw), (dane, ""))
+        self.assertFalse(with_records.approach.tested)
+        self.assertTrue(without.approach.tested and without.approach.flaw)

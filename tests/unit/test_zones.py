@@ -145,6 +145,17 @@ class DomainTests(SynchronousTestCase):
             (Zone(host="hop.test"), {"default": False}),
         ):
             self.assertEqual(self.zones(zone, **domains).sts_by_domain("default"), heeded)
+    def test_dane(self) -> None:
+        """A domain's own word holds; whoever asks for it by tls has it; a fixed next hop has no such records."""
+        domains = {"on_test": Domain(dane="on"), "off_test": Domain(dane="off"), "must_test": Domain(tls="dane")}
+        for dane in (True, False):
+            zones = self.zones(Zone(dane=dane), **domains)
+            told = {"x.test": dane, "on.test": True, "off.test": False, "must.test": True}
+            self.assertEqual({name: zones.dane("default", name) for name in told}, told)
+            others = {name: says for name, says in told.items() if says != dane}
+            self.assertEqual(zones.dane_by_domain("default"), {"default": dane, **others})
+        for fixed in (Zone(host="hop.test"), Zone(url="https://hop.test/")):
+            self.assertEqual(self.zones(fixed, **domains).dane_by_domain("default"), {"default": False})
 
     def test_ipv6_of_a_fixed_next_hop(self) -> None:
         zones = self.zones(Zone(host="hop.test"), on_test=Domain(ignore_ipv6="on"))

@@ -116,5 +116,7 @@ def _approach(name: str, approach: Approach, answer: Answer) -> Approach | None:
     if policy is None or policy.mode is Mode.NONE:
         return approach
     if answer.enforced:
-        return approach._replace(policy=Policy.STS) if policy.allows(name) else None
+        # Where TLSA records have to be there they say more of a host's certificate than authorities could.
+        asked = approach.policy if approach.policy is Policy.DANE else Policy.STS
+        return approach._replace(policy=asked) if policy.allows(name) else None
     return approach if policy.allows(name) else approach._replace(flaw=_FLAW)
