@@ -8,7 +8,7 @@ to have the connection again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec.structs
@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web._newclient import Request
 from twisted.web.http_headers import Headers
 
-from relay.channel.frames import Offer
+from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
 from relay.config.urls import Url
 from relay.delivery.asking import Asking
@@ -103,6 +103,10 @@ class Post:
     def in_dot(self) -> bool:
         return self._in_dot
 
+    @property
+    def most_recipients(self) -> int:
+        return 1
+
     def spent(self, most: int) -> bool:
         return self.transactions >= most
 
@@ -116,7 +120,8 @@ class Post:
         backstop = 2 * self._timeouts.connect
         self._wire.dial(self._reactor, self.host.address, port, self.local_address, backstop)
 
-    def begin(self, offer: Offer, head: bytes) -> None:
+    def begin(self, offer: Offer, to: Sequence[Addressee], head: bytes) -> None:
+        # A form has one recipient, and no zone with a URL has more of them at a time.
         if offer.require_tls and not self._url.secure:
             text = "5.7.30 The message requires TLS all the way, and it would go to an http:// URL"
             self._caller.ended(Ending(Result.BOUNCED, "mail", text, category="message", reusable=True))
@@ -140,6 +145,9 @@ class Post:
     def rest(self, seconds: float) -> None:
         self.deadline = self._now() + seconds
         self.quiet_at = NEVER
+
+    def hurry(self, seconds: float) -> None:
+        self.deadline = min(self.deadline, self._now() + seconds)
 
     def leave(self) -> None:
         self.drop()  # HTTP has no farewell.
