@@ -73,14 +73,14 @@ class Journal:
         self._written = 0
         self._left_at: int | None = None
 
-    def write(self, entry: Acceptance) -> None:
-        """Hand one acceptance to the kernel. Raises OSError when it can't be written."""
-        self._written += 1
-        line, file = encode(entry), self._files[self._turn]
-        if os.write(file, line) != len(line):
+    def write(self, *entries: Acceptance) -> None:
+        """Hand acceptances to the kernel, all at once. Raises OSError when they can't be written."""
+        self._written += len(entries)
+        lines, file = b"".join(map(encode, entries)), self._files[self._turn]
+        if os.write(file, lines) != len(lines):
             os.ftruncate(file, self._length)  # Half a line would spoil the next one too.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._length += len(line)
+        self._length += len(lines)
         if self._length > _ROTATE and self._left_at is None:
             self._turn ^= 1
             self._left_at, self._length = self._written, 0

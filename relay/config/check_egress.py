@@ -29,6 +29,8 @@ def problems(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
     except ValueError as error:
         yield Problem((*path, "egress"), f'expected a proxy such as "socks5://10.0.0.5:1080": {error}')
         return
+    if zone.host.startswith("/"):
+        yield Problem((*path, "egress"), "expected none: a socket on this machine is reached by no proxy")
     if not proxy.states_source:
         return
     if zone.egress_user:

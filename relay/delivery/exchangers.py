@@ -37,12 +37,17 @@ class Proven(NamedTuple):
 
 
 class Host(NamedTuple):
-    """Where to connect: one address of one host. `proven` is None where the DNS proves nothing of it."""
+    """Where to connect: one address of one host, or the path of a socket on this machine. `proven` is None where the
+    DNS proves nothing of it."""
 
     name: str
     address: str
     preference: int = 0
     proven: Proven | None = None
+
+    @property
+    def is_path(self) -> bool:
+        return self.address[:1] == "/"
 
 
 class Unroutable(Exception):
@@ -134,12 +139,12 @@ async def find(resolver: Resolver, domain: str, settings: Settings, meant: Meant
 
 
 async def next_hop(resolver: Resolver, host: str, settings: Settings) -> list[Host]:
-    """The addresses of a configured next hop: never an MX, and local ones are welcome.
+    """The addresses of a configured next hop: never an MX, and local ones are welcome. A path is its own.
 
     Raises Unroutable, which always defers: a next hop that can't be found is for the operator
     to repair, and no reason to bounce anybody's mail.
     """
-    literal = _literal(host)
+    literal = host if host[:1] == "/" else _literal(host)
     if literal is not None:
         return [Host(host, literal)]
     if host.rstrip(".").lower() == "localhost":

@@ -12,7 +12,7 @@ those dots and leaves it to the master how long they are waited for.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,12 +36,12 @@ from relay.delivery.signing import Signing
 from relay.delivery.sts.making import heeding
 from relay.delivery.tls_counts import TlsCounts
 from relay.delivery.tls_result import TlsResult
+from relay.delivery.watcher import Outcomes
 from relay.delivery.ways import Ways
 from relay.dkim.keyring import KeyRing
 from relay.dkim.keys import KeyIndex
 from relay.dkim.signer import Signer
 from relay.message.clock import WallClock
-from relay.message.values import Outcome
 from relay.net.client_tls import ClientTls
 from relay.net.dns import Resolver
 from relay.net.proxied import Proxied
@@ -122,7 +122,7 @@ class Sender:
             self._journal.settled(frame.count)
         elif kind is frames.Go:
             if session := self._sessions.get(frame.connection):
-                session.go()
+                session.go(frame.many)
         elif kind is frames.Dial:
             if session := self._sessions.get(frame.connection):
                 session.dial()
@@ -199,16 +199,25 @@ class Sender:
     def tls(self, result: TlsResult) -> None:
         self._tls_counts.add(result)
 
-    def accepted(self, session: Session, offer: frames.Offer, outcome: Outcome) -> None:
+    def accepted(self, session: Session, offer: frames.Offer, outcomes: Outcomes) -> None:
+        entries = [
+            Acceptance(offer.id, one.seq, one.lease, outcome.host, outcome.response[:200]) for one, outcome in outcomes
+        ]
         try:
-            self._journal.write(
-                Acceptance(offer.id, offer.seq, offer.lease, outcome.host, outcome.response[:200])
-            )
+            self._journal.write(*entries)
         except OSError as error:
             _log.error("journal not written: {error}", error=str(error))
 
-    def done(self, session: Session, offer: frames.Offer, outcome: Outcome, kept: bool) -> None:
-        self._say(frames.Done(session.number, offer.lease, outcome, kept))
+    def left(self, session: Session, behind: Sequence[frames.Addressee]) -> None:
+        # Each goes back to the head of its lane.
+        for one in reversed(behind):
+            self._say(frames.Fared(one.lease, None))
+
+    def done(self, session: Session, offer: frames.Offer, outcomes: Outcomes, kept: bool) -> None:
+        (first, outcome), *others = outcomes
+        for one, theirs in others:
+            self._say(frames.Fared(one.lease, theirs))
+        self._say(frames.Done(session.number, first.lease, outcome, kept))
         if self._leaving:
             self._check_left()
 
@@ -316,7 +325,7 @@ def _contact(briefing: SenderBriefing) -> tuple[int, MakeContact]:
             login = Credentials(
                 options.auth_user, briefing.password, options.auth_mechanisms, options.insecure_auth
             ).choose
-        return options.port, partial(Call, manner=Manner(options.chunking, login))
+        return options.port, partial(Call, manner=Manner(options.chunking, login, options.lmtp))
     from relay.delivery.post import Post  # Twisted's HTTP takes some megabytes, and few zones want it.
 
     url = urls.read(options.url)

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
         IDelayedCall,
         IReactorTCP,
         IReactorTime,
+        IReactorUNIX,
         ITCPTransport,
     )
 
     from relay.net.client_tls import Handshake
 
-    class Reactor(IReactorTCP, IReactorTime):
+    class Reactor(IReactorTCP, IReactorTime, IReactorUNIX):
         """What is needed of the reactor here."""
 
     class Transport(ITCPTransport, IConsumer):
@@ -88,19 +89,24 @@ class Wire(TwistedProtocol):
         self._left = False
         self._gone = False
         self._securing = False
+        self._local = False
 
     def dial(self, reactor: Reactor, address: str, port: int, local_address: str, timeout: float) -> None:
         """Connect; what comes of it is told to the owner, never within this call's own frame.
 
-        `timeout` in seconds is the reactor's; a wildcard `local_address` leaves the choice to
-        the system.
+        An `address` that is a path is a socket on this machine. `timeout` in seconds is the reactor's; a wildcard
+        `local_address` leaves the choice to the system.
         """
+        self._local = address[:1] == "/"
+        if self._local:
+            self._connector = reactor.connectUNIX(address, _Dialling(self), timeout)
+            return
         self._bind = bind = None if local_address in _WILDCARDS else (local_address, 0)
         self._connector = reactor.connectTCP(address, port, _Dialling(self), timeout, bind)
 
     @property
     def local_address(self) -> str:
-        """The address that the host sees, as far as it is known here."""
+        """The address that the host sees, as far as it is known here; "" where there is none."""
         return self.source or str(getattr(self.transport.getHost(), "host", ""))
 
     def write(self, data: bytes) -> None:
@@ -145,7 +151,8 @@ class Wire(TwistedProtocol):
         if self._left or self._owner is None:
             self.transport.abortConnection()
             return
-        self.transport.setTcpNoDelay(True)
+        if not self._local:
+            self.transport.setTcpNoDelay(True)
         self._outlet = Outlet(self.transport)
         self._owner.connected()
 

@@ -245,7 +245,7 @@ class Schedule:
     def has_ready(self, lane: Lane) -> bool:
         """Whether the lane has work that is due; reads the store when memory has none."""
         if not lane.ready and lane.next_due is not None:
-            self._refill(lane)
+            self.fill(lane, 1)
         return bool(lane.ready)
 
     def take(self, lane: Lane, work: Work) -> None:
@@ -295,10 +295,13 @@ class Schedule:
 
     # -- reading back
 
-    def _refill(self, lane: Lane) -> None:
-        """Bring the next page of due rows into memory; leaves `next_due` true."""
+    def fill(self, lane: Lane, wanted: int) -> None:
+        """Bring the next page of due rows into memory, or as many as so much ready work takes and memory allows;
+        leaves `next_due` true."""
         now = self._now()
-        while lane.next_due is not None and not lane.ready:
+        while lane.next_due is not None and (
+            not lane.ready or (len(lane.ready) < wanted and self._in_use < self._memory)
+        ):
             if lane.next_due > now:
                 # By the same clock: whoever finds nothing ready now lets go of the lane, and has to be told later.
                 if not self._wake_at(lane, lane.next_due, now) or lane.next_due <= now + self._retry.longest:

@@ -118,6 +118,17 @@ class Files(SynchronousTestCase):
         self.journal.write(acceptance(3))
         self.assertEqual([entry.lease for entry in self.read()], [1, 3])
 
+    def test_several_at_once_all_or_none(self) -> None:
+        self.journal.write(acceptance(1), acceptance(2), acceptance(3))
+        self.assertEqual(self.read(), [acceptance(1), acceptance(2), acceptance(3)])
+        written = os.write
+        self.patch(os, "write", lambda file, data: written(file, data[: len(data) // 2]))
+        self.assertRaises(OSError, self.journal.write, acceptance(4), acceptance(5))
+        self.patch(os, "write", written)
+        self.assertEqual(self.read(), [acceptance(1), acceptance(2), acceptance(3)])
+        self.journal.settled(5)
+        self.assertEqual(self.read(), [])
+
     def test_left_behind_tells_children_apart(self) -> None:
         other = Journal(self.directory / "00000005-11")
         self.addCleanup(other.close)

@@ -35,12 +35,13 @@ STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnffMW"
 
 
 class Relayed:
-    """A delivery in a child's hands: whether its host has answered, whether it may go on, and whether it may
-    call its host."""
+    """Deliveries in a child's hands: whether their host has answered, whether they may go on, how many of them, and
+    whether it may call its host."""
 
     def __init__(self, child: FakeChild, offer: Offer, goes: bool) -> None:
         self.child, self.offer, self.goes, self.answered = child, offer, goes, goes
         self.calls = True
+        self.many = 1 + len(offer.fellows)
 
 
 class NotedChild(FakeChild):
@@ -91,7 +92,7 @@ class ShapedChaos(DispatchRig):
         #: When messages were begun, and how large they were, by whatever has a rate.
         self.begun: dict[Rate, dict[int, tuple[float, float]]] = {}
         self.lease_on: dict[int, int] = {}
-        self.forgotten = 0
+        self.forgotten = self.most = 0
         self.calls_made = 0
         #: Which hosts each connection may reach by what it was offered, and which it has called last.
         self.reaches: dict[int, list[str]] = {}
@@ -193,7 +194,8 @@ class ShapedChaos(DispatchRig):
                     for one in self.working.values():
                         if one.offer.connection == frame.connection:
                             one.calls = True
-                            one.goes |= type(frame) is frames.Go
+                            if type(frame) is frames.Go:
+                                one.goes, one.many = True, frame.many
 
     def note(self, frame: frames.Frame) -> None:
         """What the host will see: a message begins now, if a child is told that it may."""
@@ -207,8 +209,12 @@ class ShapedChaos(DispatchRig):
             self.note_call(frame)
         if type(frame) is Offer:
             self.lease_on[frame.connection] = frame.lease
-        elif type(frame) is not frames.Go:
+            many = 1 + len(frame.fellows)
+        elif type(frame) is frames.Go:
+            many = frame.many
+        else:
             return
+        self.most = max(self.most, many)
         connection = self.ledger.get(frame.connection)
         assert connection is not None
         lease = self.lease_on[frame.connection]
@@ -218,7 +224,7 @@ class ShapedChaos(DispatchRig):
             for rate in rates:
                 noted = self.begun.setdefault(rate, {})
                 self.assertNotIn(lease, noted, "it was begun already")
-                noted[lease] = (self.clock.seconds(), 1.0)
+                noted[lease] = (self.clock.seconds(), float(many))
         for rates in (connection.way.volume, connection.address.volume):
             for rate in rates:
                 self.begun.setdefault(rate, {})[lease] = (self.clock.seconds(), float(connection.size))
@@ -247,9 +253,29 @@ class ShapedChaos(DispatchRig):
             self.forget(lease)
         if outcome.host_address:
             outcome = msgspec.structs.replace(outcome, host_address=self.faces[one.offer.connection])
-        if outcome.result is Result.DELIVERED:
-            self.delivered.append(f"{one.offer.id}.{one.offer.seq:03x}")
+        first, *others = (one.offer, *one.offer.fellows)
+        # Those that may not go are left behind, and of the others every third one is: its host takes no more.
+        for number, fellow in reversed(list(enumerate(others, 2))):
+            if number > one.many or (one.goes and outcome.stage in ("rcpt", "dot") and number % 3 == 0):
+                if number <= one.many:
+                    self.left_behind(lease)
+                self.says(one.child, frames.Fared(fellow.lease, None))
+            else:
+                self.took(one, fellow.seq, outcome)
+                self.says(one.child, frames.Fared(fellow.lease, outcome))
+        self.took(one, first.seq, outcome)
         self.done(one.child, one.offer, outcome, kept)
+
+    def took(self, one: Relayed, seq: int, outcome: Outcome) -> None:
+        if outcome.result is Result.DELIVERED:
+            self.delivered.append(f"{one.offer.id}.{seq:03x}")
+
+    def left_behind(self, lease: int) -> None:
+        """Its host has seen one recipient less."""
+        for rate, noted in self.begun.items():
+            if rate.kind == "messages" and lease in noted:
+                when, many = noted[lease]
+                noted[lease] = (when, many - 1)
 
     def forget(self, lease: int, begun: bool = False) -> None:
         """Its host has seen nothing of it, or it is `begun` and goes to another."""
@@ -518,6 +544,38 @@ class TightChaos(ShapedChaos):
     def setUp(self) -> None:
         super().setUp()
         self.warming.left = {POOL[0]: 3}
+
+    @settings(max_examples=250, deadline=None, report_multiple_bugs=False)
+    @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))
+    def test_no_limit_is_passed_and_no_mail_forgotten(self, steps: list[tuple[str, int]]) -> None:
+        self.live(steps)
+
+
+class ManyChaos(ShapedChaos):
+    """Several recipients travel together, as many as rates have tokens for and hosts take."""
+
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=3, recipients_per_transaction=4, messages=("100/s",), bytes=("4KB/s",)),
+        "hop": Zone(
+            connections=2, host="hop.test", recipients_per_transaction=100, pool_hash="from", throttling="20/s", reuse=6
+        ),
+    }
+    cold: ClassVar[tuple[str, ...]] = POOL[:1]
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.warming.left = {POOL[0]: 10}
+
+    def do_mail(self, n: int) -> None:
+        """To several at one domain."""
+        domains = [f"d{(n + k // 6) % 5}.test" for k in range(1 + n % 9)]
+        flow = flow_text(Flow(USERS[n % 3], "high" if n % 7 == 0 else "normal"))
+        self.accept(*domains, zone=("default", "hop")[n % 2], flow=flow, sender=f"s{n % 4}@src.test")
+
+    def test_they_do(self) -> None:
+        """Or the other test shows nothing."""
+        self.go_through([("m", 8), ("m", 7)])
+        self.assertEqual(self.most, 6)
 
     @settings(max_examples=250, deadline=None, report_multiple_bugs=False)
     @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))
