@@ -27,6 +27,7 @@ from tests.unit.test_child import a_briefing
 
 WEEK = 7 * 86400
 ENFORCE = StsPolicy(Mode.ENFORCE, ("mx.a.test",), WEEK)
+TESTING = ENFORCE._replace(mode=Mode.TESTING)
 NONE = StsPolicy(Mode.NONE, (), WEEK)
 #: Milliseconds.
 BEGIN = 1_700_000_000_000
@@ -288,6 +289,20 @@ class Keeping(Case):
         self.record = ["v=STSv1; id=2"]
         self.fetched(NONE)
         self.assertEqual((self.answer(other), len(self.fetches)), (Answer(NONE), 2))
+
+    def test_D26_what_one_child_knows_holds_for_all(self) -> None:
+        """Also for one that has known none, or an older one, when the record is gone."""
+        other = self.make("2")
+        self.record = NoData("there is none")
+        self.assertIsNone(self.answer(other).policy)
+        for record, policy in (("1", TESTING), ("2", ENFORCE)):
+            self.clock.advance(module.FRESH)
+            self.record = [f"v=STSv1; id={record}"]
+            self.fetched(policy)
+            self.record = TimedOut("nobody answers")
+            self.assertEqual(self.answer(other), Answer(policy))
+            self.assertEqual(other.known("a.test"), Answer(policy))
+        self.assertEqual(len(self.fetches), 2)
 
     def test_a_renewal_is_shared(self) -> None:
         other = self.make("2", start=True)

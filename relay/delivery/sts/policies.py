@@ -76,8 +76,8 @@ class _Entry:
 
     __slots__ = ("_again", "failure", "kept", "looked", "reason")
 
-    def __init__(self, kept: Kept | None) -> None:
-        self.kept = kept
+    def __init__(self) -> None:
+        self.kept: Kept | None = None
         self.looked = float("-inf")
         self.reason = ""
         self.failure: TlsFailure | Literal[""] = ""
@@ -152,6 +152,8 @@ class Policies:
         except DnsError as error:
             reason = f"its MTA-STS record is not to be had: {error}" if error.temporary else "it has no MTA-STS record"
         kept = entry.holding(self._now())
+        if kept is None or kept.id != record:
+            kept = self._shared(domain, entry)
         if record is None:
             entry.reason, entry.failure = reason, ""
         elif kept is None or kept.id != record:
@@ -169,11 +171,18 @@ class Policies:
         """That of a domain, which is now the one asked for last."""
         entry = self._entries.pop(domain, None)
         if entry is None:
-            entry = _Entry(self._shelf.read(domain))
+            entry = _Entry()
             if len(self._entries) >= MOST:
                 del self._entries[next(iter(self._entries))]
         self._entries[domain] = entry
         return entry
+
+    def _shared(self, domain: str, entry: _Entry) -> Kept | None:
+        """What holds, when that is taken which another process may have fetched since."""
+        other = self._shelf.read(domain)
+        if other is not None and (entry.kept is None or other.fetched >= entry.kept.fetched):
+            entry.kept = other
+        return entry.holding(self._now())
 
     async def _wait(self, domain: str, record: str, entry: _Entry, seconds: float | None) -> None:
         """Until the policy that goes with the record is fetched, or that has failed, or for so long."""
@@ -204,11 +213,10 @@ class Policies:
     async def _renew(self, domain: str, record: str, entry: _Entry) -> None:
         """Take what another process has fetched meanwhile, or fetch it."""
         former = entry.holding(self._now())
-        other = self._shelf.read(domain)
-        since = former.fetched if former is not None and former.id == record else -1
-        if other is not None and other.id == record and other.holds(self._now()) and other.fetched > since:
-            entry.kept = other
+        shared = self._shared(domain, entry)
+        if shared is not None and shared != former and shared.id == record:
             return
+        again = AGAIN_KNOWN if former is not None and former.id == record else AGAIN
         try:
             policy = await self._fetch(domain)
         except Unfetched as error:
@@ -219,7 +227,7 @@ class Policies:
                 _log.info("no MTA-STS policy of {domain}: {error}", domain=domain, error=str(error))
             return
         finally:
-            entry.tried(record, self._clock.seconds() + (AGAIN if since < 0 else AGAIN_KNOWN))
+            entry.tried(record, self._clock.seconds() + again)
         kept = entry.kept = Kept(domain, record, self._now(), policy.mode, policy.mx, policy.max_age)
         entry.reason, entry.failure = f"its MTA-STS policy held for {policy.max_age} s", ""
         _log.info(
