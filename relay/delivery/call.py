@@ -24,8 +24,9 @@ from relay.delivery.wire import Wire
 from relay.message.envelope import Recipient
 from relay.message.values import Result
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
-from relay.smtp.client import Conversation, Event, Tls
+from relay.smtp.client import Conversation, Event
 from relay.smtp.ending import Ending
+from relay.smtp.introduction import Tls
 
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor
