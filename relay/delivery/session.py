@@ -22,10 +22,11 @@ from twisted.python.failure import Failure
 from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
 from relay.delivery.avoided import Avoided
-from relay.delivery.call import QUIET_AFTER, Call
+from relay.delivery.call import Call
 from relay.delivery.contact import Contact, MakeContact
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.heading import SIGNING, Heading, Sign
+from relay.delivery.line import QUIET_AFTER
 from relay.delivery.route import Route
 from relay.delivery.security import Approach
 from relay.delivery.tls_result import TlsResult
