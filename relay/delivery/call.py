@@ -256,6 +256,8 @@ class Call:
             output = self._conversation.take()
             if output:
                 self._wire.write(output)
+            if self._conversation.refused:
+                self._stop_text()
             if taken := self._conversation.taken():
                 self._caller.taken(taken)
             self._await_reply()

@@ -209,7 +209,10 @@ def _preference(exchanger: tuple[int, str]) -> int:
 def _distinct(hosts: Iterable[Host]) -> list[Host]:
     """Each address once, where it stands first; but hosts that each have TLSA records of their own, maybe, are others
     behind the same address, too."""
-    return list({(host.address, host.proven): host for host in reversed(list(hosts))}.values())[::-1]
+    distinct: dict[tuple[str, Proven | None], Host] = {}
+    for host in hosts:
+        distinct.setdefault((host.address, host.proven), host)
+    return list(distinct.values())
 
 
 def _allowed(hosts: list[Host], domain: str, settings: Settings) -> list[Host]:

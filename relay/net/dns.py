@@ -233,6 +233,8 @@ class Resolver:
         await ask(self._reactor, server, question.wire, question.fits, self._timeout, tcp=False)
         if question.truncated:
             await ask(self._reactor, server, question.wire, question.fits, self._timeout, tcp=True)
+            if question.truncated:
+                raise Unanswered(f"an answer from {server.address} that is cut, over TCP")
 
 
 def _most_certain(errors: list[DnsError], host: str) -> DnsError:

@@ -133,6 +133,11 @@ class Conversation:
         return self._chunked and not self._unsent and self._awaited[0] is steps.MAIL
 
     @property
+    def refused(self) -> bool:
+        """The message is refused, though not all replies to what was sent are here: no more of it is of use."""
+        return self._ending is not None
+
+    @property
     def settled(self) -> bool:
         """All that was sent is answered; with a text under way, only then may it end."""
         return not self._awaited
@@ -219,7 +224,8 @@ class Conversation:
         return self._send_next()
 
     def text(self, data: bytes) -> bytes:
-        """A piece of the text that isn't the last, as it goes on the wire. Only after BODY."""
+        """A piece of the text that isn't the last, as it goes on the wire. Only after BODY, and not when it is
+        refused."""
         if data and self._chunked:
             self._awaited.append(steps.CHUNK)
         return self._framing.piece(data)
@@ -260,7 +266,8 @@ class Conversation:
                     return event
             return self._unasked(self._reader.next())
         except BadReply as error:
-            return self._broken(str(error))
+            # What a host says that repeats a login may hold a part of it.
+            return self._broken(str(error) if self._login is None else "no SMTP reply")
 
     def lost(self, reason: str) -> Ending:
         """The connection is gone."""
@@ -431,7 +438,8 @@ class Conversation:
 
     def _closing(self, reply: Reply) -> Ending:
         """421: the host closes the connection, whatever was said (RFC 5321 3.8)."""
-        return self._cut(str(reply), "reply", stale=self._unheard, code=reply.code)
+        text = str(reply) if self._login is None else self._login.fit(reply)
+        return self._cut(text, "reply", stale=self._unheard, code=reply.code)
 
     def _unasked(self, reply: Reply | None) -> Ending | None:
         """What comes while nothing is awaited. In the midst of the text it may be a refusal: that

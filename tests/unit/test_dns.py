@@ -467,6 +467,16 @@ class Truncated(Case):
         net.advance(5)
         self.failureResultOf(deferred, our.TimedOut)
 
+    def test_cut_over_tcp_too(self) -> None:
+        """Nobody knows what was in the rest: it is no answer, and least of all "there is none"."""
+        net, deferred = self.ask_until_tcp()
+        protocol, line = self.connect(net)
+        response = answer(dns.message.from_wire(line.value()[2:]))
+        response.flags |= dns.flags.TC
+        wire = response.to_wire()
+        protocol.dataReceived(len(wire).to_bytes(2, "big") + wire)
+        self.failureResultOf(deferred, our.TimedOut)
+
     def test_forged_over_tcp(self) -> None:
         net, deferred = self.ask_until_tcp()
         protocol, _ = self.connect(net)

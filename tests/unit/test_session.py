@@ -529,6 +529,9 @@ class Secure(Case):
         peer.say(self.OFFER)
         self.taken(peer)
         self.assertEqual(self.book.kept, [True])
+        self.assertTrue(self.session.fits(offer()))
+        self.policy = Policy.MUST
+        self.assertFalse(self.session.fits(offer()), "but where TLS has to be there is no such try")
 
     def test_a_host_that_leaves_before_the_handshake_is_not_called_in_the_clear(self) -> None:
         self.session.deliver(offer())

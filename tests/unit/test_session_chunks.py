@@ -158,6 +158,21 @@ class Chunks(Case):
         asked.callback(b"bb")
         self.assertEqual(peer.line.read(), b"")
 
+    def test_refused_while_others_are_on_their_way(self) -> None:
+        """The first refusal counts, whatever is said to the rest; nothing more of the text is fetched or sent."""
+        for behind in (b"250 2.0.0 ok\r\n", b"503 5.5.1 RSET first\r\n", b"554 5.5.1 no\r\n"):
+            self.setUp()
+            peer = self.in_text()
+            peer.line.producer.resumeProducing()
+            _, asked = self.book.asked.pop()
+            self.assertEqual(peer.say(b"452 4.3.1 full\r\n"), b"", "the reply to one chunk is still to come")
+            asked.callback(b"bb")
+            self.assertEqual(peer.line.read(), b"")
+            peer.say(behind)
+            self.check(Result.DEFERRED, "body", "reply")
+            self.assertEqual((self.outcome.code, self.book.kept, self.book.asked), (452, [True], []))
+            self.assertIsNone(peer.line.producer)
+
     def test_a_host_that_does_not_answer_a_chunk(self) -> None:
         peer = self.in_text()
         self.chunk(peer, b"bb")
