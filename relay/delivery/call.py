@@ -150,6 +150,7 @@ class Call(Line):
             return
         self._caller.heard()
         if event is Event.BODY:
+            self._until = NEVER  # A text takes as long as the host goes on taking it.
             self._wait("body")
             assert self._text is not None
             self._text.begin(self._wire.transport)
