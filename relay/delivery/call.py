@@ -264,6 +264,7 @@ class Call:
             return
         self._caller.heard()
         if event is Event.BODY:
+            self._until = NEVER  # A text takes as long as the host goes on taking it.
             self._wait("body")
             assert self._text is not None
             self._text.begin(self._wire.transport)

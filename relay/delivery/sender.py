@@ -119,7 +119,7 @@ class Sender:
         if kind is frames.Offer:
             self._offer(frame)
         elif kind is frames.Settled:
-            self._journal.settled(frame.count)
+            self._settled(frame.count)
         elif kind is frames.Go:
             if session := self._sessions.get(frame.connection):
                 session.go(frame.many)
@@ -206,7 +206,13 @@ class Sender:
         try:
             self._journal.write(*entries)
         except OSError as error:
-            _log.error("journal not written: {error}", error=str(error))
+            _not_written(error)
+
+    def _settled(self, count: int) -> None:
+        try:
+            self._journal.settled(count)
+        except OSError as error:
+            _not_written(error)
 
     def left(self, session: Session, behind: Sequence[frames.Addressee]) -> None:
         # Each goes back to the head of its lane.
@@ -217,7 +223,9 @@ class Sender:
         (first, outcome), *others = outcomes
         for one, theirs in others:
             self._say(frames.Fared(one.lease, theirs))
+            self._journal.told(one.lease)
         self._say(frames.Done(session.number, first.lease, outcome, kept))
+        self._journal.told(first.lease)
         if self._leaving:
             self._check_left()
 
@@ -314,6 +322,10 @@ class Sender:
         if not self._ended:
             self._ended = True
             self._reactor.stop()
+
+
+def _not_written(error: OSError) -> None:
+    _log.error("journal not written: {error}", error=str(error))
 
 
 def _contact(briefing: SenderBriefing) -> tuple[int, MakeContact]:

@@ -281,10 +281,7 @@ class Dispatcher:
             elif not (lease.work.crashes and self._turns.suspect(lease.work)):
                 self._schedule.give_back(lease.work)
         for connection in touched:
-            self._tokens.settle(connection)
-            if connection.state is not State.CLOSING:
-                self._lessons.nothing(connection)
-            self._turns.freed(connection)
+            self._lives.lost(connection)
         return self._store.barrier()
 
     def frame(self, child: Child, frame: Any) -> None:

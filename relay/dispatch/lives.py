@@ -89,6 +89,16 @@ class Lives:
         self._ledger.remove(connection)
         self._turns.freed(connection)
 
+    def lost(self, connection: Connection) -> None:
+        """It is gone with its child: nothing has begun of what had no leave to."""
+        self._tokens.settle(connection)
+        unbegun = connection.recipients - connection.paid
+        self._addresses.uncount(connection.way.place, connection.warm * unbegun)
+        connection.warm = ()
+        if connection.state is not State.CLOSING:
+            self._lessons.nothing(connection)
+        self._turns.freed(connection)
+
     def answered(self, child: Child, connection: Connection, said: frames.Answered) -> None:
         if connection.state in _AT_REST:
             raise BadFrame("an answer without an offer")
@@ -123,8 +133,10 @@ class Lives:
                 self._turns.waiting.let_go(leaving.beside(faces).gates, now)
 
     def lines_served(self, zone: str) -> None:
-        """Lanes have had their turn; what room they have left is for those that wait."""
+        """Lanes have had their turn; what room they have left is for those that wait, whoever had the last place."""
         for child in self._ledger.children(zone):
+            if child.busy < child.connections:
+                child.owing = False
             if child.waiting:
                 self._let_go(child)
 

@@ -243,6 +243,7 @@ class Turns:
             if not self._schedule.has_ready(lane):
                 self._leave(turn, lane)
                 lane.turn = None
+                self._schedule.forget(lane)
                 self._next_of(turn)
                 continue
             if self._has_moved(turn, lane):

@@ -156,6 +156,11 @@ class Schedule:
     def lanes(self) -> list[Lane]:
         return list(self._lanes.values())
 
+    def forget(self, lane: Lane) -> None:
+        """Unless there is something in it, or it has a turn: whoever ends that asks again."""
+        if lane.next_due is None and not lane.in_memory and lane.turn is None:
+            self._lanes.pop(lane.key, None)
+
     def _expect(self, lane: Lane, due: int) -> None:
         """The store has a row of this lane, not in memory, due at `due`."""
         if lane.next_due is None or due < lane.next_due:
@@ -274,8 +279,7 @@ class Schedule:
             del self._held[delivery.id]
         if now_in_store is not None and not now_in_store.held:
             self._in_store(self.lane_for(now_in_store), now_in_store)
-        if lane.next_due is None and not lane.in_memory:
-            self._lanes.pop(lane.key, None)
+        self.forget(lane)
 
     def work(self, queue_id: str, seq: int) -> Work | None:
         """A delivery that is in memory now."""
@@ -320,8 +324,7 @@ class Schedule:
                 self._wake_at(lane, now + _PATIENCE, now)
                 return
             lane.next_due = page.next_due
-        if lane.next_due is None and not lane.in_memory:
-            self._lanes.pop(lane.key, None)
+        self.forget(lane)
 
     def _load(self, lane: Lane, place: Place) -> None:
         if (place.id, place.seq) in self._works:

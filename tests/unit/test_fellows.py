@@ -299,6 +299,23 @@ class Warming(Together):
         self.assertEqual(self.warming.left, {"0.0.0.0": 9})
 
 
+    def test_a_child_that_ends_has_begun_nothing_it_had_no_leave_for(self) -> None:
+        self.warming.left = {"0.0.0.0": 9}
+        self.accept(*["d.test"] * 5)
+        self.assertEqual(self.warming.left, {"0.0.0.0": 4})
+        self.dispatcher.gone(self.child, [], True)
+        self.assertEqual(self.warming.left, {"0.0.0.0": 9})
+
+    def test_what_it_may_have_begun_counts(self) -> None:
+        self.warming.left = {"0.0.0.0": 5}
+        self.accept(*["d.test"] * 5)
+        [offer] = self.offers(self.child)
+        self.begin_all(offer, 5)
+        self.dispatcher.frame(self.child, frames.Fared(offer.fellows[3].lease, None))
+        self.dispatcher.gone(self.child, [], True)
+        self.assertEqual(self.warming.left, {"0.0.0.0": 1})
+
+
 class Resting(Together):
     zones: ClassVar[dict[str, Zone]] = {
         "default": Zone(connections=1, recipients_per_transaction=4, throttling="1/s")

@@ -49,19 +49,25 @@ class FakeLink:
 
 
 class FakeJournal:
-    def __init__(self, told: list[Any]) -> None:
-        self.told = told
+    def __init__(self, heard: list[Any]) -> None:
+        self.heard = heard
         self.full = False
         self.writes = 0
+        self.leases: list[int] = []
 
     def write(self, *entries: Acceptance) -> None:
         if self.full:
             raise OSError(28, "No space left on device")
-        self.told.extend(entries)
+        self.heard.extend(entries)
         self.writes += 1
 
+    def told(self, lease: int) -> None:
+        self.leases.append(lease)
+
     def settled(self, count: int) -> None:
-        self.told.append(("settled", count))
+        self.heard.append(("settled", count))
+        if self.full:
+            raise OSError(28, "No space left on device")
 
 
 class FakeSession:
@@ -236,6 +242,8 @@ class Work(SenderRig):
         self.journal.full = True
         self.done(self.sessions[1])
         self.assertEqual(len(self.said(frames.Done)), 1)
+        self.hear(frames.Settled(1))
+        self.assertEqual(self.told, [("settled", 1)])
 
     def test_settled_is_for_the_journal(self) -> None:
         self.hear(frames.Settled(12))
@@ -278,7 +286,7 @@ class Together(SenderRig):
         outcomes = [(lead, DELIVERED), (fellows[0], DEFERRED), (fellows[1], DELIVERED)]
         self.sender.done(session, lead, outcomes, True)  # type: ignore[arg-type]
         self.assertEqual([(one.seq, one.lease) for one in self.told], [(1, 7), (3, 10)])
-        self.assertEqual(self.journal.writes, 1)
+        self.assertEqual((self.journal.writes, self.journal.leases), (1, [9, 10, 7]), "in the order of the reports")
         self.assertEqual(
             self.said()[1:],
             [

@@ -124,6 +124,20 @@ class Chunks(Case):
         self.session.resume()
         self.assertEqual(peer.line.read(), b"BDAT 4 LAST\r\ncc\r\n")
 
+    def test_a_long_text_takes_as_long_as_its_host_goes_on_taking_it(self) -> None:
+        """All its chunks together have no time, other than all RCPT."""
+        peer = self.proven()
+        self.session.deliver(offer(body=None, body_size=60, chunks=30))
+        peer.say(TAKEN)
+        for _ in range(28):
+            self.chunk(peer, b"bb")
+            self.pass_time(STAGES.body / 2)
+            peer.say(b"250 2.0.0 ok\r\n")
+            self.pass_time(STAGES.body / 2 - 5)
+        self.assertEqual(self.book.outcomes, [])
+        self.pass_time(STAGES.body + 1)
+        self.check(Result.DEFERRED, "body", "network")
+
     def test_refused_in_the_midst(self) -> None:
         """The rest isn't fetched, and the connection is kept."""
         peer = self.in_text()

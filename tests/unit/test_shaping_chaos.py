@@ -31,7 +31,7 @@ USERS = ("", "one", "two")
 POOL = ("10.0.0.1", "10.0.0.2")
 #: Of IPv4 and of IPv6.
 HOSTS = ("192.0.2.9", "2001:db8:f::9")
-STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnffMW"
+STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnffMWxxDSXP"
 
 
 class Relayed:
@@ -42,6 +42,8 @@ class Relayed:
         self.child, self.offer, self.goes, self.answered = child, offer, goes, goes
         self.calls = True
         self.many = 1 + len(offer.fellows)
+        #: Fellows that nothing was said of yet, each with its place among all.
+        self.others = list(enumerate(offer.fellows, 2))
 
 
 class NotedChild(FakeChild):
@@ -93,6 +95,8 @@ class ShapedChaos(DispatchRig):
         self.begun: dict[Rate, dict[int, tuple[float, float]]] = {}
         self.lease_on: dict[int, int] = {}
         self.forgotten = self.most = 0
+        self.broken = False
+        self.patch(self.store, "writable", lambda: not self.broken)
         self.calls_made = 0
         #: Which hosts each connection may reach by what it was offered, and which it has called last.
         self.reaches: dict[int, list[str]] = {}
@@ -126,6 +130,11 @@ class ShapedChaos(DispatchRig):
             self.do_found(int(domain[1]))
         self.warm(10_000)
         self.moved()
+        if self.broken:
+            self.do_full_disk(0)
+        self.tell()
+        for name in [name for name, row in self.store.rows.items() if row.held]:
+            self.operator.send_now(*name)
         self.bear()
         self.bear()
         for _ in range(600):
@@ -253,18 +262,22 @@ class ShapedChaos(DispatchRig):
             self.forget(lease)
         if outcome.host_address:
             outcome = msgspec.structs.replace(outcome, host_address=self.faces[one.offer.connection])
-        first, *others = (one.offer, *one.offer.fellows)
-        # Those that may not go are left behind, and of the others every third one is: its host takes no more.
-        for number, fellow in reversed(list(enumerate(others, 2))):
-            if number > one.many or (one.goes and outcome.stage in ("rcpt", "dot") and number % 3 == 0):
-                if number <= one.many:
-                    self.left_behind(lease)
-                self.says(one.child, frames.Fared(fellow.lease, None))
-            else:
-                self.took(one, fellow.seq, outcome)
-                self.says(one.child, frames.Fared(fellow.lease, outcome))
-        self.took(one, first.seq, outcome)
+        while one.others:
+            self.fare(one, outcome)
+        self.took(one, one.offer.seq, outcome)
         self.done(one.child, one.offer, outcome, kept)
+
+    def fare(self, one: Relayed, outcome: Outcome) -> None:
+        """The last one that nothing was said of. Who may not go is left behind, and of the others every third one is:
+        its host takes no more."""
+        number, fellow = one.others.pop()
+        if number > one.many or (one.goes and outcome.stage in ("rcpt", "dot") and number % 3 == 0):
+            if number <= one.many:
+                self.left_behind(one.offer.lease)
+            self.says(one.child, frames.Fared(fellow.lease, None))
+        else:
+            self.took(one, fellow.seq, outcome)
+            self.says(one.child, frames.Fared(fellow.lease, outcome))
 
     def took(self, one: Relayed, seq: int, outcome: Outcome) -> None:
         if outcome.result is Result.DELIVERED:
@@ -396,6 +409,49 @@ class ShapedChaos(DispatchRig):
             self.dispatcher.gone(child, [], n % 5 == 0)
             self.turn()
             self.working = {lease: one for lease, one in self.working.items() if one.child is not child}
+
+    def do_fare(self, n: int) -> None:
+        """Something is said of some fellows, and the rest comes later, if ever."""
+        names = [lease for lease, one in sorted(self.working.items()) if one.goes and one.others]
+        if names:
+            one = self.working[names[n % len(names)]]
+            outcome = (DELIVERED, DEFERRED)[n % 2]
+            for _ in one.others[: 1 + n % 4]:
+                self.fare(one, outcome)
+
+    def do_death_with_a_journal(self, n: int) -> None:
+        """Hosts had taken some of what it had in hand, and it was told nobody."""
+        if self.children:
+            child = self.children.pop(n % len(self.children))
+            taken = []
+            for one in [one for one in self.working.values() if one.child is child and one.goes]:
+                places = [(1, one.offer), *one.others]
+                for _, theirs in [place for place in places if place[0] <= one.many and (place[0] + n) % 2]:
+                    taken.append(self.entry(one.offer)._replace(seq=theirs.seq, lease=theirs.lease))
+                    self.took(one, theirs.seq, DELIVERED)
+            self.dispatcher.gone(child, taken, n % 3 == 0)
+            self.turn()
+            self.working = {lease: one for lease, one in self.working.items() if one.child is not child}
+
+    def do_send_now(self, n: int) -> None:
+        if self.store.rows:
+            name = sorted(self.store.rows)[n % len(self.store.rows)]
+            self.operator.send_now(name[0], None if n % 3 else name[1])
+            self.turn()
+
+    def do_delete(self, n: int) -> None:
+        if self.store.rows:
+            self.operator.delete(*sorted(self.store.rows)[n % len(self.store.rows)])
+            self.turn()
+
+    def do_full_disk(self, n: int) -> None:
+        """The store can't write for a while, or can again."""
+        self.broken = not self.broken
+        if self.broken:
+            self.dispatcher.hold()
+        else:
+            self.dispatcher.resume()
+        self.turn()
 
     def do_wait(self, n: int) -> None:
         self.clock.pump([0.5] * n)
@@ -605,5 +661,6 @@ _NAMES = {
     "a": "answer", "m": "mail", "d": "deliver", "k": "deliver_and_keep", "o": "defer", "q": "quiet", "v": "active",
     "c": "close", "z": "death", "w": "wait", "t": "tell", "r": "birth", "p": "complain", "b": "list",
     "s": "silence", "e": "early", "h": "hold", "H": "release", "g": "lose", "G": "regain", "u": "unknown", "l": "found",
-    "n": "part", "f": "redial", "M": "move", "W": "warm",
+    "n": "part", "f": "redial", "M": "move", "W": "warm", "x": "fare", "D": "death_with_a_journal", "S": "send_now",
+    "X": "delete", "P": "full_disk",
 }  # fmt: skip
