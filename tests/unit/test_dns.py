@@ -508,6 +508,14 @@ class Memory(Case):
         self.ask(net, resolver.mx("to.test"))
         self.assertEqual(len(net.questions), 2)
 
+    def test_what_is_too_long_is_not_kept(self) -> None:
+        for size, asked in ((200, 1), (250, 2)):
+            texts = " ".join(['"' + "x" * size + '"'] * 36)
+            net, resolver = self.resolver(lambda query, tcp, texts=texts: answer(query, f"to.test 60 TXT {texts}"))
+            for _ in range(2):
+                self.assertEqual([len(text) for text in self.ask(net, resolver.txt("to.test"))], [36 * size])
+            self.assertEqual(len(net.questions), asked)
+
     def test_d34_ttl_0(self) -> None:
         net, resolver = self.say(0)
         for _ in range(2):
