@@ -123,10 +123,11 @@ class WhyTests(SynchronousTestCase):
             "  last reply 451 later",
         ])  # fmt: skip
         self.assertEqual(lines[5:], [
+            "  means      The host is not ready (other)",
             "  before it  3 of the same user to the same domain",
             "  goes by    zone default, domain d.test, site big, user me, priority high",
         ])  # fmt: skip
-        self.assertEqual(len(self.said(ID)), 13)
+        self.assertEqual(len(self.said(ID)), 14)
         self.assertIn('"state": "waiting",', "".join(self.said(f"{ID}.01a", json=True)))
 
     def test_who_is_no_relay(self) -> None:
