@@ -25,8 +25,8 @@ LINT = {
 #: Scenarios that measure time, load the machine, or start the relay on its own ports: these run one by one.
 ALONE = frozenset(
     {
-        "crash_audit", "crowds", "demo", "descriptors", "faults_channel", "faults_disk", "faults_process", "limits",
-        "quickstart", "receivers", "sites_at_sink", "start", "wheel",
+        "avoided", "crash_audit", "crowds", "demo", "descriptors", "faults_channel", "faults_disk", "faults_process",
+        "hostile_hosts", "limits", "quickstart", "receivers", "sites_at_sink", "start", "wheel",
     }
 )  # fmt: skip
 

@@ -36,7 +36,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be, `sts` whether
     their policies of MTA-STS are heeded, which are kept in the directory `policies`, and `dane` whether TLSA records
     of their hosts count. Of `backoff` only what it says of single hosts is for a child. `password` is for the login to
-    the zone's next hop.
+    the zone's next hop, `egress_password` for that to its proxy.
     """
 
     journal: str
@@ -54,6 +54,7 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     authorities: str = ""
     password: str = ""
     backoff: Backoff = Backoff()
+    egress_password: str = ""
 
 
 class ReceiverBriefing(Briefing, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ import msgspec
 from relay.message.tls import TlsResult
 from relay.message.values import Origin, Outcome
 
-VERSION = 1
+VERSION = 2
 #: Longest first frame of whoever connects to the master (bytes).
 MAX_HELLO = 4 * 1024
 #: Longest frame a master takes of a sender, which only reports (bytes).
@@ -65,7 +65,8 @@ class Active(Frame, frozen=True, array_like=True, gc=False, tag=4):
 
 
 class Done(Frame, frozen=True, array_like=True, gc=False, tag=5):
-    """An attempt ended. `kept` says whether the connection stays open, idle."""
+    """An attempt ended, and so it went with the first whom it was for. `kept` says whether the connection stays
+    open, idle."""
 
     connection: int
     lease: int
@@ -117,6 +118,14 @@ class TlsResults(Frame, frozen=True, array_like=True, gc=False, tag=11):
     counts: tuple[tuple[TlsResult, Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]], ...]
 
 
+class Fared(Frame, frozen=True, array_like=True, gc=False, tag=12):
+    """How it went with one of the fellows of an offer, before Done tells of the first. `outcome` None: it was left
+    behind, nothing was tried for it in vain, and it is due as before."""
+
+    lease: int
+    outcome: Outcome | None
+
+
 # -- master to child
 
 
@@ -128,6 +137,16 @@ class Welcome(Frame, frozen=True, array_like=True, gc=False, tag=20):
     lease: float
 
 
+class Fellow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One more recipient of the message that an offer carries, under a lease of its own."""
+
+    lease: int
+    seq: int
+    recipient: str
+    notify: str = ""
+    orcpt: str = ""
+
+
 class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     """Take this delivery on that connection: reuse it where it fits, else connect anew.
 
@@ -135,7 +154,7 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     `local_address`/`local_name` are what to bind to and say in EHLO to hosts that are reached
     over IPv4, `local_address6`/`local_name6` over IPv6; no host is where the address is "".
     From `smtputf8` to `orcpt` it is what the client asked for (see relay.message.envelope). `body_hash` is that of
-    the message.
+    the message. `fellows` are further recipients, for the same transaction.
     """
 
     connection: int
@@ -163,12 +182,19 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     notify: str = ""
     orcpt: str = ""
     body_hash: bytes = b""
+    fellows: tuple[Fellow, ...] = ()
+
+
+#: Who an offer is for: `lease`, `seq`, `recipient`, `notify` and `orcpt` are the same for all.
+Addressee = Offer | Fellow
 
 
 class Go(Frame, frozen=True, array_like=True, gc=False, tag=22):
-    """The new connection may begin its transaction."""
+    """The new connection may begin its transaction, for the first so `many` of those the offer is for; the others
+    are left behind."""
 
     connection: int
+    many: int = 1
 
 
 class Close(Frame, frozen=True, array_like=True, gc=False, tag=23):
@@ -211,5 +237,5 @@ class Dial(Frame, frozen=True, array_like=True, gc=False, tag=29):
     connection: int
 
 
-ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial | BadKey | TlsResults
+ToMaster = Hello | Answered | Quiet | Active | Done | Closed | More | Pong | Redial | BadKey | TlsResults | Fared
 ToChild = Welcome | Offer | Go | Close | Chunk | Settled | Ping | Hold | Quit | Dial

@@ -63,36 +63,56 @@ def decode(data: bytes) -> tuple[list[Acceptance], int]:
 
 
 class Journal:
-    """The child's end: a pair of files written in turn, emptied once all is settled."""
+    """The child's end: a pair of files written in turn, each emptied when all that it tells of is settled.
+
+    An acceptance may be told of long after it was written, and others before it. Those that are left of a file
+    otherwise settled are written again into the other one.
+    """
 
     def __init__(self, path: Path) -> None:
         """Creates and locks the files. Raises OSError."""
         self._files = [_locked(path.with_suffix(suffix)) for suffix in (".0", ".1")]
         self._turn = 0
-        self._length = 0
-        self._written = 0
-        self._left_at: int | None = None
+        # Of each file: its length, what the master wasn't told of yet, and how many it had been told of with the last.
+        self._lengths = [0, 0]
+        self._untold: tuple[dict[int, Acceptance], dict[int, Acceptance]] = ({}, {})
+        self._last = [0, 0]
+        self._told = 0
 
-    def write(self, entry: Acceptance) -> None:
-        """Hand one acceptance to the kernel. Raises OSError when it can't be written."""
-        self._written += 1
-        line, file = encode(entry), self._files[self._turn]
-        if os.write(file, line) != len(line):
-            os.ftruncate(file, self._length)  # Half a line would spoil the next one too.
+    def write(self, *entries: Acceptance) -> None:
+        """Hand acceptances to the kernel, all at once. Raises OSError when they can't be written."""
+        turn = self._turn
+        self._untold[turn].update((entry.lease, entry) for entry in entries)
+        lines, file = b"".join(map(encode, entries)), self._files[turn]
+        if os.write(file, lines) != len(lines):
+            os.ftruncate(file, self._lengths[turn])  # Half a line would spoil the next one too.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._length += len(line)
-        if self._length > _ROTATE and self._left_at is None:
+        self._lengths[turn] += len(lines)
+        if self._lengths[turn] > _ROTATE and not self._lengths[turn ^ 1]:
             self._turn ^= 1
-            self._left_at, self._length = self._written, 0
+
+    def told(self, lease: int) -> None:
+        """The master is told of this acceptance, whether it could be written or not."""
+        turns = [turn for turn, untold in enumerate(self._untold) if untold.pop(lease, None)]
+        if turns:
+            self._told += 1
+        for turn in turns:
+            self._last[turn] = self._told
 
     def settled(self, count: int) -> None:
-        """The master has the first `count` acceptances on disk."""
-        if self._left_at is not None and count >= self._left_at:
-            os.ftruncate(self._files[self._turn ^ 1], 0)
-            self._left_at = None
-        if count == self._written and self._length:
-            os.ftruncate(self._files[self._turn], 0)
-            self._length = 0
+        """Of those that it was told of the master has the first `count` on disk. Raises OSError when what is left of a
+        file can't be written into the other one: all of it stays."""
+        turn, left = self._turn, self._turn ^ 1
+        if self._lengths[left] and count >= self._last[left]:
+            self.write(*self._untold[left].values())
+            self._untold[left].clear()
+            self._empty(left)
+        if self._lengths[turn] and not self._untold[turn] and count >= self._last[turn]:
+            self._empty(turn)
+
+    def _empty(self, turn: int) -> None:
+        os.ftruncate(self._files[turn], 0)
+        self._lengths[turn] = 0
 
     def close(self) -> None:
         for file in self._files:

@@ -36,10 +36,12 @@ class Briefings:
         self._journals = journals
         self._ports = ports
         self._passwords: dict[str, str] = {}
+        self._egress_passwords: dict[str, str] = {}
 
     def read_passwords(self) -> None:
         """Those with which zones log in; children are told what was found now. Raises SecretUnusable."""
         self._passwords = passwords(self._config.zones)
+        self._egress_passwords = passwords(self._config.zones, "egress")
 
     def sender(self, zone: str, child: str) -> SenderBriefing:
         """For a child that delivers."""
@@ -66,6 +68,7 @@ class Briefings:
             backoff=config.backoff,
             authorities=config.tls.authorities and str(Path(config.tls.authorities).absolute()),
             password=self._passwords.get(zone, ""),
+            egress_password=self._egress_passwords.get(zone, ""),
         )
 
     def receiver(self, listener: str, child: str, section: Listener) -> ReceiverBriefing:

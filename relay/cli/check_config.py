@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
     errors, doubts = _certificates(config)
     try:
         passwords(config.zones)
+        passwords(config.zones, "egress")
     except SecretUnusable as error:
         errors.append(str(error))
     if errors:
@@ -65,8 +66,10 @@ def _zones_of_users(config: Config, users: dict[str, Known]) -> list[str]:
 
 
 def _open_passwords(config: Config) -> list[str]:
-    """Which passwords for next hops others can read."""
-    files = [zone.auth_password_file for zone in config.zones.values() if zone.auth_user]
+    """Which passwords for next hops and proxies others can read."""
+    zones = config.zones.values()
+    files = [zone.auth_password_file for zone in zones if zone.auth_user]
+    files += [zone.egress_password_file for zone in zones if zone.egress_user]
     return [
         f"{file}: everybody on this machine can read it; expected mode 0600 or 0640"
         for file in files

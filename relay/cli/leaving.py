@@ -75,6 +75,7 @@ class Leaving(msgspec.Struct, frozen=True):
     limits: tuple[Bound, ...]
     tls: str
     sts: str
+    through: str
 
 
 class Explained:
@@ -123,6 +124,7 @@ class Explained:
             tuple(self._limits(zone, domain, site, mail.user)),
             self._tls(zone, domain),
             self._sts(zone, domain),
+            f"{zone.options.egress} (zones.{zone.name}.egress)" if zone.options.egress else "",
         )
 
     def _target(self, zone: Zone, domain: str) -> str:
@@ -130,9 +132,10 @@ class Explained:
         if zone.options.url:
             return f"{urls.read(zone.options.url)}, by HTTP (zones.{zone.name}.url){disabled}"
         if zone.next_hop:
+            by_lmtp = " by LMTP" if zone.options.lmtp else ""
             user = zone.options.auth_user
             login = f", logged in as {shown(user)} (zones.{zone.name}.auth_user)" if user else ""
-            return f"the next hop {zone.next_hop} (zones.{zone.name}.host){login}{disabled}"
+            return f"the next hop {zone.next_hop}{by_lmtp} (zones.{zone.name}.host){login}{disabled}"
         return f"the mail exchangers of {domain}{disabled}"
 
     def _preference(self, zone: Zone, domain: str) -> str:
@@ -189,6 +192,9 @@ class Explained:
         options, path = zone.options, ("zones", zone.name)
         yield Bound(dotted((*path, "connections")), f"{options.connections} in each process")
         yield Bound(dotted((*path, "processes")), str(options.processes))
+        if options.recipients_per_transaction > 1:
+            many = f"{options.recipients_per_transaction} of one message at a time"
+            yield Bound(dotted((*path, "recipients_per_transaction")), many)
         yield from _said(path, options)
         if options.throttling:
             yield Bound(dotted((*path, "throttling")), f"{options.throttling} on each connection")

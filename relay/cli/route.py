@@ -169,6 +169,8 @@ def _told(way: Leaving, mail: Mail) -> list[str]:
             lines.append(_line("", f"passed over: {ASKED}: {asked}, {why}"))
     lines += [_line("to", way.to), _line("pool", way.pool)]
     lines += [_line("IPv4", _address(way.ipv4)), _line("IPv6", _address(way.ipv6))]
+    if way.through:
+        lines.append(_line("through", way.through))
     if way.disabled_addresses:
         lines.append(_line("not from", f"{', '.join(way.disabled_addresses)}: disabled_addresses of the domain"))
     lines.append(_line("order", way.ipv6_preference))

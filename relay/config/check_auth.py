@@ -30,11 +30,16 @@ def problems(path: Path, zone: Zone) -> Iterator[Problem]:
     if bool(zone.auth_password_file) == bool(zone.auth_password_variable):
         text = "expected either auth_password_file or auth_password_variable, for there is an auth_user"
         yield Problem((*path, "auth_user"), text)
-    if zone.auth_password_variable and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", zone.auth_password_variable):
+    if zone.auth_password_variable and not is_variable(zone.auth_password_variable):
         # A password that was put here by mistake isn't shown.
         yield Problem((*path, "auth_password_variable"), "expected the name of an environment variable")
     if not zone.auth_mechanisms:
         yield Problem((*path, "auth_mechanisms"), "expected at least one way to log in, got an empty list")
+
+
+def is_variable(name: str) -> bool:
+    """Whether it can be the name of an environment variable."""
+    return re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) is not None
 
 
 def warnings(config: Config) -> Iterator[Problem]:

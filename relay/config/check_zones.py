@@ -7,12 +7,16 @@ import re
 from collections.abc import Iterator
 from datetime import date
 
-from relay.config import check_auth, check_dane, units, urls
+from relay.config import check_auth, check_dane, check_egress, units, urls
 from relay.config.lines import Path
 from relay.config.names import is_address, is_host
 from relay.config.plain import meant, shown
 from relay.config.schema import Config, PoolAddress, Zone
 from relay.config.shape import Problem
+
+_SMTP = 25
+#: Longest path of a socket (bytes; unix(7)).
+_MAX_PATH = 107
 
 
 def problems(config: Config) -> Iterator[Problem]:
@@ -74,14 +78,23 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
     if zone.pool not in config.pools:
         text = f"expected the name of a pool ({', '.join(config.pools)}), got {shown(zone.pool)}"
         yield Problem((*path, "pool"), text + meant(zone.pool, config.pools))
-    if zone.host and not is_host(zone.host) and not is_address(zone.host):
-        yield Problem((*path, "host"), f"expected a host name or IP address, got {shown(zone.host)}")
+    is_path = zone.lmtp and zone.host[:1] == "/"
+    if zone.host and not is_path and not is_host(zone.host) and not is_address(zone.host):
+        or_path = " or, with lmtp, the path of a socket" if zone.host[:1] == "/" else ""
+        yield Problem((*path, "host"), f"expected a host name or IP address{or_path}, got {shown(zone.host)}")
+    if is_path:
+        yield from _socket(path, zone)
+    elif zone.lmtp and zone.host and zone.port == _SMTP:
+        yield Problem((*path, "port"), "expected the port of an LMTP server, such as 24: on 25 is SMTP (RFC 2033 5)")
+    elif zone.lmtp and not zone.host and not zone.url:
+        yield Problem((*path, "host"), "expected the host that LMTP is spoken to, got none: mail exchangers speak SMTP")
     if zone.tls == "sts" and (zone.host or zone.url):
         text = 'expected another, got "sts": MTA-STS is of domains, and there is a fixed next hop'
         yield Problem((*path, "tls"), text)
     if zone.tls == "sts" and not zone.sts:
         yield Problem((*path, "sts"), 'expected true, for tls is "sts"')
     yield from _url(path, zone)
+    yield from check_egress.problems(path, zone, config)
     yield from check_auth.problems(path, zone)
     yield from _addresses((*path, "addresses"), zone.addresses)
     if zone.throttling:
@@ -103,6 +116,15 @@ def _zone(path: Path, zone: Zone, config: Config) -> Iterator[Problem]:
         yield from _network((*path, "client_networks", f"[{index}]"), text)
 
 
+def _socket(path: Path, zone: Zone) -> Iterator[Problem]:
+    """A next hop on this machine, by its path."""
+    if len(zone.host.encode()) > _MAX_PATH or not zone.host.isprintable():
+        text = f"expected the path of a socket, {_MAX_PATH} bytes at most, got {shown(zone.host)}"
+        yield Problem((*path, "host"), text)
+    if zone.implicit_tls:
+        yield Problem((*path, "implicit_tls"), "expected false: a socket on this machine has no port for TLS")
+
+
 def _url(path: Path, zone: Zone) -> Iterator[Problem]:
     """Mail goes to one place, in one way. What is in a URL isn't repeated: there may be a password in it."""
     if not zone.url:
@@ -115,6 +137,10 @@ def _url(path: Path, zone: Zone) -> Iterator[Problem]:
         return
     if zone.host:
         yield Problem((*path, "host"), "expected either host or url: mail goes to one of them")
+    if zone.lmtp:
+        yield Problem((*path, "lmtp"), "expected it where there is a host: to a url mail goes by HTTP")
+    if zone.recipients_per_transaction > 1:
+        yield Problem((*path, "recipients_per_transaction"), "expected 1: by HTTP each recipient's mail is a request")
     if zone.implicit_tls:
         yield Problem((*path, "implicit_tls"), "expected it where mail goes by SMTP; https:// in url says the same")
     if zone.tls in ("must", "verify") and not url.secure:

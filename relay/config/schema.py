@@ -171,10 +171,15 @@ class Zone(Limits, frozen=True):
     host: str = ""
     port: Port = 25
     url: str = ""
+    egress: str = ""
+    egress_user: str = ""
+    egress_password_file: str = ""
+    egress_password_variable: str = ""
     tls: Tls = "may"
     sts: bool = True
     dane: bool = True
     implicit_tls: bool = False
+    lmtp: bool = False
     auth_user: str = ""
     auth_password_file: str = ""
     auth_password_variable: str = ""
@@ -192,6 +197,7 @@ class Zone(Limits, frozen=True):
     block_local_addresses: bool = True
     idle: Seconds = 5.0
     reuse: Count = 100
+    recipients_per_transaction: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     disabled: bool = False
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from typing import Literal
 
 from relay.config.load import dotted
 from relay.config.schema import Zone
 
-#: Longest password (bytes).
-LONGEST = 1024
+#: What a login is for: the keys of a zone that are about it begin so.
+Kind = Literal["auth", "egress"]
+#: Longest password of each (bytes; RFC 1929 2).
+LONGEST: Mapping[Kind, int] = {"auth": 1024, "egress": 255}
 
 
 class SecretUnusable(ValueError):
     """A password isn't to be had: one line with key, place and reason, and nothing of what was found there."""
 
 
-def passwords(zones: Mapping[str, Zone]) -> dict[str, str]:
-    """Of each zone that logs in to its next hop, by its name in lower case. Raises SecretUnusable."""
-    return {name.lower(): _password(name, zone) for name, zone in zones.items() if zone.auth_user}
+def passwords(zones: Mapping[str, Zone], kind: Kind = "auth") -> dict[str, str]:
+    """Of each zone that logs in, to its next hop ("auth") or its proxy ("egress"), by its name in lower case. Raises
+    SecretUnusable."""
+    return {name.lower(): _password(name, zone, kind) for name, zone in zones.items() if getattr(zone, f"{kind}_user")}
 
 
 def open_to_all(path: str) -> bool:
@@ -27,23 +31,26 @@ def open_to_all(path: str) -> bool:
     return bool(os.stat(path).st_mode & stat.S_IROTH)
 
 
-def _password(name: str, zone: Zone) -> str:
-    if zone.auth_password_file:
-        place = f"{dotted(('zones', name, 'auth_password_file'))}: {zone.auth_password_file}"
+def _password(name: str, zone: Zone, kind: Kind) -> str:
+    path: str = getattr(zone, f"{kind}_password_file")
+    variable: str = getattr(zone, f"{kind}_password_variable")
+    longest = LONGEST[kind]
+    if path:
+        place = f"{dotted(('zones', name, f'{kind}_password_file'))}: {path}"
         try:
-            with open(zone.auth_password_file, "rb") as file:
-                found = file.read(LONGEST + 3).partition(b"\n")[0].removesuffix(b"\r")
+            with open(path, "rb") as file:
+                found = file.read(longest + 3).partition(b"\n")[0].removesuffix(b"\r")
         except OSError as error:
             raise SecretUnusable(f"{place}: it can't be read: {error.strerror}") from None
     else:
-        place = f"{dotted(('zones', name, 'auth_password_variable'))}: {zone.auth_password_variable}"
-        found = os.environb.get(zone.auth_password_variable.encode(), b"")
+        place = f"{dotted(('zones', name, f'{kind}_password_variable'))}: {variable}"
+        found = os.environb.get(variable.encode(), b"")
     try:
         password = found.decode("utf-8")
     except UnicodeDecodeError:
         raise SecretUnusable(f"{place}: expected a password in UTF-8") from None
     if not password:
         raise SecretUnusable(f"{place}: expected a password, got nothing")
-    if len(found) > LONGEST or not password.isprintable():
-        raise SecretUnusable(f"{place}: expected a password of {LONGEST} bytes at most, without control characters")
+    if len(found) > longest or not password.isprintable():
+        raise SecretUnusable(f"{place}: expected a password of {longest} bytes at most, without control characters")
     return password

@@ -6,12 +6,12 @@ means for the attempt, and what comes next, is for the caller to say.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from twisted.internet.defer import Deferred
 
-from relay.channel.frames import Offer
+from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
 from relay.delivery.contact import Caller
 from relay.delivery.exchangers import Host
@@ -21,6 +21,7 @@ from relay.delivery.security import Approach
 from relay.delivery.text import Text
 from relay.delivery.tls_result import TlsFailure, TlsResult, of_ending
 from relay.delivery.wire import Wire
+from relay.message.envelope import Recipient
 from relay.message.values import Result
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
 from relay.smtp.client import Conversation, Event, Tls
@@ -35,6 +36,8 @@ QUIET_AFTER = 0.5
 HURRIED = 64 * 1024
 
 NEVER = float("inf")
+#: How often what one reply may take all those at its stage may take together.
+_TOGETHER = 10
 
 
 class Call:
@@ -52,9 +55,9 @@ class Call:
     """
 
     __slots__ = (
-        "_caller", "_client_tls", "_conversation", "_handshake", "_manner", "_now", "_proof", "_reactor", "_reported",
-        "_stage", "_text", "_timeouts", "_wire", "approach", "bound", "deadline", "host", "local_address", "name",
-        "quiet_at", "tls",
+        "_caller", "_client_tls", "_conversation", "_handshake", "_manner", "_now", "_proof", "_reactor", "_replies",
+        "_reported", "_stage", "_text", "_timeouts", "_until", "_wire", "approach", "bound", "deadline", "host",
+        "local_address", "name", "quiet_at", "tls",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +93,8 @@ class Call:
         self._conversation = self._converse(name)
         self._wire = Wire(self)
         self._stage = ""
+        self._replies = 0
+        self._until = NEVER
         self._text: Text | None = None
 
     # -- asking
@@ -103,6 +108,11 @@ class Call:
     def transactions(self) -> int:
         """How many were begun."""
         return self._conversation.transactions
+
+    @property
+    def most_recipients(self) -> int:
+        """See `Contact`; the host says so by LIMITS, too."""
+        return self._conversation.offered.max_recipients
 
     def spent(self, most: int) -> bool:
         """See `Contact`; the host says so by LIMITS."""
@@ -121,23 +131,25 @@ class Call:
         backstop = 2 * self._timeouts.connect
         self._wire.dial(self._reactor, self.host.address, port, self.local_address, backstop)
 
-    def begin(self, offer: Offer, head: bytes) -> None:
+    def begin(self, offer: Offer, to: Sequence[Addressee], head: bytes) -> None:
         """Begin a transaction: after `ready`, or after an ending that was reusable.
 
-        `head` is all that goes before the body, the empty line included.
+        `to` are those of the offer that it is for, `head` is all that goes before the body, the empty line included.
         """
         text = Text(offer, head, self)
+        first, *others = to
         order = self._conversation.begin(
             offer.sender,
-            offer.recipient,
+            first.recipient,
             text.size,
             offer.eight_bit,
             utf8_header=offer.smtputf8 and not head.isascii(),
             require_tls=offer.require_tls,
             ret=offer.ret,
             envid=offer.envid,
-            notify=offer.notify,
-            orcpt=offer.orcpt,
+            notify=first.notify,
+            orcpt=first.orcpt,
+            fellows=[Recipient(one.recipient, one.notify, one.orcpt) for one in others],
         )
         if isinstance(order, Ending):
             self._caller.ended(order)
@@ -160,6 +172,10 @@ class Call:
         """Nothing is to be done for `seconds` at most."""
         self.deadline = self._now() + seconds
         self.quiet_at = NEVER
+
+    def hurry(self, seconds: float) -> None:
+        """All that is still to be said has so long at most."""
+        self.deadline = self._until = min(self.deadline, self._now() + seconds)
 
     def leave(self) -> None:
         """Take leave of the host politely."""
@@ -198,7 +214,9 @@ class Call:
 
     def _converse(self, name: str) -> Conversation:
         approach, manner = self.approach, self._manner
-        return Conversation(name, approach.starttls, approach.implicit, manner.chunking, manner.choose)
+        return Conversation(
+            name, approach.starttls, approach.implicit, manner.chunking, choose=manner.choose, lmtp=manner.lmtp
+        )
 
     def _start_tls(self) -> None:
         self._wait("tls")
@@ -230,10 +248,7 @@ class Call:
         self._failed("tls", f"TLS handshake failed: {reason}", "tls")
 
     def unconnected(self, reason: str, ours: bool) -> None:
-        if ours:
-            self._failed("connect", f"{reason} {self.local_address}", "ours")
-        else:
-            self._failed("connect", reason, "network")
+        self._failed("connect", reason, "ours" if ours else "network")
 
     def received(self, data: bytes) -> None:
         event = self._conversation.receive(data)
@@ -241,10 +256,15 @@ class Call:
             output = self._conversation.take()
             if output:
                 self._wire.write(output)
+            if self._conversation.refused:
+                self._stop_text()
+            if taken := self._conversation.taken():
+                self._caller.taken(taken)
             self._await_reply()
             return
         self._caller.heard()
         if event is Event.BODY:
+            self._until = NEVER  # A text takes as long as the host goes on taking it.
             self._wait("body")
             assert self._text is not None
             self._text.begin(self._wire.transport)
@@ -306,11 +326,18 @@ class Call:
     # -- time
 
     def _await_reply(self) -> None:
-        """Wait for the reply that is due; a piece of it doesn't prolong the wait, nor is it less quiet for that."""
-        stage = self._conversation.stage
+        """Wait for the reply that is due; a piece of it doesn't prolong the wait, nor is it less quiet for that. Where
+        one follows another at the same stage, for each recipient, all of them have some time together, too."""
+        stage, replies = self._conversation.stage, self._conversation.replies
         if stage != self._stage:
             self._caller.heard()
             self._wait(stage)
+            self._until = self._now() + _TOGETHER * getattr(self._timeouts, stage)
+        elif replies != self._replies:
+            self._caller.heard()
+            self._wait(stage)
+            self.deadline = min(self.deadline, self._until)
+        self._replies = replies
 
     def _wait(self, stage: str) -> None:
         now = self._now()

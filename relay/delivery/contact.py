@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from relay.channel.frames import Offer
+from relay.channel.frames import Addressee, Offer
 from relay.delivery.exchangers import Host
 from relay.delivery.security import Approach
 from relay.message.tls import TlsResult
@@ -23,6 +23,9 @@ class Caller(Protocol):
     def heard(self) -> None:
         """The peer has done what it was waited for: replied in full, or taken a chunk of the text. Neither a piece
         of a reply nor a few bytes of the text are told, or a host could keep the look of work by a byte a second."""
+
+    def taken(self, endings: Mapping[int, Ending]) -> None:
+        """The host has taken the message for these recipients, by their places, and others wait for its word."""
 
     def ended(self, ending: Ending) -> None:
         """A transaction, or the way to the first one, ended; or an idle connection did."""
@@ -71,6 +74,10 @@ class Contact(Protocol):
     def transactions(self) -> int:
         """How many messages were begun."""
 
+    @property
+    def most_recipients(self) -> int:
+        """How many recipients the host takes with one message, 0 where it doesn't say."""
+
     def spent(self, most: int) -> bool:
         """Whether no further message may go here: as many as that were begun, or as many as the host takes."""
 
@@ -80,15 +87,18 @@ class Contact(Protocol):
     def dial(self, port: int) -> None:
         """Connect. Comes to `ready` or `ended`, not within this call."""
 
-    def begin(self, offer: Offer, head: bytes) -> None:
-        """Begin a message: after `ready`, or after an ending that was reusable. `head` is all that goes before the
-        body, the empty line included."""
+    def begin(self, offer: Offer, to: Sequence[Addressee], head: bytes) -> None:
+        """Begin a message: after `ready`, or after an ending that was reusable. `to` are those of the offer that it
+        is for, `head` is all that goes before the body, the empty line included."""
 
     def resume(self) -> None:
         """The end of a message that was held may be sent."""
 
     def rest(self, seconds: float) -> None:
         """Nothing is to be done for `seconds` at most."""
+
+    def hurry(self, seconds: float) -> None:
+        """All that is still to be said has so long at most."""
 
     def leave(self) -> None:
         """Take leave of the host politely."""

@@ -37,12 +37,17 @@ class Proven(NamedTuple):
 
 
 class Host(NamedTuple):
-    """Where to connect: one address of one host. `proven` is None where the DNS proves nothing of it."""
+    """Where to connect: one address of one host, or the path of a socket on this machine. `proven` is None where the
+    DNS proves nothing of it."""
 
     name: str
     address: str
     preference: int = 0
     proven: Proven | None = None
+
+    @property
+    def is_path(self) -> bool:
+        return self.address[:1] == "/"
 
 
 class Unroutable(Exception):
@@ -134,12 +139,12 @@ async def find(resolver: Resolver, domain: str, settings: Settings, meant: Meant
 
 
 async def next_hop(resolver: Resolver, host: str, settings: Settings) -> list[Host]:
-    """The addresses of a configured next hop: never an MX, and local ones are welcome.
+    """The addresses of a configured next hop: never an MX, and local ones are welcome. A path is its own.
 
     Raises Unroutable, which always defers: a next hop that can't be found is for the operator
     to repair, and no reason to bounce anybody's mail.
     """
-    literal = _literal(host)
+    literal = host if host[:1] == "/" else _literal(host)
     if literal is not None:
         return [Host(host, literal)]
     if host.rstrip(".").lower() == "localhost":
@@ -204,7 +209,10 @@ def _preference(exchanger: tuple[int, str]) -> int:
 def _distinct(hosts: Iterable[Host]) -> list[Host]:
     """Each address once, where it stands first; but hosts that each have TLSA records of their own, maybe, are others
     behind the same address, too."""
-    return list({(host.address, host.proven): host for host in reversed(list(hosts))}.values())[::-1]
+    distinct: dict[tuple[str, Proven | None], Host] = {}
+    for host in hosts:
+        distinct.setdefault((host.address, host.proven), host)
+    return list(distinct.values())
 
 
 def _allowed(hosts: list[Host], domain: str, settings: Settings) -> list[Host]:

@@ -45,6 +45,7 @@ class Heading:
     def make(
         self,
         offer: Offer,
+        recipient: str,
         name: str,
         address: str,
         chunk: Callable[[int], Deferred[bytes]],
@@ -54,6 +55,7 @@ class Heading:
         the empty line included, or None for a message that may not go as it is.
 
         Args:
+            recipient: whom it goes to, "" for several.
             name: by which we go out, "" when we have none but `address`.
             chunk: fetches a piece of a body that didn't come with the offer.
         """
@@ -67,7 +69,7 @@ class Heading:
                 return
             number = f"{offer.id}.{offer.seq:03x}"
             by = name or address
-            received = received_line(offer.origin, by, self._product, number, offer.recipient, offer.created)
+            received = received_line(offer.origin, by, self._product, number, recipient, offer.created)
             made(b"".join((received, sealed.fields, offer.headers, b"\r\n")))
 
         signing = self._sign(offer, name, chunk) if self._sign is not None else None

@@ -9,10 +9,11 @@ from relay.smtp.login import Choose
 
 class Manner(NamedTuple):
     """`chunking`: texts go in chunks where the host takes them so (RFC 3030). `choose` takes the way to log in
-    (RFC 4954); None: there is no login."""
+    (RFC 4954); None: there is no login. `lmtp`: it is LMTP (RFC 2033)."""
 
     chunking: bool = False
     choose: Choose | None = None
+    lmtp: bool = False
 
 
 #: What everybody understands.

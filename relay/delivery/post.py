@@ -8,18 +8,20 @@ to have the connection again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec.structs
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web._newclient import HTTP11ClientProtocol, Request
+from twisted.web._newclient import Request
 from twisted.web.http_headers import Headers
 
-from relay.channel.frames import Offer
+from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
 from relay.config.urls import Url
+from relay.delivery.asking import Asking
 from relay.delivery.call import NEVER, QUIET_AFTER
 from relay.delivery.contact import Caller
 from relay.delivery.exchangers import Host
@@ -50,7 +52,7 @@ class Post:
     """See the module; a Contact (`contact.py`)."""
 
     __slots__ = (
-        "_again", "_answer", "_caller", "_client", "_client_tls", "_early", "_handshake", "_in_dot", "_now", "_posting",
+        "_answer", "_asking", "_caller", "_client_tls", "_early", "_handshake", "_in_dot", "_now", "_posting",
         "_product", "_reactor", "_read", "_response", "_stage", "_text", "_timeouts", "_upload", "_url", "_wire",
         "approach", "bound", "deadline", "host", "local_address", "name", "quiet_at", "tls", "transactions",
     )  # fmt: skip
@@ -86,11 +88,11 @@ class Post:
         self._client_tls = client_tls
         self._handshake: Handshake | None = None
         self._wire = Wire(self)
-        self._client: Any = HTTP11ClientProtocol(self._at_rest)
+        self._asking = Asking()
         self._stage = ""
         self._text: Text | None = None
         self._upload: Upload | None = None
-        self._posting = self._in_dot = self._again = False
+        self._posting = self._in_dot = False
         self._response: Any = None
         self._early = self._answer = b""
         self._read = 0
@@ -100,6 +102,10 @@ class Post:
     @property
     def in_dot(self) -> bool:
         return self._in_dot
+
+    @property
+    def most_recipients(self) -> int:
+        return 1
 
     def spent(self, most: int) -> bool:
         return self.transactions >= most
@@ -114,13 +120,14 @@ class Post:
         backstop = 2 * self._timeouts.connect
         self._wire.dial(self._reactor, self.host.address, port, self.local_address, backstop)
 
-    def begin(self, offer: Offer, head: bytes) -> None:
+    def begin(self, offer: Offer, to: Sequence[Addressee], head: bytes) -> None:
+        # A form has one recipient, and no zone with a URL has more of them at a time.
         if offer.require_tls and not self._url.secure:
             text = "5.7.30 The message requires TLS all the way, and it would go to an http:// URL"
             self._caller.ended(Ending(Result.BOUNCED, "mail", text, category="message", reusable=True))
             return
         self.transactions += 1
-        self._posting, self._again = True, False
+        self._posting = True
         self._response = None
         self._early = self._answer = b""
         self._read = 0
@@ -129,7 +136,7 @@ class Post:
         self._upload = Upload(form, self._text)
         self._wait("body")
         request = Request(b"POST", self._url.target, self._headers(form), self._upload, persistent=True)
-        self._client.request(request).addCallbacks(self._answered, self._garbled)
+        self._asking.request(request).addCallbacks(self._answered, self._garbled)
 
     def resume(self) -> None:
         if self._text is not None:
@@ -138,6 +145,9 @@ class Post:
     def rest(self, seconds: float) -> None:
         self.deadline = self._now() + seconds
         self.quiet_at = NEVER
+
+    def hurry(self, seconds: float) -> None:
+        self.deadline = min(self.deadline, self._now() + seconds)
 
     def leave(self) -> None:
         self.drop()  # HTTP has no farewell.
@@ -191,10 +201,7 @@ class Post:
         self._failed("tls", f"TLS handshake failed: {reason}", "tls")
 
     def unconnected(self, reason: str, ours: bool) -> None:
-        if ours:
-            self._failed("connect", f"{reason} {self.local_address}", "ours")
-        else:
-            self._failed("connect", reason, "network")
+        self._failed("connect", reason, "ours" if ours else "network")
 
     def received(self, data: bytes) -> None:
         if not self._posting:
@@ -204,7 +211,7 @@ class Post:
         if not self._in_dot:
             self._answers_early(data)
         else:
-            self._client.dataReceived(data)
+            self._asking.dataReceived(data)
         if self._posting and self._read > MOST:
             if self._response is not None:
                 self._decided()
@@ -250,7 +257,7 @@ class Post:
         self._wait("dot")
         self._upload.end(data)
         if self._early:
-            self._client.dataReceived(self._early)
+            self._asking.dataReceived(self._early)
 
     def cut(self, reason: str) -> None:
         # A request that ends before its length is none.
@@ -272,6 +279,9 @@ class Post:
         """The header of an answer is here."""
         if not self._posting:
             return
+        if response.version[:2] != (b"HTTP", 1):
+            self._garbled()
+            return
         self._response = response
         self._caller.heard()
         self.rest(REST)
@@ -286,19 +296,21 @@ class Post:
         if self._posting:
             self._decided()
 
-    def _at_rest(self, client: HTTP11ClientProtocol) -> None:
-        """The answer is whole, and nobody has said that the connection ends with it."""
-        self._again = True
-
-    def _garbled(self, failure: Failure) -> None:
+    def _garbled(self, failure: Failure | None = None) -> None:
         if self._posting:
             self._failed(self._stage, "What the host says is no HTTP", "protocol")
 
     def _decided(self) -> None:
+        """All of the message is on its way. What is no answer to it, or none that makes sense, leaves it open
+        whether the host has it."""
         response = self._response
         later = response.headers.getRawHeaders(b"retry-after", [b""])[0]
-        again = self._again and response.version == (b"HTTP", 1, 1)
-        self._ended(verdict(response.code, _text(response.phrase), self._answer, "dot", _text(later), again))
+        # An answer that began before the end is none to the message; one to say that there will be one may have.
+        early = bool(self._early) and self._early[9:10] != b"1"
+        again = self._asking.again and response.version == (b"HTTP", 1, 1) and not early
+        stage = "body" if early else "dot"
+        ending = verdict(response.code, _text(response.phrase), self._answer, stage, _text(later), again)
+        self._ended(ending if ending.code else msgspec.structs.replace(ending, doubtful=True))
 
     # -- the end
 
@@ -312,7 +324,7 @@ class Post:
         self._ended(Ending(Result.DEFERRED, stage, reason, category=category, doubtful=doubtful))
 
     def _ready(self) -> None:
-        self._client.makeConnection(self._wire.transport)
+        self._asking.makeConnection(self._wire.transport)
         self._stage = "mail"
         self.deadline = self.quiet_at = NEVER
         self._caller.ready()

@@ -32,8 +32,9 @@ class Proof(NamedTuple):
 
     def satisfies(self, need: Approach) -> bool:
         """Whether a delivery may go here that would have to be as safe as that on a new connection. What was called in
-        the clear for want of something better is for one delivery alone, and what was called before TLSA records asked
-        for what they ask now is for none."""
+        the clear for want of something better is for one delivery alone, what was called with TLS that is no longer
+        safe is for those that don't need any, and what was called before TLSA records asked for what they ask now is
+        for none."""
         if self.approach.clear:
             return False
         if need.policy is Policy.NONE:
@@ -44,7 +45,7 @@ class Proof(NamedTuple):
             return self.matched
         if need.verified:
             return self.verified
-        return bool(self.worth) or not need.enforced
+        return not need.enforced or (bool(self.worth) and not self.approach.permissive)
 
 
 def prove(handshake: Handshake, approach: Approach, host: str) -> Proof:

@@ -12,7 +12,7 @@ those dots and leaves it to the master how long they are waited for.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from relay.channel import frames
 from relay.channel.briefing import SenderBriefing
 from relay.channel.journal import Acceptance, Journal
 from relay.channel.link import Link
-from relay.config import urls
+from relay.config import egress, urls
 from relay.delivery.avoided import Avoided
 from relay.delivery.call import Call
 from relay.delivery.contact import MakeContact
@@ -36,14 +36,15 @@ from relay.delivery.signing import Signing
 from relay.delivery.sts.making import heeding
 from relay.delivery.tls_counts import TlsCounts
 from relay.delivery.tls_result import TlsResult
+from relay.delivery.watcher import Outcomes
 from relay.delivery.ways import Ways
 from relay.dkim.keyring import KeyRing
 from relay.dkim.keys import KeyIndex
 from relay.dkim.signer import Signer
 from relay.message.clock import WallClock
-from relay.message.values import Outcome
 from relay.net.client_tls import ClientTls
 from relay.net.dns import Resolver
+from relay.net.proxied import Proxied
 
 _log = Logger()
 
@@ -83,6 +84,10 @@ class Sender:
         self._resolver = Resolver(reactor, briefing.dns)
         self._avoided = Avoided(reactor.seconds, briefing.backoff.refusing_host, briefing.backoff.silent_host)
         self._port, self._contact = _contact(briefing)
+        # What hosts are called by: the reactor itself, or that by way of a proxy.
+        self._outward = reactor
+        if briefing.options.egress:
+            self._outward = _by_proxy(briefing, reactor)
         self._client_tls = ClientTls(briefing.authorities)
         self._tls_counts = TlsCounts(self._say)
         tell = self._tls_counts.add
@@ -114,10 +119,10 @@ class Sender:
         if kind is frames.Offer:
             self._offer(frame)
         elif kind is frames.Settled:
-            self._journal.settled(frame.count)
+            self._settled(frame.count)
         elif kind is frames.Go:
             if session := self._sessions.get(frame.connection):
-                session.go()
+                session.go(frame.many)
         elif kind is frames.Dial:
             if session := self._sessions.get(frame.connection):
                 session.dial()
@@ -157,7 +162,7 @@ class Sender:
         if session is None:
             session = self._sessions[offer.connection] = Session(
                 offer.connection,
-                reactor=self._reactor,
+                reactor=self._outward,
                 hosts=self._ways.find,
                 timeouts=self._briefing.timeouts,
                 port=self._port,
@@ -194,16 +199,33 @@ class Sender:
     def tls(self, result: TlsResult) -> None:
         self._tls_counts.add(result)
 
-    def accepted(self, session: Session, offer: frames.Offer, outcome: Outcome) -> None:
+    def accepted(self, session: Session, offer: frames.Offer, outcomes: Outcomes) -> None:
+        entries = [
+            Acceptance(offer.id, one.seq, one.lease, outcome.host, outcome.response[:200]) for one, outcome in outcomes
+        ]
         try:
-            self._journal.write(
-                Acceptance(offer.id, offer.seq, offer.lease, outcome.host, outcome.response[:200])
-            )
+            self._journal.write(*entries)
         except OSError as error:
-            _log.error("journal not written: {error}", error=str(error))
+            _not_written(error)
 
-    def done(self, session: Session, offer: frames.Offer, outcome: Outcome, kept: bool) -> None:
-        self._say(frames.Done(session.number, offer.lease, outcome, kept))
+    def _settled(self, count: int) -> None:
+        try:
+            self._journal.settled(count)
+        except OSError as error:
+            _not_written(error)
+
+    def left(self, session: Session, behind: Sequence[frames.Addressee]) -> None:
+        # Each goes back to the head of its lane.
+        for one in reversed(behind):
+            self._say(frames.Fared(one.lease, None))
+
+    def done(self, session: Session, offer: frames.Offer, outcomes: Outcomes, kept: bool) -> None:
+        (first, outcome), *others = outcomes
+        for one, theirs in others:
+            self._say(frames.Fared(one.lease, theirs))
+            self._journal.told(one.lease)
+        self._say(frames.Done(session.number, first.lease, outcome, kept))
+        self._journal.told(first.lease)
         if self._leaving:
             self._check_left()
 
@@ -302,6 +324,10 @@ class Sender:
             self._reactor.stop()
 
 
+def _not_written(error: OSError) -> None:
+    _log.error("journal not written: {error}", error=str(error))
+
+
 def _contact(briefing: SenderBriefing) -> tuple[int, MakeContact]:
     """The port where hosts are called, and what speaks with them."""
     options = briefing.options
@@ -311,8 +337,15 @@ def _contact(briefing: SenderBriefing) -> tuple[int, MakeContact]:
             login = Credentials(
                 options.auth_user, briefing.password, options.auth_mechanisms, options.insecure_auth
             ).choose
-        return options.port, partial(Call, manner=Manner(options.chunking, login))
+        return options.port, partial(Call, manner=Manner(options.chunking, login, options.lmtp))
     from relay.delivery.post import Post  # Twisted's HTTP takes some megabytes, and few zones want it.
 
     url = urls.read(options.url)
     return url.port, partial(Post, url, briefing.product)
+
+
+def _by_proxy(briefing: SenderBriefing, reactor: Any) -> Proxied:
+    """The way out of a zone that has a proxy."""
+    user = briefing.options.egress_user
+    login = egress.Login(user.encode(), briefing.egress_password.encode()) if user else None
+    return Proxied(reactor, egress.read(briefing.options.egress), login)

@@ -1,6 +1,6 @@
 """One outgoing connection as the master numbers it: attempt after attempt, host after host.
 
-A session turns an offer into an outcome. It finds the hosts, calls them in their order until
+A session turns an offer into an outcome for each whom it is for. It finds the hosts, calls them in their order until
 one is ready for mail, waits for leave to begin on a new connection, and has the message
 carried over. The first call comes with the offer, if a host is soon found; each further one is a new
 connection to the far end, and needs leave of its own. `sweep`, called from outside every half second or so, is all
@@ -12,14 +12,14 @@ gone, and that the last one is gone is told last.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.channel.frames import Offer
+from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
 from relay.delivery.avoided import Avoided
 from relay.delivery.call import QUIET_AFTER, Call
@@ -29,7 +29,7 @@ from relay.delivery.heading import SIGNING, Heading, Sign
 from relay.delivery.route import Route
 from relay.delivery.security import Approach
 from relay.delivery.tls_result import TlsResult
-from relay.delivery.watcher import Watcher
+from relay.delivery.watcher import Outcomes, Watcher
 from relay.delivery.ways import Way
 from relay.message.values import Outcome, Result
 from relay.net.client_tls import ClientTls
@@ -62,10 +62,10 @@ class Session:
     """
 
     __slots__ = (
-        "_aborted", "_avoided", "_call", "_client_tls", "_contact", "_domain", "_doubtful", "_heading", "_hosts",
-        "_idle", "_looking", "_may_dial", "_need", "_next", "_now", "_offer", "_parting", "_port", "_quiet",
-        "_reactor", "_ready", "_reuse", "_route", "_serves", "_started", "_timeouts", "_watcher", "begun", "called",
-        "number",
+        "_aborted", "_avoided", "_call", "_client_tls", "_contact", "_deliveries", "_domain", "_doubtful", "_heading",
+        "_hosts", "_idle", "_looking", "_may_dial", "_need", "_next", "_noted", "_now", "_offer", "_parting", "_port",
+        "_quiet", "_reactor", "_ready", "_reuse", "_route", "_serves", "_started", "_timeouts", "_to", "_watcher",
+        "begun", "called", "number",
     )  # fmt: skip
 
     def __init__(
@@ -94,7 +94,7 @@ class Session:
             hosts: where an offer can go and how, best first; raises Unroutable.
             need: how safe a connection to this host that was kept has to be for an offer; None: it isn't for it.
             avoided: the addresses that are called last.
-            reuse: most messages on one connection.
+            reuse: most messages on one connection; with several recipients a message counts as so many.
             idle: how long a connection is kept without work (seconds).
             product: what the Received header calls us.
             serves: whether mail for a domain may go to a host found for another one.
@@ -124,6 +124,9 @@ class Session:
         self._call: Contact | None = None
         self._domain = ""
         self._offer: Offer | None = None
+        self._to: tuple[Addressee, ...] = ()
+        self._noted: set[int] = set()
+        self._deliveries = 0
         self._started = 0.0
         self._looking: Deferred[None] | None = None
         self._may_dial = fresh
@@ -178,6 +181,7 @@ class Session:
         connection is being given back already."""
         fits = self.fits(offer)
         self._offer = offer
+        self._to = (offer, *offer.fellows)
         self._started = self._now()
         self._route = Route()
         self.begun = False
@@ -190,11 +194,12 @@ class Session:
             self._hang_up(politely=True)
             self._look()
 
-    def go(self) -> None:
-        """Leave to begin the transaction, after `answered`."""
+    def go(self, many: int = 1) -> None:
+        """Leave to begin the transaction, after `answered`, for the first so `many` of those it is for."""
         if self._ready:
             self._ready = False
             self._route.keep_to(self.host.address)
+            self._leave_behind(many)
             self._begin()
 
     def dial(self) -> None:
@@ -220,7 +225,7 @@ class Session:
         self._aborted = True
         if self.in_dot and self._call is not None:
             self._quiet = False
-            self._call.deadline = min(self._call.deadline, self._now() + LAST_WORDS)
+            self._call.hurry(LAST_WORDS)
         else:
             self._offer = None
             self._hang_up()
@@ -295,6 +300,7 @@ class Session:
             self, host, name, address, self._reactor, self._timeouts, self._now, approach, self._client_tls
         )
         self._call = call
+        self._deliveries = 0
         call.dial(self._port)
 
     def _away(self, ending: Ending) -> None:
@@ -344,12 +350,17 @@ class Session:
         elif self._offer is None and not self._aborted:
             self._watcher.closed(self)
 
+    def taken(self, endings: Mapping[int, Ending]) -> None:
+        offer, call = self._offer, self._call
+        assert offer is not None and call is not None
+        self._note(offer, [(self._to[place], self._outcome(ending, call)) for place, ending in endings.items()])
+
     def ended(self, ending: Ending) -> None:
         offer, call = self._offer, self._call
         assert call is not None
         if self._aborted:
-            if offer is not None and ending.result is Result.DELIVERED:
-                self._watcher.accepted(self, offer, self._outcome(ending, call))
+            if offer is not None:
+                self._note(offer, self._outcomes(ending, call))
             self._offer = None
             self._hang_up()
             self._watcher.closed(self)
@@ -371,7 +382,10 @@ class Session:
         offer, call = self._offer, self._call
         assert offer is not None and call is not None
         self._domain = offer.domain
-        self._heading.make(offer, call.name, call.bound, self.chunk, self._headed)
+        self._noted.clear()
+        self._leave_behind(call.most_recipients or len(self._to))
+        recipient = offer.recipient if len(self._to) == 1 else ""
+        self._heading.make(offer, recipient, call.name, call.bound, self.chunk, self._headed)
         if self._heading.signing:
             call.rest(SIGNING)
 
@@ -382,7 +396,14 @@ class Session:
         if head is None:
             self._withhold(self._heading.unsigned)
         else:
-            call.begin(offer, head)
+            self._deliveries += len(self._to)
+            call.begin(offer, self._to, head)
+
+    def _leave_behind(self, many: int) -> None:
+        """Go on with the first so many."""
+        if len(self._to) > many:
+            self._watcher.left(self, self._to[many:])
+            self._to = self._to[:many]
 
     def _withhold(self, reason: str) -> None:
         """It may not go as it is; the host has heard nothing of it."""
@@ -393,16 +414,18 @@ class Session:
         """The end of the attempt: how, and on which call."""
         offer = self._offer
         assert offer is not None
-        outcome = self._outcome(ending, call)
-        if ending.result is Result.DELIVERED:
-            self._watcher.accepted(self, offer, outcome)
+        outcomes = self._outcomes(ending, call)
+        self._note(offer, outcomes)
+        behind = [one for place, one in enumerate(self._to) if ending.of(place).postponed]
+        if behind:
+            self._watcher.left(self, behind)
         self._offer = None
         self._quiet = False
-        kept = call is not None and ending.reusable and not call.spent(self._reuse)
+        kept = call is not None and ending.reusable and not call.spent(self._reuse) and self._deliveries < self._reuse
         kept = kept and call is not None and not call.approach.clear  # In the clear for this delivery alone.
         if kept and call is not None:
             call.rest(self._idle)
-        self._watcher.done(self, offer, outcome, kept)
+        self._watcher.done(self, offer, outcomes, kept)
         if not kept:
             # In the midst of the text QUIT would be text.
             told = ending.category in ("reply", "auth") and ending.code not in (0, 421)
@@ -411,6 +434,25 @@ class Session:
             self._hang_up(politely=ending.reusable or refused)
             if nothing:
                 self._watcher.closed(self)
+
+    def _note(self, offer: Offer, outcomes: Outcomes) -> None:
+        """Have those written down for whom the host has taken the message, each once."""
+        taken = [
+            (one, outcome)
+            for one, outcome in outcomes
+            if outcome.result is Result.DELIVERED and one.lease not in self._noted
+        ]
+        if taken:
+            self._noted.update(one.lease for one, _ in taken)
+            self._watcher.accepted(self, offer, taken)
+
+    def _outcomes(self, ending: Ending, call: Contact | None) -> Outcomes:
+        """For each but those that are to be left behind."""
+        return [
+            (one, self._outcome(ending.of(place), call))
+            for place, one in enumerate(self._to)
+            if not ending.of(place).postponed
+        ]
 
     def _outcome(self, ending: Ending, call: Contact | None) -> Outcome:
         text = ending.text[:MAX_RESPONSE]
@@ -450,7 +492,7 @@ class Session:
 
 def _local(offer: Offer, host: Host) -> tuple[str, str]:
     """The address and the name with which to call a host; the address is "" when it can't be."""
-    if ":" in host.address:
+    if not offer.local_address if host.is_path else ":" in host.address:
         return offer.local_address6, offer.local_name6
     return offer.local_address, offer.local_name
 

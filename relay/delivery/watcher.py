@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 
-from relay.channel.frames import Offer
+from relay.channel.frames import Addressee, Offer
 from relay.message.tls import TlsResult
 from relay.message.values import Outcome
 
 if TYPE_CHECKING:
     from relay.delivery.session import Session
+
+
+#: Whom it was for, and how it went.
+Outcomes = Sequence[tuple[Addressee, Outcome]]
 
 
 class Watcher(Protocol):
@@ -34,12 +39,15 @@ class Watcher(Protocol):
         """What TLS came to on a connection that was made for an offer, or why none could be made as safe as it has to
         be; once for each."""
 
-    def accepted(self, session: Session, offer: Offer, outcome: Outcome) -> None:
-        """The host has taken the message: to be written down before anything else."""
+    def accepted(self, session: Session, offer: Offer, outcomes: Outcomes) -> None:
+        """The host has taken the message for these: to be written down before anything else."""
 
-    def done(self, session: Session, offer: Offer, outcome: Outcome, kept: bool) -> None:
-        """The attempt ended. `kept`: the connection stays, idle; else `closed` follows, and
-        the session is over."""
+    def left(self, session: Session, behind: Sequence[Addressee]) -> None:
+        """The message goes without these, in the order of the offer: nothing was tried for them in vain."""
+
+    def done(self, session: Session, offer: Offer, outcomes: Outcomes, kept: bool) -> None:
+        """The attempt ended, for each that wasn't left behind, the first whom it was for first. `kept`: the
+        connection stays, idle; else `closed` follows, and the session is over."""
 
     def closed(self, session: Session) -> None:
         """There is no connection any more: an idle one is gone, or one that was not kept, or there

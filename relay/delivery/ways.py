@@ -110,7 +110,8 @@ class Ways:
                 left.append(Way(host, under(dane, host, approach)))
             elif lack is not None and lack not in lacks:
                 lacks.append(lack)
-                self._tell(TlsResult(TlsPolicy(offer.domain, "tlsa"), lack.failure, lack.text, host.name))
+                if approach.reported is not None:
+                    self._tell(TlsResult(TlsPolicy(offer.domain, "tlsa"), lack.failure, lack.text, host.name))
         if not left:
             raise Unroutable(Result.DEFERRED, f"4.7.5 DANE: {lacks[0].text}", "tls")
         return left

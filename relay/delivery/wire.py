@@ -6,7 +6,6 @@ it is gone. The polite end (QUIT, wait for the reply, bounded) happens here, on 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Protocol
 
 from OpenSSL import SSL
@@ -17,6 +16,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.net.connecting import ProxyFailed, words
 from relay.net.outlet import Outlet
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
         IDelayedCall,
         IReactorTCP,
         IReactorTime,
+        IReactorUNIX,
         ITCPTransport,
     )
 
     from relay.net.client_tls import Handshake
 
-    class Reactor(IReactorTCP, IReactorTime):
+    class Reactor(IReactorTCP, IReactorTime, IReactorUNIX):
         """What is needed of the reactor here."""
 
     class Transport(ITCPTransport, IConsumer):
@@ -52,7 +53,7 @@ class Owner(Protocol):
         """The connection stands; nothing was said yet."""
 
     def unconnected(self, reason: str, ours: bool) -> None:
-        """It could not be made; `ours`: because our own address can't be used."""
+        """It could not be made; `ours`: because our own address, or our proxy, can't be used."""
 
     def received(self, data: bytes) -> None: ...
 
@@ -70,10 +71,16 @@ class Owner(Protocol):
 
 @implementer(IHandshakeListener)
 class Wire(TwistedProtocol):
-    """The connection. `transport` is there from `connected` on."""
+    """The connection. `transport` is there from `connected` on.
+
+    Attributes:
+        source: the address that the host sees, as far as a proxy says; "" when it is ours.
+    """
 
     transport: Transport
+    source = ""
     _outlet: Outlet
+    _bind: tuple[str, int] | None = None
 
     def __init__(self, owner: Owner) -> None:
         self._owner: Owner | None = owner
@@ -82,20 +89,25 @@ class Wire(TwistedProtocol):
         self._left = False
         self._gone = False
         self._securing = False
+        self._local = False
 
     def dial(self, reactor: Reactor, address: str, port: int, local_address: str, timeout: float) -> None:
         """Connect; what comes of it is told to the owner, never within this call's own frame.
 
-        `timeout` in seconds is the reactor's; a wildcard `local_address` leaves the choice to
-        the system.
+        An `address` that is a path is a socket on this machine. `timeout` in seconds is the reactor's; a wildcard
+        `local_address` leaves the choice to the system.
         """
-        bind = None if local_address in _WILDCARDS else (local_address, 0)
+        self._local = address[:1] == "/"
+        if self._local:
+            self._connector = reactor.connectUNIX(address, _Dialling(self), timeout)
+            return
+        self._bind = bind = None if local_address in _WILDCARDS else (local_address, 0)
         self._connector = reactor.connectTCP(address, port, _Dialling(self), timeout, bind)
 
     @property
     def local_address(self) -> str:
-        """The address this end has."""
-        return str(getattr(self.transport.getHost(), "host", ""))
+        """The address that the host sees, as far as it is known here; "" where there is none."""
+        return self.source or str(getattr(self.transport.getHost(), "host", ""))
 
     def write(self, data: bytes) -> None:
         """Send; what the socket does not take now is kept."""
@@ -139,7 +151,8 @@ class Wire(TwistedProtocol):
         if self._left or self._owner is None:
             self.transport.abortConnection()
             return
-        self.transport.setTcpNoDelay(True)
+        if not self._local:
+            self.transport.setTcpNoDelay(True)
         self._outlet = Outlet(self.transport)
         self._owner.connected()
 
@@ -176,7 +189,10 @@ class Wire(TwistedProtocol):
         if self._left:
             self._tell_gone()
         elif self._owner is not None:
-            self._owner.unconnected(_words(reason.value), isinstance(reason.value, error.ConnectBindError))
+            text = words(reason.value)
+            if isinstance(reason.value, error.ConnectBindError) and self._bind is not None:
+                text += f" {self._bind[0]}"
+            self._owner.unconnected(text, isinstance(reason.value, (error.ConnectBindError, ProxyFailed)))
 
 
 class _Dialling(ClientFactory):
@@ -200,17 +216,3 @@ def _why_no_tls(problem: BaseException | None) -> str:
         return ""
     queue = problem.args[0] if problem.args and isinstance(problem.args[0], list) else []
     return ", ".join(str(entry[-1]) for entry in queue)
-
-
-def _words(problem: BaseException | None) -> str:
-    """Why a connection could not be made."""
-    if isinstance(problem, error.ConnectBindError):
-        return "Can't use the local address"
-    if isinstance(problem, (error.TimeoutError, error.TCPTimedOutError)):
-        return "Connecting timed out"
-    if isinstance(problem, error.ConnectionRefusedError):
-        return "Connection refused"
-    if isinstance(problem, error.NoRouteError):
-        return "No route to host"
-    number = getattr(problem, "osError", None)
-    return f"Can't connect: {os.strerror(number) if isinstance(number, int) else problem}"

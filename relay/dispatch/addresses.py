@@ -206,8 +206,7 @@ class Addresses:
     def _excluded(self, zone: Zone, way: Way) -> frozenset[str]:
         name, domain, site = zone.name, way.domain, way.place
         out = self._zones.disabled(name, domain)
-        gone = self._plumbed.gone
-        if gone:
+        if gone := self._gone(zone):
             out |= frozenset(gone)
         held = self._holds.addresses(name, domain, way.site, way.user)
         if held:
@@ -217,6 +216,10 @@ class Addresses:
         if self._backoff:
             out |= self._set_aside(zone, site, out)
         return out
+
+    def _gone(self, zone: Zone) -> Iterable[str]:
+        """Addresses that aren't on this machine; a proxy's may be anywhere."""
+        return _NOBODY if zone.options.egress else self._plumbed.gone
 
     def _set_aside(self, zone: Zone, site: str, out: frozenset[str]) -> frozenset[str]:
         """Addresses that are suspended for a site; those on its blocklist only while another is left."""
@@ -305,7 +308,7 @@ class Addresses:
         said = []
         for address in _all(zone):
             trouble = self._backoff.why(zone.name, site, address, wall)
-            if address in self._plumbed.gone:
+            if address in self._gone(zone):
                 said.append(f"{address} is not on this machine")
             elif address in held:
                 said.append(f"{address} is on hold")

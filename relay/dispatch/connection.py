@@ -60,10 +60,13 @@ class Connection:
         pending: rates that count on it to want so much when it has been opened.
         size: of the message that it has or was opened for (bytes).
         sent: deliveries it was given.
-        paid: its rates have been paid for the message that it has.
+        recipients: those of the message that it has whose outcome isn't told yet.
+        paid: for how many of them its rates have been paid; 0 before the message is begun.
+        load: how many there were when it was begun, less those that were left behind.
+        most: so many recipients its host takes at a time, if that has shown; else 0.
         resumed: it has waited for its token, and nobody is before it.
         greeted: its host has said something.
-        warm: addresses in warm-up against which its message is counted, each with the day.
+        warm: addresses in warm-up against which its message is counted for each recipient, each with the day.
         began: when the last of them (seconds).
         kept: the child keeps it open for more, once it has rested.
         settled: it has begun with the host that it faces, and calls no other without being told.
@@ -71,8 +74,9 @@ class Connection:
     """
 
     __slots__ = (
-        "before_quiet", "began", "called", "child", "faces", "fresh", "gone", "greeted", "kept", "leaving", "number",
-        "paid", "pending", "resumed", "sent", "settled", "size", "slow", "state", "target", "warm", "way",
+        "before_quiet", "began", "called", "child", "faces", "fresh", "gone", "greeted", "kept", "leaving", "load",
+        "most", "number", "paid", "pending", "recipients", "resumed", "sent", "settled", "size", "slow", "state",
+        "target", "warm", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, child: Capacity, way: Way, leaving: Leaving) -> None:
@@ -86,7 +90,8 @@ class Connection:
         self.fresh = self.slow = False
         self.pending: tuple[tuple[Rate, float], ...] = ()
         self.kept = self.gone = self.resumed = self.settled = False
-        self.paid = False
+        self.recipients = 1
+        self.paid = self.load = self.most = 0
         self.greeted = False
         self.warm: tuple[tuple[str, int], ...] = ()
         self.size = 0

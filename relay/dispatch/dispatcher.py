@@ -21,6 +21,7 @@ from relay.dispatch.addresses import Addresses
 from relay.dispatch.connection import Capacity, Connection, State
 from relay.dispatch.diagnoses import Diagnoses
 from relay.dispatch.expiry import Expiry
+from relay.dispatch.fellows import Fellows
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate
 from relay.dispatch.leaving import Leaving
 from relay.dispatch.ledger import Ledger, Limit, Permit
@@ -34,7 +35,7 @@ from relay.dispatch.shutters import Shutters
 from relay.dispatch.tokens import Tokens
 from relay.dispatch.turns import AHEAD, Turns
 from relay.message.values import Outcome, Result
-from relay.queue.leases import Leases
+from relay.queue.leases import Lease, Leases
 from relay.queue.schedule import Schedule, Work
 from relay.queue.store import Store, StoreError
 from relay.zone.zones import Zone, Zones
@@ -122,6 +123,7 @@ class Dispatcher:
         )
         self._turns.served = self._lives.lines_served
         self._offers = Offers(store, leases, results, self._lives)
+        self._fellows = Fellows(schedule, self._tokens, self._addresses)
         #: Is told of keys that a child can't use.
         self.bad_key: Callable[[frames.BadKey], None] = lambda frame: None
         #: Is told what TLS came to on connections.
@@ -155,9 +157,9 @@ class Dispatcher:
     # -- offers
 
     def _place(self, zone: Zone, way: Way, works: Collection[Work], behind: bool) -> Placed | Limit | Gate:
-        """Give the first delivery that may go to a child, and return it; or what is in the way. One whose
-        address may not be used now lets those behind it pass; where that is so of all, the one that opens first
-        is in the way. `behind`: it comes after those who wait at the gates of an address."""
+        """Give the first delivery that may go to a child, with its fellows, and return them; or what is in the way.
+        One whose address may not be used now lets those behind it pass; where that is so of all, the one that opens
+        first is in the way. `behind`: it comes after those who wait at the gates of an address."""
         now = self._clock.seconds()
         for gate in way.busy:
             if not gate.room(now):
@@ -171,15 +173,26 @@ class Dispatcher:
             else:
                 found = self._connection(zone, way, work, leaving, len(works), behind, now)
                 if isinstance(found, Connection):
-                    lease = self._leases.grant(work, found.child.key, found.number, now)
-                    self._offers.offer(self._children[found.child.key], found, lease)
-                    return Placed(work, found.address.gates)
+                    return self._placed(zone, way, work, found, now)
                 if isinstance(found, Limit) or found not in leaving.limits.gates:
                     return found
             if stopped is None or _wait(found, now) < _wait(stopped, now):
                 stopped = found
         assert stopped is not None, "only lanes with work are tried"
         return stopped
+
+    def _placed(self, zone: Zone, way: Way, work: Work, connection: Connection, now: float) -> Placed:
+        """On this connection it goes, at once where it is a kept one."""
+        works = (work, *self._fellows.of(zone, way, work, connection, now))
+        connection.recipients = len(works)
+        if connection.state is State.SENDING:
+            self._tokens.spend(connection, now)
+        else:
+            self._tokens.opened(connection, now)
+        child = connection.child.key
+        leases = [self._leases.grant(one, child, connection.number, now) for one in works]
+        self._offers.offer(self._children[child], connection, leases)
+        return Placed(works, connection.address.gates)
 
     def _connection(
         self, zone: Zone, way: Way, work: Work, leaving: Leaving, wanted: int, behind: bool, now: float
@@ -216,7 +229,6 @@ class Dispatcher:
             self._ledger.reuse(kept, way)
             self._counts.reused()
             kept.size, kept.warm = size, warm
-            self._tokens.spend(kept, now)
             return kept
         permit = self._ledger.open(zone.name, way, leaving, now)
         if not isinstance(permit, Permit):
@@ -227,8 +239,7 @@ class Dispatcher:
             return permit
         if permit.spare is not None:
             self._lives.tell_close(permit.spare)
-        permit.connection.warm = warm
-        self._tokens.opened(permit.connection, size, now)
+        permit.connection.size, permit.connection.warm = size, warm
         return permit.connection
 
     # -- children
@@ -273,10 +284,7 @@ class Dispatcher:
             elif not (lease.work.crashes and self._turns.suspect(lease.work)):
                 self._schedule.give_back(lease.work)
         for connection in touched:
-            self._tokens.settle(connection)
-            if connection.state is not State.CLOSING:
-                self._lessons.nothing(connection)
-            self._turns.freed(connection)
+            self._lives.lost(connection)
         return self._store.barrier()
 
     def frame(self, child: Child, frame: Any) -> None:
@@ -285,6 +293,8 @@ class Dispatcher:
         kind = type(frame)
         if kind is frames.Done:
             self._done(child, frame)
+        elif kind is frames.Fared:
+            self._fared(child, frame)
         elif kind is frames.More:
             self._offers.more(child, frame)
         elif kind is frames.BadKey:
@@ -309,22 +319,50 @@ class Dispatcher:
     }
 
     def _done(self, child: Child, done: frames.Done) -> None:
-        lease = self._leases.end(done.lease, child.id)
+        lease = self._ended(child, done.lease)
+        if lease is None:
+            return
+        connection = self._ledger.get(lease.connection)
+        whole = connection is None or connection.recipients == 1
+        try:
+            self._record(child, lease, done.outcome)
+        finally:
+            if connection is not None:
+                self._lives.ended(child, connection, done)
+        if not whole:
+            raise BadFrame("an attempt is done, and nothing was said of some whom it was for")
+
+    def _fared(self, child: Child, fared: frames.Fared) -> None:
+        lease = self._ended(child, fared.lease)
+        if lease is None:
+            return
+        connection = self._ledger.get(lease.connection)
+        try:
+            if fared.outcome is not None:
+                self._record(child, lease, fared.outcome)
+        finally:
+            if connection is not None:
+                self._lives.fared(connection, fared.outcome)
+        if fared.outcome is None:
+            self._schedule.give_back(lease.work)
+
+    def _ended(self, child: Child, number: int) -> Lease | None:
+        """The lease that has ended with what the child says."""
+        lease = self._leases.end(number, child.id)
         if lease is None:
             why = "child {child} reports lease {lease}, which it does not hold"
-            _log.warn(why, child=child.id, lease=done.lease)
-            return
-        # First of all: whatever else comes of it, the outcome is written down.
+            _log.warn(why, child=child.id, lease=number)
+        return lease
+
+    def _record(self, child: Child, lease: Lease, outcome: Outcome) -> None:
+        """First of all: whatever else comes of it, the outcome is written down."""
         delivery, connection = lease.work.delivery, self._ledger.get(lease.connection)
-        outcome, diagnosis = self._diagnoses.judged(done.outcome, bool(self._zones[child.place].options.url))
+        outcome, diagnosis = self._diagnoses.judged(outcome, bool(self._zones[child.place].options.url))
         written = self._results.record(lease.work, outcome, diagnosis)
         if outcome.result is Result.DELIVERED:
             written.addCallback(lambda on_disk: child.settle() if on_disk else None)
         if connection is not None:
-            try:
-                self._lessons.ended(connection, delivery, outcome, diagnosis, self._clock.seconds() - lease.since)
-            finally:
-                self._lives.ended(child, connection, done)
+            self._lessons.ended(connection, delivery, outcome, diagnosis, self._clock.seconds() - lease.since)
 
 
 def _wait(gate: Gate, now: float) -> float:

@@ -14,9 +14,10 @@ from relay.zone.zones import Zone
 
 
 class Placed(NamedTuple):
-    """A delivery that was given to a child, and the gates of the address that it leaves by."""
+    """Deliveries of one message that were given to a child together, and the gates of the address that they leave
+    by."""
 
-    work: Work
+    works: tuple[Work, ...]
     gates: tuple[Gate, ...]
 
 

@@ -17,6 +17,7 @@ from relay.dispatch.ledger import Ledger
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.tokens import Tokens
 from relay.dispatch.turns import Turns
+from relay.message.values import Outcome
 
 #: Stages of an attempt in which nobody has heard of the message yet.
 _BEFORE_MAIL = frozenset(("connect", "banner", "ehlo", "tls"))
@@ -60,7 +61,7 @@ class Lives:
         """A permit that is not used: the connection, if there is one, is given back, and what was paid."""
         self._give_back(connection)
         self._lessons.nothing(connection)
-        self._addresses.uncount(connection.way.place, connection.warm)
+        self._addresses.uncount(connection.way.place, connection.warm * connection.recipients)
         connection.warm = ()
         self.tell_close(connection)
         self._close(connection)
@@ -86,6 +87,16 @@ class Lives:
         """It is gone."""
         self._tokens.settle(connection)
         self._ledger.remove(connection)
+        self._turns.freed(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """It is gone with its child: nothing has begun of what had no leave to."""
+        self._tokens.settle(connection)
+        unbegun = connection.recipients - connection.paid
+        self._addresses.uncount(connection.way.place, connection.warm * unbegun)
+        connection.warm = ()
+        if connection.state is not State.CLOSING:
+            self._lessons.nothing(connection)
         self._turns.freed(connection)
 
     def answered(self, child: Child, connection: Connection, said: frames.Answered) -> None:
@@ -115,15 +126,17 @@ class Lives:
                 continue
             refunded = self._tokens.goes(connection, now)
             self._ledger.go(connection)
-            self._tokens.spend(connection, now)
-            self._children[child.key].send(frames.Go(connection.number))
+            many = self._tokens.spend(connection, now)
+            self._children[child.key].send(frames.Go(connection.number, many))
             if leaving.open:
                 self._turns.waiting.refilled(refunded)
                 self._turns.waiting.let_go(leaving.beside(faces).gates, now)
 
     def lines_served(self, zone: str) -> None:
-        """Lanes have had their turn; what room they have left is for those that wait."""
+        """Lanes have had their turn; what room they have left is for those that wait, whoever had the last place."""
         for child in self._ledger.children(zone):
+            if child.busy < child.connections:
+                child.owing = False
             if child.waiting:
                 self._let_go(child)
 
@@ -146,12 +159,12 @@ class Lives:
         answer. Then it goes before others who wait for a token, or keeps its place among them."""
         if connection.state in _AT_REST:
             raise BadFrame("a call without an offer")
-        connection.resumed |= connection.paid
+        connection.resumed |= connection.paid > 0
         refunded = self._tokens.give_back_call(connection, said.called, self._clock.seconds())
         self._turns.waiting.refilled(refunded)
         if not said.begun:
             self._give_back(connection)
-        connection.paid = False
+        connection.paid = 0
         self._tokens.forget(connection)
         self._ledger.redial(connection, said.next)
         self._dial(connection, resumed=False)
@@ -183,20 +196,40 @@ class Lives:
         if connection.state in _AT_REST:
             self._remove(connection)
 
+    def fared(self, connection: Connection, outcome: Outcome | None) -> None:
+        """One of several recipients is through, or was left behind; the message may go on to the others."""
+        begun = connection.paid > 0 and outcome is not None and outcome.stage not in _BEFORE_MAIL
+        if 0 < connection.recipients <= connection.paid:
+            if begun:
+                connection.paid -= 1
+            else:
+                rates = self._tokens.give_one_back(connection, self._clock.seconds())
+                self._turns.waiting.refilled(rates)
+            if outcome is None:
+                connection.sent -= 1
+                connection.load -= 1
+                connection.most = max(1, connection.load)
+        self._uncount(connection, outcome if begun else None)
+        connection.recipients -= 1
+
+    def _uncount(self, connection: Connection, outcome: Outcome | None) -> None:
+        """One recipient of its message is through: by other addresses than the outcome says nothing went."""
+        if connection.warm:
+            used = connection.local.facing(outcome.host_address) if outcome is not None else ""
+            unused = [one for one in connection.warm if one[0] != used]
+            self._addresses.uncount(connection.way.place, unused)
+
     def ended(self, child: Child, connection: Connection, done: frames.Done) -> None:
         """A connection has done what it was to do; with throttling it rests before anything else."""
         outcome = done.outcome
         self._tokens.settle(connection)
-        begun = connection.paid and outcome.stage not in _BEFORE_MAIL
+        begun = connection.paid > 0 and outcome.stage not in _BEFORE_MAIL
         if not begun:
             self._give_back(connection)
-        connection.paid = False
-        if connection.warm:
-            used = connection.local.facing(outcome.host_address) if begun else ""
-            unused = [one for one in connection.warm if one[0] != used]
-            self._addresses.uncount(connection.way.place, unused)
-            connection.warm = ()
-        gap = connection.child.gap
+        connection.paid = 0
+        self._uncount(connection, outcome if begun else None)
+        connection.warm = ()
+        gap = connection.child.gap * connection.load if begun else 0.0
         rest = connection.began + gap - self._clock.seconds() if gap else 0.0
         connection.kept, connection.gone = done.kept, False
         if rest > 0:

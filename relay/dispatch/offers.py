@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.logger import Logger
 
 from relay.channel import frames
@@ -27,16 +29,17 @@ class Offers:
         self._results = results
         self._lives = lives
 
-    def offer(self, child: Child, connection: Connection, lease: Lease) -> None:
-        """Hand out what was leased, with its body where that is worth it. An error of ours doesn't leave it in
-        between: its attempt has failed, and that is recorded."""
+    def offer(self, child: Child, connection: Connection, leases: Sequence[Lease]) -> None:
+        """Hand out what was leased, which is of one message, with its body where that is worth it. An error of ours
+        doesn't leave it in between: its attempt has failed, and that is recorded."""
         try:
-            self._offer(child, connection, lease)
+            self._offer(child, connection, leases)
         except Exception:
-            _log.failure("{name} can't be offered", name=lease.work.delivery.name)
-            self._failed(child, connection, lease, "it can't be handed to a sender process")
+            _log.failure("{name} can't be offered", name=leases[0].work.delivery.name)
+            self._failed(child, connection, leases, "it can't be handed to a sender process")
 
-    def _offer(self, child: Child, connection: Connection, lease: Lease) -> None:
+    def _offer(self, child: Child, connection: Connection, leases: Sequence[Lease]) -> None:
+        lease, *others = leases
         work, local = lease.work, connection.local
         message, delivery, body = work.held.message, work.delivery, work.held.body
         try:
@@ -46,7 +49,7 @@ class Offers:
                 body = self._store.chunk(message.id, 0) if message.chunks else b""
         except Unreadable as error:
             _log.error("body of {name} can't be read: {why}", name=delivery.name, why=str(error))
-            self._failed(child, connection, lease, "the stored body can't be read")
+            self._failed(child, connection, leases, "the stored body can't be read")
             return
         except StoreError:
             body = None  # The child asks for it when the store can be read again.
@@ -77,14 +80,17 @@ class Offers:
                 delivery.notify,
                 delivery.orcpt,
                 message.body_hash,
+                tuple(map(_fellow, others)),
             )
         )
 
-    def _failed(self, child: Child, connection: Connection, lease: Lease, why: str) -> None:
+    def _failed(self, child: Child, connection: Connection, leases: Sequence[Lease], why: str) -> None:
         """Deferred and reported; neither bounced nor sent empty."""
-        self._leases.end(lease.number, child.id)
+        for lease in leases:
+            self._leases.end(lease.number, child.id)
         self._lives.drop(connection, child)
-        self._results.record(lease.work, Outcome(Result.DEFERRED, why, category="ours"))
+        for lease in leases:
+            self._results.record(lease.work, Outcome(Result.DEFERRED, why, category="ours"))
 
     def more(self, child: Child, more: frames.More) -> None:
         """A child asks for a chunk of a body."""
@@ -98,3 +104,8 @@ class Offers:
         except StoreError as error:
             _log.warn("chunk {n} of {id}: {why}", n=more.chunk, id=lease.work.delivery.id, why=str(error))
         child.send(frames.Chunk(more.lease, more.chunk, data))
+
+
+def _fellow(lease: Lease) -> frames.Fellow:
+    delivery = lease.work.delivery
+    return frames.Fellow(lease.number, delivery.seq, delivery.recipient, delivery.notify, delivery.orcpt)

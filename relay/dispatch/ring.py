@@ -27,9 +27,9 @@ _MOST = 64.0
 REMEMBERED = 1000
 
 
-def cost(size: int) -> float:
-    """What a message of so many bytes costs."""
-    return min(_MOST, _MESSAGE + size / _SIZE)
+def cost(size: int, recipients: int = 1) -> float:
+    """What a message of so many bytes costs that goes to so many recipients at once."""
+    return min(_MOST, _MESSAGE + size / _SIZE) + _MESSAGE * (recipients - 1)
 
 
 class _Party:

@@ -31,6 +31,13 @@ class Tokens:
                     return rate
         return None
 
+    def allowed(self, way: Way, address: Scoped, most: int, now: float) -> int:
+        """For how many recipients, `most` at most, there are tokens this moment; one at the least."""
+        if most > 1 and (way.rated or address.rates):
+            for rate in (*way.sending, *address.sending):
+                most = min(most, rate.bucket.whole(now))
+        return max(1, most)
+
     def may_dial(self, connection: Connection, host: str, now: float, resumed: bool = False) -> Rate | None:
         """The first rate of new connections that has no token this moment for a call of a further host. `resumed`: it
         has waited already."""
@@ -54,10 +61,9 @@ class Tokens:
                     return rate
         return None
 
-    def opened(self, connection: Connection, size: int, now: float) -> None:
-        """A new connection, for a message of so many bytes: it pays for itself now, for the message later."""
+    def opened(self, connection: Connection, now: float) -> None:
+        """A new connection: it pays for itself now, for its message later."""
         way, address = connection.way, connection.address
-        connection.size = size
         if not way.rated and not address.rates:
             return
         connection.called = now
@@ -86,7 +92,7 @@ class Tokens:
         connection.pending = tuple(
             (rate, wanted if surely or not rate.wide else wanted * _HOPE)
             for rates, wanted in (
-                ((*way.sending, *address.sending), 1.0),
+                ((*way.sending, *address.sending), float(connection.recipients)),
                 ((*way.volume, *address.volume), float(connection.size)),
             )
             for rate in rates
@@ -118,21 +124,23 @@ class Tokens:
         for rate, wanted in pending:
             rate.pending = max(0.0, rate.pending - wanted)
 
-    def spend(self, connection: Connection, now: float) -> None:
-        """Its message goes now."""
-        connection.sent += 1
-        connection.began = now
-        connection.paid = True
+    def spend(self, connection: Connection, now: float) -> int:
+        """Its message goes now, to as many of its recipients as there are tokens for; how many these are."""
         way, address = connection.way, connection.address
+        many = self.allowed(way, address, connection.recipients, now)
+        connection.sent += many
+        connection.began = now
+        connection.paid = connection.load = many
         if not way.rated and not address.rates:
-            return
+            return many
         self.forget(connection)
         connection.resumed = False
         for rate in (*way.sending, *address.sending):
-            rate.bucket.take(1, now)
+            rate.bucket.take(many, now)
         for rate in (*way.volume, *address.volume):
             rate.bucket.take(connection.size, now)
         self._remember(way)
+        return many
 
     def _remember(self, way: Way) -> None:
         for scoped in way.scopes:
@@ -141,15 +149,23 @@ class Tokens:
 
     def give_back(self, connection: Connection, now: float) -> tuple[Rate, ...]:
         """The message it has was not begun; what was paid for it comes back, to these rates."""
-        if not connection.paid:
+        paid, connection.paid = connection.paid, 0
+        if not paid:
             return ()
-        connection.paid = False
         way, address = connection.way, connection.address
         for rate in (*way.sending, *address.sending):
-            rate.bucket.give_back(1, connection.began, now)
+            rate.bucket.give_back(paid, connection.began, now)
         for rate in (*way.volume, *address.volume):
             rate.bucket.give_back(connection.size, connection.began, now)
         return (*way.sending, *address.sending, *way.volume, *address.volume)
+
+    def give_one_back(self, connection: Connection, now: float) -> tuple[Rate, ...]:
+        """The message was paid for one recipient more than it goes to: that comes back, to these rates."""
+        connection.paid -= 1
+        sending = (*connection.way.sending, *connection.address.sending)
+        for rate in sending:
+            rate.bucket.give_back(1, connection.began, now)
+        return sending
 
     def settle(self, connection: Connection) -> None:
         """Nothing is to be expected of it any more."""

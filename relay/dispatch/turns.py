@@ -45,8 +45,9 @@ _AGAIN = 1.0
 #: Gives up what has waited too long at a gate, at which it could wait since then (ms since the epoch); whether there
 #: was any.
 GiveUp = Callable[[Lane, Shut, int], bool]
-#: Gives the first delivery of those that may go to a child, and tells which; or says what is in the way, for one
-#: that comes behind those who `wait` at the gates of an address, or for one that doesn't.
+#: Gives the first delivery of those that may go to a child, with others of its message where that may be, and tells
+#: which; or says what is in the way, for one that comes behind those who `wait` at the gates of an address, or for
+#: one that doesn't.
 PlaceIt = Callable[[Zone, Way, Collection[Work], bool], Placed | Limit | Gate]
 
 
@@ -242,18 +243,20 @@ class Turns:
             if not self._schedule.has_ready(lane):
                 self._leave(turn, lane)
                 lane.turn = None
+                self._schedule.forget(lane)
                 self._next_of(turn)
                 continue
             if self._has_moved(turn, lane):
                 continue
             done = self._try(turn, lane)
             if isinstance(done, Placed):
-                work = done.work
-                self._schedule.take(lane, work)
-                turn.ring.served(lane, cost(work.held.message.body_size))
+                for work in done.works:
+                    self._schedule.take(lane, work)
+                spent = cost(done.works[0].held.message.body_size, len(done.works))
+                turn.ring.served(lane, spent)
                 turn.let_go = None
                 if self.waiting.count and turn.way is not None:
-                    self._share(lane, (*turn.way.gates, *done.gates), cost(work.held.message.body_size))
+                    self._share(lane, (*turn.way.gates, *done.gates), spent)
             elif isinstance(done, Gate):
                 if isinstance(done, Shut) and done.since and self._has_given_up(turn, lane, done):
                     continue

@@ -29,6 +29,10 @@ class KeyUnusable(ValueError):
     """The key can't sign; the text is the reason, without the name of the file."""
 
 
+class KeyUnread(KeyUnusable):
+    """Its file can't be read now, which may have nothing to do with it."""
+
+
 class Key(NamedTuple):
     """A key that signs. `open_to` tells who else can read its file, "" when nobody."""
 
@@ -107,7 +111,7 @@ def _content(path: str) -> tuple[bytes, int]:
     except OSError as error:
         if error.errno == errno.EISDIR:
             raise KeyUnusable("it is a directory") from None
-        raise KeyUnusable(f"it can't be read: {error.strerror}") from None
+        raise KeyUnread(f"it can't be read: {error.strerror}") from None
     if len(content) > _LONGEST:
         raise KeyUnusable(f"it is larger than {_LONGEST} bytes")
     return content, mode

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import NamedTuple
 
-from relay.dkim.keyfile import Key, KeyUnusable, load
+from relay.dkim.keyfile import Key, KeyUnread, KeyUnusable, load
 from relay.dkim.names import KeyName
 
 #: Keys that are kept in memory, some kilobytes each.
@@ -58,11 +58,12 @@ class KeyRing:
         return kept.found
 
     def _read(self, path: str, stamp: _Stamp) -> _Kept:
-        """The stamp was taken before: a change since then is seen next time."""
+        """The stamp was taken before: a change since then is seen next time. What couldn't be read is tried then."""
         settled = self._now() - max(stamp[0], stamp[1]) >= _COARSE
         try:
             return _Kept(stamp, settled, load(path))
         except KeyUnusable as error:
+            settled = settled and not isinstance(error, KeyUnread)
             return _Kept(stamp, settled, KeyUnusable(*error.args))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from contextlib import suppress
 
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -80,11 +81,13 @@ def called(directory: str, name: KeyName) -> list[str]:
 
 def settle(directory: str) -> None:
     """Put on disk which files are there. The time of the directory is one of its own then: whoever looks whether it was
-    changed sees that it was, however short ago it had been before."""
+    changed sees that it was, however short ago it had been before. In a directory of somebody else it is as coarse as
+    the file system's."""
     place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         now = time.time_ns()
-        os.utime(place, ns=(now, now))
+        with suppress(PermissionError):
+            os.utime(place, ns=(now, now))
         os.fsync(place)
     finally:
         os.close(place)

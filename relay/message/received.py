@@ -38,12 +38,12 @@ def received_line(origin: Origin, by: str, product: str, name: str, recipient: s
         by: the name we go by at this delivery (what EHLO said).
         product: what stands in brackets behind it.
         name: `id.seq` of the delivery.
+        recipient: "" where there are several: none is to learn of the others (RFC 5321 7.2).
         when_ms: the time of acceptance.
     """
+    to = f"\r\n for <{as_shown(recipient)}>" if recipient else ""
     return (
-        f"{_clauses(origin, by, product)}{name}\r\n"
-        f" for <{as_shown(recipient)}>{_tls(origin.tls)};\r\n"
-        f" {date_of(when_ms)}\r\n"
+        f"{_clauses(origin, by, product)}{name}{to}{_tls(origin.tls)};\r\n {date_of(when_ms)}\r\n"
     ).encode("ascii")
 
 

@@ -2,7 +2,8 @@
 
 A loop through this relay is seen by our own Received lines: they have one of our names, an id whose
 last four digits are those of this process, and the recipient. All three together, since two
-relays may have one name, and a list may well send mail back through us, to other people.
+relays may have one name, and a list may well send mail back through us, to other people. Where recipients travelled
+together the line names none of them; such passes count for everybody, and more of them may be.
 Nothing has to be added to mail for that, and mail without any Received costs one search.
 """
 
@@ -16,6 +17,8 @@ from relay.message.received import as_shown
 
 #: Passes of one message to one recipient that are no loop yet: somebody may send again what came.
 MOST_PASSES = 1
+#: Passes for recipients that aren't named: list after list may have sent it through us.
+MOST_UNNAMED = 4
 
 _FAR = 2500  # characters of a line that are looked at; ours are shorter
 _ADDRESS = r"[0-9a-f.:]+"
@@ -40,18 +43,20 @@ class Trail:
         self._mark = f"{node}.".encode("ascii")
         self._ours = re.compile(
             rf" by (?:{known}) \([^()]{{0,255}}\) with \S{{1,255}} id [0-9a-f]{{14}}{node}\.[0-9a-f]{{3,8}}"
-            r" for <([^>]*)>"
+            r"(?: for <([^>]*)>|;| \(version=)"
         ).search
 
     def loops(self, block: HeaderBlock, recipients: Iterable[str]) -> bool:
         """Whether one of `recipients` would get the message from here once too often."""
         if self._mark not in block.lower:
             return False
-        passes: dict[str, int] = {}
+        passes: dict[str | None, int] = {}
         for line in block.all("Received"):
             match = self._ours(" ".join(line[:_FAR].lower().split()))
             if match is not None:
                 passes[match[1]] = passes.get(match[1], 0) + 1
+        if passes.pop(None, 0) > MOST_UNNAMED:
+            return True
         return bool(passes) and any(
             passes.get(" ".join(as_shown(one).lower().split()), 0) > MOST_PASSES for one in recipients
         )

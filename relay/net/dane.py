@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import crypto
@@ -23,8 +22,6 @@ from relay.net.tlsa import CERTIFICATE, DANE_EE, DANE_TA, FULL, Record
 MAX_CHAIN = 20
 #: Hashes by which anybody can have anything signed.
 _BROKEN = (hashes.MD5, hashes.SHA1)
-#: What libraries make of certificates that are none.
-_UNREADABLE = (ValueError, UnsupportedAlgorithm, crypto.Error, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 class Dane(NamedTuple):
@@ -72,7 +69,8 @@ def distrust(chain: Sequence[bytes], dane: Dane, now: datetime) -> Doubt | None:
         return _MISMATCH
     try:
         return _below(leaf, others, anchors, now) or _misnamed(x509.load_der_x509_certificate(leaf), dane.names)
-    except _UNREADABLE as error:
+    except Exception as error:
+        # Whatever libraries make of hostile certificates, these prove nothing.
         return Doubt("validation-failure", f"its certificates can't be read: {_plain(error)}")
 
 

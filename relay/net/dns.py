@@ -37,6 +37,8 @@ T = TypeVar("T")
 MAX_NEGATIVE_TTL = 300
 #: Answers kept at a time.
 MAX_ENTRIES = 20_000
+#: A longer answer isn't kept (characters): hosts may have names and keys enough to fill a process.
+MAX_KEPT = 8_192
 #: Questions asked to follow one chain of aliases, each of which may follow 16 itself.
 MAX_CHAIN = 4
 
@@ -172,7 +174,7 @@ class Resolver:
             answer: _Answer | DnsError = ServerFailure(f"{printable(key[0])}: {printable(result.getErrorMessage())}")
         else:
             answer, seconds = result
-            if self._caching:
+            if self._caching and (isinstance(answer, DnsError) or sum(map(len, answer.records)) <= MAX_KEPT):
                 self._cache.put(key, answer, seconds)
         for waiting in self._asking.pop(key):
             if not waiting.called:
@@ -233,6 +235,8 @@ class Resolver:
         await ask(self._reactor, server, question.wire, question.fits, self._timeout, tcp=False)
         if question.truncated:
             await ask(self._reactor, server, question.wire, question.fits, self._timeout, tcp=True)
+            if question.truncated:
+                raise Unanswered(f"an answer from {server.address} that is cut, over TCP")
 
 
 def _most_certain(errors: list[DnsError], host: str) -> DnsError:

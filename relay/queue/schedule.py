@@ -156,6 +156,11 @@ class Schedule:
     def lanes(self) -> list[Lane]:
         return list(self._lanes.values())
 
+    def forget(self, lane: Lane) -> None:
+        """Unless there is something in it, or it has a turn: whoever ends that asks again."""
+        if lane.next_due is None and not lane.in_memory and lane.turn is None:
+            self._lanes.pop(lane.key, None)
+
     def _expect(self, lane: Lane, due: int) -> None:
         """The store has a row of this lane, not in memory, due at `due`."""
         if lane.next_due is None or due < lane.next_due:
@@ -245,7 +250,7 @@ class Schedule:
     def has_ready(self, lane: Lane) -> bool:
         """Whether the lane has work that is due; reads the store when memory has none."""
         if not lane.ready and lane.next_due is not None:
-            self._refill(lane)
+            self.fill(lane, 1)
         return bool(lane.ready)
 
     def take(self, lane: Lane, work: Work) -> None:
@@ -274,8 +279,7 @@ class Schedule:
             del self._held[delivery.id]
         if now_in_store is not None and not now_in_store.held:
             self._in_store(self.lane_for(now_in_store), now_in_store)
-        if lane.next_due is None and not lane.in_memory:
-            self._lanes.pop(lane.key, None)
+        self.forget(lane)
 
     def work(self, queue_id: str, seq: int) -> Work | None:
         """A delivery that is in memory now."""
@@ -295,10 +299,13 @@ class Schedule:
 
     # -- reading back
 
-    def _refill(self, lane: Lane) -> None:
-        """Bring the next page of due rows into memory; leaves `next_due` true."""
+    def fill(self, lane: Lane, wanted: int) -> None:
+        """Bring the next page of due rows into memory, or as many as so much ready work takes and memory allows;
+        leaves `next_due` true."""
         now = self._now()
-        while lane.next_due is not None and not lane.ready:
+        while lane.next_due is not None and (
+            not lane.ready or (len(lane.ready) < wanted and self._in_use < self._memory)
+        ):
             if lane.next_due > now:
                 # By the same clock: whoever finds nothing ready now lets go of the lane, and has to be told later.
                 if not self._wake_at(lane, lane.next_due, now) or lane.next_due <= now + self._retry.longest:
@@ -317,8 +324,7 @@ class Schedule:
                 self._wake_at(lane, now + _PATIENCE, now)
                 return
             lane.next_due = page.next_due
-        if lane.next_due is None and not lane.in_memory:
-            self._lanes.pop(lane.key, None)
+        self.forget(lane)
 
     def _load(self, lane: Lane, place: Place) -> None:
         if (place.id, place.seq) in self._works:

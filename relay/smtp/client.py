@@ -4,21 +4,26 @@ RFC 5321, 2920, 1870, 6152, 6531, 3461, 3030, 4954, 9422.
 
 What the peer sends goes in by `receive`; what is to be sent in answer comes out of `take`,
 and out of the orders `begin`, `text` and `end`. A transaction carries one message to one
-recipient and ends in exactly one `Ending`. The rule above all others: a message counts as
-taken only by a 2xx that came after the final dot was handed over for sending, and in its
+recipient or several and ends in exactly one `Ending`, which tells how it went with each. The rule above all
+others: a message counts as taken only by a 2xx that came after the final dot was handed over for sending, and in its
 turn. Bytes nobody asked for prove nothing; they cost the connection.
 
 What is said of the final dot holds for the last chunk (RFC 3030). With it there is no 354 by which
 a reply too many would be found out; so only those hosts get chunks that have shown, in a transaction
 with DATA before, that the enhanced codes of their replies tell MAIL and RCPT from the rest.
+
+LMTP (RFC 2033) is the same but for its LHLO, and a reply to the dot for each recipient that was accepted.
 """
 
 from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
+from relay.message.envelope import Recipient
 from relay.message.values import Result
 from relay.smtp import client_states as steps
 from relay.smtp.chunked import Chunked
@@ -29,6 +34,7 @@ from relay.smtp.offered import NOTHING, read
 from relay.smtp.opening import open_with
 from relay.smtp.reply import Reply
 from relay.smtp.reply_reader import BadReply, ReplyReader
+from relay.smtp.roll import Roll, refused
 from relay.smtp.stuffing import Stuffing
 
 _CLOSING = 421
@@ -60,11 +66,13 @@ class Conversation:
         offered: what the host offers.
         transactions: how many were begun.
         secure: it goes on over TLS.
+        replies: how many have come.
     """
 
     __slots__ = (
-        "_awaited", "_choose", "_chunking", "_ending", "_framing", "_in_text", "_interrupted", "_login", "_name",
-        "_output", "_reader", "_soiled", "_tells", "_tls", "_unsent", "offered", "secure", "transactions",
+        "_awaited", "_choose", "_chunking", "_ending", "_framing", "_hello", "_in_text", "_interrupted", "_login",
+        "_name", "_output", "_reader", "_roll", "_soiled", "_tells", "_tls", "_unsent", "offered", "replies", "secure",
+        "transactions",
     )  # fmt: skip
 
     def __init__(
@@ -74,11 +82,13 @@ class Conversation:
         secure: bool = False,
         chunking: bool = False,
         choose: Choose | None = None,
+        lmtp: bool = False,
     ) -> None:
         """`name` is what we call ourselves in EHLO: a domain or an address literal. `tls` says whether STARTTLS is to
         be used; `secure`, that the connection is by TLS from its beginning; `chunking`, that texts may go in chunks.
-        `choose` takes the way to log in; None: there is no login."""
+        `choose` takes the way to log in; None: there is no login. `lmtp`: LMTP is spoken, by which no chunks go."""
         self._name = name
+        self._hello = steps.LHLO if lmtp else steps.EHLO
         self._tls = tls
         self.secure = secure
         self._reader = ReplyReader()
@@ -90,12 +100,13 @@ class Conversation:
         self._soiled = False
         self.offered = NOTHING
         self._framing: Stuffing | Chunked = Stuffing()
-        self._chunking = chunking
+        self._chunking = chunking and not lmtp
         self._choose = choose
         self._login: Login | None = None
         # Whether replies tell by their codes what they reply to; None: not known yet.
         self._tells: bool | None = None
-        self.transactions = 0
+        self._roll = Roll()
+        self.transactions = self.replies = 0
 
     # -- where it stands
 
@@ -122,6 +133,11 @@ class Conversation:
         return self._chunked and not self._unsent and self._awaited[0] is steps.MAIL
 
     @property
+    def refused(self) -> bool:
+        """The message is refused, though not all replies to what was sent are here: no more of it is of use."""
+        return self._ending is not None
+
+    @property
     def settled(self) -> bool:
         """All that was sent is answered; with a text under way, only then may it end."""
         return not self._awaited
@@ -130,6 +146,14 @@ class Conversation:
     def spent(self) -> bool:
         """The host takes no further transaction on this connection (MAILMAX, RFC 9422 4.1)."""
         return 0 < self.offered.max_transactions <= self.transactions
+
+    def taken(self) -> Mapping[int, Ending]:
+        """The recipients, by their places, whom the host has said to have taken the message for since this was asked
+        last, while others wait for its word. An ending tells of them again."""
+        taken = self._roll.taken
+        if taken:
+            self._roll.taken = {}
+        return taken
 
     def take(self) -> bytes:
         """What is to be sent in answer to what was received."""
@@ -151,6 +175,7 @@ class Conversation:
         envid: str = "",
         notify: str = "",
         orcpt: str = "",
+        fellows: Sequence[Recipient] = (),
     ) -> bytes | Ending:
         """Begin a transaction; only when READY, or after a reusable ending.
 
@@ -160,6 +185,7 @@ class Conversation:
             utf8_header: its header has UTF-8, and was said to (RFC 6531 3.4).
             require_tls: it must not travel without TLS (RFC 8689 4.2).
             ret, envid, notify, orcpt: passed on to hosts that know DSN (RFC 3461 5.2).
+            fellows: more recipients, in the same transaction; the places of all count from 0, that of `recipient`.
 
         Returns:
             What to send, or the ending of a message that this host can't be offered.
@@ -168,36 +194,38 @@ class Conversation:
             self.offered,
             self.secure,
             sender,
-            recipient,
+            (Recipient(recipient, notify, orcpt), *fellows),
             size,
             eight_bit,
             utf8_header=utf8_header,
             require_tls=require_tls,
             ret=ret,
             envid=envid,
-            notify=notify,
-            orcpt=orcpt,
         )
         if isinstance(opening, Ending):
             return opening
         self.transactions += 1
         self._ending = None
+        self._roll = Roll(opening.places, opening.unfit)
         chunked = self._chunking and self.offered.chunks and self._tells is True
         self._framing = Chunked() if chunked else Stuffing()
         soiled, self._soiled = self._soiled, True
         if self.offered.pipelining and not soiled and not chunked:
-            self._awaited.extend((steps.MAIL, steps.RCPT, steps.DATA))
-            return b"".join((*opening, b"DATA\r\n"))
+            self._awaited.append(steps.MAIL)
+            self._awaited.extend((steps.RCPT,) * len(opening.rcpts))
+            self._awaited.append(steps.DATA)
+            return b"".join((opening.mail, *opening.rcpts, b"DATA\r\n"))
         if soiled:
             self._unsent.append((steps.RSET, b"RSET\r\n"))
         self._unsent.append((steps.MAIL, opening.mail))
-        self._unsent.append((steps.RCPT, opening.rcpt))
+        self._unsent.extend((steps.RCPT, rcpt) for rcpt in opening.rcpts)
         if not chunked:
             self._unsent.append((steps.DATA, b"DATA\r\n"))
         return self._send_next()
 
     def text(self, data: bytes) -> bytes:
-        """A piece of the text that isn't the last, as it goes on the wire. Only after BODY."""
+        """A piece of the text that isn't the last, as it goes on the wire. Only after BODY, and not when it is
+        refused."""
         if data and self._chunked:
             self._awaited.append(steps.CHUNK)
         return self._framing.piece(data)
@@ -207,7 +235,8 @@ class Conversation:
         BODY and when it is settled, or when it hurries; from here on the host may have taken the message."""
         self._in_text = False
         self._interrupted = self._reader.pending
-        self._awaited.append(steps.LAST_CHUNK if self._chunked else steps.DOT)
+        end = steps.LAST_CHUNK if self._chunked else steps.DOT
+        self._awaited.extend((end,) * (self._roll.accepted if self._hello is steps.LHLO else 1))
         return self._framing.end(data)
 
     def secured(self) -> bytes:
@@ -215,7 +244,7 @@ class Conversation:
         have said it (RFC 3207 4.2)."""
         self.secure = True
         self.offered = NOTHING
-        self._say(steps.EHLO, f"EHLO {self._name}\r\n".encode("ascii", "replace"))
+        self._greet()
         return self.take()
 
     # -- what happens
@@ -237,7 +266,8 @@ class Conversation:
                     return event
             return self._unasked(self._reader.next())
         except BadReply as error:
-            return self._broken(str(error))
+            # What a host says that repeats a login may hold a part of it.
+            return self._broken(str(error) if self._login is None else "no SMTP reply")
 
     def lost(self, reason: str) -> Ending:
         """The connection is gone."""
@@ -263,14 +293,22 @@ class Conversation:
         """Make the move that `reply` to the oldest step leads to."""
         if reply.code == _CLOSING:
             return self._closing(reply)
+        self.replies += 1
         step = self._awaited.popleft()
         move = step.moves[reply.code // 100]
         if reply.code < 300 and not self._fits(step, reply):
             move = Move.BROKEN
         early = not self._awaited and (self._reader.pending or self._interrupted)
+        if step is steps.DOT and self._awaited and move is not Move.BROKEN and self._roll.dot(reply):
+            return None
         if move is Move.TAKEN:
             self._soiled = False
-            return Ending(Result.DELIVERED, "dot", str(reply), reply.code, reusable=not early)
+            return Ending(
+                Result.DELIVERED, "dot", str(reply), reply.code, reusable=not early, apart=self._roll.apart
+            )
+        if move is Move.UNLISTED:
+            self._roll.refuse(reply)
+            move = Move.REFUSED if self._roll.lost else Move.NEXT
         if move is Move.REFUSED:
             return self._refused(step, reply, early)
         if move is Move.BROKEN:
@@ -280,6 +318,9 @@ class Conversation:
             if move is Move.SECURE:
                 self._awaited.appendleft(step)
             return self._broken("Host talks before it is asked")
+        if move is Move.LISTED:
+            self._roll.accept()
+            move = Move.NEXT
         if move is Move.NEXT:
             if self._unsent and not self._awaited:
                 self._output = self._send_next()
@@ -291,11 +332,11 @@ class Conversation:
             self._in_text = True
             return Event.BODY
         elif move is Move.EHLO:
-            self._say(steps.EHLO, f"EHLO {self._name}\r\n".encode("ascii", "replace"))
+            self._greet()
         elif move is Move.HELO:
             self._say(steps.HELO, f"HELO {self._name}\r\n".encode("ascii", "replace"))
         elif move is Move.READY:
-            if step is steps.EHLO:
+            if step is not steps.HELO:
                 self.offered = read(reply.lines[1:])
             return self._greeted()
         elif move is Move.SECURE:
@@ -309,6 +350,8 @@ class Conversation:
         elif move is Move.STALE:
             return Ending(Result.DEFERRED, step.stage, str(reply), reply.code, "reply", stale=True)
         elif move is Move.LONE_DOT:
+            if self._hello is steps.LHLO:  # To a dot for nobody there is no reply.
+                return self._broken("Host takes a text for nobody")
             self._say(steps.IGNORED_DOT, b".\r\n")
         elif not self._awaited:
             return self._ending
@@ -327,6 +370,10 @@ class Conversation:
         elif step is steps.DOT and self._tells is None:
             self._tells = True
         return True
+
+    def _greet(self) -> None:
+        word = "LHLO" if self._hello is steps.LHLO else "EHLO"
+        self._say(self._hello, f"{word} {self._name}\r\n".encode("ascii", "replace"))
 
     def _greeted(self) -> Event | Ending | None:
         """The host has said what it offers: TLS comes first, then the login."""
@@ -376,9 +423,12 @@ class Conversation:
         self._in_text = False
         if step in (steps.CHUNK, steps.LAST_CHUNK) and reply.code in _UNKNOWN:
             # It has taken the text for commands.
-            return Ending(Result.DEFERRED, step.stage, str(reply), reply.code, "protocol", stale=True)
-        result = Result.BOUNCED if reply.permanent else Result.DEFERRED
-        ending = Ending(result, step.stage, str(reply), reply.code, "reply", reusable=not early)
+            ending = Ending(Result.DEFERRED, step.stage, str(reply), reply.code, "protocol")
+            return replace(ending, stale=not self._roll.heard, apart=self._roll.apart)
+        ending = replace(refused(step.stage, reply), reusable=not early, apart=self._roll.apart)
+        if self._roll.cut_short and step is steps.DATA:
+            # Some refuse it to whoever had more recipients than they take (RFC 5321 4.5.3.1.10).
+            ending = replace(ending, result=Result.DEFERRED)
         self._unsent.clear()
         if not self._awaited:
             return ending
@@ -388,7 +438,8 @@ class Conversation:
 
     def _closing(self, reply: Reply) -> Ending:
         """421: the host closes the connection, whatever was said (RFC 5321 3.8)."""
-        return self._cut(str(reply), "reply", stale=self._unheard, code=reply.code)
+        text = str(reply) if self._login is None else self._login.fit(reply)
+        return self._cut(text, "reply", stale=self._unheard, code=reply.code)
 
     def _unasked(self, reply: Reply | None) -> Ending | None:
         """What comes while nothing is awaited. In the midst of the text it may be a refusal: that
@@ -399,22 +450,23 @@ class Conversation:
         elif reply.code == _CLOSING:
             return self._closing(reply)
         elif self._in_text and reply.code >= 400:
-            result = Result.BOUNCED if reply.permanent else Result.DEFERRED
-            return Ending(result, "body", str(reply), reply.code, "reply")
+            return replace(refused("body", reply), apart=self._roll.apart)
         return self._broken("Host talks before it is asked")
 
     def _broken(self, reason: str) -> Ending:
         """The peer doesn't speak SMTP, or not in turn. On a kept connection that is no fault of
-        this message, as long as its text wasn't sent."""
-        kept = self.transactions > 1 and not self._in_text and not self.in_dot
+        this message, as long as its text wasn't sent and none of its recipients refused."""
+        kept = self.transactions > 1 and not self._in_text and not self.in_dot and not self._roll.heard
         return self._cut(reason, "protocol", stale=kept)
 
     def _cut(self, reason: str, category: str, stale: bool, code: int = 0) -> Ending:
         """The conversation ends here; a refusal that was heard before still holds."""
         if self._ending is not None:
             return self._ending.without_reuse()
-        doubtful = self.in_dot and not code
-        return Ending(Result.DEFERRED, self.stage, reason, code, category, doubtful=doubtful, stale=stale)
+        # Of several who wait for its word the host may have taken it for those behind the first.
+        doubtful = self.in_dot and (not code or self._awaited.count(steps.DOT) > 1)
+        apart = self._roll.apart
+        return Ending(Result.DEFERRED, self.stage, reason, code, category, doubtful, False, stale, apart)
 
     def _say(self, step: Step, data: bytes) -> None:
         self._awaited.append(step)

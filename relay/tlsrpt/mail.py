@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from textwrap import wrap
 
 from relay.message.address import Address
 from relay.tlsrpt.report import Report
@@ -20,7 +19,8 @@ def mail_of(report: Report, to: Address, packed: bytes) -> bytes:
     """
     author, domain = report.author, report.domain
     boundary = "=_" + hashlib.sha256(report.id.encode()).hexdigest()[:32]
-    content = wrap(b64encode(packed).decode("ascii"), _LINE)
+    encoded = b64encode(packed).decode("ascii")
+    content = (encoded[at : at + _LINE] for at in range(0, len(encoded), _LINE))
     lines = (
         f"From: <{author.sender}>",
         f"To: <{to.text}>",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from relay.tlsrpt.tally import Row, Tally
 
 #: Pauses before the next try, from the failure (ms): a day in all.
 GAPS = tuple(minutes * 60_000 for minutes in (5, 15, 45, 120, 240, 240, 240, 240, 240))
+
 
 
 class Errand(NamedTuple):
@@ -33,6 +35,7 @@ class Period:
         self.span = span
         self.tally = tally
         self._errands: dict[str, list[Errand]] = {}
+        self._to: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """How many domains are left."""
@@ -73,6 +76,11 @@ class Period:
             return False
         self.done(errand, errand._replace(due=now + GAPS[errand.tries], tries=errand.tries + 1))
         return True
+
+    def toward(self, place: str) -> int:
+        """How many reports were to go to that place (see relay.tlsrpt.record), with one that is to go there now."""
+        self._to[place] += 1
+        return self._to[place]
 
     def report(self, author: Author, domain: str) -> Report:
         """What there is to tell a domain. Nothing in it changes any more."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
@@ -24,8 +25,9 @@ from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
 from relay.net.dns import DnsError, Resolver
 from relay.tlsrpt.record import Url
 
-#: How long one address may take, from the first packet to the status (seconds).
+#: How long it may take, from the look-up of the host to the status (seconds), and to connect to each address.
 PATIENCE = 30.0
+_CONNECT = 10.0
 #: Addresses of a host that are tried.
 _MOST = 3
 #: What is read of an answer (bytes).
@@ -61,6 +63,13 @@ class Post:
         self._block_local = block_local
 
     async def post(self, url: Url, packed: bytes) -> None:
+        posting = Deferred.fromCoroutine(self._post(url, packed))
+        try:
+            await posting.addTimeout(PATIENCE, self._reactor)
+        except defer.TimeoutError:
+            raise NotTaken(f"no answer from {url.host} within {PATIENCE:g} s") from None
+
+    async def _post(self, url: Url, packed: bytes) -> None:
         problem = NotTaken(f"{url.host} has no address")
         for address in (await self._addresses(url.host))[:_MOST]:
             try:
@@ -93,16 +102,16 @@ class Post:
         except TlsUnusable as error:
             raise NotTaken(str(error)) from None
         endpoint = (TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint)(
-            self._reactor, address, url.port, PATIENCE
+            self._reactor, address, url.port, _CONNECT
         )
         exchange = _Exchange(handshake, _request(url, packed))
-        asking = connectProtocol(endpoint, exchange).addCallback(lambda _: exchange.status)
         try:
-            status = await asking.addTimeout(PATIENCE, self._reactor)
+            await connectProtocol(endpoint, exchange)
+            status = await exchange.status
         except (CancelledError, NotTaken):
             raise
-        except defer.TimeoutError:
-            raise NotTaken(f"no answer from {address} within {PATIENCE:g} s") from None
+        except ConnectingCancelledError:
+            raise CancelledError from None
         except Exception as error:
             raise NotTaken(f"{address}: {type(error).__name__}") from None
         finally:

@@ -29,6 +29,11 @@ class Mailbox(NamedTuple):
     uri: str
     address: Address
 
+    @property
+    def place(self) -> str:
+        """Who is burdened by what goes there: the mailbox, whatever stands behind a plus."""
+        return f"{self.address.local.partition('+')[0]}@{self.address.domain}".lower()
+
 
 class Url(NamedTuple):
     """A destination by HTTPS. `host` is a name or an IP address without brackets, `target` what is asked of it."""
@@ -38,13 +43,18 @@ class Url(NamedTuple):
     port: int
     target: str
 
+    @property
+    def place(self) -> str:
+        """Who is burdened by what goes there."""
+        return self.host
+
 
 Destination = Mailbox | Url
 
 
 def record_of(texts: Iterable[str]) -> tuple[Destination, ...]:
-    """Where the domain with these TXT records wants its reports, MOST at most; none: it doesn't, or not in words that
-    can be understood. Schemes that nobody knows are passed over."""
+    """Where the domain with these TXT records wants its reports, MOST at most, each once, however it is written; none:
+    it doesn't, or not in words that can be understood. Schemes that nobody knows are passed over."""
     found = [text for text in texts if _VERSION.match(text)]
     if len(found) != 1 or len(found[0]) > LONGEST:
         return ()
@@ -52,8 +62,13 @@ def record_of(texts: Iterable[str]) -> tuple[Destination, ...]:
         uris = list(_uris(found[0]))
     except ValueError:
         return ()
-    destinations = (destination_of(uri) for uri in dict.fromkeys(uris))
-    return tuple(destination for destination in destinations if destination is not None)[:MOST]
+    destinations: dict[object, Destination] = {}
+    for destination in map(destination_of, uris):
+        if isinstance(destination, Mailbox):
+            destinations.setdefault(destination.address.key, destination)
+        elif destination is not None:
+            destinations.setdefault((destination.host, destination.port, destination.target), destination)
+    return tuple(destinations.values())[:MOST]
 
 
 def destination_of(uri: str) -> Destination | None:

@@ -23,6 +23,7 @@ from relay.keep import InThread, Keep
 from relay.message.tls import TlsResult
 from relay.tlsrpt.courier import Courier, NotTaken
 from relay.tlsrpt.period import Errand, Kept, Period, period_of
+from relay.tlsrpt.record import destination_of
 from relay.tlsrpt.report import Author, Report, Span
 from relay.tlsrpt.tally import Row, Tally
 
@@ -33,8 +34,11 @@ DAY = 86_400_000
 SPREAD = 4 * 3_600_000
 #: How often is looked whether something is to be done (seconds).
 EVERY = 30.0
-#: Errands under way at once.
-AT_ONCE = 8
+#: Errands under way at once; each takes as long as some stranger's server likes, half a minute at most.
+AT_ONCE = 32
+#: Reports about one span that one mailbox gets, or one host by HTTPS: whoever has many domains could have all of theirs
+#: sent to somebody else.
+MOST_TO_ONE = 1000
 #: Days that are over and not yet told; of more the oldest is given up.
 MOST_PERIODS = 4
 #: What was sent last, to be looked at.
@@ -105,6 +109,8 @@ class Reporter:
 
     def _close_day(self) -> None:
         """A day that is over is to be told."""
+        if self._begin > self._now() + DAY:
+            self._begin = self._now()  # The clock was ahead: it would be over in years.
         midnight = (self._begin // DAY + 1) * DAY
         if self._now() >= midnight:
             self._close(midnight, SPREAD)
@@ -179,12 +185,24 @@ class Reporter:
                 period.done(errand)
             else:
                 uris = await self._courier.wanted(errand.domain)
-                errands = [Errand(errand.domain, self._now(), uri) for uri in uris]
+                errands = [Errand(errand.domain, self._now(), uri) for uri in uris if self._may_go(period, uri)]
                 period.done(errand, *errands)
                 for one in errands:
                     await self._run(period, one)
         except NotTaken as error:
             self._failed(period, errand, str(error), error.final)
+
+    def _may_go(self, period: Period, uri: str) -> bool:
+        """Whether its destination doesn't get too many."""
+        destination = destination_of(uri)
+        place = "" if destination is None else destination.place
+        count = period.toward(place)
+        if count == MOST_TO_ONE + 1:
+            _log.warn(
+                "TLS reports: {place} is where too many domains want them; it gets those of {count}",
+                place=place, count=MOST_TO_ONE,
+            )  # fmt: skip
+        return count <= MOST_TO_ONE
 
     def _failed(self, period: Period, errand: Errand, why: str, final: bool = False) -> None:
         if final:

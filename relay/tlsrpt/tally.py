@@ -30,22 +30,25 @@ Row = tuple[TlsPolicy, list[tuple[Kind, int]]]
 
 class Tally:
     """Grows to a bounded size. What there is no room for is counted in `passed_over`, or where its domain has room but
-    there are too many kinds of failure, under its kind of failure alone.
+    there are too many kinds of failure, under its kind of failure alone; and under its type of policy alone where there
+    are too many lines of policies.
 
     Attributes:
         passed_over: connections to domains that aren't here, or under policies that aren't.
     """
 
-    #: Domains, policies of one, kinds of failure under one policy, and these over all domains.
+    #: Domains, policies of one, kinds of failure under one policy, and these over all domains; lines of all policies.
     most_domains = 50_000
     most_policies = 10
     most_kinds = 100
     most_in_all = 200_000
+    most_lines = 200_000
 
     def __init__(self) -> None:
         self.domains: dict[str, Counts] = {}
         self.passed_over = 0
         self._kinds = 0
+        self._lines = 0
         self._rows: dict[TlsPolicy, Row] = {}
         self._changed: set[TlsPolicy] = set()
 
@@ -55,19 +58,11 @@ class Tally:
 
     def add(self, result: TlsResult, count: int) -> None:
         """So many connections that went like that. A policy domain that isn't one is passed over: it is from far."""
-        domain = result.policy.domain
-        counts = self.domains.get(domain)
-        if counts is None:
-            if len(self.domains) >= self.most_domains or not is_host(domain):
-                self.passed_over += count
-                return
-            counts = self.domains[domain] = {}
-        kinds = counts.get(result.policy)
-        if kinds is None:
-            if len(counts) >= self.most_policies:
-                self.passed_over += count
-                return
-            kinds = counts[result.policy] = {}
+        policy = self._place(result.policy)
+        if policy is None:
+            self.passed_over += count
+            return
+        kinds = self.domains[policy.domain][policy]
         kind = AGREED
         if result.failure:
             kind = Kind(result.failure, result.text, result.mx_host, result.sending, result.receiving)
@@ -77,12 +72,29 @@ class Tally:
         if kind not in kinds:
             self._kinds += 1
         kinds[kind] = kinds.get(kind, 0) + count
-        self._changed.add(result.policy)
+        self._changed.add(policy)
+
+    def _place(self, policy: TlsPolicy) -> TlsPolicy | None:
+        """Under which policy it is counted; None: there is no room."""
+        counts = self.domains.get(policy.domain)
+        if counts is None:
+            if len(self.domains) >= self.most_domains or not is_host(policy.domain):
+                return None
+            counts = self.domains[policy.domain] = {}
+        if policy not in counts and self._lines + _lines(policy) > self.most_lines:
+            policy = TlsPolicy(policy.domain, policy.type)
+        if policy not in counts:
+            if len(counts) >= self.most_policies:
+                return None
+            counts[policy] = {}
+            self._lines += _lines(policy)
+        return policy
 
     def forget(self, domain: str) -> None:
         """It was told, or nobody wants to know."""
         for policy, kinds in self.domains.pop(domain, {}).items():
             self._kinds -= len(kinds)
+            self._lines -= _lines(policy)
             self._rows.pop(policy, None)
             self._changed.discard(policy)
 
@@ -99,6 +111,10 @@ class Tally:
         for policy, kinds in rows:
             for kind, count in kinds:
                 self.add(TlsResult(policy, *kind), count)  # type: ignore[arg-type]
+
+
+def _lines(policy: TlsPolicy) -> int:
+    return len(policy.strings) + len(policy.mx)
 
 
 def totals(kinds: dict[Kind, int]) -> tuple[int, int]:

@@ -47,6 +47,10 @@ class Bucket:
         missing = _NEARLY - self.level(now)
         return max(_TICK, (1.0 - self._level) / self._per_second) if missing > 0 else 0.0
 
+    def whole(self, now: float) -> int:
+        """How many, each of them one, may pass at once."""
+        return max(0, int(self.level(now) + 1 - _NEARLY))
+
     def take(self, count: float, now: float) -> None:
         """So much passes. More than there is has to be made up for before anything else does."""
         self._level = self.level(now) - count

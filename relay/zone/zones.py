@@ -43,10 +43,11 @@ class Zone(NamedTuple):
 
     @property
     def next_hop(self) -> str:
-        """`host:port` of the fixed next hop, "" when mail goes to the MX hosts."""
+        """`host:port` of the fixed next hop or its path, "" when mail goes to the MX hosts."""
         if self.options.url:
             return urls.read(self.options.url).place
-        return f"{self.options.host}:{self.options.port}" if self.options.host else ""
+        host = self.options.host
+        return host if host[:1] in ("", "/") else f"{host}:{self.options.port}"
 
     @property
     def is_fixed(self) -> bool:
@@ -55,8 +56,10 @@ class Zone(NamedTuple):
 
     def key_of(self, name: str, sender: str) -> str:
         """What picks the local address of the delivery called `name` (`id.seq`), whose envelope sender
-        is `sender`."""
-        return sender if self.options.pool_hash == "from" else name
+        is `sender`. Where recipients of a message travel together it is the same for all of them."""
+        if self.options.pool_hash == "from":
+            return sender
+        return name if self.options.recipients_per_transaction == 1 else name.partition(".")[0]
 
 
 class Zones:
@@ -95,8 +98,8 @@ class Zones:
         return {name for pool in pools for _, name in (*pool.ipv4, *pool.ipv6)}
 
     def addresses(self) -> set[str]:
-        """All local addresses that zones which send leave by."""
-        pools = [zone.pool for zone in self.active()]
+        """All local addresses that zones which send leave by from here; those that are a proxy's may be anywhere."""
+        pools = [zone.pool for zone in self.active() if not zone.options.egress]
         return {address for pool in pools for address, _ in (*pool.ipv4, *pool.ipv6)}
 
     def domain(self, domain: str) -> Domain:

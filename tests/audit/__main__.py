@@ -31,6 +31,10 @@ SCENARIOS = (
     "tests.scenario.test_faults_disk",
     "tests.scenario.test_crowds",
     "tests.scenario.test_descriptors",
+    "tests.scenario.test_hostile_hosts",
+    "tests.scenario.test_avoided",
+    "tests.scenario.test_old_age",
+    "tests.scenario.test_network_gone",
 )
 SLOW = (
     "tests.audit.slow",

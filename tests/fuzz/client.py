@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 from relay.access.proving import STRENGTH, Credentials, Scram
+from relay.message.envelope import Recipient
 from relay.message.values import Result
 from relay.smtp.client import Conversation, Event
 from relay.smtp.ending import Ending
@@ -15,6 +16,7 @@ from tests.fuzz.choices import bit, head, long, pieces
 
 _SENDERS = ("", "a@example.com", "a b@example.com", "ä@example.com")
 _DSN = {"ret": "FULL", "envid": "x+20y", "notify": "NEVER", "orcpt": "rfc822;b@example.net"}
+_FELLOWS = (Recipient("c@example.net", "NEVER"), Recipient("ä@example.net"), Recipient("d@example.net"))
 _PASSWORD = "pencil in the pocket"
 _TEXT = b"Subject: x\r\n\r\n.dot\r\n"
 
@@ -22,8 +24,9 @@ _TEXT = b"Subject: x\r\n\r\n.dot\r\n"
 def client(data: bytes) -> None:
     """A message counts as taken only by a 2xx that came behind its final dot, or its last chunk."""
     (options, first, second), rest = head(data, 3)
+    fellows = _FELLOWS[: options >> 4 & 3]
     # What is cut into long pieces may also go in chunks.
-    talk = Conversation("relay.example.com", chunking=bit(first, 7))
+    talk = Conversation("relay.example.com", chunking=bit(first, 7), lmtp=bool(options & 8))
     came = ended_at = transactions = 0
     begun_no = False
     in_body = False
@@ -40,7 +43,8 @@ def client(data: bytes) -> None:
         while what is not None:
             _printable(talk.take())
             if isinstance(what, Ending):
-                _sound(talk, what, came, ended_at)
+                for place in range(1 + len(fellows)):
+                    _sound(talk, what.of(place), came, ended_at)
                 if not what.reusable:
                     return
                 assert not begun_no, "used again after a reply out of turn"
@@ -56,7 +60,9 @@ def client(data: bytes) -> None:
                 return
             transactions += 1
             ended_at = 0
-            begun = talk.begin(_SENDERS[options & 3], "b@example.net", 1000 * options, bit(options, 2), **_DSN)
+            begun = talk.begin(
+                _SENDERS[options & 3], "b@example.net", 1000 * options, bit(options, 2), fellows=fellows, **_DSN
+            )
             if isinstance(begun, bytes):
                 _printable(begun)
                 if talk.hurries and bit(second, 7):
@@ -66,9 +72,11 @@ def client(data: bytes) -> None:
             what = begun
         _printable(talk.take())
         assert talk.stage in ("banner", "ehlo", "auth", "mail", "rcpt", "data", "body", "dot")
+    taken = talk.taken()
     last = talk.timed_out(300) if bit(options, 3) else talk.lost("closed")
     assert last.result is not Result.DELIVERED
     assert not last.doubtful or ended_at
+    assert not taken or (ended_at and all(last.of(place) is one for place, one in taken.items()))
 
 
 def _finish(talk: Conversation, options: int) -> None:

@@ -99,9 +99,10 @@ class MailServer:
 
 
 class Postfix(MailServer):
-    """The rig's Postfix, with a virtual mailbox in place of its next hop."""
+    """The rig's Postfix, with a virtual mailbox in place of its next hop. `more` are further lines for main.cf."""
 
     name = "Postfix"
+    more = ""
 
     @classmethod
     def missing(cls) -> str:
@@ -115,6 +116,7 @@ virtual_mailbox_maps = static:{inbox.name}/
 virtual_uid_maps = static:{nobody.pw_uid}
 virtual_gid_maps = static:{nobody.pw_gid}
 virtual_mailbox_limit = 0
+{self.more}
 """
         if self.certificate:
             mailbox += f"""smtpd_tls_security_level = may

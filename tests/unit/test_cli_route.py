@@ -131,6 +131,16 @@ class RouteTests(SynchronousTestCase):
             Path(self.path).write_text(CONFIG.replace("[zones.off]", hop) + safe)
             self.assertTrue(self.asked(to=to, sender=sender)["tls"].startswith(told))
 
+    def test_together_and_by_lmtp(self) -> None:
+        """Recipients that travel together have one address."""
+        many = "recipients_per_transaction = 20\n"
+        hop = f'lmtp = true\n{many}sender_domains = ["hop.test"]\n[zones.off]'
+        Path(self.path).write_text(CONFIG.replace("[zones.off]", hop).replace("throttling", f"{many}throttling"))
+        self.assertIn("the next hop hop.example.com:26 by LMTP (", self.asked(sender="a@hop.test")["to"])
+        limits = self.limits(sender="a@hop.test")
+        self.assertEqual(limits["zones.hop.recipients_per_transaction"], "20 of one message at a time")
+        self.assertEqual({self.asked("--id", f"{ID}.00{seq}")["key"] for seq in (1, 2)}, {ID})
+
     def test_what_the_domain_asks_for(self) -> None:
         queue = Path(self.mktemp())
         queue.mkdir()
@@ -248,6 +258,12 @@ class RouteTests(SynchronousTestCase):
             self.assertIn(f"  to        {shown}, by HTTP (zones.hop.url)\n", told)
             self.assertIn(f"  TLS       {tls}", told)
             self.assertIn("(zones.hop.url)", told.partition("TLS")[2].partition("\n")[0])
+
+    def test_a_proxy(self) -> None:
+        hop = 'host = "hop.example.com"\n'
+        Path(self.path).write_text(CONFIG.replace(hop, hop + 'egress = "socks5://10.0.0.5:1080"\n'))
+        told = self.told("--client", "10.1.1.1", sender="a@x.org")
+        self.assertIn("  through   socks5://10.0.0.5:1080 (zones.hop.egress)\n", told)
 
     def test_where_sending_zone_is_believed(self) -> None:
         header = ("--header", "X-Sending-Zone: sticky")

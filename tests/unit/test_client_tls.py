@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
+from OpenSSL.crypto import FILETYPE_ASN1, X509, load_certificate
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.net.client_tls import ClientTls, Handshake, TlsUnusable
@@ -12,13 +12,15 @@ from tests.unit.certificates import Authority, Pair
 from tests.unit.test_dane import record
 
 
-def serving(shown: Pair, *between: Pair, newest: int = SSL.TLS1_3_VERSION) -> SSL.Connection:
-    """A server that shows a certificate, and speaks no newer TLS than that."""
+def serving(
+    shown: Pair, *between: Pair, newest: int = SSL.TLS1_3_VERSION, certificate: X509 | None = None
+) -> SSL.Connection:
+    """A server that shows a certificate, or this one for its key instead, and speaks no newer TLS than that."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_cipher_list(b"DEFAULT:@SECLEVEL=0")
     context.set_min_proto_version(SSL.TLS1_VERSION)
     context.set_max_proto_version(newest)
-    context.use_certificate(X509.from_cryptography(shown.certificate))
+    context.use_certificate(certificate or X509.from_cryptography(shown.certificate))
     context.use_privatekey(shown.key)
     for one in between:
         context.add_extra_chain_cert(X509.from_cryptography(one.certificate))
@@ -56,6 +58,14 @@ class HandshakeTests(SynchronousTestCase):
         handshake = self.shaken(serving(self.authority.server("other.test", "mx.test")))
         self.assertEqual((handshake.error, handshake.distrust()), (0, ""))
         self.assertRegex(handshake.description(), r"^TLSv1\.3 TLS_[A-Z0-9_]+$")
+
+    def test_a_certificate_that_libraries_do_not_expect(self) -> None:
+        """The authority has signed it, and OpenSSL trusts it; its version is none that there is."""
+        pair, old = self.authority.server("mx.test"), bytes.fromhex("a003020102")
+        made = self.authority.forged(pair, old, bytes.fromhex("a003020103"))
+        server = serving(pair, certificate=load_certificate(FILETYPE_ASN1, made))
+        handshake = self.shaken(server)
+        self.assertEqual((handshake.error, handshake.distrust()), (0, "the certificate can't be read"))
 
     def test_names(self) -> None:
         for shown, host, fine in (

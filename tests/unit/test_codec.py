@@ -21,12 +21,13 @@ from relay.channel.codec import (
     FrameReader,
     pack,
 )
-from relay.channel.frames import CHUNK, MAX_TO_CHILD, MAX_TO_MASTER, Frame
+from relay.channel.frames import CHUNK, MAX_HEADER, MAX_TO_CHILD, MAX_TO_MASTER, Frame
 from relay.message.envelope import Envelope, Recipient
 from relay.message.tls import TlsPolicy, TlsResult
 from relay.message.user import User
 from relay.message.values import Origin, Outcome, Result
 from relay.smtp.reply import reply
+from relay.smtp.xtext import MAX_ORCPT
 from tests.unit.test_session import offer
 
 OUTCOME = Outcome(Result.DEFERRED, "450 later", 450, "reply", "rcpt", "mx.test", "192.0.2.7", "0.0.0.0", 1.5, True)
@@ -41,6 +42,8 @@ TO_MASTER: list[Frame] = [
     frames.Pong(4),
     frames.Redial(3),
     frames.Redial(3, True),
+    frames.Fared(9, OUTCOME),
+    frames.Fared(10, None),
     frames.TlsResults(
         (
             (TlsResult(TlsPolicy("to.test")), 3),
@@ -52,7 +55,9 @@ TO_CHILD: list[Frame] = [
     frames.Welcome((1 << 31) - 1, 2.0, 8.0),
     offer(),
     offer(body=None, chunks=3, body_size=600_000),
+    offer(fellows=(frames.Fellow(8, 2, "c@to.test"), frames.Fellow(9, 3, "d@to.test", "NEVER", "rfc822;d@to.test"))),
     frames.Go(1),
+    frames.Go(1, 20),
     frames.Dial(1),
     frames.Close(1),
     frames.Chunk(9, 0, b"\0\xff" * 100),
@@ -118,6 +123,12 @@ cuts = st.lists(st.integers(0, 100_000), max_size=12)
 
 
 class Codec(SynchronousTestCase):
+    def test_the_largest_offer_fits(self) -> None:
+        """The longest header, a chunk of body, and as many fellows as a zone may have, with all that RCPT can say."""
+        fellow = frames.Fellow(1 << 62, 1 << 24, "r" * 320, "SUCCESS,FAILURE,DELAY", "o" * MAX_ORCPT)
+        largest = offer(headers=b"h" * MAX_HEADER, body=b"b" * CHUNK, fellows=(fellow,) * 999)
+        self.assertEqual(read(FrameReader(TO_SENDER), [pack(largest)]), ([largest], False))
+
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.sampled_from(TO_MASTER), max_size=8), cuts)
     def test_any_split_to_master(self, sent: list[Frame], cuts: list[int]) -> None:

@@ -89,6 +89,38 @@ BROKEN = {
         ':2: zones.a.url: expected a URL such as "https://mail.example.com/incoming": it is no URL in ASCII without bl',
         ":4: zones.b.url: expected a URL such as",
     ],
+    "[zones.a]\negress = 'socks5://u:secret@10.0.0.5:1080'\n[zones.b]\negress_user = 'x'\n": [
+        ':2: zones.a.egress: expected a proxy such as "socks5://10.0.0.5:1080": who logs in there stands in egress',
+        ":3: zones.b.egress: expected a proxy, for there is an egress_user",
+        ":4: zones.b.egress_user: expected either egress_password_file or egress_password_variable, for there is an",
+    ],
+    "[zones.a]\negress = 'socks5://10.0.0.5:1080'\nlmtp = true\nhost = '/run/lmtp'\n": [
+        ":2: zones.a.egress: expected none: a socket on this machine is reached by no proxy",
+    ],
+    "[zones.a]\negress_password_file = '/x'\n": [":1: zones.a.egress_user: expected a name to log in with, for there"],
+    "[zones.a]\negress = 'socks5://[::1]:1'\negress_user = 'x'\negress_password_variable = 's 3 cret'\n": [
+        ":4: zones.a.egress_password_variable: expected the name of an environment variable",
+    ],
+    "[zones.a]\negress = 'haproxy://10.0.0.5:2525'\negress_user = 'x'\negress_password_file = '/x'\n": [
+        ":2: zones.a.egress: expected addresses in the zone's pool that can be named to the proxy, got \"0.0.0.0\"",
+        ":3: zones.a.egress_user: expected it with socks5:// alone: haproxy:// knows no logins",
+    ],
+    "[zones.a]\nlmtp = true\n[zones.b]\nlmtp = true\nhost = 'x'\n[zones.c]\nhost = '/run/lmtp'\n": [
+        ":1: zones.a.host: expected the host that LMTP is spoken to, got none: mail exchangers speak SMTP",
+        ":3: zones.b.port: expected the port of an LMTP server, such as 24: on 25 is SMTP (RFC 2033 5)",
+        ":7: zones.c.host: expected a host name or IP address or, with lmtp, the path of a socket, got \"/run/lmtp\"",
+    ],
+    f"[zones.a]\nlmtp = true\nimplicit_tls = true\nhost = '/{'x' * 107}'\n": [
+        ":3: zones.a.implicit_tls: expected false: a socket on this machine has no port for TLS",
+        ":4: zones.a.host: expected the path of a socket, 107 bytes at most",
+    ],
+    "[zones.a]\nurl = 'http://x/'\nlmtp = true\nrecipients_per_transaction = 2\n": [
+        ":3: zones.a.lmtp: expected it where there is a host: to a url mail goes by HTTP",
+        ":4: zones.a.recipients_per_transaction: expected 1: by HTTP each recipient's mail is a request",
+    ],
+    "[zones.a]\nrecipients_per_transaction = 1001\n": [
+        ":2: zones.a.recipients_per_transaction: expected a whole number from 1 to 1000, got 1001"
+    ],
     "[zones.a]\nurl = 'http://x/'\nhost = 'y'\nimplicit_tls = true\ntls = 'must'\n": [
         ':2: zones.a.url: expected https://, for tls is "must"',
         ":3: zones.a.host: expected either host or url: mail goes to one of them",

@@ -225,6 +225,23 @@ class TrustAnchor(Case):
         hollow = Record(2, 0, 0, whole[:60] + b"\xff" * 20 + whole[80:])
         self.trusted([self.leaf, self.middle], hollow, record(2, self.middle))
 
+    def test_certificates_that_libraries_do_not_expect(self) -> None:
+        """Signed by the authority, and read by OpenSSL: a version that there is none of, and a name made of bits."""
+        named, common = self.middle.server("mx.test"), self.middle.common("mx.test")
+        for pair, old, new in (
+            (named, bytes.fromhex("a003020102"), bytes.fromhex("a003020101")),
+            (named, bytes.fromhex("a003020102"), bytes.fromhex("a003020103")),
+            (common, b"\x0c\x07mx.test", b"\x03\x07\0x.test"),
+        ):
+            made = self.middle.forged(pair, old, new)
+            dane = Dane("mx.test", NAMES, (record(2, self.middle),))
+            doubt = distrust([made, der(self.middle)], dane, datetime.now(UTC))
+            self.assertEqual(doubt and doubt.failure, "validation-failure")
+            self.assertIn("can't be read", doubt.text if doubt else "")
+        above = self.root.forged(self.middle, bytes.fromhex("a003020102"), bytes.fromhex("a003020103"))
+        self.assertIn("can't be read", said([der(self.leaf), above, der(self.root)],
+                                            Dane("mx.test", NAMES, (record(2, self.root),)), datetime.now(UTC)))
+
     def test_a_long_chain_is_looked_at_so_far(self) -> None:
         strays = [Authority("Stray")] * MAX_CHAIN
         self.refused("matches none", [self.leaf, *strays, self.middle], record(2, self.middle))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 from typing import Any
+from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -177,6 +179,14 @@ class Ring(SynchronousTestCase):
             file.write(pem(OTHER_RSA))
         os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
         self.assertNotEqual(self.public(self.name), first)
+
+    def test_K01_what_can_not_be_read_now_is_read_again(self) -> None:
+        """The file stays as it is when files to open run out."""
+        put(self.directory, self.name.file, RSA)
+        with patch("os.open", side_effect=OSError(errno.EMFILE, "Too many open files")):
+            error = self.assertRaises(KeyUnusable, self.ring.get, self.name)
+            self.assertIn("can't be read", str(error))
+        self.assertIs(self.ring.get(self.name), self.ring.get(self.name))
 
     def test_K01_rights_taken_away(self) -> None:
         path = put(self.directory, self.name.file, RSA)

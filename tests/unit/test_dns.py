@@ -467,6 +467,16 @@ class Truncated(Case):
         net.advance(5)
         self.failureResultOf(deferred, our.TimedOut)
 
+    def test_cut_over_tcp_too(self) -> None:
+        """Nobody knows what was in the rest: it is no answer, and least of all "there is none"."""
+        net, deferred = self.ask_until_tcp()
+        protocol, line = self.connect(net)
+        response = answer(dns.message.from_wire(line.value()[2:]))
+        response.flags |= dns.flags.TC
+        wire = response.to_wire()
+        protocol.dataReceived(len(wire).to_bytes(2, "big") + wire)
+        self.failureResultOf(deferred, our.TimedOut)
+
     def test_forged_over_tcp(self) -> None:
         net, deferred = self.ask_until_tcp()
         protocol, _ = self.connect(net)
@@ -497,6 +507,14 @@ class Memory(Case):
         net.advance(2)
         self.ask(net, resolver.mx("to.test"))
         self.assertEqual(len(net.questions), 2)
+
+    def test_what_is_too_long_is_not_kept(self) -> None:
+        for size, asked in ((200, 1), (250, 2)):
+            texts = " ".join(['"' + "x" * size + '"'] * 36)
+            net, resolver = self.resolver(lambda query, tcp, texts=texts: answer(query, f"to.test 60 TXT {texts}"))
+            for _ in range(2):
+                self.assertEqual([len(text) for text in self.ask(net, resolver.txt("to.test"))], [36 * size])
+            self.assertEqual(len(net.questions), asked)
 
     def test_d34_ttl_0(self) -> None:
         net, resolver = self.say(0)

@@ -120,6 +120,14 @@ class Order(Case):
         found = self.find([(10, "a.test"), (20, "b.test")], {"a.test": ["9.0.0.1"], "b.test": ["9.0.0.1"]})
         self.assertEqual(found, [Host("a.test", "9.0.0.1", 10)])
 
+    def test_an_address_stands_where_it_is_best(self) -> None:
+        """That a worse host has it, too, makes it no worse than those between."""
+        names = ("a.test", "b.test", "c.test")
+        addresses = {"a.test": ["9.0.0.1"], "b.test": ["9.0.0.2"], "c.test": ["9.0.0.1", "9.0.0.3"]}
+        found = self.find([(10 * number, name) for number, name in enumerate(names)], addresses)
+        self.assertEqual([(host.name, host.address) for host in found],
+                         [("a.test", "9.0.0.1"), ("b.test", "9.0.0.2"), ("c.test", "9.0.0.3")])
+
     def test_d31_bounded(self) -> None:
         """manymx, manya: so many questions and so many tries, no more."""
         names = [(number, f"{number}.test") for number in range(60)]

@@ -136,6 +136,17 @@ class Putting(Case):
         seen.add(os.stat(self.keys).st_mtime_ns)
         self.assertEqual(len(seen), 6)
 
+    def test_a_directory_of_somebody_else(self) -> None:
+        """Who may write there may not set its time, which is no reason to say that nothing was put."""
+
+        def refused(*_: Any, **__: Any) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        self.patch(os, "utime", refused)
+        self.assertEqual(self.ask("PUT", pem(ED25519)).status, 201)
+        self.assertEqual(self.ask("DELETE").status, 200)
+        self.assertEqual(self.files(), [])
+
     def test_a_disk_that_is_full(self) -> None:
         put(self.keys, FILE, RSA)
 

@@ -75,6 +75,17 @@ class Files(SynchronousTestCase):
     def tearDown(self) -> None:
         self.journal.close()
 
+    def write(self, *entries: Acceptance) -> None:
+        """And the master is told."""
+        try:
+            self.journal.write(*entries)
+        finally:
+            for entry in entries:
+                self.journal.told(entry.lease)
+
+    def size(self) -> int:
+        return sum(file.stat().st_size for file in left_behind(self.directory))
+
     def read(self) -> list[Acceptance]:
         found: list[Acceptance] = []
         for file in left_behind(self.directory, "00000005-1"):
@@ -89,34 +100,74 @@ class Files(SynchronousTestCase):
 
     def test_all_settled_empties_it(self) -> None:
         for number in range(1, 4):
-            self.journal.write(acceptance(number))
+            self.write(acceptance(number))
         self.journal.settled(2)
         self.assertEqual([entry.lease for entry in self.read()], [1, 2, 3])
         self.journal.settled(3)
         self.assertEqual(self.read(), [])
-        self.journal.write(acceptance(4))
+        self.write(acceptance(4))
         self.assertEqual([entry.lease for entry in self.read()], [4])
 
     def test_it_stays_short_while_acceptances_never_pause(self) -> None:
         """What isn't settled is always there, what is goes although there is always one more."""
         longest = 0
         for number in range(1, 5001):
-            self.journal.write(acceptance(number, "250 " + "x" * 196))
+            self.write(acceptance(number, "250 " + "x" * 196))
             self.journal.settled(number - 7)
             found = {entry.lease for entry in self.read()} if number % 97 == 0 else None
             if found is not None:
                 self.assertLessEqual(set(range(max(1, number - 6), number + 1)), found)
-            longest = max(longest, sum(file.stat().st_size for file in left_behind(self.directory)))
+            longest = max(longest, self.size())
         self.assertLess(longest, 3 * journal._ROTATE)
 
     def test_a_full_disk_spoils_only_what_it_refused(self) -> None:
-        self.journal.write(acceptance(1))
+        self.write(acceptance(1))
         real = os.write
         with mock.patch.object(os, "write", lambda file, data: real(file, data[:10])):
-            error = self.assertRaises(OSError, self.journal.write, acceptance(2))
+            error = self.assertRaises(OSError, self.write, acceptance(2))
         self.assertEqual(error.errno, errno.ENOSPC)
-        self.journal.write(acceptance(3))
+        self.write(acceptance(3))
         self.assertEqual([entry.lease for entry in self.read()], [1, 3])
+
+    def test_several_at_once_all_or_none(self) -> None:
+        self.write(acceptance(1), acceptance(2), acceptance(3))
+        self.assertEqual(self.read(), [acceptance(1), acceptance(2), acceptance(3)])
+        written = os.write
+        self.patch(os, "write", lambda file, data: written(file, data[: len(data) // 2]))
+        self.assertRaises(OSError, self.write, acceptance(4), acceptance(5))
+        self.patch(os, "write", written)
+        self.assertEqual(self.read(), [acceptance(1), acceptance(2), acceptance(3)])
+        self.journal.settled(5)
+        self.assertEqual(self.read(), [])
+
+    def test_what_is_told_of_long_after_it_was_written_stays(self) -> None:
+        """By LMTP one of several has his mail, and the others are waited for; meanwhile much else is settled."""
+        self.journal.write(acceptance(1), acceptance(2))
+        self.journal.told(2)
+        longest = 0
+        for number in range(3, 6003):
+            self.write(acceptance(number, "250 " + "x" * 196))
+            self.journal.settled(number - 3)  # All but the last of those that were told of.
+            if number % 97 == 0:
+                self.assertLessEqual({1, number}, {entry.lease for entry in self.read()})
+            longest = max(longest, self.size())
+        self.assertLess(longest, 3 * journal._ROTATE)
+        self.journal.told(1)
+        self.journal.settled(6001)
+        self.assertIn(1, {entry.lease for entry in self.read()})
+        self.journal.settled(6002)
+        self.assertEqual(self.read(), [])
+
+    def test_what_can_not_be_written_again_stays_where_it_is(self) -> None:
+        self.journal.write(acceptance(1))
+        for number in range(2, 1502):
+            self.write(acceptance(number, "250 " + "x" * 196))
+        with mock.patch.object(os, "write", lambda file, data: 0):
+            self.assertRaises(OSError, self.journal.settled, 1499)
+        self.assertEqual(self.read()[0], acceptance(1))
+        self.journal.told(1)
+        self.journal.settled(1501)
+        self.assertEqual(self.read(), [])
 
     def test_left_behind_tells_children_apart(self) -> None:
         other = Journal(self.directory / "00000005-11")

@@ -52,6 +52,13 @@ class ReceivedTests(SynchronousTestCase):
         self.assertTrue(text.startswith(b"Received: from localhost [127.0.0.1]\r\n"), text)
         self.assertIn(b" with HTTP id ", text)
 
+    def test_several_recipients_are_not_named(self) -> None:
+        """RFC 5321 7.2."""
+        text = received_line(Origin("feeder", "192.0.2.1", "c.test", tls="TLSv1.3 X"), "me", "Z", NAME, "", WHEN)
+        self.assertNotIn(b" for ", text)
+        self.assertEqual(text.split(b"\r\n")[2:4], [b" (version=TLSv1.3 cipher=X);", text.split(b"\r\n")[3]])
+        self.assertIn(b"id " + NAME.encode() + b"\r\n (version", text)
+
     @given(st.lists(st.text(max_size=300) | st.text("a)(\r\n;<>\"\\\0 é", max_size=20), min_size=8, max_size=8))
     def test_no_word_breaks_out(self, words: list[str]) -> None:
         """S: hostile HELO, user, PTR or recipient add no line, no field, no date."""
@@ -61,7 +68,7 @@ class ReceivedTests(SynchronousTestCase):
         )
         lines = text.split(b"\r\n")
         self.assertEqual(lines.pop(), b"")
-        self.assertEqual(len(lines), 5 if tls else 4)
+        self.assertEqual(len(lines), 3 + bool(tls) + bool(recipient))
         self.assertTrue(all(one.startswith(b" ") and one.strip() for one in lines[1:]))
         self.assertTrue(all(len(one) < 998 for one in lines))
         self.assertFalse(set(b"".join(lines)) - set(range(0x20, 0x7F)))

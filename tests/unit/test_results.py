@@ -101,7 +101,8 @@ class ResultTests(DispatchRig):
         self.results.put_aside(self.work, "3 children died with it")
         self.tell()
         self.assertEqual(self.row().held, "3 children died with it")
-        self.assertEqual(self.schedule.lanes(), [])
+        self.join()
+        self.assertEqual(self.schedule.lanes(), [], "seen when it is its lane's turn")
         self.assertIn("held id=" + self.message.id + '.001 why="3 children died with it"', self.lines()[0])
 
     def test_D04_doubt_is_said(self) -> None:

@@ -49,17 +49,25 @@ class FakeLink:
 
 
 class FakeJournal:
-    def __init__(self, told: list[Any]) -> None:
-        self.told = told
+    def __init__(self, heard: list[Any]) -> None:
+        self.heard = heard
         self.full = False
+        self.writes = 0
+        self.leases: list[int] = []
 
-    def write(self, entry: Acceptance) -> None:
+    def write(self, *entries: Acceptance) -> None:
         if self.full:
             raise OSError(28, "No space left on device")
-        self.told.append(entry)
+        self.heard.extend(entries)
+        self.writes += 1
+
+    def told(self, lease: int) -> None:
+        self.leases.append(lease)
 
     def settled(self, count: int) -> None:
-        self.told.append(("settled", count))
+        self.heard.append(("settled", count))
+        if self.full:
+            raise OSError(28, "No space left on device")
 
 
 class FakeSession:
@@ -78,8 +86,8 @@ class FakeSession:
     def deliver(self, offer: Offer) -> None:
         self.offers.append(offer)
 
-    def go(self) -> None:
-        self.orders.append("go")
+    def go(self, many: int) -> None:
+        self.orders.append("go" if many == 1 else f"go {many}")
 
     def dial(self) -> None:
         self.orders.append("dial")
@@ -132,8 +140,9 @@ class SenderRig(SynchronousTestCase):
     def done(self, session: FakeSession, outcome: Outcome = DELIVERED, kept: bool = False) -> None:
         session.in_dot = False
         if outcome is DELIVERED:
-            self.sender.accepted(session, session.offers[-1], outcome)  # type: ignore[arg-type]
-        self.sender.done(session, session.offers[-1], outcome, kept)  # type: ignore[arg-type]
+            self.sender.accepted(session, session.offers[-1], [(session.offers[-1], outcome)])  # type: ignore[arg-type]
+        outcomes = [(session.offers[-1], outcome)]
+        self.sender.done(session, session.offers[-1], outcomes, kept)  # type: ignore[arg-type]
 
 
 class Work(SenderRig):
@@ -233,6 +242,8 @@ class Work(SenderRig):
         self.journal.full = True
         self.done(self.sessions[1])
         self.assertEqual(len(self.said(frames.Done)), 1)
+        self.hear(frames.Settled(1))
+        self.assertEqual(self.told, [("settled", 1)])
 
     def test_settled_is_for_the_journal(self) -> None:
         self.hear(frames.Settled(12))
@@ -261,6 +272,28 @@ class Work(SenderRig):
         del self.sessions[1].sweep
         self.clock.advance(module._SWEEP)
         self.assertEqual(self.sessions[1].orders, ["sweep"])
+
+
+class Together(SenderRig):
+    def test_fellows_are_told_of_before_the_end(self) -> None:
+        fellows = tuple(frames.Fellow(7 + seq, seq, f"r{seq}@to.test") for seq in range(2, 6))
+        self.hear(offer(connection=1, fellows=fellows), frames.Go(1, 4))
+        session = self.sessions[1]
+        self.assertEqual(session.orders, ["go 4"])
+        lead = session.offers[0]
+        self.sender.left(session, fellows[2:])  # type: ignore[arg-type]
+        self.sender.accepted(session, lead, [(lead, DELIVERED), (fellows[1], DELIVERED)])  # type: ignore[arg-type]
+        outcomes = [(lead, DELIVERED), (fellows[0], DEFERRED), (fellows[1], DELIVERED)]
+        self.sender.done(session, lead, outcomes, True)  # type: ignore[arg-type]
+        self.assertEqual([(one.seq, one.lease) for one in self.told], [(1, 7), (3, 10)])
+        self.assertEqual((self.journal.writes, self.journal.leases), (1, [9, 10, 7]), "in the order of the reports")
+        self.assertEqual(
+            self.said()[1:],
+            [
+                frames.Fared(12, None), frames.Fared(11, None), frames.Fared(9, DEFERRED), frames.Fared(10, DELIVERED),
+                frames.Done(1, 7, DELIVERED, True),
+            ],
+        )  # fmt: skip
 
 
 class MayEnd(SenderRig):
@@ -310,7 +343,7 @@ class Leaving(SenderRig):
         self.assertEqual((self.busy.orders, self.dotted.orders), (["abort"], ["abort"]))
         self.clock.advance(1)
         self.assertEqual(self.clock.stopped, 0)
-        self.sender.accepted(self.dotted, self.dotted.offers[0], DELIVERED)  # type: ignore[arg-type]
+        self.sender.accepted(self.dotted, self.dotted.offers[0], [(self.dotted.offers[0], DELIVERED)])  # type: ignore[arg-type]
         self.dotted.in_dot = False
         self.sender.closed(self.dotted)  # type: ignore[arg-type]
         self.clock.advance(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from OpenSSL import SSL
@@ -12,12 +12,13 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from relay.channel.frames import Offer
+from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
 from relay.delivery.avoided import Avoided
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
 from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, SOON, Session
+from relay.delivery.watcher import Outcomes
 from relay.delivery.ways import Way
 from relay.message.tls import TlsPolicy, TlsResult
 from relay.message.values import Origin, Outcome, Result
@@ -132,6 +133,9 @@ class Book:
         self.outcomes: list[Outcome] = []
         self.kept: list[bool] = []
         self.accept: list[Outcome] = []
+        self.taken: list[list[int]] = []
+        self.behind: list[int] = []
+        self.fates: dict[int, tuple[str, str, int]] = {}
         self.allow = True
         self.redials = 0
         self.may_redial = True
@@ -158,13 +162,18 @@ class Book:
     def closed(self, session: Session) -> None:
         self.told.append("closed")
 
-    def accepted(self, session: Session, offer: Offer, outcome: Outcome) -> None:
+    def accepted(self, session: Session, offer: Offer, outcomes: Outcomes) -> None:
         self.told.append("accepted")
-        self.accept.append(outcome)
+        self.accept += [outcome for _, outcome in outcomes]
+        self.taken.append([one.seq for one, _ in outcomes])
 
-    def done(self, session: Session, offer: Offer, outcome: Outcome, kept: bool) -> None:
+    def left(self, session: Session, behind: Sequence[Addressee]) -> None:
+        self.behind += [one.seq for one in behind]
+
+    def done(self, session: Session, offer: Offer, outcomes: Outcomes, kept: bool) -> None:
         self.told.append("done")
-        self.outcomes.append(outcome)
+        self.outcomes += [outcome for _, outcome in outcomes]
+        self.fates = {one.seq: (outcome.result.value, outcome.stage, outcome.code) for one, outcome in outcomes}
         self.kept.append(kept)
 
     def may_end(self) -> bool:
@@ -520,6 +529,9 @@ class Secure(Case):
         peer.say(self.OFFER)
         self.taken(peer)
         self.assertEqual(self.book.kept, [True])
+        self.assertTrue(self.session.fits(offer()))
+        self.policy = Policy.MUST
+        self.assertFalse(self.session.fits(offer()), "but where TLS has to be there is no such try")
 
     def test_a_host_that_leaves_before_the_handshake_is_not_called_in_the_clear(self) -> None:
         self.session.deliver(offer())

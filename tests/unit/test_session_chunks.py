@@ -124,6 +124,20 @@ class Chunks(Case):
         self.session.resume()
         self.assertEqual(peer.line.read(), b"BDAT 4 LAST\r\ncc\r\n")
 
+    def test_a_long_text_takes_as_long_as_its_host_goes_on_taking_it(self) -> None:
+        """All its chunks together have no time, other than all RCPT."""
+        peer = self.proven()
+        self.session.deliver(offer(body=None, body_size=60, chunks=30))
+        peer.say(TAKEN)
+        for _ in range(28):
+            self.chunk(peer, b"bb")
+            self.pass_time(STAGES.body / 2)
+            peer.say(b"250 2.0.0 ok\r\n")
+            self.pass_time(STAGES.body / 2 - 5)
+        self.assertEqual(self.book.outcomes, [])
+        self.pass_time(STAGES.body + 1)
+        self.check(Result.DEFERRED, "body", "network")
+
     def test_refused_in_the_midst(self) -> None:
         """The rest isn't fetched, and the connection is kept."""
         peer = self.in_text()
@@ -143,6 +157,21 @@ class Chunks(Case):
         self.check(Result.DEFERRED, "body", "reply")
         asked.callback(b"bb")
         self.assertEqual(peer.line.read(), b"")
+
+    def test_refused_while_others_are_on_their_way(self) -> None:
+        """The first refusal counts, whatever is said to the rest; nothing more of the text is fetched or sent."""
+        for behind in (b"250 2.0.0 ok\r\n", b"503 5.5.1 RSET first\r\n", b"554 5.5.1 no\r\n"):
+            self.setUp()
+            peer = self.in_text()
+            peer.line.producer.resumeProducing()
+            _, asked = self.book.asked.pop()
+            self.assertEqual(peer.say(b"452 4.3.1 full\r\n"), b"", "the reply to one chunk is still to come")
+            asked.callback(b"bb")
+            self.assertEqual(peer.line.read(), b"")
+            peer.say(behind)
+            self.check(Result.DEFERRED, "body", "reply")
+            self.assertEqual((self.outcome.code, self.book.kept, self.book.asked), (452, [True], []))
+            self.assertIsNone(peer.line.producer)
 
     def test_a_host_that_does_not_answer_a_chunk(self) -> None:
         peer = self.in_text()

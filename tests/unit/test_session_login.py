@@ -68,6 +68,16 @@ class Login(Case):
         peer.close()
         self.assertEqual(self.peer().address, "192.0.2.20")
 
+    def test_each_word_has_its_time(self) -> None:
+        self.session.deliver(offer())
+        peer = self.asked()
+        for word, answer in ((b"VXNlcm5hbWU6", NAME), (b"UGFzc3dvcmQ6", WORD)):
+            self.pass_time(STAGES.auth - 1)
+            self.assertEqual(peer.say(b"334 " + word + b"\r\n"), answer)
+        self.pass_time(STAGES.auth - 1)
+        peer.say(b"235 2.7.0 welcome\r\n")
+        self.assertEqual(self.book.told, ["quiet", "active", "quiet", "active", "quiet", "active", "answered"])
+
     def test_a_host_that_says_nothing(self) -> None:
         self.session.deliver(offer())
         self.asked()

@@ -31,16 +31,19 @@ USERS = ("", "one", "two")
 POOL = ("10.0.0.1", "10.0.0.2")
 #: Of IPv4 and of IPv6.
 HOSTS = ("192.0.2.9", "2001:db8:f::9")
-STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnffMW"
+STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnffMWxxDSXP"
 
 
 class Relayed:
-    """A delivery in a child's hands: whether its host has answered, whether it may go on, and whether it may
-    call its host."""
+    """Deliveries in a child's hands: whether their host has answered, whether they may go on, how many of them, and
+    whether it may call its host."""
 
     def __init__(self, child: FakeChild, offer: Offer, goes: bool) -> None:
         self.child, self.offer, self.goes, self.answered = child, offer, goes, goes
         self.calls = True
+        self.many = 1 + len(offer.fellows)
+        #: Fellows that nothing was said of yet, each with its place among all.
+        self.others = list(enumerate(offer.fellows, 2))
 
 
 class NotedChild(FakeChild):
@@ -91,7 +94,9 @@ class ShapedChaos(DispatchRig):
         #: When messages were begun, and how large they were, by whatever has a rate.
         self.begun: dict[Rate, dict[int, tuple[float, float]]] = {}
         self.lease_on: dict[int, int] = {}
-        self.forgotten = 0
+        self.forgotten = self.most = 0
+        self.broken = False
+        self.patch(self.store, "writable", lambda: not self.broken)
         self.calls_made = 0
         #: Which hosts each connection may reach by what it was offered, and which it has called last.
         self.reaches: dict[int, list[str]] = {}
@@ -125,6 +130,11 @@ class ShapedChaos(DispatchRig):
             self.do_found(int(domain[1]))
         self.warm(10_000)
         self.moved()
+        if self.broken:
+            self.do_full_disk(0)
+        self.tell()
+        for name in [name for name, row in self.store.rows.items() if row.held]:
+            self.operator.send_now(*name)
         self.bear()
         self.bear()
         for _ in range(600):
@@ -193,7 +203,8 @@ class ShapedChaos(DispatchRig):
                     for one in self.working.values():
                         if one.offer.connection == frame.connection:
                             one.calls = True
-                            one.goes |= type(frame) is frames.Go
+                            if type(frame) is frames.Go:
+                                one.goes, one.many = True, frame.many
 
     def note(self, frame: frames.Frame) -> None:
         """What the host will see: a message begins now, if a child is told that it may."""
@@ -207,8 +218,12 @@ class ShapedChaos(DispatchRig):
             self.note_call(frame)
         if type(frame) is Offer:
             self.lease_on[frame.connection] = frame.lease
-        elif type(frame) is not frames.Go:
+            many = 1 + len(frame.fellows)
+        elif type(frame) is frames.Go:
+            many = frame.many
+        else:
             return
+        self.most = max(self.most, many)
         connection = self.ledger.get(frame.connection)
         assert connection is not None
         lease = self.lease_on[frame.connection]
@@ -218,7 +233,7 @@ class ShapedChaos(DispatchRig):
             for rate in rates:
                 noted = self.begun.setdefault(rate, {})
                 self.assertNotIn(lease, noted, "it was begun already")
-                noted[lease] = (self.clock.seconds(), 1.0)
+                noted[lease] = (self.clock.seconds(), float(many))
         for rates in (connection.way.volume, connection.address.volume):
             for rate in rates:
                 self.begun.setdefault(rate, {})[lease] = (self.clock.seconds(), float(connection.size))
@@ -247,9 +262,33 @@ class ShapedChaos(DispatchRig):
             self.forget(lease)
         if outcome.host_address:
             outcome = msgspec.structs.replace(outcome, host_address=self.faces[one.offer.connection])
-        if outcome.result is Result.DELIVERED:
-            self.delivered.append(f"{one.offer.id}.{one.offer.seq:03x}")
+        while one.others:
+            self.fare(one, outcome)
+        self.took(one, one.offer.seq, outcome)
         self.done(one.child, one.offer, outcome, kept)
+
+    def fare(self, one: Relayed, outcome: Outcome) -> None:
+        """The last one that nothing was said of. Who may not go is left behind, and of the others every third one is:
+        its host takes no more."""
+        number, fellow = one.others.pop()
+        if number > one.many or (one.goes and outcome.stage in ("rcpt", "dot") and number % 3 == 0):
+            if number <= one.many:
+                self.left_behind(one.offer.lease)
+            self.says(one.child, frames.Fared(fellow.lease, None))
+        else:
+            self.took(one, fellow.seq, outcome)
+            self.says(one.child, frames.Fared(fellow.lease, outcome))
+
+    def took(self, one: Relayed, seq: int, outcome: Outcome) -> None:
+        if outcome.result is Result.DELIVERED:
+            self.delivered.append(f"{one.offer.id}.{seq:03x}")
+
+    def left_behind(self, lease: int) -> None:
+        """Its host has seen one recipient less."""
+        for rate, noted in self.begun.items():
+            if rate.kind == "messages" and lease in noted:
+                when, many = noted[lease]
+                noted[lease] = (when, many - 1)
 
     def forget(self, lease: int, begun: bool = False) -> None:
         """Its host has seen nothing of it, or it is `begun` and goes to another."""
@@ -370,6 +409,49 @@ class ShapedChaos(DispatchRig):
             self.dispatcher.gone(child, [], n % 5 == 0)
             self.turn()
             self.working = {lease: one for lease, one in self.working.items() if one.child is not child}
+
+    def do_fare(self, n: int) -> None:
+        """Something is said of some fellows, and the rest comes later, if ever."""
+        names = [lease for lease, one in sorted(self.working.items()) if one.goes and one.others]
+        if names:
+            one = self.working[names[n % len(names)]]
+            outcome = (DELIVERED, DEFERRED)[n % 2]
+            for _ in one.others[: 1 + n % 4]:
+                self.fare(one, outcome)
+
+    def do_death_with_a_journal(self, n: int) -> None:
+        """Hosts had taken some of what it had in hand, and it was told nobody."""
+        if self.children:
+            child = self.children.pop(n % len(self.children))
+            taken = []
+            for one in [one for one in self.working.values() if one.child is child and one.goes]:
+                places = [(1, one.offer), *one.others]
+                for _, theirs in [place for place in places if place[0] <= one.many and (place[0] + n) % 2]:
+                    taken.append(self.entry(one.offer)._replace(seq=theirs.seq, lease=theirs.lease))
+                    self.took(one, theirs.seq, DELIVERED)
+            self.dispatcher.gone(child, taken, n % 3 == 0)
+            self.turn()
+            self.working = {lease: one for lease, one in self.working.items() if one.child is not child}
+
+    def do_send_now(self, n: int) -> None:
+        if self.store.rows:
+            name = sorted(self.store.rows)[n % len(self.store.rows)]
+            self.operator.send_now(name[0], None if n % 3 else name[1])
+            self.turn()
+
+    def do_delete(self, n: int) -> None:
+        if self.store.rows:
+            self.operator.delete(*sorted(self.store.rows)[n % len(self.store.rows)])
+            self.turn()
+
+    def do_full_disk(self, n: int) -> None:
+        """The store can't write for a while, or can again."""
+        self.broken = not self.broken
+        if self.broken:
+            self.dispatcher.hold()
+        else:
+            self.dispatcher.resume()
+        self.turn()
 
     def do_wait(self, n: int) -> None:
         self.clock.pump([0.5] * n)
@@ -525,6 +607,38 @@ class TightChaos(ShapedChaos):
         self.live(steps)
 
 
+class ManyChaos(ShapedChaos):
+    """Several recipients travel together, as many as rates have tokens for and hosts take."""
+
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=3, recipients_per_transaction=4, messages=("100/s",), bytes=("4KB/s",)),
+        "hop": Zone(
+            connections=2, host="hop.test", recipients_per_transaction=100, pool_hash="from", throttling="20/s", reuse=6
+        ),
+    }
+    cold: ClassVar[tuple[str, ...]] = POOL[:1]
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.warming.left = {POOL[0]: 10}
+
+    def do_mail(self, n: int) -> None:
+        """To several at one domain."""
+        domains = [f"d{(n + k // 6) % 5}.test" for k in range(1 + n % 9)]
+        flow = flow_text(Flow(USERS[n % 3], "high" if n % 7 == 0 else "normal"))
+        self.accept(*domains, zone=("default", "hop")[n % 2], flow=flow, sender=f"s{n % 4}@src.test")
+
+    def test_they_do(self) -> None:
+        """Or the other test shows nothing."""
+        self.go_through([("m", 8), ("m", 7)])
+        self.assertEqual(self.most, 6)
+
+    @settings(max_examples=250, deadline=None, report_multiple_bugs=False)
+    @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))
+    def test_no_limit_is_passed_and_no_mail_forgotten(self, steps: list[tuple[str, int]]) -> None:
+        self.live(steps)
+
+
 class BothChaos(ShapedChaos):
     """Hosts are reached over IPv4 and over IPv6, and each address has its limits."""
 
@@ -547,5 +661,6 @@ _NAMES = {
     "a": "answer", "m": "mail", "d": "deliver", "k": "deliver_and_keep", "o": "defer", "q": "quiet", "v": "active",
     "c": "close", "z": "death", "w": "wait", "t": "tell", "r": "birth", "p": "complain", "b": "list",
     "s": "silence", "e": "early", "h": "hold", "H": "release", "g": "lose", "G": "regain", "u": "unknown", "l": "found",
-    "n": "part", "f": "redial", "M": "move", "W": "warm",
+    "n": "part", "f": "redial", "M": "move", "W": "warm", "x": "fare", "D": "death_with_a_journal", "S": "send_now",
+    "X": "delete", "P": "full_disk",
 }  # fmt: skip

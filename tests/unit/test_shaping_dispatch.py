@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from typing import Any, ClassVar
 
@@ -788,6 +789,17 @@ class Complaints(Shaped):
         self.assertEqual([offer.local_address for _, offer in self.offered()], [POOL[1]])
 
 
+class ByProxy(Shaped):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(egress="haproxy://10.0.0.9:2525")}
+    pool: ClassVar[tuple[str, ...]] = POOL
+
+    def test_addresses_that_a_proxy_has_need_not_be_here(self) -> None:
+        self.plumbed.gone = frozenset(POOL)
+        self.accept("a.test")
+        [(_, offer)] = self.offered()
+        self.assertIn(offer.local_address, POOL)
+
+
 class Warm(Shaped):
     zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
     pool: ClassVar[tuple[str, ...]] = POOL
@@ -1152,3 +1164,48 @@ class Reused(Shaped):
                 self.answer(child, offer)
             self.done(child, offer, kept=True)
         self.assertEqual(list(used.values()), [2, 2])
+
+
+class AllSilent(DispatchRig):
+    """One place, and so many sessions whose hosts are silent that no lane may open another."""
+
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=1, connecting=1)}
+
+    def go(self, domain: str) -> Offer:
+        """It is begun."""
+        self.accept(domain)
+        [offer] = self.offers(self.child)
+        self.begin(self.child, offer)
+        return offer
+
+    def test_a_place_that_no_lane_can_have_is_for_the_next_new_host(self) -> None:
+        self.child = self.join()
+        for domain in ("a.test", "b.test", "c.test"):
+            self.done(self.child, self.go(domain))
+        self.accept("new1.test", "new2.test")
+        first, second = self.offers(self.child)
+        for domain in ("a.test", "b.test"):
+            self.says(self.child, frames.Quiet(self.go(domain).connection))
+        self.accept("c.test")
+        self.assertEqual(self.offers(self.child), [])
+        self.begin(self.child, first)
+        self.says(self.child, frames.Answered(second.connection, "mx.test", "192.0.2.9"))
+        self.assertEqual(self.child.heard(frames.Go), [])
+        self.done(self.child, first)
+        self.assertEqual(self.child.heard(frames.Go), [frames.Go(second.connection)])
+
+
+class Deleted(DispatchRig):
+    def test_a_lane_whose_mail_is_deleted_stands_nowhere_in_the_end(self) -> None:
+        self.join()
+        self.holds.hold = Hold("h", Scope(domain="d.test"), "so", self.now())
+        message = self.accept("d.test")
+        waiting = self.dispatcher.turns.waiting
+        self.assertEqual(waiting.count, 1)
+        self.operator.delete(message.id, None)
+        self.tell()
+        gc.collect()
+        self.holds.hold = None
+        self.shutters.look_again()
+        self.turn()
+        self.assertEqual((waiting.count, self.schedule.lanes()), (0, []))

@@ -246,7 +246,9 @@ class InChunks(SynchronousTestCase):
             peer.talk.text(b"a")
             if behind:
                 peer.talk.text(b"b")
+                self.assertFalse(peer.talk.refused)
                 self.assertIsNone(peer.talk.receive(b"552 5.3.4 too big\r\n"))
+                self.assertTrue(peer.talk.refused)
                 ending = peer.ending(behind)
             else:
                 ending = peer.ending(b"552 5.3.4 too big\r\n")

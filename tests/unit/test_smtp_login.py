@@ -122,6 +122,23 @@ class Failing(Case):
         talk.receive(b"334 \r\n")
         self.ending(talk.receive(f"500 unknown command {b64(SECRET)}\r\n".encode()))
 
+    def test_nor_where_they_end_the_conversation(self) -> None:
+        """A host that leaves, and one that merely repeats what it hears."""
+        long = "x" * 100 + SECRET
+        whole = b64(chr(0) + "bob" + chr(0) + SECRET)
+        for told in (f"421 4.7.0 too much of {whole}\r\n", f"AUTH PLAIN {whole}\r\n", f"what is {SECRET}\r\n"):
+            event = self.greeted("AUTH PLAIN").receive(told.encode())
+            assert isinstance(event, Ending)
+            self.assertEqual((event.result, event.stage), (Result.DEFERRED, "auth"))
+            self.assertNotIn(whole, event.text)
+            self.assertNotIn(SECRET, event.text)
+        talk = Conversation("relay.test", secure=True, choose=Credentials("bob", long).choose)
+        talk.receive(b"220 hi\r\n")
+        talk.receive(b"250-mx.test\r\n250 AUTH PLAIN\r\n")
+        event = talk.receive(talk.take())
+        assert isinstance(event, Ending)
+        self.assertNotIn(b64("x" * 30), event.text, "nor a part of it")
+
     def test_challenges_that_are_none(self) -> None:
         for reply in (b"334 %\r\n", b"334-a\r\n334 b\r\n", b"354 go\r\n", b"334 " + b"\xff" * 8 + b"\r\n"):
             self.ending(self.greeted("AUTH LOGIN").receive(reply))

@@ -27,6 +27,7 @@ from tests.unit.test_child import a_briefing
 
 WEEK = 7 * 86400
 ENFORCE = StsPolicy(Mode.ENFORCE, ("mx.a.test",), WEEK)
+TESTING = ENFORCE._replace(mode=Mode.TESTING)
 NONE = StsPolicy(Mode.NONE, (), WEEK)
 #: Milliseconds.
 BEGIN = 1_700_000_000_000
@@ -39,6 +40,8 @@ class Case(SynchronousTestCase):
         self.record: Any = ["v=STSv1; id=1"]
         self.fetches: list[Deferred[StsPolicy]] = []
         self.asked: list[str] = []
+        self.wanted: list[str] = []
+        self.ahead = 0
         self.policies = self.make()
 
     def make(self, child: str = "1", start: bool = False) -> Policies:
@@ -53,7 +56,7 @@ class Case(SynchronousTestCase):
         return maybeDeferred(work, *arguments)
 
     def now(self) -> int:
-        return BEGIN + int(self.clock.seconds() * 1000)
+        return BEGIN + self.ahead + int(self.clock.seconds() * 1000)
 
     async def txt(self, name: str) -> list[str]:
         self.asked.append(name)
@@ -62,6 +65,7 @@ class Case(SynchronousTestCase):
         return list(self.record)
 
     async def fetch(self, domain: str) -> StsPolicy:
+        self.wanted.append(domain)
         self.fetches.append(Deferred())
         return await self.fetches[-1]
 
@@ -239,6 +243,32 @@ class Renewing(Case):
         self.clock.advance(module.SWEEP)
         self.assertEqual(len(self.fetches), begun + module.AT_ONCE + 2)
 
+    def test_those_that_were_fetched_longest_ago_come_first(self) -> None:
+        """Short lives use up no turns of others."""
+        self.patch(module, "AT_ONCE", 1)
+        short = ENFORCE._replace(max_age=7200)
+        for domain, policy in (*((f"{number}.test", short) for number in range(80)), ("a.test", ENFORCE)):
+            asked = Deferred.fromCoroutine(self.policies.of(domain))
+            self.end(policy)
+            self.successResultOf(asked)
+        for _ in range(86400 // int(module.SWEEP) + 2):
+            self.clock.advance(module.SWEEP)
+            if not self.fetches[-1].called:
+                self.end(short)
+        self.assertEqual(self.wanted.count("a.test"), 2)
+
+    def test_one_of_a_clock_that_was_ahead(self) -> None:
+        """It holds, but is fetched anew and not believed for years."""
+        self.ahead = 400 * 86_400_000
+        self.fetched()
+        self.ahead = 0
+        self.assertEqual(self.answer(), Answer(ENFORCE))
+        self.clock.pump([module.AGAIN, module.SWEEP])
+        self.assertEqual(len(self.fetches), 2)
+        self.end()
+        self.clock.pump([module.SWEEP] * 100)
+        self.assertEqual(len(self.fetches), 2)
+
 
 class Keeping(Case):
     def test_D26_a_restart_forgets_nothing(self) -> None:
@@ -259,6 +289,20 @@ class Keeping(Case):
         self.record = ["v=STSv1; id=2"]
         self.fetched(NONE)
         self.assertEqual((self.answer(other), len(self.fetches)), (Answer(NONE), 2))
+
+    def test_D26_what_one_child_knows_holds_for_all(self) -> None:
+        """Also for one that has known none, or an older one, when the record is gone."""
+        other = self.make("2")
+        self.record = NoData("there is none")
+        self.assertIsNone(self.answer(other).policy)
+        for record, policy in (("1", TESTING), ("2", ENFORCE)):
+            self.clock.advance(module.FRESH)
+            self.record = [f"v=STSv1; id={record}"]
+            self.fetched(policy)
+            self.record = TimedOut("nobody answers")
+            self.assertEqual(self.answer(other), Answer(policy))
+            self.assertEqual(other.known("a.test"), Answer(policy))
+        self.assertEqual(len(self.fetches), 2)
 
     def test_a_renewal_is_shared(self) -> None:
         other = self.make("2", start=True)

@@ -8,9 +8,10 @@ from typing import Any
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import ContextFactory
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import TestCase
 
 from relay.net.client_tls import ClientTls
@@ -156,9 +157,30 @@ class Posting(TestCase):
             self.assertEqual(self.web.heard, [b""])
 
     async def test_a_host_that_is_silent(self) -> None:
+        """With as many addresses as it likes it takes no longer."""
         self.patch(module, "PATIENCE", 0.2)
+        self.resolver.addresses_ = ["127.0.0.1"] * 3
         error = await self.refused(self.serve(None))
         self.assertIn("within 0.2 s", str(error))
+        self.assertFalse(error.final)
+        self.assertEqual(len(self.web.heard), 1)
+
+    def test_who_gives_up_calls_no_further_address(self) -> None:
+        self.resolver.addresses_ = ["192.0.2.1", "192.0.2.2"]
+        for late in (True, False):
+            memory = MemoryReactorClock()
+            poster = Post(memory, self.resolver, self.tls, block_local=False)  # type: ignore[arg-type]
+            url = Url("https://reports.test/", "reports.test", 443, "/")
+            posting = Deferred.fromCoroutine(poster.post(url, PACKED))
+            failures: list[Any] = []
+            posting.addErrback(failures.append)
+            if late:
+                memory.advance(module.PATIENCE)
+            else:
+                posting.cancel()
+            [failure] = failures
+            self.assertIsInstance(failure.value, NotTaken if late else CancelledError)
+            self.assertEqual(len(memory.tcpClients), 1)
 
     async def test_nobody_there(self) -> None:
         url = self.serve(b"")

@@ -69,6 +69,20 @@ class Records(SynchronousTestCase):
         uris = ",".join(f"mailto:r{number}@example.com" for number in range(20))
         self.assertEqual(len(record_of([f"v=TLSRPTv1; rua={uris}"])), MOST)
         self.assertEqual(record_of([f"{ONE},{BOX.uri},{BOX.uri}"]), (BOX,))
+        other = "mailto:%52eports@Example.com?subject=x"
+        self.assertEqual(record_of([f"{ONE},{other}"]), (BOX,), "one mailbox, however it is written")
+        self.assertEqual(record_of([f"{ONE},{WEB.uri},HTTPS://REPORTS.example.com:443/v1/tls?x=1"]), (BOX, WEB))
+
+    def test_whom_it_burdens(self) -> None:
+        for uri, place in (
+            (BOX.uri, "reports@example.com"),
+            ("mailto:Reports%2B1@example.com", "reports@example.com"),
+            ("mailto:+1@example.com", "@example.com"),
+            (WEB.uri, "reports.example.com"),
+        ):
+            found = destination_of(uri)
+            assert found is not None
+            self.assertEqual(found.place, place)
 
     @given(st.lists(st.tuples(names, words), max_size=5), blanks, blanks, st.booleans())
     def test_extensions_and_blanks_change_nothing(

@@ -79,6 +79,25 @@ class Tallies(SynchronousTestCase):
         self.assertLessEqual(sum(map(len, kinds)), 10 + 4)
         self.assertEqual(sum(sum(each.values()) for each in kinds), 100)
 
+    def test_of_too_many_long_policies_only_the_type_is_kept(self) -> None:
+        """A domain that is signed has as many names as it likes, each with records of its own."""
+        tally = Tally()
+        tally.most_lines = 10
+        policies = [TlsPolicy(f"{number}.test", "tlsa", ("3 1 1 00",) * 3, ("mx.test",)) for number in range(5)]
+        for policy in policies * 2:
+            tally.add(TlsResult(policy), 1)
+        short = TlsPolicy("4.test", "tlsa")
+        self.assertEqual([*tally.domains["0.test"]], [policies[0]])
+        self.assertEqual(tally.domains["4.test"], {short: {AGREED: 2}})
+        other = Tally()
+        other.most_lines = 10
+        other.restore(tally.rows(), 0)
+        self.assertEqual(other.domains, tally.domains)
+        tally.forget("0.test")
+        tally.forget("4.test")
+        tally.add(TlsResult(policies[4]), 1)
+        self.assertEqual([*tally.domains["4.test"]], [policies[4]])
+
     def test_kept(self) -> None:
         """As it stands whenever that is asked, and what was given once doesn't change any more."""
         tally = counted((TlsResult(NONE), 3), (EXPIRED, 1), (TlsResult(TlsPolicy("other.test")), 1))

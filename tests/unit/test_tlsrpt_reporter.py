@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.message.tls import REPORTS, TlsPolicy, TlsResult
 from relay.net.dns import NoData, NoSuchDomain, ServerFailure, TimedOut
 from relay.smtp.reply import reply
+from relay.tlsrpt import reporter
 from relay.tlsrpt.courier import Courier, NotTaken
 from relay.tlsrpt.period import GAPS
 from relay.tlsrpt.record import Url
@@ -216,6 +217,36 @@ class Rounds(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(len(self.courier.delivered), 1)
         self.assertEqual(sum(domains for _, domains in self.reporter.waiting()), 1)
+
+    def test_no_more_than_some_to_one_mailbox(self) -> None:
+        """Whoever has many domains sets the relay on nobody."""
+        self.patch(reporter, "MOST_TO_ONE", 3)
+        names = [f"{number}.test" for number in range(5)]
+        for name in names:
+            self.courier.uris[name] = [f"mailto:Victim+{name}@x.test", f"https://reports.{name}/"]
+        for _ in range(2):
+            self.count(*names)
+            with capturedLogs() as logs:
+                self.reporter.send()
+            self.clock.advance(EVERY)
+            uris = [uri for _, uri, _ in self.courier.delivered]
+            self.assertEqual(len([uri for uri in uris if uri.startswith("mailto:")]), 3)
+            self.assertEqual(len([uri for uri in uris if uri.startswith("https:")]), 5)
+            said = [log for log in logs if log.get("place") == "victim@x.test"]
+            self.assertEqual(len(said), 1)
+            self.assertEqual(self.reporter.waiting(), [])
+            self.courier.delivered.clear()
+
+    def test_a_clock_that_was_ahead(self) -> None:
+        """What it began then would be over in years."""
+        self.offset += 400 * DAY
+        self.clock.advance(EVERY)
+        self.offset -= 400 * DAY
+        self.clock.advance(EVERY)
+        self.count()
+        self.to_midnight()
+        self.wait(SPREAD)
+        self.assertEqual([domain for domain, _, _ in self.courier.delivered], ["to.test"])
 
     def test_no_more_than_some_at_once(self) -> None:
         gates = {f"{number}.test": Deferred[None]() for number in range(3 * AT_ONCE)}

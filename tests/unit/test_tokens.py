@@ -312,6 +312,19 @@ class OfAnAddress(Paying):
 class Resting(Paying):
     zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9, throttling="1/m")}
 
+    def test_what_began_nothing_does_not_rest(self) -> None:
+        """Or it would get leave to go when it has ended."""
+        child = self.join()
+        self.accept("a.test")
+        [offer] = self.offers(child)
+        self.answer(child, offer)
+        self.says(child, frames.Redial(offer.connection, True, "192.0.2.9", "192.0.2.8"))
+        child.heard(frames.Go)
+        self.done(child, offer, EARLY)
+        self.assertEqual(self.ledger.connections(), [])
+        self.clock.pump([1.0] * 70)
+        self.assertEqual(child.heard(frames.Go), [])
+
     def test_a_kept_connection_that_closes_while_it_rests_is_gone(self) -> None:
         child = self.join()
         self.accept("a.test")

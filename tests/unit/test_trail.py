@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.message.headers import HeaderBlock
 from relay.message.received import received_line
-from relay.message.trail import MOST_PASSES, Trail, hops
+from relay.message.trail import MOST_PASSES, MOST_UNNAMED, Trail, hops
 from relay.message.values import Origin
 
 ORIGIN = Origin("feeder", "192.0.2.1", "client.test", "ESMTPS", tls="TLSv1.3 AES")
@@ -39,6 +39,12 @@ class TrailTests(SynchronousTestCase):
         self.assertFalse(self.loops(line() * MOST_PASSES))
         self.assertTrue(self.loops(line() * (MOST_PASSES + 1)))
         self.assertTrue(self.loops(line() * 20, "x@y.test", "B@To.Test"))
+
+    def test_lines_that_name_nobody_count_for_everybody(self) -> None:
+        for origin in (ORIGIN, Origin("feeder", "192.0.2.1", "client.test")):
+            unnamed = received_line(origin, "relay.test", "Zonerelay", "1a20169d1ea000beef.001", "", 1795319890_123)
+            self.assertFalse(self.loops(unnamed * MOST_UNNAMED + line() * MOST_PASSES))
+            self.assertTrue(self.loops(unnamed * (MOST_UNNAMED + 1)))
 
     def test_names_and_addresses_are_ours(self) -> None:
         for by in ("relay.test", "mail-1.test", "192.0.2.7", "2001:db8::7"):

@@ -354,6 +354,11 @@ class ByRecords(Case):
         self.resolver.secure = False
         self.assertIn("mx.to.test is not proven", self.refusal(ways))
 
+    def test_an_address_in_place_of_a_domain_is_told_no_reports(self) -> None:
+        text = self.refusal(self.ways(tls={"default": "dane"}), domain="[9.0.0.1]")
+        self.assertIn("is not proven", text)
+        self.assertEqual(self.told, [])
+
     def test_a_kept_connection_has_to_know_what_is_asked_now(self) -> None:
         ways = self.ways()
         kept = self.found(ways)[0].host

@@ -8,7 +8,8 @@ delivers without. A fetch that has failed is not tried again for some minutes, a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from heapq import nsmallest
 from typing import Any, Literal, NamedTuple
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -75,8 +76,8 @@ class _Entry:
 
     __slots__ = ("_again", "failure", "kept", "looked", "reason")
 
-    def __init__(self, kept: Kept | None) -> None:
-        self.kept = kept
+    def __init__(self) -> None:
+        self.kept: Kept | None = None
         self.looked = float("-inf")
         self.reason = ""
         self.failure: TlsFailure | Literal[""] = ""
@@ -93,8 +94,9 @@ class _Entry:
             del self._again[next(iter(self._again))]
         self._again[record] = again
 
-    def may_try(self, record: str, now: float) -> bool:
-        return now >= self._again.get(record, now)
+    def again(self, record: str) -> float:
+        """From when on it may be fetched; the longer it wasn't tried the smaller."""
+        return self._again.get(record, float("-inf"))
 
 
 class Policies:
@@ -150,6 +152,8 @@ class Policies:
         except DnsError as error:
             reason = f"its MTA-STS record is not to be had: {error}" if error.temporary else "it has no MTA-STS record"
         kept = entry.holding(self._now())
+        if kept is None or kept.id != record:
+            kept = self._shared(domain, entry)
         if record is None:
             entry.reason, entry.failure = reason, ""
         elif kept is None or kept.id != record:
@@ -167,11 +171,18 @@ class Policies:
         """That of a domain, which is now the one asked for last."""
         entry = self._entries.pop(domain, None)
         if entry is None:
-            entry = _Entry(self._shelf.read(domain))
+            entry = _Entry()
             if len(self._entries) >= MOST:
                 del self._entries[next(iter(self._entries))]
         self._entries[domain] = entry
         return entry
+
+    def _shared(self, domain: str, entry: _Entry) -> Kept | None:
+        """What holds, when that is taken which another process may have fetched since."""
+        other = self._shelf.read(domain)
+        if other is not None and (entry.kept is None or other.fetched >= entry.kept.fetched):
+            entry.kept = other
+        return entry.holding(self._now())
 
     async def _wait(self, domain: str, record: str, entry: _Entry, seconds: float | None) -> None:
         """Until the policy that goes with the record is fetched, or that has failed, or for so long."""
@@ -179,7 +190,7 @@ class Policies:
         others = self._fetching.get(domain)
         if others is not None:
             others.append(waiting)
-        elif entry.may_try(record, self._clock.seconds()):
+        elif entry.again(record) <= self._clock.seconds():
             self._begin(domain, record, entry, [waiting])
         else:
             return
@@ -202,11 +213,10 @@ class Policies:
     async def _renew(self, domain: str, record: str, entry: _Entry) -> None:
         """Take what another process has fetched meanwhile, or fetch it."""
         former = entry.holding(self._now())
-        other = self._shelf.read(domain)
-        since = former.fetched if former is not None and former.id == record else -1
-        if other is not None and other.id == record and other.holds(self._now()) and other.fetched > since:
-            entry.kept = other
+        shared = self._shared(domain, entry)
+        if shared is not None and shared != former and shared.id == record:
             return
+        again = AGAIN_KNOWN if former is not None and former.id == record else AGAIN
         try:
             policy = await self._fetch(domain)
         except Unfetched as error:
@@ -217,7 +227,7 @@ class Policies:
                 _log.info("no MTA-STS policy of {domain}: {error}", domain=domain, error=str(error))
             return
         finally:
-            entry.tried(record, self._clock.seconds() + (AGAIN if since < 0 else AGAIN_KNOWN))
+            entry.tried(record, self._clock.seconds() + again)
         kept = entry.kept = Kept(domain, record, self._now(), policy.mode, policy.mx, policy.max_age)
         entry.reason, entry.failure = f"its MTA-STS policy held for {policy.max_age} s", ""
         _log.info(
@@ -230,16 +240,22 @@ class Policies:
         _log.error("MTA-STS policy of {domain} not kept: {error}", domain=domain, error=failure.getErrorMessage())
 
     def _sweep(self) -> None:
-        now, begun = self._now(), 0
-        for domain, entry in list(self._entries.items()):
+        """Those first that weren't tried for the longest time: a host that is down, and a life that is short, use up no
+        turns of others."""
+        for _, domain, record in nsmallest(AT_ONCE, self._due()):
+            self._begin(domain, record, self._entries[domain], [])
+
+    def _due(self) -> Iterator[tuple[float, str, str]]:
+        """When they might be fetched, domains, and the ids of their records. What a clock that was ahead has fetched is
+        among them."""
+        now, seconds = self._now(), self._clock.seconds()
+        for domain, entry in self._entries.items():
             kept = entry.holding(now)
-            if kept is None or now - kept.fetched < min(RENEW, kept.max_age * 500):
+            if kept is None or 0 <= now - kept.fetched < min(RENEW, kept.max_age * 500):
                 continue
-            if domain not in self._fetching and entry.may_try(kept.id, self._clock.seconds()):
-                self._begin(domain, kept.id, entry, [])
-                begun += 1
-                if begun == AT_ONCE:
-                    return
+            again = entry.again(kept.id)
+            if again <= seconds and domain not in self._fetching:
+                yield again, domain, kept.id
 
     def _tidy(self) -> None:
         self._in_thread(self._shelf.tidy, self._now()).addErrback(

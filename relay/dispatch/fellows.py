@@ -1,0 +1,65 @@
+"""Who may travel along: further recipients of a message that is about to be given to a child."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from relay.dispatch.addresses import Addresses
+from relay.dispatch.connection import Connection
+from relay.dispatch.gates import Gate
+from relay.dispatch.limits import Way
+from relay.dispatch.tokens import Tokens
+from relay.dispatch.turns import AHEAD
+from relay.queue.schedule import Schedule, Work
+from relay.zone.zones import Zone
+
+
+class Fellows:
+    """Finds them."""
+
+    def __init__(self, schedule: Schedule, tokens: Tokens, addresses: Addresses) -> None:
+        self._schedule = schedule
+        self._tokens = tokens
+        self._addresses = addresses
+
+    def of(self, zone: Zone, way: Way, work: Work, connection: Connection, now: float) -> list[Work]:
+        """Deliveries of the same message that go with this one on `connection`: all stand in its lane and are due, so
+        that nothing is in their way that isn't in its own. Each is counted against the warm-up of the addresses, as it
+        was. One that a child crashed with goes alone.
+
+        There are as many as the zone says, what the connection may still take, its host is known to, and the rates
+        have tokens for now."""
+        most = zone.options.recipients_per_transaction
+        if most == 1 or work.crashes:
+            return []
+        reuse = min(zone.options.reuse, way.reuse or zone.options.reuse)
+        most = min(most, reuse - connection.sent, connection.most or most)
+        most = self._tokens.allowed(way, connection.address, most, now)
+        if most == 1:
+            return []
+        found: list[Work] = []
+        for other in self._behind(work, most):
+            if connection.warm:
+                warm = self._addresses.count(zone, way, connection.local, now)
+                if warm != connection.warm:
+                    if not isinstance(warm, Gate):
+                        self._addresses.uncount(way.place, warm)  # It is midnight.
+                    break
+            found.append(other)
+        return found
+
+    def _behind(self, work: Work, most: int) -> list[Work]:
+        """Those of its message that come right behind it in its lane, `most` with it."""
+        lane = work.lane
+        if len(lane.ready) < most and lane.ready[-1].held is work.held:
+            self._schedule.fill(lane, most)
+        found: list[Work] = []
+        reached = False
+        for other in islice(lane.ready, AHEAD + most):
+            if other is work:
+                reached = True
+            elif reached:
+                if other.held is not work.held or other.crashes or len(found) == most - 1:
+                    break
+                found.append(other)
+        return found
