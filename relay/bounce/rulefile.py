@@ -12,7 +12,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -28,6 +30,8 @@ LARGEST, MOST = 512 * 1024, 5000
 #: What is wrong with a file is said up to here (lines).
 _MOST_ERRORS = 20
 _LONGEST_MESSAGE = 200
+#: The next value of a list is looked for on so many lines.
+_NEAR = 50
 #: The name that the relay's own rules go by.
 SHIPPED = "shipped rules"
 
@@ -55,6 +59,9 @@ def shipped() -> tuple[Rule, ...]:
 def read(path: str) -> list[Rule]:
     """The rules in the file at `path`, in their order. Raises BadRules."""
     try:
+        # Looked at before it is opened: opening a pipe would wait for its other end.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise BadRules([f"{path}: expected a plain file"])
         with open(path, "rb") as file:
             data = file.read(LARGEST + 1)
         if len(data) > LARGEST:
@@ -117,8 +124,8 @@ class _Lines:
         return self._here
 
     def next(self, value: str) -> int:
-        """The line of the next value of a list; that of its key for one that is written in another way."""
-        for number in range(self._here, self._end + 1):
+        """The line of the next value of a list; that of the one before it where it can't be made out."""
+        for number in range(self._here, min(self._end, self._here + _NEAR) + 1):
             if value in self._lines[number - 1]:
                 self._here = number
                 return number

@@ -180,6 +180,7 @@ class RuleFileTests(SynchronousTestCase):
     def test_files(self) -> None:
         path = self.mktemp()
         self.assertIn("can't be read: No such file", str(self.assertRaises(BadRules, read, path)))
+        self.assertIn("expected a plain file", str(self.assertRaises(BadRules, read, "/dev/null")))
         for data, expected in ((b"#\n\n\xff", f"{path}:3: expected UTF-8"), (b"#" * (LARGEST + 1), "at most 512 KB")):
             with open(path, "wb") as file:
                 file.write(data)
