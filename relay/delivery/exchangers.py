@@ -50,6 +50,10 @@ class Host(NamedTuple):
         return self.address[:1] == "/"
 
 
+#: In place of a host where there is none.
+NOWHERE = Host("", "")
+
+
 class Unroutable(Exception):
     """There is no host to try; `result` and `category` are the outcome's, the text its response."""
 

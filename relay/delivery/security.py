@@ -9,8 +9,8 @@ import msgspec.structs
 
 from relay.message.tls import TlsPolicy
 from relay.net.dane import NOTHING, Dane
-from relay.smtp.client import Tls
 from relay.smtp.ending import Ending
+from relay.smtp.introduction import Tls
 
 
 class Policy(enum.StrEnum):

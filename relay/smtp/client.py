@@ -8,16 +8,14 @@ recipient or several and ends in exactly one `Ending`, which tells how it went w
 others: a message counts as taken only by a 2xx that came after the final dot was handed over for sending, and in its
 turn. Bytes nobody asked for prove nothing; they cost the connection.
 
-What is said of the final dot holds for the last chunk (RFC 3030). With it there is no 354 by which
-a reply too many would be found out; so only those hosts get chunks that have shown, in a transaction
-with DATA before, that the enhanced codes of their replies tell MAIL and RCPT from the rest.
+What is said of the final dot holds for the last chunk (RFC 3030); chunks go to hosts whose replies tell what they
+reply to (`telling`).
 
 LMTP (RFC 2033) is the same but for its LHLO, and a reply to the dot for each recipient that was accepted.
 """
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -27,52 +25,36 @@ from relay.message.envelope import Recipient
 from relay.message.values import Result
 from relay.smtp import client_states as steps
 from relay.smtp.chunked import Chunked
-from relay.smtp.client_states import Move, Step
+from relay.smtp.client_states import Event, Move, Step
 from relay.smtp.ending import Ending
-from relay.smtp.login import Choose, Login, LoginFailed
-from relay.smtp.offered import NOTHING, read
+from relay.smtp.introduction import Introduction, Said, Tls
+from relay.smtp.login import Choose
+from relay.smtp.offered import Offered
 from relay.smtp.opening import open_with
 from relay.smtp.reply import Reply
 from relay.smtp.reply_reader import BadReply, ReplyReader
 from relay.smtp.roll import Roll, refused
 from relay.smtp.stuffing import Stuffing
+from relay.smtp.telling import Telling
 
 _CLOSING = 421
 #: What is said of a command, and not of a message, where the command is BDAT behind recipients that were accepted.
 _UNKNOWN = range(500, 505)
 
-
-class Tls(enum.Enum):
-    """Whether STARTTLS is said (RFC 3207)."""
-
-    NEVER = "it isn't"
-    MAY = "it is where it is offered; the mail goes without it, too"
-    MUST = "no mail without it"
-
-
-class Event(enum.Enum):
-    """What the caller is asked for."""
-
-    READY = "a transaction may begin"
-    SECURE = "the TLS handshake is expected, and then `secured`"
-    BODY = "the text is expected"
-    SETTLED = "all that was sent of the text is taken"
+__all__ = ["Conversation", "Event", "Tls"]
 
 
 class Conversation:
     """One connection's worth of SMTP, from the greeting on.
 
     Attributes:
-        offered: what the host offers.
         transactions: how many were begun.
-        secure: it goes on over TLS.
         replies: how many have come.
     """
 
     __slots__ = (
-        "_awaited", "_choose", "_chunking", "_ending", "_framing", "_hello", "_in_text", "_interrupted", "_login",
-        "_name", "_output", "_reader", "_roll", "_soiled", "_tells", "_tls", "_unsent", "offered", "replies", "secure",
-        "transactions",
+        "_awaited", "_chunked", "_chunking", "_ending", "_framing", "_in_text", "_interrupted", "_introduction",
+        "_lmtp", "_output", "_reader", "_roll", "_soiled", "_telling", "_unsent", "replies", "transactions",
     )  # fmt: skip
 
     def __init__(
@@ -87,10 +69,8 @@ class Conversation:
         """`name` is what we call ourselves in EHLO: a domain or an address literal. `tls` says whether STARTTLS is to
         be used; `secure`, that the connection is by TLS from its beginning; `chunking`, that texts may go in chunks.
         `choose` takes the way to log in; None: there is no login. `lmtp`: LMTP is spoken, by which no chunks go."""
-        self._name = name
-        self._hello = steps.LHLO if lmtp else steps.EHLO
-        self._tls = tls
-        self.secure = secure
+        self._introduction = Introduction(name, tls, secure, choose, lmtp)
+        self._lmtp = lmtp
         self._reader = ReplyReader()
         self._awaited: deque[Step] = deque((steps.BANNER,))
         self._unsent: deque[tuple[Step, bytes]] = deque()
@@ -98,17 +78,24 @@ class Conversation:
         self._ending: Ending | None = None
         self._in_text = self._interrupted = False
         self._soiled = False
-        self.offered = NOTHING
         self._framing: Stuffing | Chunked = Stuffing()
         self._chunking = chunking and not lmtp
-        self._choose = choose
-        self._login: Login | None = None
-        # Whether replies tell by their codes what they reply to; None: not known yet.
-        self._tells: bool | None = None
+        self._chunked = False
+        self._telling = Telling()
         self._roll = Roll()
         self.transactions = self.replies = 0
 
     # -- where it stands
+
+    @property
+    def offered(self) -> Offered:
+        """What the host offers."""
+        return self._introduction.offered
+
+    @property
+    def secure(self) -> bool:
+        """It goes on over TLS."""
+        return self._introduction.secure
 
     @property
     def extensions(self) -> Mapping[str, str]:
@@ -190,8 +177,9 @@ class Conversation:
         Returns:
             What to send, or the ending of a message that this host can't be offered.
         """
+        offered = self._introduction.offered
         opening = open_with(
-            self.offered,
+            offered,
             self.secure,
             sender,
             (Recipient(recipient, notify, orcpt), *fellows),
@@ -207,10 +195,11 @@ class Conversation:
         self.transactions += 1
         self._ending = None
         self._roll = Roll(opening.places, opening.unfit)
-        chunked = self._chunking and self.offered.chunks and self._tells is True
+        # Whether the text of this transaction goes in chunks.
+        self._chunked = chunked = self._chunking and offered.chunks and self._telling.shown
         self._framing = Chunked() if chunked else Stuffing()
         soiled, self._soiled = self._soiled, True
-        if self.offered.pipelining and not soiled and not chunked:
+        if offered.pipelining and not soiled and not chunked:
             self._awaited.append(steps.MAIL)
             self._awaited.extend((steps.RCPT,) * len(opening.rcpts))
             self._awaited.append(steps.DATA)
@@ -236,15 +225,12 @@ class Conversation:
         self._in_text = False
         self._interrupted = self._reader.pending
         end = steps.LAST_CHUNK if self._chunked else steps.DOT
-        self._awaited.extend((end,) * (self._roll.accepted if self._hello is steps.LHLO else 1))
+        self._awaited.extend((end,) * (self._roll.accepted if self._lmtp else 1))
         return self._framing.end(data)
 
     def secured(self) -> bytes:
-        """The TLS handshake is done: what to send now. All that the host has said before is forgotten, for anybody may
-        have said it (RFC 3207 4.2)."""
-        self.secure = True
-        self.offered = NOTHING
-        self._greet()
+        """The TLS handshake is done: what to send now."""
+        self._say(self._introduction.secured())
         return self.take()
 
     # -- what happens
@@ -267,7 +253,7 @@ class Conversation:
             return self._unasked(self._reader.next())
         except BadReply as error:
             # What a host says that repeats a login may hold a part of it.
-            return self._broken(str(error) if self._login is None else "no SMTP reply")
+            return self._broken("no SMTP reply" if self._introduction.guarded else str(error))
 
     def lost(self, reason: str) -> Ending:
         """The connection is gone."""
@@ -278,11 +264,6 @@ class Conversation:
         return self._cut(f"No reply within {seconds:g} s", "network", stale=False)
 
     # -- inside
-
-    @property
-    def _chunked(self) -> bool:
-        """The text of this transaction goes in chunks."""
-        return isinstance(self._framing, Chunked)
 
     @property
     def _unheard(self) -> bool:
@@ -296,7 +277,7 @@ class Conversation:
         self.replies += 1
         step = self._awaited.popleft()
         move = step.moves[reply.code // 100]
-        if reply.code < 300 and not self._fits(step, reply):
+        if reply.code < 300 and not self._telling.fits(step, reply, self._chunked):
             move = Move.BROKEN
         early = not self._awaited and (self._reader.pending or self._interrupted)
         if step is steps.DOT and self._awaited and move is not Move.BROKEN and self._roll.dot(reply):
@@ -331,92 +312,25 @@ class Conversation:
         elif move is Move.BODY:
             self._in_text = True
             return Event.BODY
-        elif move is Move.EHLO:
-            self._greet()
-        elif move is Move.HELO:
-            self._say(steps.HELO, f"HELO {self._name}\r\n".encode("ascii", "replace"))
-        elif move is Move.READY:
-            if step is not steps.HELO:
-                self.offered = read(reply.lines[1:])
-            return self._greeted()
-        elif move is Move.SECURE:
-            return Event.SECURE
-        elif move is Move.PLAIN:
-            return self._plain(str(reply), reply.code, "reply")
-        elif move is Move.ANSWER or move is Move.LOGGED_IN or move is Move.LOCKED_OUT:
-            return self._logging_in(move, reply)
-        elif move is Move.AWAY:
-            return Ending(Result.DEFERRED, step.stage, str(reply), reply.code, "reply")
         elif move is Move.STALE:
             return Ending(Result.DEFERRED, step.stage, str(reply), reply.code, "reply", stale=True)
         elif move is Move.LONE_DOT:
-            if self._hello is steps.LHLO:  # To a dot for nobody there is no reply.
+            if self._lmtp:  # To a dot for nobody there is no reply.
                 return self._broken("Host takes a text for nobody")
-            self._say(steps.IGNORED_DOT, b".\r\n")
+            self._say(Said(steps.IGNORED_DOT, b".\r\n"))
+        elif move is not Move.IGNORED:
+            return self._introduced(step, move, reply)
         elif not self._awaited:
             return self._ending
         return None
 
-    def _fits(self, step: Step, reply: Reply) -> bool:
-        """Whether a success can be that of this step: of those whose codes should tell. Without chunks the 354 has
-        told, and it is noted whether the codes would have."""
-        if step not in steps.TELLING:
-            return True
-        tells = reply.lines[0].startswith("2.1.") == (step in steps.ADDRESSED)
-        if self._chunked:
-            return tells
-        if not tells:
-            self._tells = False
-        elif step is steps.DOT and self._tells is None:
-            self._tells = True
-        return True
-
-    def _greet(self) -> None:
-        word = "LHLO" if self._hello is steps.LHLO else "EHLO"
-        self._say(self._hello, f"{word} {self._name}\r\n".encode("ascii", "replace"))
-
-    def _greeted(self) -> Event | Ending | None:
-        """The host has said what it offers: TLS comes first, then the login."""
-        if self.secure or self._tls is Tls.NEVER:
-            return self._log_in()
-        if "STARTTLS" not in self.offered.extensions:
-            return self._plain("The host does not offer TLS", 0, "tls")
-        self._say(steps.STARTTLS, b"STARTTLS\r\n")
+    def _introduced(self, step: Step, move: Move, reply: Reply) -> Event | Ending | None:
+        """A reply on the way to the first transaction."""
+        following = self._introduction.replied(step, move, reply)
+        if not isinstance(following, Said):
+            return following
+        self._say(following)
         return None
-
-    def _plain(self, text: str, code: int, category: str) -> Event | Ending | None:
-        """There is no TLS to be had."""
-        if self._tls is Tls.MAY:
-            return self._log_in()
-        return Ending(Result.DEFERRED, "tls", text, code, category)
-
-    def _log_in(self) -> Event | Ending | None:
-        """Nothing else is left to do before the first transaction."""
-        if self._choose is None:
-            return Event.READY
-        offered = self.offered.extensions.get("AUTH", "").split()
-        try:
-            self._login = Login(self._choose(offered, self.secure))
-        except LoginFailed as error:
-            return _locked_out(f"No login: {error}")
-        self._say(steps.AUTH, self._login.begin())
-        return None
-
-    def _logging_in(self, move: Move, reply: Reply) -> Event | Ending | None:
-        login = self._login
-        assert login is not None
-        failed = f"Login by {login.name} failed: "
-        if move is Move.LOCKED_OUT:
-            return _locked_out(failed + login.fit(reply), reply.code)
-        try:
-            if move is Move.ANSWER:
-                self._say(steps.AUTH, login.answer(reply))
-                return None
-            login.finish()
-        except LoginFailed as error:
-            return _locked_out(failed + str(error))
-        self._login = None
-        return Event.READY
 
     def _refused(self, step: Step, reply: Reply, early: bool) -> Ending | None:
         """The message is refused. Replies still on their way are awaited first, and ignored."""
@@ -438,8 +352,7 @@ class Conversation:
 
     def _closing(self, reply: Reply) -> Ending:
         """421: the host closes the connection, whatever was said (RFC 5321 3.8)."""
-        text = str(reply) if self._login is None else self._login.fit(reply)
-        return self._cut(text, "reply", stale=self._unheard, code=reply.code)
+        return self._cut(self._introduction.fit(reply), "reply", stale=self._unheard, code=reply.code)
 
     def _unasked(self, reply: Reply | None) -> Ending | None:
         """What comes while nothing is awaited. In the midst of the text it may be a refusal: that
@@ -468,9 +381,9 @@ class Conversation:
         apart = self._roll.apart
         return Ending(Result.DEFERRED, self.stage, reason, code, category, doubtful, False, stale, apart)
 
-    def _say(self, step: Step, data: bytes) -> None:
-        self._awaited.append(step)
-        self._output = data
+    def _say(self, said: Said) -> None:
+        self._awaited.append(said.step)
+        self._output = said.line
 
     def _send_next(self) -> bytes:
         """The commands to be sent now: all of them when the host takes them so, else one."""
@@ -482,8 +395,3 @@ class Conversation:
         commands = b"".join(command for _, command in self._unsent)
         self._unsent.clear()
         return commands
-
-
-def _locked_out(text: str, code: int = 0) -> Ending:
-    """No login: nothing is said of any message."""
-    return Ending(Result.DEFERRED, "auth", text, code, "auth")

@@ -1,7 +1,7 @@
 """The conversation of the client as one table: this reply to this step leads to that move.
 
 Every answer a peer can give stands here, and nothing else does: what a move does is told in
-`client`. A reply of a class without a move of its own breaks the conversation; 421 and
+`introduction` and `client`. A reply of a class without a move of its own breaks the conversation; 421 and
 replies that nobody asked for are outside the table, because they can come at any time.
 """
 
@@ -33,6 +33,15 @@ class Move(enum.Enum):
     IGNORED = "it belongs to a message that is refused already"
     LONE_DOT = "a text is expected although the message is refused: there is none"
     BROKEN = "no reply that makes sense here"
+
+
+class Event(enum.Enum):
+    """What the caller is asked for."""
+
+    READY = "a transaction may begin"
+    SECURE = "the TLS handshake is expected, and then `secured`"
+    BODY = "the text is expected"
+    SETTLED = "all that was sent of the text is taken"
 
 
 class Step(NamedTuple):
@@ -74,7 +83,3 @@ LAST_CHUNK   = _step("dot",    Move.TAKEN,    _,             Move.REFUSED,  Move
 
 #: Steps behind which the host has all of the text, and may have taken it.
 ENDS = (DOT, LAST_CHUNK)
-#: Steps whose success has an enhanced code of its own kind, 2.1.x (RFC 3463 3.2): it is about an address.
-ADDRESSED = (MAIL, RCPT)
-#: And all by whose successes it can be told whether a reply is the one to its step.
-TELLING = (*ADDRESSED, CHUNK, *ENDS)

@@ -60,8 +60,8 @@ class Books(Ledger):
             return Permit(kept)
         return self.open(zone, way, Leaving(leaving(local)), now)
 
-    def may_go(self, child: Capacity) -> Connection | None:
-        connection = self.first_waiting(child, False)
+    def may_go(self, child: Capacity, others: bool = False) -> Connection | None:
+        connection = self.first_waiting(child, others)
         if connection is not None:
             self.go(connection)
         return connection
@@ -487,9 +487,13 @@ class Model(SynchronousTestCase):
                     self.assertEqual(ledger.open_to("z", domain), before)
             elif move == "g":
                 busy = child.busy
-                gone = ledger.may_go(child)
-                self.assertEqual(gone is not None, child.busy == busy + 1)
-                self.assertFalse(gone is not None and busy >= child.connections)
+                gone = ledger.may_go(child, m % 2 == 1)
+                if gone is not None and gone.slow:
+                    self.assertEqual((gone.state, child.busy), (State.QUIET, busy))
+                    self.assertLessEqual(child.quiet, 2 * child.connecting)
+                else:
+                    self.assertEqual(gone is not None, child.busy == busy + 1)
+                    self.assertFalse(gone is not None and busy >= child.connections)
             elif move == "j" and len(capacities) < 4:
                 join()
             elif move == "x" and n == 0:
@@ -521,6 +525,8 @@ class Model(SynchronousTestCase):
             busy = states[State.OPENING] + states[State.SENDING]
             rest = (states[State.TRYING], states[State.QUIET], states[State.IDLE], states[State.WAITING])
             self.assertEqual(counted, (busy, *rest))
+            fresh = [one for one in every if one.child is child and one.fresh]
+            self.assertEqual(child.fresh, sum(one.state in (State.OPENING, State.SENDING) for one in fresh))
             self.assertLessEqual(busy, child.connections)
         domains = Counter(one.domain for one in every)
         at_rest = Counter((one.domain, one.state) for one in every)

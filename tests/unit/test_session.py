@@ -14,10 +14,12 @@ from twisted.trial.unittest import TestCase
 
 from relay.channel.frames import Addressee, Offer
 from relay.config.schema import Timeouts
+from relay.delivery.attempt import MAX_RESPONSE
 from relay.delivery.avoided import Avoided
+from relay.delivery.dialling import PATIENCE, SOON
 from relay.delivery.exchangers import Host, Unroutable
 from relay.delivery.security import Approach, Policy
-from relay.delivery.session import LAST_WORDS, MAX_RESPONSE, PATIENCE, SOON, Session
+from relay.delivery.session import LAST_WORDS, Session
 from relay.delivery.watcher import Outcomes
 from relay.delivery.ways import Way
 from relay.message.tls import TlsPolicy, TlsResult
