@@ -26,6 +26,7 @@ from twisted.logger import Logger
 
 from relay.access.access import Access
 from relay.access.users import BadUsers
+from relay.bounce.rulefile import BadRules
 from relay.channel.frames import Hello, TlsResults, Welcome
 from relay.channel.gate import Gate
 from relay.channel.journal import left_behind
@@ -36,6 +37,7 @@ from relay.children.roster import Roster
 from relay.children.senders import Senders
 from relay.config.schema import Config
 from relay.config.secret import SecretUnusable
+from relay.dispatch.diagnoses import Diagnoses
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.holds import HoldsUnusable
 from relay.dispatch.keywatch import KeyWatch
@@ -66,6 +68,8 @@ from relay.zone.zones import from_config
 
 _log = Logger()
 
+#: What a start may find that it can't go on with.
+_UNUSABLE = (QueueUnusable, HoldsUnusable, BadRules, ListenerUnusable, TlsUnusable, SecretUnusable, OSError)
 #: How long the end of children is waited for that were killed (seconds).
 _KILLED = 3.0
 
@@ -100,6 +104,9 @@ class RelayService(Service):
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
         self._results = Results(self.store, self.schedule, retry, log, self.metrics, now)
         self.shaping = Shaping(config, zones, log, reactor, now, deferToThread, self.metrics.decision)
+        self.diagnoses = Diagnoses(config.bounces.rules, reactor.seconds)
+        self.metrics.rules = lambda: self.diagnoses.rules
+        self.metrics.stale_rules = lambda: self.diagnoses.stale
         self.ledger = Ledger()
         self.dispatcher = Dispatcher(
             self.store,
@@ -108,6 +115,7 @@ class RelayService(Service):
             self.ledger,
             zones,
             self._results,
+            self.diagnoses,
             self.metrics,
             reactor,
             self.shaping,
@@ -117,7 +125,7 @@ class RelayService(Service):
         self.dispatcher.tls_results = self._tls_results
         self.metrics.keys = lambda: {"bad": len(self.keys.bad()), "all": self.keys.count}
         self.reasons = Reasons(
-            self.store, self.schedule, leases, self.ledger, self.dispatcher.turns, reactor, now
+            self.store, self.schedule, leases, self.ledger, self.dispatcher.turns, self.diagnoses.of, reactor, now
         )
         self.metrics.waiting = self.reasons.waiting
         self._legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
@@ -153,7 +161,7 @@ class RelayService(Service):
         """Opens the queue and all ports. Raises StartupError; nothing is left half-started."""
         try:
             self._open()
-        except (QueueUnusable, HoldsUnusable, ListenerUnusable, TlsUnusable, SecretUnusable, OSError) as error:
+        except _UNUSABLE as error:
             self._abort_start()
             raise StartupError(str(error)) from None
         except BaseException:
@@ -177,6 +185,7 @@ class RelayService(Service):
         self._look_at_files(allow_many_files())
         check_authorities(config.tls.authorities)
         self._briefings.read_passwords()
+        self.diagnoses.start()
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
         self.shaping.start()

@@ -10,6 +10,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from relay.access.users import BadUsers, Known, read
+from relay.bounce.rulefile import BadRules
+from relay.bounce.rulefile import read as read_rules
 from relay.cli.command import Command, Start, config_argument
 from relay.config.load import ConfigError, load_with_warnings
 from relay.config.schema import Config
@@ -27,7 +29,9 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
     try:
         config, warnings = load_with_warnings(arguments.config)
         users = read(config.access.users) if config.access.users else {}
-    except (ConfigError, BadUsers) as error:
+        if config.bounces.rules:
+            read_rules(config.bounces.rules)
+    except (ConfigError, BadUsers, BadRules) as error:
         print(error, file=sys.stderr)
         return 1
     errors, doubts = _certificates(config)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from relay import __version__
 from relay.cli import (
     backoff,
+    check_bounce,
     check_config,
     decisions,
     demo,
@@ -30,6 +31,7 @@ COMMANDS: tuple[Command, ...] = (
     user.COMMAND,
     dkim.COMMAND,
     why.COMMAND,
+    check_bounce.COMMAND,
     hold.HOLD,
     hold.RELEASE,
     hold.HOLDS,

@@ -46,6 +46,8 @@ def _lines(told: Any) -> Iterator[str]:
         yield f"  next try   {plain(told['next_try'])}"
     if told["last_reply"]:
         yield f"  last reply {plain(told['last_reply'])}"
+    if told["meaning"]:
+        yield f"  means      {plain(told['meaning'])} ({plain(told['category'])})"
     if told["before"]:
         yield f"  before it  {plain(told['before'])} of the same user to the same domain"
     where = [f"zone {plain(told['zone'])}", f"domain {plain(told['domain'])}"]

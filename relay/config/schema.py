@@ -242,6 +242,10 @@ class Backoff(Section, frozen=True):
     silent_host: Seconds = 900.0
 
 
+class Bounces(Section, frozen=True):
+    rules: str = ""
+
+
 class Timeouts(Section, frozen=True):
     connect: Interval = 60.0
     banner: Interval = 300.0
@@ -328,6 +332,7 @@ class Config(Section, frozen=True):
     senders: dict[str, Sender] = msgspec.field(default_factory=lambda: {"default": Sender()})
     warmups: dict[str, Warmup] = msgspec.field(default_factory=lambda: {"default": Warmup()})
     backoff: Backoff = Backoff()
+    bounces: Bounces = Bounces()
     timeouts: Timeouts = Timeouts()
     tls: ClientTls = ClientTls()
     tls_reports: TlsReports = TlsReports()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from relay.message.values import Result
 from relay.smtp.ending import Ending
-from relay.zone.replies import SLOWER
 
+#: Answers that ask for patience: not now, not so soon, not so much (RFC 9110 15.5.9, 8470 5.2, 6585 4).
+SLOWER = frozenset((408, 425, 429))
 #: Of the answer's body so much is quoted: its first line, and so many characters of it.
 _QUOTED = 300
 

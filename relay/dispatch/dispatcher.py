@@ -19,6 +19,7 @@ from relay.channel.codec import BadFrame
 from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses
 from relay.dispatch.connection import Capacity, Connection, State
+from relay.dispatch.diagnoses import Diagnoses
 from relay.dispatch.expiry import Expiry
 from relay.dispatch.fellows import Fellows
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate
@@ -80,6 +81,7 @@ class Dispatcher:
         ledger: Ledger,
         zones: Zones,
         results: Results,
+        diagnoses: Diagnoses,
         counts: Counts,
         clock: IReactorTime,
         shaping: Shaping,
@@ -90,6 +92,7 @@ class Dispatcher:
         self._ledger = ledger
         self._zones = zones
         self._results = results
+        self._diagnoses = diagnoses
         self._counts = counts
         self._clock = clock
         self._children: dict[str, Child] = {}
@@ -354,11 +357,12 @@ class Dispatcher:
     def _record(self, child: Child, lease: Lease, outcome: Outcome) -> None:
         """First of all: whatever else comes of it, the outcome is written down."""
         delivery, connection = lease.work.delivery, self._ledger.get(lease.connection)
-        written = self._results.record(lease.work, outcome)
+        outcome, diagnosis = self._diagnoses.judged(outcome, bool(self._zones[child.place].options.url))
+        written = self._results.record(lease.work, outcome, diagnosis)
         if outcome.result is Result.DELIVERED:
             written.addCallback(lambda on_disk: child.settle() if on_disk else None)
         if connection is not None:
-            self._lessons.ended(connection, delivery, outcome, self._clock.seconds() - lease.since)
+            self._lessons.ended(connection, delivery, outcome, diagnosis, self._clock.seconds() - lease.since)
 
 
 def _wait(gate: Gate, now: float) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from relay.bounce.diagnosis import Diagnosis
 from relay.dispatch.connection import Connection
 from relay.dispatch.shutters import Shutters
 from relay.message.values import Delivery, Outcome, Result
 from relay.zone.backoff import Backoff
-from relay.zone.replies import complaint
 from relay.zone.trouble import Witness
 
 #: Stages of an attempt before anybody has said anything.
@@ -39,8 +39,11 @@ class Lessons:
             self._shutters.tried_nothing(connection.child.zone, connection.target)
             self._shutters.moved(connection.target)
 
-    def ended(self, connection: Connection, delivery: Delivery, outcome: Outcome, took: float) -> None:
-        """An attempt has come to an end, `took` seconds after it was handed out."""
+    def ended(
+        self, connection: Connection, delivery: Delivery, outcome: Outcome, diagnosis: Diagnosis | None, took: float
+    ) -> None:
+        """An attempt has come to an end, `took` seconds after it was handed out. `diagnosis` is what its reply means,
+        if it was one."""
         now = self._now()
         if outcome.result is Result.DELIVERED:
             if self._backoff:
@@ -57,7 +60,7 @@ class Lessons:
                 self._shutters.moved(connection.target)
             return
         self.nothing(connection)
-        kind = complaint(outcome.code, outcome.response) if outcome.code >= 400 else ""
+        kind = diagnosis.complaint if diagnosis is not None and outcome.code >= 400 else ""
         if kind:
             address = connection.local.facing(outcome.host_address)
             witness = Witness(delivery.id, delivery.seq, delivery.domain)

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from relay.bounce.diagnosis import Diagnosis
 from relay.logs.maillog import MailLog
 from relay.message.values import Delivery, Outcome, Result
 from relay.queue.retry import Retry
@@ -26,6 +27,7 @@ class Counts(Protocol):
 
     def delivery(self, zone: str, result: Result) -> None: ...
     def bounce(self) -> None: ...
+    def refusal(self, category: str, action: str) -> None: ...
     def unsigned(self) -> None: ...
 
 
@@ -54,19 +56,19 @@ class Results:
         """Whether its retries would be over by now, all in vain, for what is shut since `since` (ms)."""
         return self._retry.is_over(delivery, since, self._now())
 
-    def record(self, work: Work, outcome: Outcome) -> Deferred[bool]:
-        """Write one outcome. Fires when it is on disk, with True; with False when the store
-        came to its end before: then it is not known to be."""
+    def record(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None = None) -> Deferred[bool]:
+        """Write one outcome, and what its reply means. Fires when it is on disk, with True; with False
+        when the store came to its end before: then it is not known to be."""
         delivery = work.delivery
         if outcome.result is Result.DEFERRED:
             due = self._retry.next(delivery, self._now())
             if due is not None:
-                return self._defer(work, outcome, due)
+                return self._defer(work, outcome, diagnosis, due)
             outcome = msgspec.structs.replace(outcome, result=Result.BOUNCED)
         written = self._store.finish(work.held.message, delivery)
-        return self._settle(written, work, None, lambda: self._tell(work, outcome))
+        return self._settle(written, work, None, lambda: self._tell(work, outcome, diagnosis))
 
-    def _defer(self, work: Work, outcome: Outcome, due: int) -> Deferred[bool]:
+    def _defer(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, due: int) -> Deferred[bool]:
         now, old = self._now(), work.delivery
         new = msgspec.structs.replace(
             old,
@@ -75,11 +77,11 @@ class Results:
             first_failure=old.first_failure or now,
             last_failure=now,
             response=outcome.response,
-            category=outcome.category,
+            category=_category(outcome, diagnosis),
         )
         written = self._store.change(old, new)
         step = {"attempts": new.attempts, "seconds_to_retry": (due - now) // 1000}
-        return self._settle(written, work, new, lambda: self._tell(work, outcome, **step))
+        return self._settle(written, work, new, lambda: self._tell(work, outcome, diagnosis, **step))
 
     def lost(self, work: Work) -> None:
         """Whoever had begun to send it is gone without a word of what came of it."""
@@ -111,11 +113,13 @@ class Results:
 
         return written.addCallbacks(on_disk, lost)
 
-    def _tell(self, work: Work, outcome: Outcome, **more: object) -> None:
+    def _tell(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, **more: object) -> None:
         delivery, result = work.delivery, outcome.result
         self._counts.delivery(delivery.zone, result)
         if result is Result.BOUNCED:
             self._counts.bounce()
+        if diagnosis is not None:
+            self._counts.refusal(diagnosis.category, diagnosis.action)
         message = work.held.message
         if outcome.unsigned:
             self._counts.unsigned()
@@ -133,9 +137,15 @@ class Results:
             local=outcome.local_address,
             size=message.size,
             stage=outcome.stage,
-            category=outcome.category,
+            category=_category(outcome, diagnosis),
+            action="" if diagnosis is None else diagnosis.action,
             tls=outcome.tls,
             took=f"{outcome.seconds:.3f}",
             reply=outcome.response,
             **more,
         )
+
+
+def _category(outcome: Outcome, diagnosis: Diagnosis | None) -> str:
+    """What is remembered and told: of a reply what the rules make of it, of all else where it failed."""
+    return outcome.category if diagnosis is None else diagnosis.category

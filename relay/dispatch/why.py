@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 from twisted.internet.interfaces import IReactorTime
 
+from relay.bounce.diagnosis import Diagnosis
 from relay.dispatch.connection import Connection, State
 from relay.dispatch.gates import Gate
 from relay.dispatch.ledger import Ledger, Limit
@@ -43,7 +44,8 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
 class Why(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `state` is `sending`, `waiting`, `deferred` or `put aside`; `next_try` in ms since the epoch,
     0 when it is due. `site` is "" while it isn't known; `before` is how many deliveries of its own lane go
-    first, -1 when that isn't known without reading the queue."""
+    first, -1 when that isn't known without reading the queue; `diagnosis` is what the last reply means, by the rules
+    of now, if a host gave one."""
 
     delivery: Delivery
     state: str
@@ -53,6 +55,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     priority: str
     site: str = ""
     before: int = -1
+    diagnosis: Diagnosis | None = None
 
 
 #: What ends a wait, by the kind of what is waited for.
@@ -98,6 +101,7 @@ class Reasons:
         leases: Leases,
         ledger: Ledger,
         turns: Turns,
+        diagnose: Callable[[str], Diagnosis],
         clock: IReactorTime,
         now: Callable[[], int],
     ) -> None:
@@ -107,6 +111,7 @@ class Reasons:
         self._leases = leases
         self._ledger = ledger
         self._turns = turns
+        self._diagnose = diagnose
         self._clock = clock
         self._now = now
 
@@ -166,6 +171,7 @@ class Reasons:
             priority=flow.priority,
             site=site,
             before=before,
+            diagnosis=self._diagnose(row.response) if _is_reply(row.response) else None,
         )
 
     def _sending(self, lease: Lease, connection: Connection | None) -> Wait:
@@ -228,6 +234,11 @@ class Reasons:
     def _wall(self, seconds: float) -> int:
         """A moment of the clock that never jumps, in ms since the epoch."""
         return self._now() - round((self._clock.seconds() - seconds) * 1000)
+
+
+def _is_reply(text: str) -> bool:
+    """Whether a host has said it: words of ours begin with no code."""
+    return text[:1] in ("3", "4", "5") and text[:3].isdigit() and not text[3:4].strip()
 
 
 def _with_rests(zone: Zone, wait: Wait) -> Wait:

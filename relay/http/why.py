@@ -53,7 +53,7 @@ class WhyApi:
 
 def told(why: Why) -> dict[str, object]:
     """As the API says it."""
-    row, wait = why.delivery, why.waits_for
+    row, wait, diagnosis = why.delivery, why.waits_for, why.diagnosis
     return {
         "id": row.id,
         "seq": f"{row.seq:03x}",
@@ -68,6 +68,9 @@ def told(why: Why) -> dict[str, object]:
         "next_try": iso(why.next_try) if why.next_try else None,
         "attempts": row.attempts,
         "last_reply": row.response if row.attempts else None,
+        "category": row.category or None,
+        "meaning": diagnosis.message if diagnosis is not None else None,
+        "fault": diagnosis.fault if diagnosis is not None else None,
         "before": why.before if why.before >= 0 else None,
         "waits_for": {
             "kind": wait.kind,

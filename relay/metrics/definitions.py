@@ -57,6 +57,8 @@ class Metrics(Collector):
         self.clients: Callable[[], Mapping[str, int]] = dict
         self.waiting: Callable[[], Mapping[str, int]] = dict
         self.keys: Callable[[], Mapping[str, int]] = dict
+        self.rules: Callable[[], Mapping[str, int]] = dict
+        self.stale_rules: Callable[[], bool] = lambda: False
         self._decisions: dict[str, int] = {}
         self._deliveries: dict[tuple[str, Result], int] = {}
         self._pushed = {True: 0, False: 0}
@@ -65,6 +67,7 @@ class Metrics(Collector):
         self._bounces = 0
         self._reuses = 0
         self._unsigned = 0
+        self._refusals: dict[tuple[str, str], int] = {}
         self._tls: dict[str, int] = dict.fromkeys(("", *FAILURES), 0)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -89,6 +92,11 @@ class Metrics(Collector):
     def bounce(self) -> None:
         """A delivery ended in a bounce."""
         self._bounces += 1
+
+    def refusal(self, category: str, action: str) -> None:
+        """A host has refused a delivery. There are few of both (relay.bounce.diagnosis)."""
+        key = (category, action)
+        self._refusals[key] = self._refusals.get(key, 0) + 1
 
     def reused(self) -> None:
         """A delivery went out on a connection that was open already."""
@@ -156,6 +164,17 @@ class Metrics(Collector):
         for kind, count in sorted(self._decisions.items()):
             decisions.add_sample(f"{decisions.name}_total", {"kind": kind}, count)
         yield decisions
+        refusals = Metric("zonerelay_refusals", "Replies of hosts against a delivery, by what they mean", "counter")
+        for (category, action), count in sorted(self._refusals.items()):
+            refusals.add_sample(f"{refusals.name}_total", {"category": category, "action": action}, count)
+        yield refusals
+        rules = Metric("zonerelay_bounce_rules", "Rules that say what replies mean", "gauge")
+        for whose, count in self.rules().items():
+            rules.add_sample(rules.name, {"whose": whose}, count)
+        yield rules
+        stale = Metric("zonerelay_bounce_rules_stale", "1 where the file of rules can't be used as it is", "gauge")
+        stale.add_sample(stale.name, {}, int(self.stale_rules()))
+        yield stale
         waiting = Metric("zonerelay_lanes_waiting", "Lanes with mail that is due, by what they wait for", "gauge")
         for kind, count in sorted(self.waiting().items()):
             waiting.add_sample(waiting.name, {"kind": kind}, count)

@@ -58,7 +58,7 @@ class Backoff:
         witness: Witness = _NOBODY,
         begun: int | None = None,
     ) -> None:
-        """A reply of the site that relay.zone.replies calls `kind`: the path is suspended, or the address set
+        """A reply of the site says `kind` (relay.bounce.diagnosis): the path is suspended, or the address set
         aside for that site. `begun` is when the attempt began that heard it, if that is known: what began
         before the last pause was over says nothing new. Only a listing makes a running pause longer."""
         self._forget(now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.fuzz import client, desk, dkim, doors, files, frames, http, names, reports, server, sts, text
+from tests.fuzz import bounces, client, desk, dkim, doors, files, frames, http, names, reports, server, sts, text
 
 
 class Target(NamedTuple):
@@ -55,6 +55,9 @@ TARGETS = {
     "tls_answer": Target(reports.tls_answer, 512, 20),
     "sts_record": Target(sts.sts_record, 256, 20),
     "sts_policy": Target(sts.sts_policy, 512, 20),
+    "refusal": Target(bounces.refusal, 512, 1),
+    "pattern": Target(bounces.pattern, 256, 20),
+    "rules": Target(bounces.rules, 1024, 1),
     "config": Target(files.config, 1024, 1),
     "users": Target(files.users, 1024, 1),
 }

@@ -16,6 +16,7 @@ from relay.channel.journal import Acceptance
 from relay.config.schema import Backoff as BackoffSection
 from relay.config.schema import Domain, Sender, Site, Zone
 from relay.dispatch.addresses import Addresses
+from relay.dispatch.diagnoses import Diagnoses
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.lessons import Lessons
@@ -190,6 +191,7 @@ class DispatchRig(SynchronousTestCase):
         )
         self.lessons = Lessons(self.backoff, self.shutters, self.sites.is_of, self.now)
         self.leases, self.ledger = Leases(5), Ledger()
+        self.diagnoses = Diagnoses("", self.clock.seconds)
         self.dispatcher = Dispatcher(
             self.store,
             self.schedule,
@@ -197,6 +199,7 @@ class DispatchRig(SynchronousTestCase):
             self.ledger,
             zones,
             self.results,
+            self.diagnoses,
             self.tally,
             self.clock,
             self,

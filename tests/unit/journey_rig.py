@@ -156,6 +156,7 @@ class Tally:
         self.bounces = 0
         self.reuses = 0
         self.unsigned_ones = 0
+        self.refusals: list[tuple[str, str]] = []
         self.pushes: list[bool] = []
 
     def delivery(self, zone: str, result: Result) -> None:
@@ -163,6 +164,9 @@ class Tally:
 
     def unsigned(self) -> None:
         self.unsigned_ones += 1
+
+    def refusal(self, category: str, action: str) -> None:
+        self.refusals.append((category, action))
 
     def bounce(self) -> None:
         self.bounces += 1

@@ -125,6 +125,18 @@ class CommandLine(TestCase):
         self.assertNotIn("bob", self.err.getvalue())
         self.assertIn(f"warning: {users}: everybody on this machine can read it", self.err.getvalue())
 
+    def test_rules_for_bounces(self) -> None:
+        """A file that can't be used is told of as it would be at a start."""
+        rules = Path(self.mktemp())
+        text = f"hostname = 'a.example'\n[bounces]\nrules = '{rules}'\n"
+        self.assertEqual(1, self.check(text))
+        self.assertIn(f"{rules}: can't be read", self.err.getvalue())
+        rules.write_text("[[rules]]\ncategory = 'spam'\nmatch = '{a'\n")
+        self.assertEqual(1, self.check(text))
+        self.assertIn(f"{rules}:3: match: expected choices such as ", self.err.getvalue())
+        rules.write_text("[[rules]]\ncategory = 'spam'\nmatch = 'a'\n")
+        self.assertEqual(0, self.check(text))
+
     def test_passwords_for_next_hops(self) -> None:
         """Where they aren't to be had, or to everybody; and never what they are."""
         file = Path(self.mktemp())

@@ -658,7 +658,8 @@ class MixedPool(DispatchRig):
 
 
 class Lessons(DispatchRig):
-    zones = {"default": Zone(connections=2), "paced": Zone(connections=9, messages=("1/m",))}
+    zones = {"default": Zone(connections=2), "paced": Zone(connections=9, messages=("1/m",)),
+             "posted": Zone(url="http://127.0.0.1/")}  # fmt: skip
     SILENT = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "connect")
 
     def fail_to_connect(self, child: FakeChild, domain: str) -> None:
@@ -697,6 +698,39 @@ class Lessons(DispatchRig):
                 self.begin(child, offer)
                 self.done(child, offer)
             self.tell()
+
+    def refuse(self, child: FakeChild, reply: str, zone: str = "default") -> None:
+        """A delivery is offered, and refused so."""
+        self.accept("d.test", zone=zone)
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        code = int(reply[:3])
+        result = Result.BOUNCED if code >= 500 else Result.DEFERRED
+        self.done(child, offer, Outcome(result, reply, code, "reply", "rcpt", "mx.test", "192.0.2.9"))
+        self.tell()
+
+    def test_rules_decide_what_is_final(self) -> None:
+        child = self.join()
+        for reply, result, category in (
+            ("550 5.1.1 User unknown", Result.BOUNCED, "recipient"),
+            ("452 4.2.2 The email account that you tried to reach is over quota", Result.BOUNCED, "capacity"),
+            ("550 5.7.1 Greylisted, come again", Result.DEFERRED, "greylist"),
+            ("554 5.7.1 Client host blocked using zen.spamhaus.org", Result.DEFERRED, "blacklist"),
+        ):
+            self.refuse(child, reply)
+            self.assertIs(self.tally.results[-1], result, reply)
+            self.assertEqual(self.tally.refusals[-1][0], category)
+        self.assertEqual({row.category for row in self.store.rows.values()}, {"greylist", "blacklist"})
+        self.assertEqual([path.kind for path in self.backoff.blacklisted(self.now())], ["blacklist"])
+
+    def test_the_codes_of_HTTP_decide_for_themselves(self) -> None:
+        child = self.join("00000005-8", "posted")
+        self.accept("d.test", zone="posted")
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        self.done(child, offer, Outcome(Result.DEFERRED, "503 Service Unavailable: user unknown", 503, "reply", "dot"))
+        self.tell()
+        self.assertEqual((self.tally.results, self.tally.refusals), ([Result.DEFERRED], [("recipient", "defer")]))
 
     def test_paths_that_healed_are_forgotten(self) -> None:
         self.patch(addresses, "_PATHS", 3)

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.bounce.diagnosis import Diagnosis
 from relay.cli import why as command
 from relay.cli.api import ApiError
 from relay.dispatch.why import Wait, Why
@@ -22,10 +23,11 @@ HELD = Wait(
     kind="hold", limit="on hold (domain d.test): \x1b[31mno", freed_by="its end", since=NOW - 1000, until=NOW + 60_000,
     scope=Scope(domain="d.test"),
 )  # fmt: skip
-ROW = Delivery(ID, 26, "default", "d.test", "b@d.test", NOW, 2, NOW - 5000, NOW - 5000, "451 later", "reply")
+ROW = Delivery(ID, 26, "default", "d.test", "b@d.test", NOW, 2, NOW - 5000, NOW - 5000, "451 later", "other")
 WAITING = Why(
-    delivery=ROW, state="waiting", next_try=0, waits_for=HELD, user="me", priority="high", site="big", before=3
-)
+    delivery=ROW, state="waiting", next_try=0, waits_for=HELD, user="me", priority="high", site="big", before=3,
+    diagnosis=Diagnosis("defer", "other", "host", "The host is not ready", 451),
+)  # fmt: skip
 RETRY = Wait(kind="retry", limit="attempt 1 failed: 451 later", freed_by="time", until=NOW + 5000)
 DEFERRED = Why(
     delivery=Delivery(ID, 1, "default", "e.test", "c@e.test", NOW + 5000),
@@ -67,6 +69,9 @@ class WhyTests(SynchronousTestCase):
                 "next_try": None,
                 "attempts": 2,
                 "last_reply": "451 later",
+                "category": "other",
+                "meaning": "The host is not ready",
+                "fault": "host",
                 "before": 3,
                 "waits_for": {
                     "kind": "hold",
@@ -84,6 +89,7 @@ class WhyTests(SynchronousTestCase):
         self.assertEqual([(one["seq"], one["state"], one["before"]) for one in found],
                          [("001", "deferred", None), ("01a", "waiting", 3)])  # fmt: skip
         self.assertEqual((found[0]["last_reply"], found[0]["waits_for"]["since"]), (None, None))
+        self.assertEqual([found[0][key] for key in ("category", "meaning", "fault")], [None] * 3)
 
     def test_what_there_is_not(self) -> None:
         for name in (f"{ID}.002", "0" * 18):
@@ -117,10 +123,11 @@ class WhyTests(SynchronousTestCase):
             "  last reply 451 later",
         ])  # fmt: skip
         self.assertEqual(lines[5:], [
+            "  means      The host is not ready (other)",
             "  before it  3 of the same user to the same domain",
             "  goes by    zone default, domain d.test, site big, user me, priority high",
         ])  # fmt: skip
-        self.assertEqual(len(self.said(ID)), 13)
+        self.assertEqual(len(self.said(ID)), 14)
         self.assertIn('"state": "waiting",', "".join(self.said(f"{ID}.01a", json=True)))
 
     def test_who_is_no_relay(self) -> None:

@@ -38,6 +38,18 @@ class MetricsTests(SynchronousTestCase):
             self.assertEqual(found[name, labels], 0, (name, labels))
         self.assertGreater(found["process_resident_memory_bytes", ""], 0)
 
+    def test_refusals(self) -> None:
+        metrics = Metrics()
+        for action in ("defer", "defer", "slowdown"):
+            metrics.refusal("rate", action)
+        metrics.rules = lambda: {"own": 3, "shipped": 500}
+        metrics.stale_rules = lambda: True
+        found = samples(metrics)
+        self.assertEqual(found["zonerelay_refusals", "action=defer,category=rate"], 2)
+        self.assertEqual(found["zonerelay_refusals", "action=slowdown,category=rate"], 1)
+        self.assertEqual(found["zonerelay_bounce_rules", "whose=own"], 3)
+        self.assertEqual(found["zonerelay_bounce_rules_stale", ""], 1)
+
     def test_counts(self) -> None:
         metrics = Metrics()
         for result in (Result.DELIVERED, Result.DELIVERED, Result.DEFERRED, Result.BOUNCED, Result.DROPPED):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec.structs
 
+from relay.bounce.diagnosis import Diagnosis
 from relay.message.values import Delivery, Message, Outcome, Result
 from relay.queue.schedule import Work
 from tests.unit.dispatch_rig import BOUNCED, DEFERRED, DELIVERED, DispatchRig
@@ -54,6 +55,21 @@ class ResultTests(DispatchRig):
         self.assertEqual((row.first_failure, row.last_failure), (self.now(), self.now()))
         [line] = self.lines()
         self.assertIn("attempts=1 seconds_to_retry=60", line)
+
+    def test_what_a_reply_means_is_remembered_told_and_counted(self) -> None:
+        meaning = Diagnosis("slowdown", "rate", "relay", "Too much", 451)
+        self.results.record(self.work, DEFERRED, meaning)
+        self.tell()
+        self.assertEqual((self.row().category, self.tally.refusals), ("rate", [("rate", "slowdown")]))
+        self.assertIn(" category=rate action=slowdown ", self.lines()[0])
+
+    def test_where_it_failed_is_told_when_nobody_replied(self) -> None:
+        lost = Outcome(Result.DEFERRED, "Connection lost", category="network", stage="rcpt")
+        self.results.record(self.work, lost)
+        self.tell()
+        self.assertEqual((self.row().category, self.tally.refusals), ("network", []))
+        self.assertIn(" category=network ", self.lines()[0])
+        self.assertNotIn(" action=", self.lines()[0])
 
     def test_the_first_failure_stays(self) -> None:
         first = self.now()

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay import service as module
 from relay.children import fence as fences
-from relay.config.schema import ClientTls, Config, Domain, Listener, Logs, Queue, Zone
+from relay.config.schema import Bounces, ClientTls, Config, Domain, Listener, Logs, Queue, Zone
 from relay.queue.store import QueueUnusable
 from relay.service import RelayService, StartupError
 
@@ -273,6 +273,10 @@ class Refusing(SynchronousTestCase):
     def test_authorities_for_deliveries(self) -> None:
         said = self.refused(None, tls=ClientTls(authorities="/nowhere/at/all.pem"))
         self.assertTrue(said.startswith("tls.authorities: /nowhere/at/all.pem: it can't be read: "), said)
+
+    def test_rules_for_bounces(self) -> None:
+        said = self.refused(None, bounces=Bounces(rules="/nowhere/at/all.toml"))
+        self.assertEqual(said, "/nowhere/at/all.toml: can't be read: No such file or directory")
 
     def test_a_certificate(self) -> None:
         """G01: a listener without a certificate that can be used."""

@@ -6,7 +6,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.delivery.verdict import verdict
 from relay.message.values import Result
-from relay.zone.replies import complaint
 
 
 class VerdictTests(SynchronousTestCase):
@@ -34,10 +33,3 @@ class VerdictTests(SynchronousTestCase):
         self.assertEqual(verdict(503, "Busy", b"", "dot", "120").text, "503 Busy (Retry-After: 120)")
         self.assertEqual(verdict(302, "Found", b"", "dot").text, "302 Found (redirects are not followed)")
         self.assertLess(len(verdict(500, "x", b"y" * 100_000, "dot").text), 400)
-
-    def test_who_asks_for_less_is_heard(self) -> None:
-        """As a host is that says it in SMTP, whatever the words."""
-        for code in (408, 425, 429):
-            self.assertEqual(complaint(code, f"{code} user unknown"), "rate")
-        self.assertEqual(complaint(404, "404 Not Found"), "")
-        self.assertEqual(complaint(503, "503 Service Unavailable"), "")

@@ -48,7 +48,8 @@ class Waiting(DispatchRig):
     def setUp(self) -> None:
         super().setUp()
         self.reasons = Reasons(
-            self.store, self.schedule, self.leases, self.ledger, self.dispatcher.turns, self.clock, self.now
+            self.store, self.schedule, self.leases, self.ledger, self.dispatcher.turns, self.diagnoses.of, self.clock,
+            self.now,
         )
 
     def why(self, message: Message, seq: int = 1) -> Why:
@@ -277,6 +278,8 @@ class Kept(Waiting):
         why = self.why(message)
         self.assertEqual((why.state, why.waits_for.kind, why.waits_for.until), ("deferred", "retry", why.next_try))
         self.assertEqual((why.waits_for.limit, why.delivery.attempts), ("attempt 1 failed: 451 later", 1))
+        assert why.diagnosis is not None
+        self.assertEqual((why.diagnosis.category, why.diagnosis.action), (why.delivery.category, "defer"))
 
     def test_a_time_that_was_asked_for(self) -> None:
         message = self.accept("d.test", due=self.now() + 3_600_000)

@@ -1,0 +1,134 @@
+"""The shipped rules against refusals as hosts give them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.bounce.diagnosis import CATEGORIES
+from relay.bounce.pattern import GAP
+from relay.bounce.rule import by_code
+from relay.bounce.rulebook import Rulebook
+from relay.bounce.rulefile import shipped
+from relay.bounce.said import READ, said
+
+REPLIES = Path(__file__).parents[1] / "fixtures" / "replies.txt"
+
+
+class Labelled(NamedTuple):
+    reply: str
+    category: str
+    action: str
+
+
+def replies() -> Iterator[Labelled]:
+    category = action = ""
+    for line in REPLIES.read_text("utf-8").splitlines():
+        if line.startswith("== "):
+            category, _, action = line[3:].partition(" ")
+        elif line and not line.startswith("#"):
+            yield Labelled(line, category, action or by_code(int(line[:3])))
+
+
+#: What scripts made for ZoneMTA expect.
+GMAIL_FULL = "452-4.2.2 The email account that you tried to reach is over quota.\r\n452 4.2.2 - gsmtp"
+GMAIL_ATTACHED = (
+    "552-5.7.0 This message was blocked because its content presents a potential\n"
+    "552-5.7.0 security issue. Please visit\n"
+    "552 5.7.0 message content and attachment content guidelines. cp3si16622595oec.19 - gsmtp"
+)
+LISTED = "554 5.7.1 Service unavailable; Client host [192.0.2.7] blocked using zen.spamhaus.org"
+KNOWN = (
+    ("550 5.1.1 User unknown", "reject", "recipient", "5.1.1"),
+    ("450 4.2.0 Greylisted", "defer", "greylist", "4.2.0"),
+    (GMAIL_FULL, "reject", "capacity", "4.2.2"),
+    ("421 RP-001 (SNT004-MC2F1) Some messages weren't sent", "slowdown", "rate", ""),
+    (GMAIL_ATTACHED, "reject", "virus", "5.7.0"),
+    (LISTED, "defer", "blacklist", "5.7.1"),
+    ("553 sorry", "reject", "envelope", ""),
+    ("499 well", "defer", "other", ""),
+    ("599 well", "reject", "other", ""),
+    ("", "reject", "other", ""),
+)
+
+
+class ShippedTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.book = Rulebook(shipped())
+
+    def test_what_each_reply_means(self) -> None:
+        labelled = list(replies())
+        wrong = []
+        for one in labelled:
+            found = self.book.diagnosis(said(one.reply))
+            if (found.category, found.action) != (one.category, one.action):
+                wrong.append((one, found))
+        self.assertEqual(wrong, [])
+        self.assertGreater(len(labelled), 500)
+
+    def test_as_ZoneMTA_does(self) -> None:
+        for reply, action, category, status in KNOWN:
+            found = self.book.diagnosis(said(reply))
+            self.assertEqual((found.action, found.category, found.status), (action, category, status), reply)
+
+    def test_no_rule_is_dead_or_in_the_shadow_of_another(self) -> None:
+        decided = {rule for one in replies() if (rule := self.book.rule(said(one.reply)))}
+        idle = [(rule.line, rule.pattern and rule.pattern.text) for rule in self.book.rules if rule not in decided]
+        self.assertEqual(idle, [])
+        self.assertGreater(len(self.book), 400)
+
+    def test_each_category_but_dns_has_rules(self) -> None:
+        """No host says of itself that its name can't be found."""
+        self.assertEqual({rule.category for rule in self.book.rules}, CATEGORIES.keys() - {"dns"})
+
+    def test_all_are_found_again_by_their_words(self) -> None:
+        """The index leaves nothing out: whatever a reply fits is what it finds."""
+        for one in replies():
+            reply = said(one.reply)
+            first = next(rule for rule in self.book.rules if rule.fits(reply))
+            self.assertIs(self.book.rule(reply), first, one.reply)
+
+    def test_no_names_decide(self) -> None:
+        """The recipient may be called anything."""
+        for name in ("spamhaus", "user.unknown", "too-many-connections", "greylist", "virus"):
+            for words in ("<{}@{}.example> no", "no {}@{}.example", "<{}@{}.example>: no"):
+                found = self.book.diagnosis(said("550 5.3.0 " + words.format(name, name)))
+                self.assertEqual((found.category, found.status), ("config", "5.3.0"), words)
+
+    def test_none_takes_long(self) -> None:
+        """Of each rule, all that its pattern is made of, over and over (CPU time: others may have the machine)."""
+        slow = []
+        for rule in self.book.rules:
+            if rule.pattern is None:
+                continue
+            text = rule.pattern.text.translate(str.maketrans("{}|#", "   1")).replace("*", "x")
+            hostile = [" ".join([text] * READ)[:READ], *(f"{word} " * READ for word in text.split()[:12])]
+            words = [said(f"550 {one}").words for one in hostile]
+            rule.pattern.found("")
+            begun = time.process_time()
+            for each in words:
+                rule.pattern.found(each)
+            spent = (time.process_time() - begun) / len(words)
+            if spent > 0.005:
+                slow.append((spent, rule.pattern.text))
+        self.assertEqual(slow, [])
+
+    def test_in_proportion_to_the_length(self) -> None:
+        """Four times the words are no more than four times the work, within what a clock tells."""
+        pattern = next(r.pattern for r in self.book.rules if r.pattern and r.pattern.text.startswith("{maximum|"))
+        assert pattern is not None
+        text = ("limit " + "x " * (GAP // 4)) * 200
+
+        def spent(words: str) -> float:
+            least = 1.0
+            for _ in range(5):
+                begun = time.process_time()
+                pattern.found(words)
+                least = min(least, time.process_time() - begun)
+            return least
+
+        self.assertLess(spent(text * 4), 8 * spent(text) + 0.002)
