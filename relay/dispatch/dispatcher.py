@@ -357,7 +357,11 @@ class Dispatcher:
     def _record(self, child: Child, lease: Lease, outcome: Outcome) -> None:
         """First of all: whatever else comes of it, the outcome is written down."""
         delivery, connection = lease.work.delivery, self._ledger.get(lease.connection)
-        outcome, diagnosis = self._diagnoses.judged(outcome, bool(self._zones[child.place].options.url))
+        diagnosis = None
+        try:
+            outcome, diagnosis = self._diagnoses.judged(outcome, bool(self._zones[child.place].options.url))
+        except Exception:
+            _log.failure("No rule can be found for what a host says of {name}", name=delivery.name)
         written = self._results.record(lease.work, outcome, diagnosis)
         if outcome.result is Result.DELIVERED:
             written.addCallback(lambda on_disk: child.settle() if on_disk else None)

@@ -87,6 +87,16 @@ class Life(DispatchRig):
         self.assertEqual((again.id, again.body), (offer.id, b"hello\r\n"))
         self.assertNotEqual(again.lease, offer.lease)
 
+    def test_a_rule_that_fails_keeps_no_outcome_back(self) -> None:
+        self.patch(self.diagnoses, "of", None)
+        child = self.join()
+        self.accept("a.test")
+        [offer] = self.offers(child)
+        self.done(child, offer, Outcome(Result.DEFERRED, "451 not now", 451, "reply", "rcpt", "mx.test", "192.0.2.9"))
+        self.tell()
+        self.assertEqual([row.response for row in self.store.rows.values()], ["451 not now"])
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
     def test_its_last_failure_bounces(self) -> None:
         child = self.join()
         self.accept("d.test")
