@@ -56,7 +56,8 @@ class Connection:
         called: when both of its addresses have paid for its call (seconds), None: the one that is used has.
         faces: the address of the host that it has reached or, after the first, calls; "" before.
         fresh: its target had yet to answer when it was opened, and it hasn't brought a delivery to its end.
-        slow: its host let us wait before it answered, and it hasn't brought a delivery to its end.
+        slow: its host, new to us, let us wait before it answered, and has with each delivery since.
+        lagged: it has let us wait with this delivery.
         pending: rates that count on it to want so much when it has been opened.
         size: of the message that it has or was opened for (bytes).
         sent: deliveries it was given.
@@ -74,9 +75,9 @@ class Connection:
     """
 
     __slots__ = (
-        "before_quiet", "began", "called", "child", "faces", "fresh", "gone", "greeted", "kept", "leaving", "load",
-        "most", "number", "paid", "pending", "recipients", "resumed", "sent", "settled", "size", "slow", "state",
-        "target", "warm", "way",
+        "before_quiet", "began", "called", "child", "faces", "fresh", "gone", "greeted", "kept", "lagged", "leaving",
+        "load", "most", "number", "paid", "pending", "recipients", "resumed", "sent", "settled", "size", "slow",
+        "state", "target", "warm", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, child: Capacity, way: Way, leaving: Leaving) -> None:
@@ -87,7 +88,7 @@ class Connection:
         self.leaving = leaving
         self.called: float | None = None
         self.faces = ""
-        self.fresh = self.slow = False
+        self.fresh = self.slow = self.lagged = False
         self.pending: tuple[tuple[Rate, float], ...] = ()
         self.kept = self.gone = self.resumed = self.settled = False
         self.recipients = 1

@@ -109,7 +109,8 @@ class Ledger:
         kinds = (local, local.of_kind(False), local.of_kind(True)) if local.address and local.address6 else (local,)
         for kind in kinds:
             for connection in reversed(idle.get(kind, ())):
-                if connection.child.busy >= connection.child.connections:
+                child = connection.child
+                if child.busy >= child.connections and not (connection.slow and child.quiet < 2 * child.connecting):
                     continue
                 old = connection.way
                 if old is way or all(gate in old.counted or not gate.full(now) for gate in way.counted):
@@ -123,8 +124,10 @@ class Ledger:
             _count(connection.way.counted, -1)
             connection.way = way
             _count(way.counted, +1)
-        connection.state = State.SENDING
-        connection.child.owing = False
+        connection.slow = connection.slow and connection.child.quiet < 2 * connection.child.connecting
+        connection.state = State.QUIET if connection.slow else State.SENDING
+        connection.before_quiet = State.SENDING
+        connection.lagged = connection.child.owing = False
         self._count(connection, +1)
 
     def open(self, zone: str, way: Way, leaving: Leaving, now: float) -> Permit | Limit | Gate:
@@ -225,6 +228,7 @@ class Ledger:
     def go(self, connection: Connection) -> None:
         """It may begin its transaction, and counts for the address alone by which it has reached the host. One whose
         host was silent before it answered will be so again, and takes up no room."""
+        connection.lagged = False
         connection.settled = True
         self._count_by(connection, connection.leaving.only(connection.faces))
         if connection.slow:
@@ -251,6 +255,7 @@ class Ledger:
             connection.slow |= connection.state is State.TRYING
             self._move(connection, State.QUIET)
         elif connection.slow and connection.settled and connection.state is State.QUIET:
+            connection.lagged = True
             connection.target.stalled = min(connection.target.stalled, connection.began)
 
     def active(self, connection: Connection) -> None:
@@ -265,7 +270,8 @@ class Ledger:
         """Its transaction ended and it stays open."""
         connection.target.stalled = math.inf
         self._move(connection, State.IDLE)
-        connection.fresh = connection.slow = False
+        connection.fresh = False
+        connection.slow = connection.slow and connection.lagged
 
     def close(self, connection: Connection) -> None:
         """It has no more to do, and counts until it is gone."""

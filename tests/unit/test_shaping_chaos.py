@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from relay.channel import frames
 from relay.channel.frames import Offer
 from relay.config.schema import Backoff, Config, Domain, Limits, PoolAddress, Sender, Site, Zone
-from relay.dispatch.connection import State
+from relay.dispatch.connection import Connection, State
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate, Rate
 from relay.message.flow import Flow, flow_text
 from relay.message.values import Outcome, Result
@@ -32,6 +32,11 @@ POOL = ("10.0.0.1", "10.0.0.2")
 #: Of IPv4 and of IPv6.
 HOSTS = ("192.0.2.9", "2001:db8:f::9")
 STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnffMWxxDSXP"
+
+
+def is_under_way(connection: Connection) -> bool:
+    """It has leave to begin, and takes up room or, with a slow host, none."""
+    return connection.state is State.SENDING or (connection.slow and connection.settled)
 
 
 class Relayed:
@@ -197,7 +202,7 @@ class ShapedChaos(DispatchRig):
             for frame in child.heard():
                 if type(frame) is Offer:
                     connection = self.ledger.get(frame.connection)
-                    goes = connection is not None and connection.state is State.SENDING
+                    goes = connection is not None and is_under_way(connection)
                     self.working[frame.lease] = Relayed(child, frame, goes)
                 elif type(frame) in (frames.Go, frames.Dial):
                     for one in self.working.values():
@@ -227,7 +232,7 @@ class ShapedChaos(DispatchRig):
         connection = self.ledger.get(frame.connection)
         assert connection is not None
         lease = self.lease_on[frame.connection]
-        if connection.state is not State.SENDING:
+        if not is_under_way(connection):
             return
         for rates in (connection.way.sending, connection.address.sending):
             for rate in rates:
