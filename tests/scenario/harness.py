@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet import task
@@ -30,11 +31,17 @@ from twisted.trial.unittest import SkipTest, TestCase
 from bench.network import free_ports, greets
 from bench.peers import REPOSITORY, environment, zonerelay_command
 from bench.proctree import ProcessTree, command
+from relay.message.values import Delivery
+from relay.queue import keys
+from relay.queue.engine import LevelDb
+from relay.queue.records import read_delivery
 
 EVIL_MX = os.path.join(REPOSITORY, "tests", "peers", "evil_mx.py")
 # A job in the background of a shell ignores SIGINT, and whatever it starts would too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+#: Where deliveries are in the queue.
+_ROWS = keys.of_message(b"d", ""), b"e"
 _SUBREAPER = 36  # prctl: orphans of a killed master become ours, so that they can be seen
 
 CONFIG = """hostname = "relay.test"
@@ -432,6 +439,12 @@ class Scenario(TestCase):
             self.fail(f"the relay ended at its start: {relay.said()[-2000:]}")
         return time.monotonic() - begun
 
+    async def stopped(self, relay: Relay) -> None:
+        """End it as an operator does; after that it has said and written all it will."""
+        assert relay.process is not None
+        relay.process.terminate()
+        await self.until(lambda: not relay.alive, 30, "the relay's end", relay)
+
     async def until(
         self, condition: Callable[[], Any], seconds: float, what: str, relay: Speaks | None = None
     ) -> float:
@@ -534,6 +547,15 @@ class Scenario(TestCase):
         )
 
 
+def on_disk(relay: Relay) -> list[Delivery]:
+    """The deliveries in the queue of a relay that is not running."""
+    database = LevelDb(Path(relay.queue) / "db", sync=False)
+    try:
+        return [read_delivery(record) for _, record in database.items(*_ROWS)]
+    finally:
+        database.close()
+
+
 def needs(tool: str, why: str) -> str:
     """The path of a tool; skips the test loudly when it isn't there."""
     path = shutil.which(tool)
@@ -594,6 +616,7 @@ __all__ = [
     "deferToThread",
     "needs",
     "needs_root",
+    "on_disk",
     "post",
     "recount",
     "signal",
