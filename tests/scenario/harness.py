@@ -37,6 +37,7 @@ from relay.queue.engine import LevelDb
 from relay.queue.records import read_delivery
 
 EVIL_MX = os.path.join(REPOSITORY, "tests", "peers", "evil_mx.py")
+EVIL_DNS = os.path.join(REPOSITORY, "tests", "peers", "evil_dns.py")
 # A job in the background of a shell ignores SIGINT, and whatever it starts would too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -112,11 +113,14 @@ class Mx:
         )
         self.directory = directory
         self.process: subprocess.Popen[bytes] | None = None
+        self._output = f"{directory}/mx.out"
+        self._begun = 0
         self._accepted = Lines(self.log)
         self._seen = Lines(self.events)
 
     def start(self) -> None:
-        with open(f"{self.directory}/mx.out", "ab") as out:
+        with open(self._output, "ab") as out:
+            self._begun = out.tell()
             self.process = subprocess.Popen(
                 [
                     sys.executable,
@@ -135,6 +139,14 @@ class Mx:
                 stdout=out,
                 stderr=out,
             )
+
+    def ready(self) -> bool:
+        """Whether it listens: it says so. True before it is started, and where that went wrong."""
+        if self.process is None or self.process.poll() is not None:
+            return True
+        with open(self._output, "rb") as file:
+            file.seek(self._begun)
+            return b"evil_mx on " in file.read()
 
     def accepted(self) -> list[dict[str, Any]]:
         """What it took, in order; a line under way is left for the next look."""
@@ -427,7 +439,7 @@ class Scenario(TestCase):
     async def up(
         self, relay: Relay, before: Sequence[str] = (), seconds: float = 20.0, **variables: str
     ) -> float:
-        """Start it (and the MX, when it isn't yet) and wait for its greeting; seconds it took."""
+        """Start it (and the MX, when it isn't yet) and wait until both are there; seconds the relay took."""
         if self.mx.process is None:
             self.mx.start()
         begun = time.monotonic()
@@ -437,7 +449,22 @@ class Scenario(TestCase):
         )
         if not relay.alive:
             self.fail(f"the relay ended at its start: {relay.said()[-2000:]}")
-        return time.monotonic() - begun
+        took = time.monotonic() - begun
+        await self.until(self.mx.ready, seconds, "the MX")
+        return took
+
+    async def names(self, *options: str) -> int:
+        """Start evil_dns; the port at which it answers from now on."""
+        [port] = free_ports(1)
+        names = subprocess.Popen(
+            [sys.executable, EVIL_DNS, "--port", str(port), *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
+        assert names.stdout is not None
+        self.addCleanup(names.stdout.close)
+        self.addCleanup(names.wait)
+        self.addCleanup(names.kill)
+        self.assertTrue(await deferToThread(names.stdout.readline), "evil_dns has not begun")
+        return port
 
     async def stopped(self, relay: Relay) -> None:
         """End it as an operator does; after that it has said and written all it will."""
