@@ -41,6 +41,8 @@ EVIL_DNS = os.path.join(REPOSITORY, "tests", "peers", "evil_dns.py")
 # A job in the background of a shell ignores SIGINT, and whatever it starts would too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+#: A retry schedule: each second, for as long as it takes.
+EACH_SECOND = '["1s"]\nretry_repeat_last = true'
 #: Where deliveries are in the queue.
 _ROWS = keys.of_message(b"d", ""), b"e"
 _SUBREAPER = 36  # prctl: orphans of a killed master become ours, so that they can be seen
@@ -153,7 +155,7 @@ class Mx:
         return self._accepted.read()
 
     def seen(self) -> list[dict[str, Any]]:
-        """Refusals, drops and hangs."""
+        """Refusals, drops, hangs, and slow replies that begin to wait."""
         return self._seen.read()
 
     def stop(self) -> None:
@@ -472,6 +474,12 @@ class Scenario(TestCase):
         relay.process.terminate()
         await self.until(lambda: not relay.alive, 30, "the relay's end", relay)
 
+    async def waiting(self, relay: Relay, count: int = 1) -> None:
+        """Wait until so many deliveries of `slow-rcpt` or `slow-dot` stand at the MX without a reply."""
+        await self.until(
+            lambda: sum(one["ev"] == "wait" for one in self.mx.seen()) >= count, 20, f"{count} that wait", relay
+        )
+
     async def until(
         self, condition: Callable[[], Any], seconds: float, what: str, relay: Speaks | None = None
     ) -> float:
@@ -635,6 +643,7 @@ def post(
 
 
 __all__ = [
+    "EACH_SECOND",
     "Load",
     "Mx",
     "Relay",

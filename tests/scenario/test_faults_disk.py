@@ -20,6 +20,7 @@ from bench.network import greets
 from bench.peers import REPOSITORY
 from tests.audit.experiments import powercut_library
 from tests.scenario.harness import (
+    EACH_SECOND,
     Load,
     Relay,
     Scenario,
@@ -202,7 +203,7 @@ class FileSystems(Scenario):
 
     async def _fill(self, size: str) -> None:
         point = self.mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs")
-        relay = self.relay(queue=f"{point}/queue")
+        relay = self.relay(queue=f"{point}/queue", retry='["3s"]\nretry_repeat_last = true')
         await self.up(relay)
         master = relay.master()
         self.mx.stop()  # nothing may leave while it fills
@@ -243,7 +244,7 @@ class FileSystems(Scenario):
         trigger = f"/sys/fs/ext4/{os.path.basename(device)}/trigger_fs_error"
         if not os.path.exists(trigger):
             self.skipTest("this kernel can't be told to fail a file system: NOT TESTED")
-        relay = self.relay(queue=f"{point}/queue", retry='["2s", "2s", "2s", "2s", "60s"]')
+        relay = self.relay(queue=f"{point}/queue", retry='["2s"]\nretry_repeat_last = true')
         await self.up(relay)
         load = self.load(relay, sessions=4, pause=0.005, recipients=["ok+{id}@evil.test", LATER])
         await self.until(lambda: len(load.accepted()) > 200, 30, "load", relay)
@@ -270,7 +271,7 @@ class Damage(Scenario):
 
     async def filled(self) -> tuple[Relay, Load]:
         """A queue of 100 messages that nobody could take yet, its relay killed."""
-        relay = self.relay(retry='["30s"]')
+        relay = self.relay(retry=EACH_SECOND)
         await self.up(relay)
         self.mx.stop()
         load = await self.send(relay, 100, sessions=4)
@@ -355,7 +356,7 @@ class Damage(Scenario):
 
     async def test_Q19_copy_of_a_live_queue(self) -> None:
         """Q19: a copy taken under load opens with all that was accepted before it, or is refused."""
-        relay = self.relay(retry='["30s"]')
+        relay = self.relay(retry=EACH_SECOND)
         await self.up(relay)
         self.mx.stop()
         early = await self.send(relay, 50, sessions=4)
@@ -367,7 +368,7 @@ class Damage(Scenario):
         )
         await self.stop(load)
         await deferToThread(relay.kill)
-        copy = Relay(f"{self.directory}/copy", self.mx.port)
+        copy = Relay(f"{self.directory}/copy", self.mx.port, retry=EACH_SECOND)
         self.addCleanup(copy.kill)
         copy.start()
         await self.until(lambda: not copy.alive or greets(copy.smtp), 20, "a start or an end", copy)
