@@ -107,15 +107,6 @@ class Rates(LimitsCase):
         self.assertLessEqual(sink.most_within(1.0), 11)
 
 
-class Counts(LimitsCase):
-    async def test_D37_connections_of_a_domain_over_eight_children(self) -> None:
-        sink = self.recorder(pause=0.05)
-        relay = await self.serving(sink, processes=8, extra='[domains."one.test"]\nmax_connections = 5')
-        await self.submit(relay, 150, "one.test")
-        await self.until(lambda: len(sink.taken) == 150, 60, "all of it", relay)
-        self.assertEqual(sink.most_open, 5)
-
-
 class Fairness(LimitsCase):
     timeout = 400
 
