@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 
+from relay.message.event import ENDS
 from tests.scenario.harness import Relay, Scenario, deferToThread, on_disk, post, signal
 from tests.scenario.told import attempts
 
@@ -67,7 +68,7 @@ class OldAge(Scenario):
         """Killed in the midst of giving up: who was given up stays so and is tried no more, and the others are, once.
 
         What had ended shortly before the kill is in no log, since lines are written up to a tenth of a second later.
-        So it is asked who is left on disk, and all others have to be done with.
+        Events are on disk with what they tell of: they know each end, and so does the queue who is left.
         """
         relay = self.relay(retry=AGEING.format(2))
         await self.up(relay)
@@ -81,13 +82,22 @@ class OldAge(Scenario):
         self.assertEqual(max(told.values()), 1)
         self.assertTrue(left, "nothing was left to give up: the test shows nothing")
         self.assertEqual(left & told.keys(), set(), "told before it was on disk")
-        for recipient in {load.to[name] for name in load.accepted()} - left:
-            self.assertGreaterEqual(tries[recipient], 2, f"{recipient} is gone, and it was hardly tried")
 
         await self.up(relay)
+        await self.until(lambda: not self.left(relay), 20, "an empty queue", relay)
+        ended = await deferToThread(self.ended, relay)
+        everyone = {load.to[name] for name in load.accepted()} | left | told.keys()
+        self.assertEqual(ended, Counter(dict.fromkeys(everyone, 1)))
         await self.over(relay)
         self.assertEqual(self.ends(relay.said()[len(said) :]), Counter(left))
         self.assertEqual((self.refused() - tries).keys(), left, "who was tried again")
+
+    def ended(self, relay: Relay) -> Counter[str]:
+        """How often each recipient's mail has expired, as the events say; nothing has ended otherwise."""
+        kinds = ",".join(sorted(ENDS))
+        events = json.loads(post(relay.api, f"/v1/events?after=0&limit=1000&kind={kinds}", method="GET")[1])["events"]
+        self.assertEqual({event["kind"] for event in events}, {"expired"})
+        return Counter(event["recipient"] for event in events)
 
     def refused(self) -> Counter[str]:
         """How often the host has refused each recipient."""
