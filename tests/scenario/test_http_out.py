@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
+from twisted.protocols.policies import WrappingFactory
 
 from tests.peers.web import Collecting
 from tests.scenario.harness import Relay, Scenario, deferToThread, post
@@ -26,7 +27,7 @@ class ByHttp(Scenario):
         from twisted.internet import reactor
 
         self.web = Collecting(reactor)
-        site = self.web.site()
+        self.site = site = WrappingFactory(self.web.site())
         if scheme == "https":
             authority = Authority()
             path = authority.server("localhost").write(f"{self.directory}/web.pem")
@@ -37,6 +38,7 @@ class ByHttp(Scenario):
         else:
             port = reactor.listenTCP(0, site, interface="127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(port.stopListening)
+        self.addCleanup(self.left)
         self.addCleanup(self.web.stop)
         self.port = port.getHost().port
         url = f'url = "{scheme}://user:secret@localhost:{self.port}/in?key=hidden"\nignore_ipv6 = true'
@@ -45,6 +47,10 @@ class ByHttp(Scenario):
         relay = self.relay(hop=url, extra=f"[timeouts]\n{timeouts}\n{more}", **patient, **settings)
         await self.up(relay)
         return relay
+
+    async def left(self) -> None:
+        """The server has seen that the relay is gone, with all its connections."""
+        await self.until(lambda: not self.site.protocols, 20, "the end of all connections")
 
     async def sent(self, relay: Relay, *words: str, text: bytes = TEXT) -> None:
         for word in words:
