@@ -98,6 +98,11 @@ class Conversation:
         return self._introduction.secure
 
     @property
+    def keeps_tls(self) -> bool:
+        """The host sees to it that mail with REQUIRETLS goes on over TLS (RFC 8689 2)."""
+        return self.secure and "REQUIRETLS" in self.offered.extensions
+
+    @property
     def extensions(self) -> Mapping[str, str]:
         """EHLO keywords in upper case with their parameters; empty after HELO."""
         return self.offered.extensions

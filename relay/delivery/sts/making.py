@@ -28,14 +28,15 @@ def heeding(
     tell: Callable[[TlsResult], None],
     in_thread: Callable[..., Deferred[Any]],
 ) -> Heeding | None:
-    """None: no domain's policy counts."""
-    if not any(briefing.sts.values()):
-        return None
+    """None: mail goes to no host of its domain's. Where zone and domain have no use for policies a message may."""
     options = briefing.options
+    if options.host or options.url:
+        return None
     families = Settings(options.ignore_ipv6, options.prefer_ipv6).families
     timeout, block = briefing.timeouts.sts, options.block_local_addresses
     fetching = Fetching(reactor, resolver, client_tls, timeout, families, block)
     shelf = Shelf(Path(briefing.policies), briefing.child)
     policies = Policies(resolver.txt, fetching, shelf, reactor, WallClock(), in_thread)
-    policies.start()
+    if any(briefing.sts.values()):
+        policies.start()  # What a single message needed is looked at when another one does.
     return Heeding(briefing.sts, policies, tell)
