@@ -44,7 +44,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add("--header", dest="headers", action="append", default=[], metavar='"NAME: VALUE"', help="any number of times")
     add("--client", default="", metavar="ADDRESS", help="where the mail comes from")
     add("--user", default="", metavar="NAME", help="who has logged in")
-    add("--listener", default="", metavar="NAME", help="where it comes in; default: the API, which believes X-Sending-…")
+    add("--listener", default="", metavar="NAME", help=f"where it comes in; default: the API, which believes {ASKED}")
     add("--id", default="", metavar="ID[.SEQ]", help="its queue id; without SEQ the recipients count from 001")
     add("--require-tls", action="store_true", help="it is submitted with REQUIRETLS")
     add("--site", default="", metavar="NAME", help="the site of the recipients, for its limits")
