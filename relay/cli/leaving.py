@@ -86,7 +86,7 @@ class Explained:
         self, config: Config, zones: Zones, site_of: Callable[[str], str], kept: Callable[[str], Kept | None]
     ) -> None:
         """`site_of` gives the site of a recipient domain, "" when it isn't known; `kept` its policy of MTA-STS, as far
-        as it is known here."""
+        as it is known here; it may raise ValueError."""
         self._config = config
         self._zones = zones
         self._router = Router(zones)

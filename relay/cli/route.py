@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         sites = {} if arguments.site or not arguments.dns else _found(config, recipients)
         policies = Shelf(Path(config.queue.path) / "sts", "")
         explained = Explained(
-            config, from_config(config), lambda domain: arguments.site or sites.get(domain, ""), policies.read
+            config, from_config(config), lambda domain: arguments.site or sites.get(domain, ""), policies.load
         )
         ways = [explained.leaving(mail, to, name) for to, name in zip(recipients, names, strict=True)]
     except (ConfigError, BadUsers, ValueError) as error:

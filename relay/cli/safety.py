@@ -54,7 +54,7 @@ class Safety:
     """A configuration that is asked about it."""
 
     def __init__(self, config: Config, zones: Zones, kept: Callable[[str], Kept | None]) -> None:
-        """`kept` gives a domain's policy of MTA-STS, as far as it is known here."""
+        """`kept` gives a domain's policy of MTA-STS, as far as it is known here; it may raise ValueError."""
         self._config = config
         self._zones = zones
         self._kept = kept
@@ -106,7 +106,10 @@ class Safety:
             where = dotted((*table_of(self._zones, zone, domain, by_domain), "sts"))
         if not heeded:
             return f"not heeded ({where})"
-        kept = self._kept(domain)
+        try:
+            kept = self._kept(domain)
+        except ValueError as error:
+            return f"heeded ({where}); what is kept here of {domain} can't be read: {error}"
         if kept is None:
             return f"heeded ({where}); no policy of {domain} is kept here"
         until = date_of(kept.fetched + kept.max_age * 1000)

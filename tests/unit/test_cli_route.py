@@ -188,6 +188,11 @@ class RouteTests(SynchronousTestCase):
             ("b@sts.test", "a@news.example.com", 'heeded (domains."sts.test".tls); no policy of sts.test is kept here'),
         ):
             self.assertEqual(self.asked(to=to, sender=sender)["sts"], told)
+        [path] = (queue / "sts").iterdir()
+        path.write_bytes(b"x")
+        found = self.asked(to="b@kept.test", sender="a@news.example.com")["sts"]
+        self.assertIn(f"heeded (zones.news.sts); what is kept here of kept.test can't be read: {path}: ", found)
+
     def test_dane(self) -> None:
         """Told where answers of the DNS are believed, and it isn't clear from the policy."""
         by_records = "; as their TLSA records ask, where hosts have some ({})"

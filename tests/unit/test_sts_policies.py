@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.schema import Dns, Zone
@@ -351,7 +352,24 @@ class Shelves(SynchronousTestCase):
         whole = path.read_bytes()
         for data in (b"", whole[:-1], whole.replace(b"a.test", b"b.test"), whole.replace(b"enforce", b"x"), b"\xff"):
             path.write_bytes(data)
-            self.assertIsNone(self.shelf.read("a.test"), data)
+            with capturedLogs() as logs:
+                self.assertIsNone(self.shelf.read("a.test"), data)
+            self.told_of(path, logs)
+
+    def test_what_can_not_be_read_is_none(self) -> None:
+        path = self.shelf._path("a.test")
+        path.mkdir(parents=True)
+        with capturedLogs() as logs:
+            self.assertIsNone(self.shelf.read("a.test"))
+        self.told_of(path, logs)
+        with capturedLogs() as logs:
+            self.assertIsNone(self.shelf.read("b.test"))
+        self.assertEqual(logs, [], "there is none")
+
+    def told_of(self, path: Path, logs: Sequence[LogEvent]) -> None:
+        [event] = logs
+        self.assertEqual(event["log_level"], LogLevel.warn)
+        self.assertIn(f"MTA-STS policy of a.test: {path}: ", formatEvent(event))
 
     def test_tidy(self) -> None:
         self.shelf.tidy(BEGIN)
@@ -380,7 +398,7 @@ class Making(SynchronousTestCase):
 
         def made(options: Zone, **heeded: bool) -> object:
             briefing = replace(a_briefing(), options=options, sts=heeded, policies=self.mktemp())
-            return heeding(briefing, clock, resolver, ClientTls(), print, maybeDeferred)
+            return heeding(briefing, clock, clock, resolver, ClientTls(), print, maybeDeferred)
 
         for fixed in (Zone(host="smart.test"), Zone(url="https://web.test/")):
             self.assertIsNone(made(fixed, default=False))
