@@ -120,7 +120,8 @@ class Approach(NamedTuple):
         word on a message with REQUIRETLS, unless it may be another the next time (RFC 8689 4.2.1)."""
         if self.required and ending.stage == "tls" and (ending.category == "tls" or ending.code >= 500):
             text = f"{NEEDED} {ending.text.removeprefix('4.7.5 ')} (the message requires TLS all the way)"
-            return msgspec.structs.replace(ending, result=Result.BOUNCED, text=text)
+            # No rule for what hosts say has a word in it.
+            return msgspec.structs.replace(ending, result=Result.BOUNCED, text=text, category="tls")
         if not (self.policy is Policy.STS and self.verified) or ending.stage != "tls" or ending.category == "ours":
             return ending
         status = "" if ending.code or ending.text.startswith("4.") else "4.7.5 "

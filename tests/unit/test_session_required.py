@@ -91,7 +91,7 @@ class Required(Case):
                     if how == "refused":
                         peer.say(b"502 no\r\n")
                 peer.close()
-            self.assertEqual((self.outcome.result, self.outcome.stage), (Result.BOUNCED, "tls"), how)
+            self.check(Result.BOUNCED, "tls", "tls")
             self.assertRegex(self.outcome.response, r"^5\.7\.10 .*\(the message requires TLS all the way\)$")
             self.assertNotIn("4.7.5", self.outcome.response)
 
