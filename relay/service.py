@@ -204,6 +204,7 @@ class RelayService(Service):
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
         self._listeners.open(access, self._listen)
+        from relay.http.events import EventsApi
         from relay.http.operator import Standing
         from relay.http.shaping import resources
         from relay.http.site import make_site  # Klein installs a reactor when imported.
@@ -228,6 +229,7 @@ class RelayService(Service):
             more=(
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self._now),
                 TlsReportsApi(self.reporter),
+                EventsApi(self.store, self._reactor, self._now, config.events.keep),
             ),
         )
         # A flood of mail leaves room for who wants to look at it, and for children.
