@@ -52,11 +52,9 @@ class Company:
         """`told` is called once, maybe within this call, unless it is stopped: with those domains of the strangers
         whose mail may go on this connection."""
         self._told, self.decided = told, False
-        offers = {
-            one.domain: msgspec.structs.replace(offer, domain=one.domain, recipient=one.recipient, fellows=())
-            for one in strangers
-        }
-        self._asked = [Deferred.fromCoroutine(self._ask(one, call)) for one in offers.values()]
+        domains = dict.fromkeys(one.domain for one in strangers)
+        offers = [msgspec.structs.replace(offer, domain=domain, fellows=()) for domain in domains]
+        self._asked = [Deferred.fromCoroutine(self._ask(one, call)) for one in offers]
         DeferredList(self._asked).addCallback(self._answered)
 
     def give_up(self) -> None:
