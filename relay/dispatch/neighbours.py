@@ -12,11 +12,11 @@ from relay.dispatch.gates import Gate
 from relay.dispatch.limits import Way
 from relay.dispatch.lines import Turn
 from relay.dispatch.shutters import Shutters
-from relay.queue.schedule import Lane, Schedule, Work
+from relay.queue.schedule import Schedule, Work
 from relay.zone.zones import Zone, Zones
 
-#: How far they are looked for among the recipients of a message, in both directions.
-_REACH = 100
+#: How far they are looked for among the recipients of a message, behind the first and before.
+_REACH = 50
 #: Domains beside the first in one transaction.
 MOST = 20
 
@@ -36,27 +36,23 @@ class Neighbours:
         for all that it takes; so do those of which the configuration says something else than of the first."""
         if way.own.rates:
             return iter(())
-        joining = (
-            other
-            for other in self._schedule.around(work, _REACH)
-            if other.lane is not work.lane and self._joins(zone, way, work, other, connection, now)
-        )
-        return islice(joining, MOST)
+        return islice(self._all(zone, way, work, connection, now), MOST)
 
-    def _joins(self, zone: Zone, way: Way, work: Work, other: Work, connection: Connection, now: float) -> bool:
-        lane: Lane = other.lane
-        turn: Turn | None = lane.turn
-        if other.crashes or turn is None or turn.way is None or not lane.ready or lane.ready[0] is not other:
-            return False
-        theirs = turn.way
-        return (
-            lane.zone == zone.name
-            and lane.flow == work.lane.flow
-            and theirs.place == way.place
-            and theirs.domain not in connection.apart
-            and self._is_treated_alike(zone, way.domain, theirs.domain)
-            and self._is_open(zone, turn, theirs, other, connection, now)
-        )
+    def _all(self, zone: Zone, way: Way, work: Work, connection: Connection, now: float) -> Iterator[Work]:
+        mine, place = work.lane, way.place
+        for other in self._schedule.around(work, _REACH):
+            lane = other.lane
+            turn: Turn | None = lane.turn
+            # Most are elsewhere, and looked at for each of the others.
+            if turn is None or turn.way is None or turn.way.place != place or lane is mine:
+                continue
+            if lane.flow != mine.flow or lane.zone != mine.zone or not lane.ready or lane.ready[0] is not other:
+                continue
+            if other.crashes or turn.way.domain in connection.apart:
+                continue
+            alike = self._is_treated_alike(zone, way.domain, turn.way.domain)
+            if alike and self._is_open(zone, turn, turn.way, other, connection, now):
+                yield other
 
     def _is_treated_alike(self, zone: Zone, one: str, other: str) -> bool:
         """Whether what holds for the mail of one domain holds for another's: they have the same hosts, and options."""
