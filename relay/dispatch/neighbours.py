@@ -32,8 +32,8 @@ class Neighbours:
 
     def of(self, zone: Zone, way: Way, work: Work, connection: Connection, now: float) -> Iterator[Work]:
         """The heads of those lanes, MOST at most. What each would wait for has been asked: they could go this moment,
-        on this connection. Domains that have rates of their own go by themselves, for what a connection pays it pays
-        for all that it takes; so do those of which the configuration says something else than of the first."""
+        on this connection. Domains of which the configuration says something else than of the first go by themselves;
+        so do all that have rates of their own, for what a connection pays it pays for all that it takes."""
         if way.own.rates:
             return iter(())
         return islice(self._all(zone, way, work, connection, now), MOST)
@@ -48,7 +48,7 @@ class Neighbours:
                 continue
             if lane.flow != mine.flow or lane.zone != mine.zone or not lane.ready or lane.ready[0] is not other:
                 continue
-            if other.crashes or turn.way.domain in connection.apart:
+            if turn.way.domain in connection.apart:
                 continue
             alike = self._is_treated_alike(zone, way.domain, turn.way.domain)
             if alike and self._is_open(zone, turn, turn.way, other, connection, now):
@@ -66,8 +66,7 @@ class Neighbours:
         passed = connection.way.gates
         if turn.gate is not None and turn.gate not in passed and turn.gate not in connection.address.gates:
             return False
-        own = theirs.own
-        if own.rates or any(gate not in passed and (gate.full(now) or len(gate.ring)) for gate in own.connections):
+        if any(gate not in passed and (gate.full(now) or len(gate.ring)) for gate in theirs.own.connections):
             return False
         if self._shutters.closed(zone.name, theirs) is not None:
             return False

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from msgspec.structs import replace
+
 from relay.channel import frames
-from relay.config.schema import Backoff, Domain, Site, Zone
+from relay.config.schema import Backoff, Config, Domain, PoolAddress, Site, Zone
 from relay.dispatch.neighbours import MOST
 from relay.message.values import Outcome, Result
 from relay.zone.decision import Scope
 from relay.zone.hold import Hold
+from relay.zone.zones import from_config
+from tests.unit import dispatch_rig
 from tests.unit.dispatch_rig import BOUNCED, DEFERRED, DELIVERED, DispatchRig
+from tests.unit.journey_rig import a_delivery, a_message
 
 UNREACHED = Outcome(Result.DEFERRED, "No connection within 60 s", 0, "network", "connect")
 UNSAFE = Outcome(Result.DEFERRED, "4.7.5 TLS with mx.test: it is another's", 0, "tls", "tls", "mx.test", "192.0.2.9")
@@ -27,7 +32,10 @@ def seqs(offer: frames.Offer) -> list[int]:
 
 
 class Neighbours(DispatchRig):
-    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9, recipients_per_transaction=5)}
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=9, recipients_per_transaction=5),
+        "other": Zone(recipients_per_transaction=5),
+    }
 
     def setUp(self) -> None:
         super().setUp()
@@ -81,6 +89,24 @@ class Grouping(Neighbours):
         self.turn()
         offers = [(offer.domain, seqs(offer)) for offer in self.offers(self.child)]
         self.assertEqual(offers, [("f.test", [1]), ("e.test", [1, 3])])
+
+    def test_not_of_another_zone_or_flow(self) -> None:
+        self.join("00000005-9", "other")
+        message = a_message(50, b"", 4)
+        deliveries = [
+            replace(a_delivery(message, seq, domain, self.now(), zone), flow=flow)
+            for seq, domain, zone, flow in (
+                (1, "e.test", "default", ""),
+                (2, "f.test", "other", ""),
+                (3, "f.test", "default", "1one"),
+                (4, "g.test", "default", ""),
+            )
+        ]
+        self.store.append(message, deliveries, b"")
+        self.store.tell()
+        self.schedule.add(message, deliveries, b"")
+        self.turn()
+        self.assertEqual(sorted(seqs(one) for one in self.offers(self.child)), [[1, 4], [3]])
 
     def test_not_where_options_differ(self) -> None:
         """d.test has a table of its own."""
@@ -229,6 +255,21 @@ class Gates(Neighbours):
         [next_] = self.offers(self.child)
         self.assertEqual((next_.domain, next_.seq), ("f.test", 1))
 
+    def test_nor_when_one_of_them_has_just_been_let_go(self) -> None:
+        self.accept("f.test")
+        [first] = self.offers(self.child)
+        self.accept("f.test", flow="11one")
+        self.accept("f.test", flow="11two")
+        self.dispatcher.stop()
+        self.accept(*THREE)
+        self.child.parting.append(first.connection)
+        self.dispatcher.frame(self.child, frames.Done(first.connection, first.lease, DELIVERED, False))
+        self.part()
+        self.dispatcher.start()
+        self.turn()
+        offers = [(one.domain, seqs(one)) for one in self.offers(self.child)]
+        self.assertEqual(offers[0], ("e.test", [1, 3]))
+
     def test_a_domain_with_rates_goes_alone(self) -> None:
         for first in ("limited.test", "e.test"):
             other = "e.test" if first == "limited.test" else "limited.test"
@@ -252,6 +293,13 @@ class Gates(Neighbours):
         self.assertEqual([seqs(offer) for offer in self.offers(self.child)], [[1, 2, 3]])
 
 
+class OwnRates(Neighbours):
+    domains: ClassVar[dict[str, Domain]] = {"default": Domain(bytes=("1GB/s",))}
+
+    def test_domains_that_have_some_go_alone(self) -> None:
+        self.assertEqual(self.sent("e.test", "f.test", "e.test"), [[1, 3], [2]])
+
+
 class Rates(Neighbours):
     zones: ClassVar[dict[str, Zone]] = {
         "default": Zone(connections=9, recipients_per_transaction=50, messages=("60/s",))
@@ -262,6 +310,35 @@ class Rates(Neighbours):
         self.accept(*THREE)
         [offer, *_] = self.offers(self.child)
         self.assertEqual(seqs(offer), [1, 2])
+
+
+class Addresses(Neighbours):
+    def setUp(self) -> None:
+        pool = (PoolAddress(address="10.0.0.1"), PoolAddress(address="10.0.0.2"))
+        made = from_config(Config(hostname="relay.test", pools={"default": pool}, zones=self.zones))
+        self.patch(dispatch_rig, "zones_of", lambda *domains, **zones: made)
+        super().setUp()
+
+    def test_not_what_has_to_leave_by_another(self) -> None:
+        """One of two is on hold for one domain."""
+        left = "10.0.0.1"
+        self.holds.held = frozenset(("10.0.0.2",))
+        self.patch(
+            self.holds, "addresses",
+            lambda zone, domain, site, user: self.holds.held if domain == "f.test" else frozenset(),
+        )  # fmt: skip
+        seen = set()
+        for _ in range(8):
+            self.accept(*THREE)
+            offers = self.offers(self.child)
+            together = offers[0].local_address == left
+            seen.add(together)
+            self.assertEqual([seqs(offer) for offer in offers], [[1, 2, 3]] if together else [[1, 3], [2]])
+            self.assertEqual(offers[-1].local_address, left)
+            for offer in offers:
+                self.says(self.child, *(frames.Fared(one.lease, DELIVERED) for one in offer.fellows))
+                self.done(self.child, offer)
+        self.assertEqual(seen, {True, False})
 
 
 class Warming(Neighbours):

@@ -119,14 +119,14 @@ class WhoGoes(Company):
         self.assertEqual(self.book.apart, [3, 5])
 
     def test_on_a_kept_connection(self) -> None:
-        peer = self.open()
-        self.session.go()
+        """They are asked about each time."""
+        peer = self.begun()
         peer.line.read()
-        peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        peer.say(b"250 ok\r\n" + b"250 ok\r\n" * 5 + b"354 go\r\n")
         peer.say(b"250 queued\r\n")
         del self.needs["b.test"]
         self.session.deliver(offer(fellows=FELLOWS))
-        self.assertEqual(peer.line.read(), b"")
+        self.assertEqual((peer.line.read(), self.session._company.decided), (b"", False))
         self.waiting["b.test"].callback(Approach())
         self.check(peer, "b@to.test", "r2@to.test", "r3@b.test", "r4@c.test", "r5@b.test")
 
