@@ -103,7 +103,7 @@ class Grouping(Neighbours):
             )
         ]
         self.store.append(message, deliveries, b"")
-        self.store.tell()
+        self.store.let_go()
         self.schedule.add(message, deliveries, b"")
         self.turn()
         self.assertEqual(sorted(seqs(one) for one in self.offers(self.child)), [[1, 4], [3]])
