@@ -176,6 +176,7 @@ class Sender:
                 product=self._briefing.product,
                 serves=self._ways.serves,
                 need=self._ways.need,
+                also=self._ways.also,
                 client_tls=self._client_tls,
                 # An older number is that of a connection whose end has crossed the offer.
                 fresh=offer.connection > self._newest,
@@ -217,10 +218,10 @@ class Sender:
         except OSError as error:
             _not_written(error)
 
-    def left(self, session: Session, behind: Sequence[frames.Addressee]) -> None:
+    def left(self, session: Session, behind: Sequence[frames.Addressee], apart: bool = False) -> None:
         # Each goes back to the head of its lane.
         for one in reversed(behind):
-            self._say(frames.Fared(one.lease, None))
+            self._say(frames.Fared(one.lease, None, apart))
 
     def done(self, session: Session, offer: frames.Offer, outcomes: Outcomes, kept: bool) -> None:
         (first, outcome), *others = outcomes
