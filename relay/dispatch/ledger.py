@@ -128,6 +128,7 @@ class Ledger:
         connection.state = State.QUIET if connection.slow else State.SENDING
         connection.before_quiet = State.SENDING
         connection.lagged = connection.child.owing = False
+        connection.settled = True
         self._count(connection, +1)
 
     def open(self, zone: str, way: Way, leaving: Leaving, now: float) -> Permit | Limit | Gate:

@@ -1166,6 +1166,36 @@ class Reused(Shaped):
         self.assertEqual(list(used.values()), [2, 2])
 
 
+class SlowAndKept(Shaped):
+    """A slow host's connection takes up no room; in all else it is like any other."""
+
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
+    domains: ClassVar[dict[str, Domain]] = {"slow.test": Domain(max_connections=1, messages=("6/m",), reuse=2)}
+
+    def test_each_message_is_paid_for(self) -> None:
+        for _ in range(3):
+            self.accept("slow.test")
+        [(child, offer)] = self.offered()
+        quiet = frames.Quiet(offer.connection)
+        self.says(child, quiet, frames.Active(offer.connection))
+        self.answer(child, offer)
+        self.says(child, quiet)
+        self.done(child, offer, kept=True)
+        self.clock.advance(8)
+        self.turn()
+        self.assertEqual(self.offered(), [], "6 in a minute")
+        self.clock.advance(3)
+        self.turn()
+        [(child, again)] = self.offered()
+        self.assertEqual(again.connection, offer.connection)
+        self.says(child, quiet)
+        target = self.limits.target("default", "slow.test")
+        self.assertTrue(target.proven(self.clock.seconds()), "it hasn't been silent for long with this one")
+        self.clock.advance(1)
+        self.done(child, again, kept=True)
+        self.assertIn(frames.Close(offer.connection), child.heard(), "it takes two")
+
+
 class AllSilent(DispatchRig):
     """One place, and so many sessions whose hosts are silent that no lane may open another."""
 
