@@ -18,7 +18,8 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses
-from relay.dispatch.connection import Capacity, Connection
+from relay.dispatch.capacity import Capacity
+from relay.dispatch.connection import Connection
 from relay.dispatch.diagnoses import Diagnoses
 from relay.dispatch.expiry import Expiry
 from relay.dispatch.fellows import Fellows

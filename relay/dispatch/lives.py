@@ -11,7 +11,8 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Frame
 from relay.dispatch.addresses import Addresses
-from relay.dispatch.connection import Capacity, Connection, State
+from relay.dispatch.capacity import Capacity
+from relay.dispatch.connection import Connection, State
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Rate
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.lessons import Lessons
@@ -117,7 +118,7 @@ class Lives:
         """Answered connections may go on, as far as there is room and they have their tokens."""
         now = self._clock.seconds()
         others = self._turns.are_full(child.zone)
-        while (connection := self._ledger.first_waiting(child, others)) is not None:
+        while (connection := child.first_waiting(others)) is not None:
             leaving, faces = connection.leaving, connection.faces
             missing = self._tokens.missing(connection.way, leaving.towards(faces), now, connection.resumed)
             if missing is not None:
@@ -135,7 +136,7 @@ class Lives:
     def lines_served(self, zone: str) -> None:
         """Lanes have had their turn; what room they have left is for those that wait, whoever had the last place."""
         for child in self._ledger.children(zone):
-            if child.busy < child.connections:
+            if child.has_place:
                 child.owing = False
             if child.waiting:
                 self._let_go(child)
