@@ -74,6 +74,14 @@ class Lives:
         if spare is not None:
             self.tell_close(spare)
 
+    def _give_back_unused(self, connection: Connection) -> None:
+        """After a complaint of its site, kept connections of the same path are too many, and nobody will ask for them
+        before they may be used again."""
+        now, zone = self._clock.seconds(), connection.child.zone
+        for gate in self._addresses.crowded(zone, connection.way, connection.local, now):
+            while gate.above(now) and (spare := self._ledger.make_room(zone, gate, 0, now)) is not None:
+                self.tell_close(spare)
+
     def tell_close(self, connection: Connection) -> None:
         """Its child is to close it, and will say when it is gone."""
         self._children[connection.child.key].send(frames.Close(connection.number))
@@ -251,4 +259,5 @@ class Lives:
             if connection.kept:
                 self.tell_close(connection)
             self._close(connection)
+        self._give_back_unused(connection)
         self._let_go(connection.child)

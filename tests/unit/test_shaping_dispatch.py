@@ -779,6 +779,33 @@ class Complaints(Shaped):
             self.assertEqual(self.at_work(), left)
         self.assertEqual(len(self.offered()), 1)
 
+    def closed(self) -> list[int]:
+        return [frame.connection for child in self.children for frame in child.heard(frames.Close)]
+
+    def test_kept_connections_that_are_too_many_are_given_back_at_once(self) -> None:
+        """Though nothing waits there, so that nobody asks for room."""
+        for outcome in (RATE, LISTED):
+            self.setUp()
+            kept = self.kept_open(4)
+            self.complain_on_a_kept_one(outcome)
+            self.assertEqual(len(set(self.closed()) & set(kept)), 3)
+            self.assertEqual((self.ledger.idle_connections, len(self.ledger.connections())), (1, 1))
+
+    def test_and_those_at_work_when_they_have_done(self) -> None:
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.prove("a.test", "b.test")
+        self.accept(*["a.test"] * 3, "b.test")
+        first, *others = self.offered()
+        for child, offer in (first, *others):
+            self.answer(child, offer)
+        self.done(*first, RATE)
+        self.assertEqual(self.closed(), [])
+        for child, offer in others:
+            self.done(child, offer, kept=True)
+        self.assertEqual(len(self.closed()), 1)
+        left = {one.domain for one in self.ledger.connections()}
+        self.assertEqual((left, self.ledger.idle_connections), ({"a.test", "b.test"}, 2))
+
     def test_D42_mail_waits_while_all_are_gone_and_goes_when_one_is_back(self) -> None:
         self.plumbed.gone = frozenset(POOL)
         self.accept("a.test")
