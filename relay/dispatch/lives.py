@@ -128,7 +128,8 @@ class Lives:
         others = self._turns.are_full(child.zone)
         while (connection := child.first_waiting(others)) is not None:
             leaving, faces = connection.leaving, connection.faces
-            missing = self._tokens.missing(connection.way, leaving.towards(faces), now, connection.resumed)
+            ready = Rate.has_token if connection.resumed else Rate.ready_behind
+            missing = self._tokens.missing(connection.way, leaving.towards(faces), now, ready)
             if missing is not None:
                 self._ledger.park(connection)
                 self._turns.waiting.park(connection, missing)

@@ -534,6 +534,44 @@ class FairAtRates(FairAtRatesOfAddresses):
             self.assertLess(self.clock.seconds() - begun, 15.0)
 
 
+class KeptBesideOpened(Shaped):
+    """Connections are opened a second ahead of their tokens, and wait for them in a line."""
+
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=50), "few": Zone(connections=50, messages=("5/s",)),
+        "many": Zone(connections=50, messages=("50/s",)),
+    }  # fmt: skip
+    domains: ClassVar[dict[str, Domain]] = {"kept.test": Domain(max_connections=1)}
+
+    def sent(self, zone: str, seconds: float, step: float = 0.02) -> tuple[int, int]:
+        """How many messages of each go: of one user on a kept connection, of another to a new host each."""
+        child = self.join(f"00000005-{zone}", zone)
+        for n in range(int(60 * seconds)):
+            self.accept("kept.test", zone=zone, flow=flow("one"))
+            self.accept(f"d{n}.test", zone=zone, flow=flow("two"))
+        offers: dict[int, Offer] = {}
+        count = Counter[bool]()
+        for _ in range(int(seconds / step)):
+            self.clock.advance(step)
+            self.turn()
+            for offer in child.heard(Offer):
+                offers[offer.connection] = offer
+                if self.ledger.get(offer.connection).state is not State.SENDING:  # type: ignore[union-attr]
+                    self.answer(child, offer)
+            at_work = {one.number for one in self.ledger.connections() if one.state is State.SENDING}
+            for number in at_work & set(offers):
+                offer = offers.pop(number)
+                count[offer.domain == "kept.test"] += 1
+                self.done(child, offer, kept=offer.domain == "kept.test")
+        return count[True], count[False]
+
+    def test_a_kept_one_has_its_share_of_the_tokens(self) -> None:
+        for zone, amount, seconds in (("few", 5, 12), ("many", 50, 3)):
+            kept, opened = self.sent(zone, seconds)
+            self.assertGreaterEqual(kept + opened, 0.85 * amount * seconds, (kept, opened))
+            self.assertGreaterEqual(min(kept, opened), 0.4 * (kept + opened), (kept, opened))
+
+
 class ManySlowHosts(Shaped):
     """Hundreds of new hosts answer, and let each transaction hang for half a second before they count as quiet."""
 
