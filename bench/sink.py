@@ -1,11 +1,12 @@
 """A server that takes every message and keeps none, however large; for machines without smtp-sink.
 
     python -m bench.sink --port 2626 [--host 0.0.0.0] [--silent 127.3.] [--slow 127.4.]
-        [--certificate PEM --key PEM]
+        [--delay 0] [--certificate PEM --key PEM]
 
 It writes `mesg=N byte=N rcpt=N` and a CR to stdout as they change. Connections to a local address that
 begins with --silent are taken and never answered: as many hanging hosts as there are addresses. Those to one that
-begins with --slow get each reply three seconds late, and what they bring isn't counted. With a certificate it offers
+begins with --slow get each reply three seconds late, and what they bring isn't counted; all others --delay seconds
+late. With a certificate it offers
 STARTTLS.
 """
 
@@ -31,10 +32,10 @@ class Counts:
 class Sink(asyncio.Protocol):
     """Enough of SMTP for a well-behaved client: verbs by their first letters, the dot found in C."""
 
-    def __init__(self, counts: Counts, silent: str, slow: str, tls: ssl.SSLContext | None) -> None:
-        self.counts, self.silent, self.slow, self.tls = counts, silent, slow, tls
+    def __init__(self, counts: Counts, silent: str, slow: str, tls: ssl.SSLContext | None, delay: float) -> None:
+        self.counts, self.silent, self.slow, self.tls, self.delay = counts, silent, slow, tls, delay
         self.buffer = b""
-        self.in_data = self.mute = self.late = self.securing = False
+        self.in_data = self.mute = self.securing = False
         self.offer = b"250-STARTTLS\r\n" if tls is not None else b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -43,9 +44,8 @@ class Sink(asyncio.Protocol):
         self.counts.connections += 1
         address = transport.get_extra_info("sockname")[0]
         self.mute = bool(self.silent) and address.startswith(self.silent)
-        self.late = bool(self.slow) and address.startswith(self.slow)
-        if self.late:
-            self.counts = Counts()
+        if self.slow and address.startswith(self.slow):
+            self.counts, self.delay = Counts(), LATE
         if not self.mute:
             self.reply(b"220 sink.test ESMTP\r\n")
 
@@ -59,8 +59,8 @@ class Sink(asyncio.Protocol):
         self.data_received(b"")
 
     def reply(self, data: bytes) -> None:
-        if self.late:
-            asyncio.get_running_loop().call_later(LATE, self.transport.write, data)
+        if self.delay:
+            asyncio.get_running_loop().call_later(self.delay, self.transport.write, data)
         else:
             self.transport.write(data)
 
@@ -115,10 +115,12 @@ class Sink(asyncio.Protocol):
             self.reply(b"".join(replies))
 
 
-async def serve(host: str, port: int, silent: str, slow: str, tls: ssl.SSLContext | None) -> None:
+async def serve(
+    host: str, port: int, silent: str, slow: str, tls: ssl.SSLContext | None, delay: float
+) -> None:
     counts, shown = Counts(), ""
     loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: Sink(counts, silent, slow, tls), host, port, backlog=4096)
+    await loop.create_server(lambda: Sink(counts, silent, slow, tls, delay), host, port, backlog=4096)
     while True:
         await asyncio.sleep(0.02)
         if counts.line() != shown:
@@ -133,6 +135,7 @@ if __name__ == "__main__":
     p.add_argument("--port", type=int, required=True)
     p.add_argument("--silent", default="")
     p.add_argument("--slow", default="")
+    p.add_argument("--delay", type=float, default=0.0)
     p.add_argument("--certificate")
     p.add_argument("--key")
     a = p.parse_args()
@@ -140,4 +143,4 @@ if __name__ == "__main__":
     if a.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(a.certificate, a.key)
-    asyncio.run(serve(a.host, a.port, a.silent, a.slow, context))
+    asyncio.run(serve(a.host, a.port, a.silent, a.slow, context, a.delay))

@@ -18,7 +18,8 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses
-from relay.dispatch.connection import Capacity, Connection, State
+from relay.dispatch.capacity import Capacity
+from relay.dispatch.connection import Connection
 from relay.dispatch.diagnoses import Diagnoses
 from relay.dispatch.expiry import Expiry
 from relay.dispatch.fellows import Fellows
@@ -187,7 +188,7 @@ class Dispatcher:
         """On this connection it goes, at once where it is a kept one."""
         works = (work, *self._fellows.of(zone, way, work, connection, now))
         connection.recipients = len(works)
-        if connection.state is State.SENDING:
+        if connection.settled:
             self._tokens.spend(connection, now)
         else:
             self._tokens.opened(connection, now)

@@ -556,6 +556,7 @@ class ShapedChaos(DispatchRig):
                     self.assertLessEqual(gate.open, gate.most, gate.words())
             elif isinstance(gate, Rate):
                 self.assertAlmostEqual(gate.pending, pending[gate])
+                self.assertLessEqual(set(gate.kept), set(gate.ring))
                 for connection in gate.parked:
                     self.assertIn(connection, connections)
                     if gate.kind != NEW_CONNECTIONS and connection.state not in (State.PARKED, State.WAITING):
@@ -568,7 +569,7 @@ class ShapedChaos(DispatchRig):
         self.assertLessEqual({one for one in connections if one.state is State.PARKED}, parked)
         if at_rest:
             room = self.dispatcher.turns.waiting
-            self.assertEqual((waiting, room.count, room._openers), (0, 0, {}))
+            self.assertEqual((waiting, room.count, room._without), (0, 0, {}))
 
 
     def assert_within(self, rate: Rate, noted: list[tuple[float, float]]) -> None:
