@@ -101,7 +101,13 @@ class Sender:
         signer = Signer(briefing.dkim, index, ring, now)
         sealing = Sealing(briefing.dkim, index, ring, briefing.hostname, self._resolver.txt, now)
         self._sign = Signing(
-            signer, briefing.dkim, self._in_thread, self._say, reactor.seconds, sealing if briefing.dkim.arc else None
+            signer,
+            briefing.dkim,
+            self._in_thread,
+            partial(reactor.callLater, 0),
+            self._say,
+            reactor.seconds,
+            sealing if briefing.dkim.arc else None,
         )
         self.exit_code = 0
 
