@@ -6,8 +6,8 @@
 It writes `mesg=N byte=N rcpt=N` and a CR to stdout as they change. Connections to a local address that
 begins with --silent are taken and never answered: as many hanging hosts as there are addresses. Those to one that
 begins with --slow get each reply three seconds late, and what they bring isn't counted; all others --delay seconds
-late. With a certificate it offers STARTTLS. It stands on epoll itself, for what the sink takes of the machine the relay doesn't get: asyncio took twice as
-much over TLS.
+late. With a certificate it offers STARTTLS. It stands on epoll itself, for what the sink takes of the machine the relay
+doesn't get: asyncio took twice as much over TLS.
 """
 
 from __future__ import annotations
