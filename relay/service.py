@@ -184,7 +184,7 @@ class RelayService(Service):
         config = self._config
         self._look_at_files(allow_many_files())
         check_authorities(config.tls.authorities)
-        self._briefings.read_passwords()
+        self._briefings.read_secrets()
         self.diagnoses.start()
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
