@@ -38,30 +38,48 @@ def notices(text: bytes, mail: Message) -> tuple[Notice, ...]:
         return ()
     said: list[tuple[Action, bytes]] = [("failed", one) for one in failed]
     said += [("delayed", one) for one in delayed - failed]
-    if not said:
-        return ()
-    reply = reason(mail)
-    found = _status(reply)
-    status = "" if found is None else found[0]
-    addresses = sorted((action, clean(one.decode("ascii", "replace"), 320)) for action, one in said)
-    return tuple(Notice(action, (one,), status, reply) for action, one in addresses[:_MOST])
+    addresses = sorted((action, clean(one.decode("ascii", "replace"), 320)) for action, one in said if b"@" in one)
+    lines = _lines(mail)
+    quoted = reason(mail)
+    return tuple(_notice(action, one, quoted or _beside(one, lines)) for action, one in addresses[:_MOST])
 
 
 def reason(mail: Message) -> str:
     """What a host is quoted to have said in the first text of a mail; "" where nothing looks like that."""
-    for part in leaves(mail):
-        if part.get_content_type() != "text/plain":
-            continue
-        lines = words(part)[:SHOWN].splitlines()
-        for number, line in enumerate(lines):
-            found = _reply(line[:LONGEST])
-            if found is not None:
-                said = [found[1]]
-                # It may go on in the next lines.
-                for more in lines[number + 1 : number + 4]:
-                    if not more.strip() or _reply(more[:LONGEST]) is not None:
-                        break
-                    said.append(more[:LONGEST])
-                return clean(" ".join(said))
-        break
+    lines = _lines(mail)
+    for number, line in enumerate(lines):
+        found = _reply(line)
+        if found is not None:
+            return _said(found[1], lines[number + 1 :])
     return ""
+
+
+def _notice(action: Action, address: str, reply: str) -> Notice:
+    found = _status(reply)
+    return Notice(action, (address,), "" if found is None else found[0], reply)
+
+
+def _beside(address: str, lines: list[str]) -> str:
+    """What stands behind the address that is said to fail, or in the lines below it."""
+    for number, line in enumerate(lines):
+        _, found, rest = line.partition(address)
+        if found:
+            return _said(rest.lstrip(">:, "), lines[number + 1 :])
+    return ""
+
+
+def _said(begin: str, lines: list[str]) -> str:
+    """A reply, and how it goes on in the next lines."""
+    said = [begin]
+    for more in lines[:3]:
+        if not more.strip() or _reply(more) is not None:
+            break
+        said.append(more)
+    return clean(" ".join(said))
+
+
+def _lines(mail: Message) -> list[str]:
+    for part in leaves(mail):
+        if part.get_content_type() == "text/plain":
+            return [line[:LONGEST] for line in words(part)[:SHOWN].splitlines()]
+    return []

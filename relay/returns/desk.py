@@ -93,6 +93,17 @@ class Desk:
             if place.purpose == "sender":
                 await self._send_on(mail, place.sender)
 
+    async def wish(self, token: str, client: str) -> bool:
+        """Somebody at this address has followed a link with this word to unsubscribe. Whether it is one of ours; then
+        it is on disk. Raises StoreError."""
+        named = self.paths.tokens.read("unsubscribe", token)
+        if named is None:
+            return False
+        event = self._reader.wish(named, client, self.now(), "by one click")
+        await self._past.tell(event)
+        self._tell(event)
+        return True
+
     def refused(self, mail: ReturnMail, sender: str, refusal: Reply) -> None:
         """A mail isn't taken."""
         self._log.write(
@@ -115,7 +126,7 @@ class Desk:
             _log.warn("{id}, which came back, is not written down: {why}", id=mail.id, why=str(error))
             raise Refused(NOT_NOW) from None
         for event in events.values():
-            self._tell(mail, event)
+            self._tell(event, mail.id)
         for one, what in meanings:
             if one is None:
                 self._counts.returned(what)
@@ -129,7 +140,7 @@ class Desk:
                     about=returned.about,
                 )
 
-    def _tell(self, mail: ReturnMail, event: Event) -> None:
+    def _tell(self, event: Event, returned: str = "") -> None:
         self._counts.returned(event.kind)
         self._log.write(
             event.kind,
@@ -142,7 +153,7 @@ class Desk:
             action=event.action,
             status=event.status,
             reply=event.reply,
-            returned=mail.id,
+            returned=returned,
             reason=event.reason,
         )
 

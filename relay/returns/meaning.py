@@ -12,13 +12,14 @@ from relay.bounce.diagnosis import Diagnosis
 from relay.bounce.returned import Kind, Notice, Returned
 from relay.bounce.returnpath import Place, ReturnPaths
 from relay.bounce.said import said
+from relay.bounce.token import Named
 from relay.message.event import Event
 from relay.returns.past import Known, Past
 
 #: What a report of each kind is called, the gravest first.
 _REPORTED = {"failed": "bounce-returned", "delayed": "delay-returned", "delivered": "receipt-returned"}
-#: Codes of notices that quote no reply.
-_CODES = {"failed": 550, "delayed": 450}
+#: Codes that stand for no reply in particular, where none is quoted.
+_CODES = {"failed": 599, "delayed": 499}
 _LONGEST = 500
 _leading_code = re.compile(r"([245][0-9]{2})(?![0-9.])[ -]?", re.ASCII).match
 
@@ -48,23 +49,14 @@ class Reader:
         known, by = self._delivery(returned, place)
         if known is None:
             return Meaning(None, "unmatched")
-        event = Event(
-            kind,
-            now,
-            known.id,
-            known.seq,
-            known.zone,
-            known.sender,
-            known.recipient,
-            host_address=client,
-            user=known.user,
-            message_id=known.message_id,
-            fbl=known.fbl,
-            reason=f"{returned.about}, {by}"[:_LONGEST],
-        )
+        event = _event(kind, known, client, now, f"{returned.about}, {by}")
         if returned.kind is Kind.REPORT:
             event = self._reported(event, _notice(returned.notices, known.recipient))
         return Meaning(event, kind)
+
+    def wish(self, delivery: Named, client: str, now: int, by: str) -> Event:
+        """Its recipient wants no more. Raises StoreError."""
+        return _event("unsubscribed", self._past.delivery(*delivery) or Known(*delivery), client, now, by)
 
     def _delivery(self, returned: Returned, place: Place) -> tuple[Known | None, str]:
         """Which one it is about, and by what that is known. Only what we signed can name one that is forgotten."""
@@ -89,7 +81,7 @@ class Reader:
         if notice.action != "delivered":
             reply = _with_status(notice)
             diagnosis = self._judge(reply or notice.status, _CODES[notice.action])
-            code = diagnosis.code
+            code = said(reply).code
         return msgspec.structs.replace(
             event,
             host=notice.host[:255],
@@ -100,6 +92,23 @@ class Reader:
             action="" if diagnosis is None else diagnosis.action,
             fault="" if diagnosis is None else diagnosis.fault,
         )
+
+
+def _event(kind: str, known: Known, client: str, now: int, reason: str) -> Event:
+    return Event(
+        kind,
+        now,
+        known.id,
+        known.seq,
+        known.zone,
+        known.sender,
+        known.recipient,
+        host_address=client,
+        user=known.user,
+        message_id=known.message_id,
+        fbl=known.fbl,
+        reason=reason[:_LONGEST],
+    )
 
 
 def _kind(returned: Returned, place: Place) -> str:
