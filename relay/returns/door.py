@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
@@ -10,9 +11,11 @@ from relay.listener.door import Client, Door, Exchange, Refused
 from relay.message.address import Address
 from relay.message.user import User
 from relay.message.values import Origin
-from relay.returns.desk import Desk
 from relay.returns.mail import ReturnMail
 from relay.smtp.reply import Reply, reply
+
+if TYPE_CHECKING:
+    from relay.returns.desk import Desk
 
 NOBODY = reply(550, "5.1.1 Nobody has this address here")
 NO_LOGIN = reply(503, "5.5.1 There is no login here")
