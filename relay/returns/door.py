@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
-
-from relay.listener.door import Client, Door, Exchange, Refused
+from relay.listener.door import Client, Door, Exchange, Refused, Submission
 from relay.message.address import Address
 from relay.message.user import User
 from relay.message.values import Origin
@@ -37,5 +35,5 @@ class ReturnsDoor:
         """Why a recipient isn't taken; None: it is."""
         return None if self._desk.place(address) is not None else NOBODY
 
-    def open(self, origin: Origin, user: User | None, recipients: int) -> ReturnMail | Deferred[ReturnMail]:
+    def open(self, origin: Origin, user: User | None, recipients: int) -> Submission:
         return ReturnMail(self._new_id(), origin, self._desk)
