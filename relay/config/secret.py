@@ -43,7 +43,7 @@ def return_secrets(section: Returns) -> tuple[bytes, ...]:
         found = os.environb.get(section.secret_variable.encode(), b"")
     else:
         return ()
-    secrets = tuple(found.split())
+    secrets = tuple(line for line in map(bytes.strip, found.splitlines()) if line)
     if not secrets or len(secrets) > _MOST or not all(_SHORTEST <= len(one) <= _LONGEST for one in secrets):
         expected = f"expected 1 to {_MOST} secrets of {_SHORTEST} to {_LONGEST} bytes, each on a line"
         raise SecretUnusable(f"{place}: {expected}")
