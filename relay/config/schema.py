@@ -245,6 +245,11 @@ class Backoff(Section, frozen=True):
     silent_host: Seconds = 900.0
 
 
+class Events(Section, frozen=True):
+    keep: Seconds = 30 * 86400.0
+    max_size: Size = 2 * 1024**3
+
+
 class Bounces(Section, frozen=True):
     rules: str = ""
 
@@ -348,6 +353,7 @@ class Config(Section, frozen=True):
     senders: dict[str, Sender] = msgspec.field(default_factory=lambda: {"default": Sender()})
     warmups: dict[str, Warmup] = msgspec.field(default_factory=lambda: {"default": Warmup()})
     backoff: Backoff = Backoff()
+    events: Events = Events()
     bounces: Bounces = Bounces()
     returns: Returns = Returns()
     timeouts: Timeouts = Timeouts()
