@@ -22,8 +22,8 @@ _DAYS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _ROUND = len(_DAYS) ** 2
 _DAY = 86_400_000
 
-_srs0 = re.compile(r"srs0[=+-](.*)", re.ASCII | re.IGNORECASE).fullmatch
-_srs1 = re.compile(r"srs1[=+-][^=]*=([^=]+)=(.*)", re.ASCII | re.IGNORECASE).fullmatch
+_srs0 = re.compile(r"srs0([=+-].+)", re.ASCII | re.IGNORECASE).fullmatch
+_srs1 = re.compile(r"srs1[=+-][^=]*=([^=]+)=([=+-].+)", re.ASCII | re.IGNORECASE).fullmatch
 _ours0 = re.compile(r"srs0[=+-]([0-9a-f]{8})=([a-z2-7]{2})=([^=]+)=(.+)", re.ASCII | re.IGNORECASE).fullmatch
 _ours1 = re.compile(r"srs1[=+-]([0-9a-f]{8})=([^=]+)=([=+-].+)", re.ASCII | re.IGNORECASE).fullmatch
 
@@ -43,7 +43,7 @@ class Srs:
         if (found := _srs1(sender.local)) is not None:
             first, rest = found[1].lower(), found[2]
         elif (found := _srs0(sender.local)) is not None:
-            first, rest = sender.domain, sender.local[4] + found[1]
+            first, rest = sender.domain, found[1]
         else:
             day = now // _DAY % _ROUND
             tt = _DAYS[day // len(_DAYS)] + _DAYS[day % len(_DAYS)]

@@ -89,6 +89,8 @@ def _listener(path: Path, listener: Listener, config: Config) -> Iterator[Proble
         return
     if not config.returns.domain:
         yield Problem((*path, "returns"), "expected a domain in [returns] beside it")
+    if not config.events.keep:
+        yield Problem((*path, "returns"), "expected events.keep beside it, got 0: what comes back is told by events")
     for key in ("auth", "open_relay", "processes", "xclient_networks"):
         if getattr(listener, key):
             text = "not used where returns is true: what comes back strangers bring, to the master itself"

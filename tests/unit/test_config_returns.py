@@ -61,6 +61,7 @@ class Checked(SynchronousTestCase):
             ('"verp"', '"verp"\nrecipients_per_transaction = 5', "f:11: zones.default.recipients_per_transaction"),
             ('"verp"', '"srs"\nrecipients_per_transaction = 5', "for there is list_unsubscribe"),
             ('"verp"', '"verp"\nurl = "https://a.example/"', "f:10: zones.default.return_path: expected"),
+            ("hostname", "events = { keep = 0 }\nhostname", "listeners.back.returns: expected events.keep beside it"),
             ('"verp"', '"pra"', "f:10: zones.default.return_path"),
         ):
             self.assertIn(said, self.wrong(old, new))

@@ -89,6 +89,11 @@ class SrsTests(SynchronousTestCase):
         self.assertRegex(found.text, r"^SRS1=[0-9a-f]{8}=first\.test==abcd=ef=example\.org=ann@ours\.test$")
         self.assertNotIn("wxyz", found.text)
 
+    def test_what_only_looks_rewritten(self) -> None:
+        for local in ("SRS0=", "SRS1=", "SRS1=x=first.test=", "SRS1=x=first.test=y", "srs0"):
+            back = self.srs.original(self.rewritten(f"{local}@example.org").local, NOW)
+            self.assertEqual(back, parse(f"{local}@example.org"))
+
     def test_age(self) -> None:
         local = self.rewritten("ann@example.org").local
         self.assertIsNotNone(self.srs.original(local, NOW + 21 * DAY))
