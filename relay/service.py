@@ -214,6 +214,7 @@ class RelayService(Service):
         self._returns = self._make_returns()
         self._listen("data channel", config.channel.endpoint, self._gate)
         self._listeners.open(access, self._listen)
+        from relay.http.events import EventsApi
         from relay.http.operator import Standing
         from relay.http.shaping import resources
         from relay.http.site import make_site  # Klein installs a reactor when imported.
@@ -239,6 +240,7 @@ class RelayService(Service):
             more=(
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self._now),
                 TlsReportsApi(self.reporter),
+                EventsApi(self.store, self._reactor, self._now, config.events.keep),
                 UnsubscribeApi(self._returns, self._reactor.seconds),
             ),
         )
