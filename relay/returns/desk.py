@@ -100,8 +100,9 @@ class Desk:
         if named is None:
             return False
         event = self._reader.wish(named, client, self.now(), "by one click")
-        await self._past.tell(event)
-        self._tell(event)
+        if event is not None:
+            await self._past.tell(event)
+            self._tell(event)
         return True
 
     def refused(self, mail: ReturnMail, sender: str, refusal: Reply) -> None:

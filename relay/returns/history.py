@@ -7,7 +7,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from relay.message.event import Event, Numbered
+from relay.message.event import RETURNS, Event, Numbered
 from relay.message.queueid import parse_name
 from relay.returns.past import Known
 
@@ -58,9 +58,10 @@ def _known(id: str, seq: int, steps: Sequence[Event]) -> Known | None:
     own = next((step for step in steps if step.seq == seq and step.recipient), None)
     recipient = own.recipient if own is not None else _recipient(queued, seq)
     step = own or queued
+    returned = sum(step.seq == seq and step.kind in RETURNS for step in steps)
     if step is None or (own is None and queued is not None and seq > queued.recipients):
-        return None
-    return Known(id, seq, step.zone, step.sender, recipient, step.user, step.message_id, step.fbl)
+        return Known(id, seq, returned=returned) if returned else None
+    return Known(id, seq, step.zone, step.sender, recipient, step.user, step.message_id, step.fbl, returned)
 
 
 def _recipient(queued: Event | None, seq: int) -> str:

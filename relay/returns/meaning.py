@@ -18,6 +18,8 @@ from relay.returns.past import Known, Past
 
 #: What a report of each kind is called, the gravest first.
 _REPORTED = {"failed": "bounce-returned", "delayed": "delay-returned", "delivered": "receipt-returned"}
+#: Events of one delivery: whoever has a token could fill the store of them with more.
+MOST = 20
 #: Codes that stand for no reply in particular, where none is quoted.
 _CODES = {"failed": 599, "delayed": 499}
 _LONGEST = 500
@@ -49,14 +51,17 @@ class Reader:
         known, by = self._delivery(returned, place)
         if known is None:
             return Meaning(None, "unmatched")
+        if known.returned >= MOST:
+            return Meaning(None, "repeated")
         event = _event(kind, known, client, now, f"{returned.about}, {by}")
         if returned.kind is Kind.REPORT:
             event = self._reported(event, _notice(returned.notices, known.recipient))
         return Meaning(event, kind)
 
-    def wish(self, delivery: Named, client: str, now: int, by: str) -> Event:
-        """Its recipient wants no more. Raises StoreError."""
-        return _event("unsubscribed", self._past.delivery(*delivery) or Known(*delivery), client, now, by)
+    def wish(self, delivery: Named, client: str, now: int, by: str) -> Event | None:
+        """Its recipient wants no more; None: that has been said often enough. Raises StoreError."""
+        known = self._past.delivery(*delivery) or Known(*delivery)
+        return None if known.returned >= MOST else _event("unsubscribed", known, client, now, by)
 
     def _delivery(self, returned: Returned, place: Place) -> tuple[Known | None, str]:
         """Which one it is about, and by what that is known. Only what we signed can name one that is forgotten."""

@@ -10,7 +10,7 @@ from relay.message.event import Event
 
 
 class Known(NamedTuple):
-    """A delivery, as far as it is remembered: "" is not known."""
+    """A delivery, as far as it is remembered: "" is not known. `returned` is how often something came back for it."""
 
     id: str
     seq: int
@@ -20,6 +20,7 @@ class Known(NamedTuple):
     user: str = ""
     message_id: str = ""
     fbl: str = ""
+    returned: int = 0
 
 
 class Past(Protocol):

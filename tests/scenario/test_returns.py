@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import smtplib
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
+from twisted.trial.unittest import SkipTest
+
 from bench.network import free_ports
 from relay.config.load import load
 from relay.message.event import Event
 from relay.queue.level import LevelStore
+from tests.peers.mailserver import Postfix
 from tests.scenario.harness import Relay, Scenario, deferToThread, post
+from tests.scenario.interop import absent
 
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "returned"
 EXTRA = """
@@ -35,9 +40,24 @@ def sample(name: str) -> bytes:
     return (SAMPLES / f"{name}.eml").read_bytes().replace(b"\n", b"\r\n")
 
 
+class Doubter(Postfix):
+    """It takes mail for whomever, and says later who isn't there."""
+
+    def __init__(self, folder: str, back: int) -> None:
+        super().__init__(folder)
+        self.more = (
+            "smtpd_reject_unlisted_recipient = no\nvirtual_mailbox_domains = to.test\n"
+            f"virtual_mailbox_maps = inline:{{inbox@to.test=inbox/}}\nrelayhost = [127.0.0.1]:{back}"
+        )
+
+
 class Returns(Scenario):
-    async def serving(self) -> Relay:
+    def setUp(self) -> None:
+        super().setUp()
         [self.back] = free_ports(1)
+
+    async def serving(self, mx: int = 0) -> Relay:
+        """`mx` is where mail goes; 0: to the hostile host."""
         secret = Path(self.directory) / "secret"
         secret.write_text("a secret that only we know\n")
         self.dump = Path(self.directory) / "dump"
@@ -45,7 +65,7 @@ class Returns(Scenario):
         self.mx.options = ("--dump", str(self.dump))
         extra = EXTRA.format(secret=secret, port=self.back, mx=self.mx.port)
         zone = 'return_path = "verp"\nlist_unsubscribe = true'
-        relay = self.relay(zone=zone, extra=extra)
+        relay = self.relay(zone=zone, extra=extra, mx=mx or self.mx.port)
         await self.up(relay)
         return relay
 
@@ -91,9 +111,13 @@ class Returns(Scenario):
         (_, _), (code, said) = await self.bring("postfix-failed", mail["from"].upper())
         self.assertEqual(code, 250, said)
         line = await self.line(relay, "bounce-returned")
-        name = re.findall(r" delivered id=(\S+)", relay.said())[0]
+        name = re.findall(r" delivered id=(\S+)", await self.line(relay, "delivered"))[0]
         self.assertIn(f" id={name} zone=default to=<ok+1@to.test> client=127.0.0.1 ", line)
         self.assertIn(" category=recipient action=reject status=5.1.1 ", line)
+        status, found = await deferToThread(post, relay.api, "/v1/events?kind=bounce-returned", b"", "GET")
+        self.assertEqual(status, 200)
+        [event] = json.loads(found)["events"]
+        self.assertEqual((event["recipient"], event["status"]), ("ok+1@to.test", "5.1.1"))
         metrics = (await deferToThread(post, relay.api, "/metrics", b"", "GET"))[1].decode()
         self.assertIn('zonerelay_returns_total{kind="bounce-returned"} 1.0', metrics)
 
@@ -137,6 +161,34 @@ class Returns(Scenario):
         bounce = self.mx.accepted()[1]
         self.assertEqual((bounce["from"], bounce["rcpt"]), ("", "ann@forwarded.test"))
         self.assertIn(b"This is the qmail-send program", (self.dump / bounce["file"]).read_bytes())
+
+    async def test_what_postfix_writes_later(self) -> None:
+        if Doubter.missing():
+            raise absent(Doubter.missing())
+        if Doubter.forbidden():
+            raise SkipTest(f"{Doubter.forbidden()}: its reports NOT TESTED")
+        Path(self.directory).chmod(0o711)  # it delivers as another user
+        server = Doubter(f"{self.directory}/peer", self.back)
+        server.start()
+        self.addCleanup(server.stop)
+        await self.until(lambda: server.greets, 20, "Postfix's greeting", server)
+        relay = await self.serving(server.port)
+
+        def send() -> None:
+            with smtplib.SMTP("127.0.0.1", relay.smtp, timeout=20) as client:
+                client.ehlo()
+                client.mail("ann@from.test")
+                client.rcpt("nobody@to.test")
+                client.rcpt("inbox@to.test", ["NOTIFY=SUCCESS"])
+                client.data(b"From: ann@from.test\r\n\r\nhello")
+
+        await deferToThread(send)
+        line = await self.line(relay, "bounce-returned")
+        self.assertIn(".001 zone=default to=<nobody@to.test> ", line)
+        self.assertIn(" category=recipient action=reject status=5.1.1 ", line)
+        line = await self.line(relay, "receipt-returned")
+        self.assertIn(".002 zone=default to=<inbox@to.test> ", line)
+        self.assertEqual(relay.said().count("-returned id="), 2)
 
     async def test_killed_right_after_250(self) -> None:
         """What the client was told is written down, is."""

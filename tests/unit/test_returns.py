@@ -24,6 +24,7 @@ from relay.queue.store import StoreError
 from relay.returns.desk import Desk
 from relay.returns.door import ReturnsDoor
 from relay.returns.making import desk_of
+from relay.returns.meaning import MOST
 from relay.returns.past import Known
 from relay.smtp.reply import reply
 from tests.unit.fake_intake import FakeIntake
@@ -261,6 +262,18 @@ class WhatItComesTo(ReturnsCase):
     def test_one_mail_for_two_deliveries(self) -> None:
         self.send("postfix-failed", self.bounces, self.desk.paths.address("bounces", ID, 2), self.bounces.upper())
         self.assertEqual([event.name for event in self.past.told], [f"{ID}.001", f"{ID}.002"])
+
+
+    def test_no_more_than_so_often(self) -> None:
+        """Whoever has a token can't fill the store of events."""
+        self.past.known[ID, 1] = KNOWN._replace(returned=MOST - 1)
+        self.assertEqual(self.event("qmail", self.bounces).kind, "bounce-returned")
+        self.past.known[ID, 1] = KNOWN._replace(returned=MOST)
+        self.assertIn("250 2.0.0", self.send("qmail", self.bounces))
+        self.assertIn("what=repeated", self.lines()[-1])
+        token = self.desk.paths.tokens.make("unsubscribe", ID, 1)
+        self.assertTrue(self.successResultOf(Deferred.fromCoroutine(self.desk.wish(token, "192.0.2.7"))))
+        self.assertEqual(len(self.past.told), 1)
 
 
 class Written(ReturnsCase):

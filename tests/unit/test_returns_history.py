@@ -83,3 +83,11 @@ class HistoryTests(SynchronousTestCase):
         event = Event("complaint", NOW, ID, 1, recipient="rob@a.test")
         self.successResultOf(history.tell(event))
         self.assertEqual(self.book.events, [event])
+        self.assertEqual(history.delivery(ID, 1), Known(ID, 1, recipient="rob@a.test", returned=1))
+
+    def test_how_often(self) -> None:
+        unknown = Event("bounce-returned", NOW, ID, 2)
+        history = self.of(unknown, unknown, Event("bounce-returned", NOW, ID, 3))
+        self.assertEqual(history.delivery(ID, 2), Known(ID, 2, returned=2))
+        history = self.of(queued(ID, "rob@a.test"), Event("complaint", NOW, ID, 1), delivered(ID, 1, "rob@a.test"))
+        self.assertEqual(history.delivery(ID, 1), known(ID, 1, "rob@a.test", "other")._replace(returned=1))
