@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet import defer
@@ -52,6 +52,7 @@ from relay.events.steps import Steps
 from relay.intake.listeners import Listeners, ListenerUnusable
 from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
+from relay.listener.door import Door
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
@@ -63,10 +64,15 @@ from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule
 from relay.queue.store import QueueUnusable, StoreError
+from relay.returns.door import ReturnsDoor
+from relay.returns.history import History
 from relay.tlsrpt.making import reporter_of
 from relay.zone.decision import Decision
 from relay.zone.routing import Router
 from relay.zone.zones import from_config
+
+if TYPE_CHECKING:
+    from relay.returns.desk import Desk
 
 _log = Logger()
 
@@ -156,7 +162,10 @@ class RelayService(Service):
         self.roster = Roster(reactor, senders, welcome)
         self._reception = Receivers(briefings.receiver, self.metrics.listener_event)
         self.receivers = Roster(reactor, self._reception, welcome)
-        self._listeners = Listeners(config, self.intake, self._reception, self.metrics, reactor, now)
+        self._returns: Desk | None = None
+        self._listeners = Listeners(
+            config, self.intake, self._reception, self.metrics, reactor, now, self._returns_door
+        )
         self._gate = Gate(self._secret, self._admit, reactor)
 
     # -- start
@@ -188,7 +197,7 @@ class RelayService(Service):
         config = self._config
         self._look_at_files(allow_many_files())
         check_authorities(config.tls.authorities)
-        self._briefings.read_passwords()
+        self._briefings.read_secrets()
         self.diagnoses.start()
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
@@ -202,6 +211,7 @@ class RelayService(Service):
             raise StartupError(f"the mail log can't be written: {error}") from None
         self.store.on_writable(self.dispatcher.resume)
         self.store.on_broken(self.dispatcher.hold)
+        self._returns = self._make_returns()
         self._listen("data channel", config.channel.endpoint, self._gate)
         self._listeners.open(access, self._listen)
         from relay.http.events import EventsApi
@@ -209,6 +219,7 @@ class RelayService(Service):
         from relay.http.shaping import resources
         from relay.http.site import make_site  # Klein installs a reactor when imported.
         from relay.http.tls_reports import TlsReportsApi
+        from relay.http.unsubscribe import UnsubscribeApi
 
         zones = self._zones
         self._site = make_site(
@@ -230,6 +241,7 @@ class RelayService(Service):
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self._now),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self._now, config.events.keep),
+                UnsubscribeApi(self._returns, self._reactor.seconds),
             ),
         )
         # A flood of mail leaves room for who wants to look at it, and for children.
@@ -252,6 +264,29 @@ class RelayService(Service):
             raise StartupError(str(error)) from None
         access.start(Path(config.queue.path) / "quota.json")
         return access
+
+    def _make_returns(self) -> Desk | None:
+        """Where what comes back is taken, where there are addresses for it."""
+        section = self._config.returns
+        if not section.domain:
+            return None
+        from relay.returns.making import desk_of  # It reads mail with what takes some megabytes.
+
+        return desk_of(
+            section,
+            self._briefings.return_secrets,
+            History(self.store, self._now),
+            self.intake,
+            judge=self.diagnoses.of,
+            log=self._log,
+            counts=self.metrics,
+            now=self._now,
+            in_thread=deferToThread,
+        )
+
+    def _returns_door(self, front: Door) -> Door:
+        assert self._returns is not None, "no listener is for what comes back without a domain"
+        return ReturnsDoor(front, self._returns, self.intake.ids.next)
 
     def _listen(
         self, what: str, endpoint: str, factory: IProtocolFactory, reserve: int = 0, farewell: bytes = b""

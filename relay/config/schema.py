@@ -61,6 +61,7 @@ class Listener(Section, frozen=True):
     # Who may come in.
     allow_networks: tuple[str, ...] = ("127.0.0.0/8", "::1")
     open_relay: bool = False
+    returns: bool = False
     auth: bool = False
     mechanisms: tuple[Mechanism, ...] = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL")
     insecure_auth: bool = False
@@ -190,6 +191,8 @@ class Zone(Limits, frozen=True):
     client_networks: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     block_domains: tuple[str, ...] = ()
+    return_path: Literal["", "verp", "srs"] = ""
+    list_unsubscribe: bool = False
     ignore_ipv6: bool = False
     prefer_ipv6: bool = False
     block_local_addresses: bool = True
@@ -247,6 +250,19 @@ class Events(Section, frozen=True):
 
 class Bounces(Section, frozen=True):
     rules: str = ""
+
+
+class Returns(Section, frozen=True):
+    """Mail that comes back for mail that has left."""
+
+    domain: str = ""
+    secret_file: str = ""
+    secret_variable: str = ""
+    keep_domains: tuple[str, ...] = ()
+    complaints: str = "fbl"
+    max_size: Size = 1024 * 1024
+    srs_age: Interval = 21 * 86400.0
+    unsubscribe_url: str = ""
 
 
 class Timeouts(Section, frozen=True):
@@ -337,6 +353,7 @@ class Config(Section, frozen=True):
     backoff: Backoff = Backoff()
     events: Events = Events()
     bounces: Bounces = Bounces()
+    returns: Returns = Returns()
     timeouts: Timeouts = Timeouts()
     tls: ClientTls = ClientTls()
     tls_reports: TlsReports = TlsReports()

@@ -30,6 +30,7 @@ from relay.delivery.avoided import Avoided
 from relay.delivery.call import Call
 from relay.delivery.contact import MakeContact
 from relay.delivery.manner import Manner
+from relay.delivery.returning import returning
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
@@ -109,6 +110,7 @@ class Sender:
             reactor.seconds,
             sealing if briefing.dkim.arc else None,
         )
+        self._returning = returning(briefing, now)
         self.exit_code = 0
 
     def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -190,7 +192,7 @@ class Sender:
                 contact=self._contact,
             )
             self._newest = max(self._newest, offer.connection)
-        session.deliver(offer)
+        session.deliver(offer if self._returning is None else self._returning.of(offer))
 
     # -- what sessions tell
 
