@@ -73,6 +73,10 @@ class Call(Line):
         """See `Contact`; the host says so by LIMITS, too."""
         return self._conversation.offered.max_recipients
 
+    @property
+    def dsn(self) -> bool:
+        return self._conversation.offered.dsn
+
     def spent(self, most: int) -> bool:
         """See `Contact`; the host says so by LIMITS."""
         return self.transactions >= most or self._conversation.spent

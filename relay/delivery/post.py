@@ -78,6 +78,10 @@ class Post(Line):
     def most_recipients(self) -> int:
         return 1
 
+    @property
+    def dsn(self) -> bool:
+        return False
+
     def spent(self, most: int) -> bool:
         return self.transactions >= most
 
