@@ -22,8 +22,8 @@ class Fate(NamedTuple):
     """One for a notice.
 
     `status` is an enhanced code (RFC 3463). `host` is the other side, "" when there was none, and `reply` what was said
-    at last: `spoken`, by the host in SMTP, else by us. `attempts` are the failed ones. `until` is when it will be given
-    up (ms since the epoch), 0 where it won't be tried again. `expired`: the tries are used up.
+    at last: `spoken`, by the host in SMTP, else by us. `until` is when it will be given up (ms since the epoch), 0
+    where it won't be tried again. `expired`: the tries are used up.
     """
 
     kind: Kind
@@ -32,20 +32,19 @@ class Fate(NamedTuple):
     host: str
     reply: str
     spoken: bool
-    attempts: int = 0
     until: int = 0
     expired: bool = False
 
 
-def failed(outcome: Outcome, attempts: int, expired: bool) -> Fate:
-    """It is given up, after so many failures; `expired`: for there were too many, or it took too long."""
+def failed(outcome: Outcome, expired: bool) -> Fate:
+    """It is given up; `expired`: for there were too many failures, or it took too long."""
     status = _EXPIRED if expired else _status("failure", outcome)
-    return _fate("failure", "failed", status, outcome, attempts=attempts, expired=expired)
+    return _fate("failure", "failed", status, outcome, expired=expired)
 
 
-def delayed(outcome: Outcome, attempts: int, until: int) -> Fate:
+def delayed(outcome: Outcome, until: int) -> Fate:
     """It was tried in vain for some time, and will be until `until` (ms since the epoch)."""
-    return _fate("delay", "delayed", _status("delay", outcome), outcome, attempts=attempts, until=until)
+    return _fate("delay", "delayed", _status("delay", outcome), outcome, until=until)
 
 
 def passed_on(outcome: Outcome, to_mailbox: bool) -> Fate:
@@ -55,10 +54,9 @@ def passed_on(outcome: Outcome, to_mailbox: bool) -> Fate:
 
 
 def _fate(
-    kind: Kind, action: Action, status: str, outcome: Outcome, attempts: int = 0, until: int = 0, expired: bool = False
+    kind: Kind, action: Action, status: str, outcome: Outcome, until: int = 0, expired: bool = False
 ) -> Fate:
-    spoken = outcome.code > 0
-    return Fate(kind, action, status, outcome.host, outcome.response, spoken, attempts, until, expired)
+    return Fate(kind, action, status, outcome.host, outcome.response, outcome.code > 0, until, expired)
 
 
 def _status(kind: Kind, outcome: Outcome) -> str:

@@ -47,7 +47,7 @@ def notice(
     utf8 = speaks_utf8(message)
     boundary, parts = joined(
         (
-            _notification(fate, message, delivery, author, now, utf8),
+            _notification(fate, message, delivery, author, utf8),
             _report(fate, message, delivery, author, now, utf8),
             _returned(message, body, utf8),
         )
@@ -72,9 +72,9 @@ def notice(
     return "\r\n".join(head).encode() + parts
 
 
-def _notification(fate: Fate, message: Message, delivery: Delivery, author: Author, now: int, utf8: bool) -> bytes:
+def _notification(fate: Fate, message: Message, delivery: Delivery, author: Author, utf8: bool) -> bytes:
     """For people."""
-    text = "\r\n".join(words.said_to_people(fate, message, delivery, author.hostname, now)).encode()
+    text = "\r\n".join(words.said_to_people(fate, message, delivery, author.hostname)).encode()
     charset = "us-ascii" if text.isascii() else "utf-8"
     return part(f"text/plain; charset={charset}", "Notification", text, utf8)
 

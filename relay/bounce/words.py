@@ -15,7 +15,7 @@ _TELLS = {
 }
 
 
-def said_to_people(fate: Fate, message: Message, delivery: Delivery, hostname: str, now: int) -> list[str]:
+def said_to_people(fate: Fate, message: Message, delivery: Delivery, hostname: str) -> list[str]:
     """Its lines, without their ends; the last one is empty."""
     lines = [
         f"This is the mail system at {hostname}.",
@@ -27,11 +27,10 @@ def said_to_people(fate: Fate, message: Message, delivery: Delivery, hostname: s
         "",
     ]
     if fate.expired:
-        times = "once" if fate.attempts == 1 else f"{fate.attempts} times"
-        tried = f"It was tried {times} since then. " if fate.attempts else ""
-        lines += (f"{tried}That is as long as it is kept.", "")
+        since = date_of(delivery.first_failure or message.created)
+        lines += (f"It was tried since {since}, which is as long as it is kept.", "")
     if fate.reply:
-        who = f"The host {fate.host} said" if fate.spoken and fate.host else "The host said"
+        who = f"The host {one_line(fate.host)} said" if fate.spoken and fate.host else "The host said"
         lines += (f"{who}:" if fate.spoken else "What went wrong:", "", f"    {one_line(fate.reply)}", "")
     if fate.kind == "delay":
         lines += (
