@@ -50,7 +50,7 @@ class BounceMail(Scenario):
         await self.up(relay)
         return relay
 
-    async def send(  # type: ignore[override]
+    async def send(
         self,
         relay: Relay,
         *recipients: str,
@@ -81,7 +81,7 @@ class BounceMail(Scenario):
                 continue
             with open(f"{self.directory}/mail/{line['file']}", "rb") as file:
                 mail = message_from_bytes(file.read())
-            message, recipient = mail.get_payload()[1].get_payload()  # type: ignore[index, union-attr]
+            message, recipient = mail.get_payload()[1].get_payload()
             found.append(Notice(line["rcpt"], mail, message, recipient))
         return found
 
@@ -98,7 +98,7 @@ class BounceMail(Scenario):
     async def empty(self, relay: Relay) -> None:
         def left() -> int:
             text = post(relay.api, "/metrics", method="GET")[1].decode()
-            return sum(map(float, re.findall(r"(?m)^zonemta_queue_size\{.*\} (\S+)$", text)))  # type: ignore[arg-type]
+            return sum(map(float, re.findall(r"(?m)^zonemta_queue_size\{.*\} (\S+)$", text)))
 
         await self.until(lambda: not left(), 30, "an empty queue", relay)
 
@@ -122,7 +122,7 @@ class BounceMail(Scenario):
             self.assertEqual(notice.message["Original-Envelope-Id"], "QQ+1")
             self.assertEqual(notice.message["X-ZoneMTA-Queue-ID"], name)
             self.assertEqual((notice.recipient["Action"], notice.recipient["Status"][:2]), ("failed", "5."))
-            [original] = notice.mail.get_payload()[2].get_payload()  # type: ignore[index, union-attr]
+            [original] = notice.mail.get_payload()[2].get_payload()
             self.assertEqual(original.get_payload().strip(), "hello")
         bounces = set(re.findall(r"(?m) notified id=\S+ kind=failure .* bounce=(\S+)$", relay.said()))
         self.assertEqual(len(bounces), 3)

@@ -60,7 +60,7 @@ class WhoIsTold(SynchronousTestCase):
             ("SUCCESS,DELAY", ("delay", "success")),
             ("DELAY,FAILURE,SUCCESS", ("failure", "delay", "success")),
         ):
-            wanted = [kind for kind in ("failure", "delay", "success") if wants(kind, notify)]  # type: ignore[arg-type]
+            wanted = [kind for kind in ("failure", "delay", "success") if wants(kind, notify)]
             self.assertEqual(wanted, list(kinds))
         never = replace(DELIVERY, notify="NEVER")
         self.assertEqual(why_none(self.case._replace(delivery=never)), "not asked for")

@@ -37,13 +37,13 @@ def parts(text: bytes) -> tuple[Parsed, list[Parsed]]:
     parsed = message_from_bytes(text)
     found = parsed.get_payload()
     assert isinstance(found, list)
-    return parsed, found  # type: ignore[return-value]
+    return parsed, found
 
 
 def report(text: bytes) -> tuple[Parsed, Parsed]:
     """The fields of the message, and those of the recipient."""
-    of_message, of_recipient = parts(text)[1][1].get_payload()  # type: ignore[misc]
-    return of_message, of_recipient  # type: ignore[has-type]
+    of_message, of_recipient = parts(text)[1][1].get_payload()
+    return of_message, of_recipient
 
 
 class WhatItSays(SynchronousTestCase):
@@ -58,7 +58,7 @@ class WhatItSays(SynchronousTestCase):
         self.assertEqual(parsed.get_param("report-type"), "delivery-status")
         types = [part.get_content_type() for part in (words, status, header)]
         self.assertEqual(types, ["text/plain", "message/delivery-status", "text/rfc822-headers"])
-        self.assertIn("    550 5.1.1 No such user\n", words.get_payload().replace("\r\n", "\n"))  # type: ignore[union-attr]
+        self.assertIn("    550 5.1.1 No such user\n", words.get_payload().replace("\r\n", "\n"))
         of_message, of_recipient = report(the())
         self.assertEqual(of_message.items(), [
             ("Reporting-MTA", "dns; relay.test"),
@@ -139,7 +139,7 @@ class WhatItSays(SynchronousTestCase):
         _, of_recipient = report(text)
         self.assertEqual(of_recipient["Final-Recipient"], r"utf-8; \x{FC}\x{2B}x@d.test")
         self.assertEqual(of_recipient["Diagnostic-Code"], "smtp; 550 5.1.1 niemand hei?t so")
-        self.assertEqual(parts(text)[1][2].get_payload(decode=True).decode(), "Subject: grün\r\n")  # type: ignore[union-attr]
+        self.assertEqual(parts(text)[1][2].get_payload(decode=True).decode(), "Subject: grün\r\n")
 
         text = the(fate.failed(outcome, False), replace(message, sender="ö@src.test"), delivery)
         self.assertIn("To: <ö@src.test>\r\nSubject: Delivery Status Notification (Failure: ü+x@d.test)".encode(), text)
@@ -157,9 +157,9 @@ class WhatItReturns(SynchronousTestCase):
         for header, kind in ((HEADER, "message/rfc822"), ("Subject: grün\r\n".encode() + HEADER, "message/global")):
             third = self.third(replace(MESSAGE, headers=header), "süß\r\n".encode())
             self.assertEqual((third.get_content_type(), third["Content-Transfer-Encoding"]), (kind, "8bit"))
-            [original] = third.get_payload()  # type: ignore[misc]
-            self.assertEqual(original["Message-ID"], "<a@src.test>")  # type: ignore[has-type]
-            self.assertEqual(original.get_payload(decode=True).decode().rstrip(), "süß")  # type: ignore[has-type]
+            [original] = third.get_payload()
+            self.assertEqual(original["Message-ID"], "<a@src.test>")
+            self.assertEqual(original.get_payload(decode=True).decode().rstrip(), "süß")
 
     def test_what_can_stand_in_no_mail_is_not(self) -> None:
         for body in (b"a\0b\r\n", b"a\rb\r\n", b"a\nb\r\n", b"x" * 999 + b"\r\n"):

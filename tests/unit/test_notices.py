@@ -142,7 +142,7 @@ class Ends(NoticesCase):
             ("Auto-Submitted", {"headers": b"Auto-Submitted: auto-replied\r\n"}),
             ("no way back", {"sender": "me@localhost"}),
         ):
-            self.assertEqual(self.ended(**more), [], reason)  # type: ignore[arg-type]
+            self.assertEqual(self.ended(**more), [], reason)
             self.assertEqual(self.tally.no_notices.pop(), reason)
         self.assertEqual(self.tally.notices, [])
 
@@ -180,7 +180,7 @@ class Ends(NoticesCase):
 class Returned(NoticesCase):
     def third(self, **more: Any) -> Any:
         [row] = self.ended(ret="FULL", **more)
-        return message_from_bytes(self.text(row)).get_payload()[2]  # type: ignore[index]
+        return message_from_bytes(self.text(row)).get_payload()[2]
 
     def test_in_full_from_memory(self) -> None:
         third = self.third()
@@ -202,9 +202,9 @@ class Returned(NoticesCase):
         work = self.work(ret="FULL")
         work.held.body = None
         chunk = self.store.chunk
-        self.store.chunk = unreadable  # type: ignore[method-assign]
+        self.store.chunk = unreadable
         self.results.record(work, BOUNCED)
-        self.store.chunk = chunk  # type: ignore[method-assign]
+        self.store.chunk = chunk
         self.tell()
         [row] = self.store.rows.values()
         self.assertIn(b"\r\nContent-Type: text/rfc822-headers\r\n", self.text(row))
