@@ -64,6 +64,7 @@ class Connection:
         recipients: those of the message that it has whose outcome isn't told yet.
         paid: for how many of them its rates have been paid; 0 before the message is begun.
         load: how many there were when it was begun, less those that were left behind.
+        apart: domains whose recipients it can't take along, its child has found.
         most: so many recipients its host takes at a time, if that has shown; else 0.
         resumed: it has waited for its token, and nobody is before it.
         greeted: its host has said something.
@@ -75,9 +76,9 @@ class Connection:
     """
 
     __slots__ = (
-        "before_quiet", "began", "called", "child", "faces", "fresh", "gone", "greeted", "kept", "lagged", "leaving",
-        "load", "most", "number", "paid", "pending", "recipients", "resumed", "sent", "settled", "size", "slow",
-        "state", "target", "warm", "way",
+        "apart", "before_quiet", "began", "called", "child", "faces", "fresh", "gone", "greeted", "kept", "lagged",
+        "leaving", "load", "most", "number", "paid", "pending", "recipients", "resumed", "sent", "settled", "size",
+        "slow", "state", "target", "warm", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, child: Capacity, way: Way, leaving: Leaving) -> None:
@@ -94,6 +95,7 @@ class Connection:
         self.recipients = 1
         self.paid = self.load = self.most = 0
         self.greeted = False
+        self.apart: set[str] = set()
         self.warm: tuple[tuple[str, int], ...] = ()
         self.size = 0
         self.sent = 0

@@ -29,6 +29,7 @@ from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.lines import Placed
 from relay.dispatch.lives import Child, Lives
+from relay.dispatch.neighbours import Neighbours
 from relay.dispatch.offers import Offers
 from relay.dispatch.results import Results
 from relay.dispatch.shutters import Shutters
@@ -123,7 +124,8 @@ class Dispatcher:
         )
         self._turns.served = self._lives.lines_served
         self._offers = Offers(store, leases, results, self._lives)
-        self._fellows = Fellows(schedule, self._tokens, self._addresses)
+        neighbours = Neighbours(schedule, zones, self._addresses, self._shutters)
+        self._fellows = Fellows(schedule, self._tokens, self._addresses, ledger, neighbours)
         #: Is told of keys that a child can't use.
         self.bad_key: Callable[[frames.BadKey], None] = lambda frame: None
         #: Is told what TLS came to on connections.
@@ -342,7 +344,7 @@ class Dispatcher:
                 self._record(child, lease, fared.outcome)
         finally:
             if connection is not None:
-                self._lives.fared(connection, fared.outcome)
+                self._lives.fared(connection, fared.outcome, lease.work.delivery.domain if fared.apart else "")
         if fared.outcome is None:
             self._schedule.give_back(lease.work)
 

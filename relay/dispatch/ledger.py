@@ -106,8 +106,7 @@ class Ledger:
         idle = self._idle.get((zone, way.reach))
         if idle is None:
             return None
-        kinds = (local, local.of_kind(False), local.of_kind(True)) if local.address and local.address6 else (local,)
-        for kind in kinds:
+        for kind in local.kinds:
             for connection in reversed(idle.get(kind, ())):
                 child = connection.child
                 if child.busy >= child.connections and not (connection.slow and child.quiet < 2 * child.connecting):
@@ -129,6 +128,11 @@ class Ledger:
         connection.before_quiet = State.SENDING
         connection.lagged = connection.child.owing = False
         self._count(connection, +1)
+
+    def carries(self, connection: Connection, way: Way) -> None:
+        """It has mail of this way, too, from now on, until it is used anew."""
+        old, connection.way = connection.way, connection.way.joined(way)
+        _count(connection.way.counted[len(old.counted) :], +1)
 
     def open(self, zone: str, way: Way, leaving: Leaving, now: float) -> Permit | Limit | Gate:
         """Leave for one new connection, or what stands in its way: there `make_room` may help. A permit is

@@ -196,8 +196,9 @@ class Lives:
         if connection.state in _AT_REST:
             self._remove(connection)
 
-    def fared(self, connection: Connection, outcome: Outcome | None) -> None:
-        """One of several recipients is through, or was left behind; the message may go on to the others."""
+    def fared(self, connection: Connection, outcome: Outcome | None, apart: str = "") -> None:
+        """One of several recipients is through, or was left behind, because of the domain that is `apart` if that is
+        told; the message may go on to the others."""
         begun = connection.paid > 0 and outcome is not None and outcome.stage not in _BEFORE_MAIL
         if 0 < connection.recipients <= connection.paid:
             if begun:
@@ -208,7 +209,10 @@ class Lives:
             if outcome is None:
                 connection.sent -= 1
                 connection.load -= 1
-                connection.most = max(1, connection.load)
+                if apart:
+                    connection.apart.add(apart)
+                else:
+                    connection.most = max(1, connection.load)
         self._uncount(connection, outcome if begun else None)
         connection.recipients -= 1
 

@@ -251,7 +251,7 @@ class Turns:
             done = self._try(turn, lane)
             if isinstance(done, Placed):
                 for work in done.works:
-                    self._schedule.take(lane, work)
+                    self._schedule.take(work.lane, work)
                 spent = cost(done.works[0].held.message.body_size, len(done.works))
                 turn.ring.served(lane, spent)
                 turn.let_go = None
