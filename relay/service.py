@@ -43,6 +43,7 @@ from relay.dispatch.holds import HoldsUnusable
 from relay.dispatch.keywatch import KeyWatch
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
+from relay.dispatch.notices import Notices
 from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
 from relay.dispatch.shaping import Shaping
@@ -50,6 +51,7 @@ from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
 from relay.events.steps import Steps
 from relay.intake.listeners import Listeners, ListenerUnusable
+from relay.intake.own import OwnMail
 from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
 from relay.listener.door import Door
@@ -111,8 +113,35 @@ class RelayService(Service):
         retry = Retry(config.queue)
         leases = Leases(secrets.randbits(31))
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
-        self._results = Results(self.store, self.schedule, retry, log, self.metrics, now, steps)
         self.shaping = Shaping(config, zones, log, reactor, now, deferToThread, self.metrics.decision, self._decided)
+        self.intake = Intake(
+            store=self.store,
+            schedule=self.schedule,
+            router=Router(zones),
+            keys=KeyIndex(config.dkim.keys, reactor),
+            dkim=config.dkim,
+            hostname=config.hostname,
+            log=log,
+            counts=self.metrics,
+            now=now,
+            names=zones.said(),
+            idempotency=config.queue.idempotency,
+            urgency=self.shaping.limits.urgency,
+            steps=steps,
+        )
+        notices = Notices(
+            config.bounces,
+            config.hostname,
+            zones,
+            self.store,
+            OwnMail(self.intake),
+            log,
+            self.metrics,
+            now,
+            reactor.seconds,
+            steps,
+        )
+        self._results = Results(self.store, self.schedule, retry, log, self.metrics, now, steps, notices)
         self.diagnoses = Diagnoses(config.bounces.rules, reactor.seconds)
         self.metrics.rules = lambda: self.diagnoses.rules
         self.metrics.stale_rules = lambda: self.diagnoses.stale
@@ -139,21 +168,6 @@ class RelayService(Service):
         self.metrics.waiting = self.reasons.waiting
         self._legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
         self.operator = Operator(self.store, self.schedule, leases, log, reactor, now, steps)
-        self.intake = Intake(
-            store=self.store,
-            schedule=self.schedule,
-            router=Router(zones),
-            keys=KeyIndex(config.dkim.keys, reactor),
-            dkim=config.dkim,
-            hostname=config.hostname,
-            log=log,
-            counts=self.metrics,
-            now=now,
-            names=zones.said(),
-            idempotency=config.queue.idempotency,
-            urgency=self.shaping.limits.urgency,
-            steps=steps,
-        )
         self.reporter = reporter_of(config, self.intake, reactor, now, deferToThread)
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
         self._journals = Path(config.queue.path) / "journal"

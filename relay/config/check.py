@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from relay.config import (
     check_auth,
+    check_bounces,
     check_dane,
     check_dkim,
     check_names,
@@ -68,6 +69,7 @@ def problems(config: Config) -> Iterator[Problem]:
         if not plan.days:
             yield Problem(("warmups", name, "days"), "expected at least one day, got an empty list: nothing is limited")
     yield from check_returns.problems(config)
+    yield from check_bounces.problems(config)
     yield from check_tls_reports.problems(config)
     yield from check_dkim.problems(config)
     yield from check_names.problems(config)

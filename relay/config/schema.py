@@ -199,6 +199,9 @@ class Zone(Limits, frozen=True):
     idle: Seconds = 5.0
     reuse: Count = 100
     recipients_per_transaction: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    bounce_mail: bool = True
+    bounce_zone: str = ""
+    mailer_daemon: str = ""
     disabled: bool = False
 
 
@@ -250,6 +253,13 @@ class Events(Section, frozen=True):
 
 class Bounces(Section, frozen=True):
     rules: str = ""
+    mail: bool = True
+    mailer_daemon: str = "Mail Delivery Subsystem <mailer-daemon@[HOSTNAME]>"
+    zone: str = "bounces"
+    delay_after: Seconds = 3 * 3600.0
+    return_full_size: Size = 64 * 1024
+    per_sender: Rate = "100/m"
+    disabled_listeners: tuple[str, ...] = ()
 
 
 class Returns(Section, frozen=True):

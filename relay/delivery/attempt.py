@@ -110,4 +110,5 @@ class Attempt:
             ending.doubtful or self.doubtful,
             "" if call is None else call.tls,
             unsigned[:MAX_RESPONSE],
+            call is not None and call.dsn,
         )

@@ -76,6 +76,10 @@ class Call(Line):
         return self._conversation.offered.max_recipients
 
     @property
+    def dsn(self) -> bool:
+        return self._conversation.offered.dsn
+
+    @property
     def most_domains(self) -> int:
         """See `Contact`; the host says so by LIMITS."""
         return self._conversation.offered.max_domains

@@ -79,6 +79,10 @@ class Contact(Protocol):
         """How many recipients the host takes with one message, 0 where it doesn't say."""
 
     @property
+    def dsn(self) -> bool:
+        """Whether the host is told what the client wants to hear of it (RFC 3461)."""
+
+    @property
     def most_domains(self) -> int:
         """Of how many domains these may be, 0 where it doesn't say."""
 

@@ -80,6 +80,10 @@ class Post(Line):
         return 1
 
     @property
+    def dsn(self) -> bool:
+        return False
+
+    @property
     def most_domains(self) -> int:
         return 1
 

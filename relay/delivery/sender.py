@@ -213,7 +213,8 @@ class Sender:
 
     def accepted(self, session: Session, offer: frames.Offer, outcomes: Outcomes) -> None:
         entries = [
-            Acceptance(offer.id, one.seq, one.lease, outcome.host, outcome.response[:200]) for one, outcome in outcomes
+            Acceptance(offer.id, one.seq, one.lease, outcome.host, outcome.response[:200], outcome.dsn)
+            for one, outcome in outcomes
         ]
         try:
             self._journal.write(*entries)

@@ -384,4 +384,4 @@ def _surely(on_disk: bool) -> None:
 
 
 def _from_journal(entry: Acceptance) -> Outcome:
-    return Outcome(Result.DELIVERED, entry.response, code=250, host=entry.host, stage="dot")
+    return Outcome(Result.DELIVERED, entry.response, code=250, host=entry.host, stage="dot", dsn=entry.dsn)

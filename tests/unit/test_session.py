@@ -1416,6 +1416,7 @@ class Reuse(Case):
         self.assertEqual(rcpt, b"RCPT TO:<b@to.test> NOTIFY=NEVER ORCPT=rfc822;o@x")
         peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
         peer.say(b"250 2.0.0 queued\r\n")
+        self.assertTrue(self.book.outcomes[-1].dsn, "the host sees to it")
         self.session.deliver(offer(require_tls=True))
         self.assertEqual(peer.line.read(), b"")
         last = self.book.outcomes[-1]
