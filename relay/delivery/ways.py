@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+import msgspec.structs
+
 from relay.channel.briefing import SenderBriefing
 from relay.channel.frames import Offer
 from relay.config import urls
@@ -68,7 +70,19 @@ class Ways:
         self._demands = Demands(resolver, options.port)
 
     async def find(self, offer: Offer) -> list[Way]:
-        """The ways of a delivery, in the order to try them. Raises Unroutable."""
+        """The ways of a delivery, in the order to try them. Raises Unroutable.
+
+        Those of a bounce with REQUIRETLS are the ways of any such message, and behind them all that it would have
+        without: nobody would hear that it was lost for want of safe ones (RFC 8689 4.2.1, 5)."""
+        if not self._may_do_without(offer):
+            return await self._find(offer)
+        try:
+            safe = await self._find(offer)
+        except Unroutable:
+            safe = []
+        return safe + await self._find(msgspec.structs.replace(offer, require_tls=False))
+
+    async def _find(self, offer: Offer) -> list[Way]:
         approach = self._approach(offer)
         if self._fixed:
             return [Way(host, approach) for host in await next_hop(self._resolver, self._fixed, self._settings)]
@@ -78,6 +92,8 @@ class Ways:
     def need(self, offer: Offer, host: Host) -> Approach | None:
         """How safe a connection to `host` that stands already has to be for a delivery; None: nothing of it may
         go there. It is asked of every kept connection, and answers from memory."""
+        if self._may_do_without(offer):
+            return None  # Whether it has to do without has to be found out.
         approach = self._approach(offer)
         need = approach if self._sts is None else self._sts.need(offer, host, approach)
         if need is None or not _is_meant(host, need):
@@ -165,6 +181,11 @@ class Ways:
             required=offer.require_tls,
             heedless=heedless,
         )
+
+    def _may_do_without(self, offer: Offer) -> bool:
+        """Whether it has REQUIRETLS, and goes all the same where that can't be had. A URL says by its scheme how safe
+        it is."""
+        return offer.require_tls and not offer.sender and self._url is None
 
     def _records_count(self, offer: Offer, approach: Approach) -> bool:
         """Whether TLSA records of hosts have a word in it."""
