@@ -112,11 +112,13 @@ class Ways:
             same = [one for one in theirs if one.address == host.address and form(one.name) == form(host.name)]
             if not same:
                 return None
-            host = same[0]
+            host, approach = same[0], self._approach(offer)
             if self._sts is not None:
-                await self._sts.learn(offer, self._approach(offer))
-            if host.proven is not None:
-                await self._demands.of((host.proven,))
+                await self._sts.learn(offer, approach)
+            if host.proven is not None and self._records_count(offer, approach):
+                demands = await self._demands.of((host.proven,))
+                if isinstance(demands[host.proven], DnsError):
+                    return None  # What they were before they are not for certain now.
         return self.need(offer, host)
 
     def serves(self, domain: str, host: Host) -> bool:

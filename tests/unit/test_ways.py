@@ -516,6 +516,15 @@ class Also(PolicyCase):
         self.assertIsNone(self.also(self.ways(), "x.test", first.host))
         self.assertEqual(self.told, [])
 
+    def test_records_that_can_not_be_looked_up_now_are_not_those_of_before(self) -> None:
+        self.resolver.secure = True
+        host, ways = Host("mx.shared.test", "9.0.0.1", 10), self.ways(dane={"default": True, "off.test": False})
+        for domain in ("x.test", "off.test"):
+            self.assertIsNotNone(self.also(ways, domain, host), "it has none")
+        self.resolver.records["_25._tcp.mx.shared.test"] = ServerFailure("down")
+        self.assertIsNone(self.also(ways, "x.test", host))
+        self.assertIsNotNone(self.also(ways, "off.test", host), "they don't count")
+
     def test_a_fixed_next_hop_takes_it_all(self) -> None:
         ways = self.ways(options=Zone(host="smart.test"), tls={"default": "may", "must.test": "must"})
         host = Host("smart.test", "9.0.0.1")
