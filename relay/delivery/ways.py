@@ -168,7 +168,7 @@ class Ways:
         options = self._options
         if offer.origin.listener == REPORTS and not options.host:
             # A report of what is wrong with a domain's TLS gets there in any case, and is none of what it tells of.
-            return Approach(Policy.MAY)
+            return Approach(Policy.MAY, heedless=True)
         policy = self._tls.get(offer.domain) or self._tls.get(DEFAULT, Policy.MAY)
         if offer.tls or offer.require_tls:
             policy = Policy(holding(policy, offer.tls, offer.require_tls, bool(options.host)))
@@ -191,7 +191,7 @@ class Ways:
 
     def _records_count(self, offer: Offer, approach: Approach) -> bool:
         """Whether TLSA records of hosts have a word in it."""
-        if approach.policy is Policy.NONE or approach.heedless or offer.origin.listener == REPORTS:
+        if approach.policy is Policy.NONE or approach.heedless:
             return False
         return approach.policy is Policy.DANE or self._dane.get(offer.domain, self._dane.get(DEFAULT, True))
 
