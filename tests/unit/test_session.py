@@ -695,7 +695,8 @@ class Secure(Case):
         for heedless, policy, fits in (
             (True, Policy.MAY, True), (True, Policy.MUST, True), (False, Policy.NONE, True), (False, Policy.MAY, False),
         ):  # fmt: skip
-            self.session._need = lambda offer, host, need=Approach(policy, heedless=heedless): need
+            need = Approach(policy, heedless=heedless)
+            self.session._need = lambda offer, host, need=need: need
             self.assertEqual(self.session.fits(offer()), fits, (heedless, policy))
 
     def test_D27_a_kept_connection_is_for_what_the_same_records_ask(self) -> None:
