@@ -48,6 +48,7 @@ from relay.dispatch.results import Results
 from relay.dispatch.shaping import Shaping
 from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
+from relay.intake.heed import Heed
 from relay.intake.listeners import Listeners, ListenerUnusable
 from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
@@ -62,6 +63,7 @@ from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule
 from relay.queue.store import QueueUnusable
+from relay.suppression.suppressions import Suppressions
 from relay.tlsrpt.making import reporter_of
 from relay.zone.routing import Router
 from relay.zone.zones import from_config
@@ -108,6 +110,9 @@ class RelayService(Service):
         self.metrics.rules = lambda: self.diagnoses.rules
         self.metrics.stale_rules = lambda: self.diagnoses.stale
         self.ledger = Ledger()
+        self.suppressions = Suppressions(self.store.shelf("suppression"), now)
+        self.metrics.suppressions = lambda: self.suppressions.count
+        heed = Heed(config.suppression.at_submission, self.suppressions)
         self.dispatcher = Dispatcher(
             self.store,
             self.schedule,
@@ -119,6 +124,7 @@ class RelayService(Service):
             self.metrics,
             reactor,
             self.shaping,
+            self.suppressions,
         )
         self.keys = KeyWatch(config.dkim, self.shaping.decided, reactor, now, deferToThread)
         self.dispatcher.bad_key = self.keys.told
@@ -140,6 +146,7 @@ class RelayService(Service):
             log=log,
             counts=self.metrics,
             now=now,
+            heed=heed,
             names=zones.said(),
             idempotency=config.queue.idempotency,
             urgency=self.shaping.limits.urgency,
@@ -150,7 +157,7 @@ class RelayService(Service):
         briefings = self._briefings = Briefings(config, zones, self._secret, self._journals, lambda: self._ports)
         senders = Senders(briefings.sender, self._journals, self.dispatcher)
         self.roster = Roster(reactor, senders, welcome)
-        self._reception = Receivers(briefings.receiver, self.metrics.listener_event)
+        self._reception = Receivers(briefings.receiver, heed, self.metrics.listener_event)
         self.receivers = Roster(reactor, self._reception, welcome)
         self._listeners = Listeners(config, self.intake, self._reception, self.metrics, reactor, now)
         self._gate = Gate(self._secret, self._admit, reactor)
@@ -188,6 +195,7 @@ class RelayService(Service):
         self.diagnoses.start()
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
+        self.suppressions.open()
         self.shaping.start()
         if self.reporter is not None:
             self.reporter.start()

@@ -246,6 +246,21 @@ class Bounces(Section, frozen=True):
     rules: str = ""
 
 
+class Suppression(Section, frozen=True):
+    """Who gets no mail, and how one comes to be among them."""
+
+    at_submission: Literal["accept", "refuse", "drop"] = "accept"
+    bounces: Literal["off", "recipient"] = "off"
+    after: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    within: Interval = 30 * 86400.0
+    bounce_for: Seconds = 90 * 86400.0
+    bounce_scope: Literal["global", "tenant"] = "global"
+    complaints: bool = True
+    unsubscribes: bool = True
+    complaint_for: Seconds = 0.0
+    complaint_scope: Literal["global", "tenant"] = "tenant"
+
+
 class Timeouts(Section, frozen=True):
     connect: Interval = 60.0
     banner: Interval = 300.0
@@ -333,6 +348,7 @@ class Config(Section, frozen=True):
     warmups: dict[str, Warmup] = msgspec.field(default_factory=lambda: {"default": Warmup()})
     backoff: Backoff = Backoff()
     bounces: Bounces = Bounces()
+    suppression: Suppression = Suppression()
     timeouts: Timeouts = Timeouts()
     tls: ClientTls = ClientTls()
     tls_reports: TlsReports = TlsReports()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 
 from relay.dispatch.addresses import Addresses
@@ -17,10 +18,14 @@ from relay.zone.zones import Zone
 class Fellows:
     """Finds them."""
 
-    def __init__(self, schedule: Schedule, tokens: Tokens, addresses: Addresses) -> None:
+    def __init__(
+        self, schedule: Schedule, tokens: Tokens, addresses: Addresses, is_suppressed: Callable[[Work], object]
+    ) -> None:
+        """`is_suppressed` says of a delivery whether it may not be attempted."""
         self._schedule = schedule
         self._tokens = tokens
         self._addresses = addresses
+        self._is_suppressed = is_suppressed
 
     def of(self, zone: Zone, way: Way, work: Work, connection: Connection, now: float) -> list[Work]:
         """Deliveries of the same message that go with this one on `connection`: all stand in its lane and are due, so
@@ -61,5 +66,6 @@ class Fellows:
             elif reached:
                 if other.held is not work.held or other.crashes or len(found) == most - 1:
                     break
-                found.append(other)
+                if not self._is_suppressed(other):
+                    found.append(other)
         return found

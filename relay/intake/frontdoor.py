@@ -54,6 +54,11 @@ class FrontDoor:
         exchange = self._access.authenticate(mechanism, client)
         return LoggedLogin(exchange, self._intake.log, self._name, mechanism, client)
 
+    def admit(self, user: str, recipient: str) -> None:
+        """A user ("": nobody) names a recipient. Raises Refused when it is to get no mail, and the policy is to say
+        so."""
+        self._intake.heed.admit(user, recipient)
+
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission:
         """Begin a submission. Raises Refused, also when the user is over a limit."""
         charge: Charge | None = None

@@ -9,10 +9,10 @@ is done with them and with the header is the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec.structs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,6 +23,7 @@ from relay.dkim.keys import KeyIndex
 from relay.dkim.need import is_hashed
 from relay.intake.author import check_author
 from relay.intake.composing import Composed, Composer
+from relay.intake.heed import Heed
 from relay.intake.repeats import Repeats
 from relay.listener.door import Refused, Terms
 from relay.listener.draft import TOO_LONG_HEADER, Draft, HeaderTooLong, Text
@@ -52,6 +53,7 @@ class Counts(Protocol):
     """What is counted of messages; the metrics implement it."""
 
     def pushed(self, ok: bool) -> None: ...
+    def suppressed(self, where: Literal["attempt", "submission"], count: int = 1) -> None: ...
 
 
 class Intake:
@@ -68,13 +70,14 @@ class Intake:
         log: MailLog,
         counts: Counts,
         now: Callable[[], int],
+        heed: Heed,
         names: Collection[str] = (),
         idempotency: float = 86400.0,
         urgency: Callable[[str], str] = lambda user: "",
         dkim: Dkim | None = None,
     ) -> None:
-        """`names`: what deliveries call us, beside `hostname`; `idempotency`: for how long an
-        X-Idempotency-Key is remembered (seconds); `urgency`: see Composer."""
+        """`heed`: what is done with recipients who get no mail; `names`: what deliveries call us, beside `hostname`;
+        `idempotency`: for how long an X-Idempotency-Key is remembered (seconds); `urgency`: see Composer."""
         self.store = store
         self.schedule = schedule
         self.keys = keys
@@ -83,7 +86,8 @@ class Intake:
         self.counts = counts
         self.now = now
         self.ids = QueueIds(now)
-        self.composer = Composer(router, Trail({hostname, *names}, self.ids.node), hostname, urgency)
+        self.heed = heed
+        self.composer = Composer(router, Trail({hostname, *names}, self.ids.node), hostname, heed, urgency)
         self.repeats = Repeats(store, now, round(idempotency * 1000))
         #: Chunks of all submissions that are given to the store and not yet on disk.
         self.flying = 0
@@ -219,7 +223,34 @@ class Submission:
             composed = self._composed = self._compose(envelope, block, text)
         except Refused as refused:
             return self.refuse(refused, envelope.sender)
+        if not composed.deliveries:
+            return succeed(self._kept_for_nobody(composed))
         return self._intake.repeats.once(composed.token, self) if composed.token else self.keep(b"")
+
+    def _kept_for_nobody(self, composed: Composed) -> Message:
+        """It was taken, and all its recipients are dropped."""
+        self._charge = None
+        self._forget_chunks()
+        self._intake.counts.pushed(True)
+        self._note_unwanted(composed)
+        return composed.message
+
+    def _note_unwanted(self, composed: Composed) -> None:
+        """Those who are dropped: nobody else is told."""
+        for recipient, entry in composed.unwanted:
+            self._intake.log.write(
+                "suppressed",
+                self.id,
+                listener=self._origin.listener,
+                sender=f"<{composed.message.sender}>",
+                to=f"<{recipient}>",
+                user=self._origin.user,
+                entry=entry.id,
+                source=entry.source,
+                reason=entry.reason,
+            )
+        if composed.unwanted:
+            self._intake.counts.suppressed("submission", len(composed.unwanted))
 
     def refuse(self, refused: Refused, sender: str | None = None) -> Deferred[Message]:
         """Forget it; the Deferred has failed with `refused`."""
@@ -255,7 +286,7 @@ class Submission:
         assert self._composed is not None
         if self._problem is not None:
             return self.refuse(Refused(self._problem))  # a chunk was lost while another was waited for
-        message, deliveries, body, _ = self._composed
+        message, deliveries, body, *_ = self._composed
         # The chunks are the message's from now on: what is abandoned takes none away.
         chunks, self._chunks = self._chunks, 0
         written = self._intake.store.append(message, deliveries, body, token)
@@ -291,6 +322,8 @@ class Submission:
             **({"seconds_to_first": wait // 1000} if wait else {}),
         )
         intake.schedule.add(message, deliveries, body if message.chunks <= 1 else None)
+        if self._composed is not None:
+            self._note_unwanted(self._composed)
         return message
 
     def _not_stored(self, failure: Failure, chunks: int) -> Failure:

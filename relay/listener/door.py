@@ -90,5 +90,9 @@ class Door(Protocol):
     def authenticate(self, mechanism: str, client: Client) -> Exchange:
         """Begin a login by one of the listener's mechanisms, or one that a trusted client vouches for."""
 
+    def admit(self, user: str, recipient: str) -> Deferred[None] | None:
+        """A client of this user ("": of nobody) names a recipient. None, or a Deferred that fires: it is taken. Raises
+        Refused, or fails with it."""
+
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission | Deferred[Submission]:
         """Begin a submission for so many recipients. Raises Refused, or fails with it."""

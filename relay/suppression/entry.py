@@ -1,0 +1,49 @@
+"""An entry of the list: who gets no mail, from whom, why, since when, and until when."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+Source = Literal["manual", "bounce", "complaint", "unsubscribe", "import"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+#: What is kept of a reason (characters).
+LONGEST_REASON = 300
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One entry.
+
+    `whom` is an address or a domain (relay.suppression.whom). `tenant` is the user whose mail it stops, as flows know
+    them (relay.message.flow); "": everybody's. `created` and `expires` are ms since the epoch, `expires` 0: never.
+    `id` has 24 hex digits, and is "" of what isn't on the list yet.
+    """
+
+    whom: str
+    tenant: str = ""
+    reason: str = ""
+    source: Source = "manual"
+    created: int = 0
+    expires: int = 0
+    id: str = ""
+
+    @property
+    def address(self) -> str:
+        """"" of an entry for a domain."""
+        return self.whom if "@" in self.whom else ""
+
+    @property
+    def domain(self) -> str:
+        """The domain, be it all or that of the address."""
+        return self.whom.rpartition("@")[2]
+
+    def outlasts(self, other: Entry) -> bool:
+        """Whether it stops mail for longer than the other one."""
+        return not self.expires or (bool(other.expires) and self.expires >= other.expires)
+
+
+def fit_reason(text: str) -> str:
+    """A reason of bounded length, without control characters."""
+    text = text[:LONGEST_REASON]
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text).strip()
