@@ -64,6 +64,7 @@ from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule
 from relay.queue.store import QueueUnusable
 from relay.suppression.suppressions import Suppressions
+from relay.suppression.sweeping import Sweeping
 from relay.tlsrpt.making import reporter_of
 from relay.zone.routing import Router
 from relay.zone.zones import from_config
@@ -112,6 +113,7 @@ class RelayService(Service):
         self.ledger = Ledger()
         self.suppressions = Suppressions(self.store.shelf("suppression"), now)
         self.metrics.suppressions = lambda: self.suppressions.count
+        self._sweeping = Sweeping(self.suppressions, reactor)
         heed = Heed(config.suppression.at_submission, self.suppressions)
         self.dispatcher = Dispatcher(
             self.store,
@@ -181,6 +183,7 @@ class RelayService(Service):
         gc.set_threshold(20_000, 20, 50)
         self.schedule.start()
         self.keys.start()
+        self._sweeping.start()
         self.roster.start([(zone.name, zone.options.processes) for zone in self._zones.active()])
         self.receivers.start(self._reception.places())
         self._start_sending()
@@ -211,9 +214,12 @@ class RelayService(Service):
         from relay.http.operator import Standing
         from relay.http.shaping import resources
         from relay.http.site import make_site  # Klein installs a reactor when imported.
+        from relay.http.suppressionlist import SuppressionListApi
+        from relay.http.suppressions import SuppressionsApi
         from relay.http.tls_reports import TlsReportsApi
 
         zones = self._zones
+        suppressions = SuppressionsApi(self.suppressions, self._reactor, self._now, config.api.timeout)
         self._site = make_site(
             config.api,
             hostname=config.hostname,
@@ -232,7 +238,10 @@ class RelayService(Service):
             more=(
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self._now),
                 TlsReportsApi(self.reporter),
+                SuppressionListApi(self.suppressions, self._reactor),
+                suppressions,
             ),
+            uploads=(suppressions.imports.upload,),
         )
         # A flood of mail leaves room for who wants to look at it, and for children.
         self._listen("API", config.api.endpoint, self._site, RESERVE // 2)
@@ -352,6 +361,7 @@ class RelayService(Service):
     async def _stop_sending(self, until: float) -> None:
         self.dispatcher.stop()
         self.keys.stop()
+        self._sweeping.stop()
         self.shaping.stop()
         if self._starting is not None:
             self._starting.cancel()

@@ -16,6 +16,7 @@ from relay.cli import (
     hold,
     route,
     run,
+    suppression,
     tls_report,
     user,
     warmup,
@@ -38,6 +39,7 @@ COMMANDS: tuple[Command, ...] = (
     decisions.COMMAND,
     backoff.COMMAND,
     warmup.COMMAND,
+    suppression.COMMAND,
     tls_report.COMMAND,
     demo.COMMAND,
 )
