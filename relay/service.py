@@ -48,6 +48,7 @@ from relay.dispatch.results import Results
 from relay.dispatch.shaping import Shaping
 from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
+from relay.events.steps import Steps
 from relay.intake.heed import Heed
 from relay.intake.listeners import Listeners, ListenerUnusable
 from relay.intake.receivers import Receivers
@@ -62,10 +63,11 @@ from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule
-from relay.queue.store import QueueUnusable
+from relay.queue.store import QueueUnusable, StoreError
 from relay.suppression.suppressions import Suppressions
 from relay.suppression.sweeping import Sweeping
 from relay.tlsrpt.making import reporter_of
+from relay.zone.decision import Decision
 from relay.zone.routing import Router
 from relay.zone.zones import from_config
 
@@ -101,12 +103,13 @@ class RelayService(Service):
         self.metrics.queue_size = self._queue_size
         self.metrics.pool_size = lambda: self.ledger.idle_connections
         self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
-        self.store = LevelStore(config.queue.path, config.queue, reactor)
+        self.store = LevelStore(config.queue.path, config.queue, reactor, config.events)
+        steps = self._steps = Steps(config.events.keep > 0, now)
         retry = Retry(config.queue)
         leases = Leases(secrets.randbits(31))
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
-        self._results = Results(self.store, self.schedule, retry, log, self.metrics, now)
-        self.shaping = Shaping(config, zones, log, reactor, now, deferToThread, self.metrics.decision)
+        self._results = Results(self.store, self.schedule, retry, log, self.metrics, now, steps)
+        self.shaping = Shaping(config, zones, log, reactor, now, deferToThread, self.metrics.decision, self._decided)
         self.diagnoses = Diagnoses(config.bounces.rules, reactor.seconds)
         self.metrics.rules = lambda: self.diagnoses.rules
         self.metrics.stale_rules = lambda: self.diagnoses.stale
@@ -137,7 +140,7 @@ class RelayService(Service):
         )
         self.metrics.waiting = self.reasons.waiting
         self._legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
-        self.operator = Operator(self.store, self.schedule, leases, log, reactor, now)
+        self.operator = Operator(self.store, self.schedule, leases, log, reactor, now, steps)
         self.intake = Intake(
             store=self.store,
             schedule=self.schedule,
@@ -152,6 +155,7 @@ class RelayService(Service):
             names=zones.said(),
             idempotency=config.queue.idempotency,
             urgency=self.shaping.limits.urgency,
+            steps=steps,
         )
         self.reporter = reporter_of(config, self.intake, reactor, now, deferToThread)
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
@@ -311,6 +315,17 @@ class RelayService(Service):
         self.metrics.tls_results(told.counts)
         if self.reporter is not None:
             self.reporter.count(told.counts)
+
+    def _decided(self, decision: Decision) -> None:
+        events = self._steps.decided(decision)
+        if not events:
+            return
+        try:
+            told = self.store.tell(events)
+        except StoreError as error:  # There is no queue yet, or no more.
+            _log.warn("a decision is in no event: {error}", error=str(error))
+            return
+        told.addErrback(lambda failure: _log.warn("a decision is in no event: {error}", error=str(failure.value)))
 
     def _queue_size(self) -> QueueSize:
         counts = [self.store.count(zone, self._now()) for zone in self.store.zones()]

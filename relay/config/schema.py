@@ -242,6 +242,11 @@ class Backoff(Section, frozen=True):
     silent_host: Seconds = 900.0
 
 
+class Events(Section, frozen=True):
+    keep: Seconds = 30 * 86400.0
+    max_size: Size = 2 * 1024**3
+
+
 class Bounces(Section, frozen=True):
     rules: str = ""
 
@@ -347,6 +352,7 @@ class Config(Section, frozen=True):
     senders: dict[str, Sender] = msgspec.field(default_factory=lambda: {"default": Sender()})
     warmups: dict[str, Warmup] = msgspec.field(default_factory=lambda: {"default": Warmup()})
     backoff: Backoff = Backoff()
+    events: Events = Events()
     bounces: Bounces = Bounces()
     suppression: Suppression = Suppression()
     timeouts: Timeouts = Timeouts()

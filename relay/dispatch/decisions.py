@@ -51,9 +51,9 @@ class Decisions:
         # Numbers go on over a restart, so that a cursor from before it means nothing else after it.
         self._newest = now()
 
-    def __call__(self, decision: Decision) -> None:
-        """Keeps a decision. One that repeats what was last decided of its scope, within a minute, is
-        counted there, with the later end of the two."""
+    def __call__(self, decision: Decision) -> bool:
+        """Keeps a decision; whether it is a new one. One that repeats what was last decided of its scope, within a
+        minute, is counted there, with the later end of the two."""
         now = self._now()
         place = self._latest.get(decision.scope, 0) - self._first
         if place >= 0 and self._repeats(self._records[place], decision):
@@ -61,7 +61,7 @@ class Decisions:
             until = max(known.decision.until, decision.until, key=lambda end: end or _FOR_EVER)
             kept = msgspec.structs.replace(known.decision, until=until)
             self._records[place] = Record(known.number, kept, known.count + 1, now)
-            return
+            return False
         if len(self._records) == MOST:
             oldest = self._records.popleft()
             if self._latest[oldest.decision.scope] == oldest.number:
@@ -78,6 +78,7 @@ class Decisions:
             reason=decision.reason,
             until=_date(decision.until) if decision.until else "",
         )
+        return True
 
     def since(self, cursor: int | None, limit: int, kind: str = "") -> Page:
         """At most `limit` records behind `cursor`, of one kind or of all; None: the latest ones."""

@@ -42,7 +42,7 @@ class Expiry:
             self._schedule.take(lane, work)
             text = f"{gate.words()}; given up"
             outcome = Outcome(Result.BOUNCED, text, category="network", stage="connect")
-            written = self._results.record(work, outcome)
+            written = self._results.give_up(work, outcome)
             self._under_way += 1
             written.addCallback(self._written)
         return bool(over)

@@ -12,6 +12,7 @@ import msgspec.structs
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
+from relay.events.steps import Steps
 from relay.logs.maillog import MailLog
 from relay.message.values import Delivery, Message
 from relay.queue.leases import Leases
@@ -40,7 +41,10 @@ class Operator:
         log: MailLog,
         clock: IReactorTime,
         now: Callable[[], int],
+        steps: Steps | None = None,
     ) -> None:
+        """`now` gives ms since the epoch; `steps`: None where no events are kept."""
+        self._steps = steps or Steps(False, now)
         self._store = store
         self._schedule = schedule
         self._leases = leases
@@ -54,7 +58,8 @@ class Operator:
         message = self._store.message(queue_id)
         done = []
         for work in self._claim(message, queue_id, seq):
-            written = self._store.finish(work.held.message, work.delivery)
+            told = self._steps.happened("deleted", work.held.message, work.delivery)
+            written = self._store.finish(work.held.message, work.delivery, told)
             done.append(self._settle(written, "deleted", work, None))
         return _all(done)
 
@@ -68,7 +73,8 @@ class Operator:
                 self._schedule.give_back(work)
                 continue
             new = msgspec.structs.replace(work.delivery, due=now // 1000 * 1000, held="")
-            done.append(self._settle(self._store.change(work.delivery, new), "released", work, new))
+            told = self._steps.happened("released", work.held.message, work.delivery, due=new.due)
+            done.append(self._settle(self._store.change(work.delivery, new, told), "released", work, new))
         return _all(done)
 
     def leased(self, queue_id: str, seq: int) -> LeaseInfo | None:

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.bounce.diagnosis import Diagnosis
+from relay.events.steps import Steps
 from relay.logs.maillog import MailLog
 from relay.message.values import Delivery, Outcome, Result
 from relay.queue.retry import Retry
@@ -44,8 +45,11 @@ class Results:
         log: MailLog,
         counts: Counts,
         now: Callable[[], int],
+        steps: Steps | None = None,
     ) -> None:
+        """`now` gives ms since the epoch; `steps`: None where no events are kept."""
         self._store = store
+        self._steps = steps or Steps(False, now)
         self._schedule = schedule
         self._retry = retry
         self._log = log
@@ -66,8 +70,17 @@ class Results:
             due = self._retry.next(delivery, self._now())
             if due is not None:
                 return self._defer(work, outcome, diagnosis, due)
-            outcome = msgspec.structs.replace(outcome, result=Result.BOUNCED)
-        written = self._store.finish(work.held.message, delivery)
+            return self.give_up(work, msgspec.structs.replace(outcome, result=Result.BOUNCED), diagnosis)
+        return self._end(outcome.result.value, work, outcome, diagnosis)
+
+    def give_up(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None = None) -> Deferred[bool]:
+        """Its retries are over; `outcome` is the last thing that came of it, bounced. Fires as `record` does."""
+        return self._end("expired", work, outcome, diagnosis)
+
+    def _end(self, kind: str, work: Work, outcome: Outcome, diagnosis: Diagnosis | None) -> Deferred[bool]:
+        message, delivery = work.held.message, work.delivery
+        told = self._steps.attempted(kind, message, delivery, outcome, diagnosis)
+        written = self._store.finish(message, delivery, told)
         return self._settle(written, work, None, lambda: self._tell(work, outcome, diagnosis))
 
     def _defer(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, due: int) -> Deferred[bool]:
@@ -81,7 +94,8 @@ class Results:
             response=outcome.response,
             category=_category(outcome, diagnosis),
         )
-        written = self._store.change(old, new)
+        told = self._steps.attempted("deferred", work.held.message, old, outcome, diagnosis, due)
+        written = self._store.change(old, new, told)
         step = {"attempts": new.attempts, "seconds_to_retry": (due - now) // 1000}
         return self._settle(written, work, new, lambda: self._tell(work, outcome, diagnosis, **step))
 
@@ -99,7 +113,8 @@ class Results:
     def put_aside(self, work: Work, why: str) -> Deferred[bool]:
         """Hold a delivery until somebody releases it; fires as `record` does."""
         new = msgspec.structs.replace(work.delivery, held=why)
-        written = self._store.change(work.delivery, new)
+        told = self._steps.happened("held", work.held.message, new, why)
+        written = self._store.change(work.delivery, new, told)
         return self._settle(written, work, new, lambda: self._log.write("held", new.name, why=why))
 
     def _settle(

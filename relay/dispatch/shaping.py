@@ -49,14 +49,16 @@ class Shaping:
         now: Callable[[], int],
         in_thread: Callable[..., Deferred[Any]],
         counted: Callable[[str], None] = lambda kind: None,
+        told: Callable[[Decision], None] = lambda decision: None,
     ) -> None:
-        """`counted` is told of the kind of each decision. `now` gives milliseconds since the epoch;
-        `in_thread` runs a function where it may block."""
+        """`counted` is told of the kind of each decision, `told` of each that is new. `now` gives milliseconds since
+        the epoch; `in_thread` runs a function where it may block."""
         queue = Path(config.queue.path)
         sites = Sites(config.sites)
         addresses = [address for pool in config.pools.values() for address in pool]
         cold = {one.address: (one.warmup, one.warmup_since) for one in addresses if one.warmup}
         self._counted = counted
+        self._told = told
         self.decisions = Decisions(log, now)
         self.limits = Limits(zones, sites, Senders(config.senders), reactor.seconds)
         self.sites = KnownSites(sites, Resolver(reactor, config.dns), reactor)
@@ -103,7 +105,8 @@ class Shaping:
 
     def _decided(self, decision: Decision) -> None:
         self._counted(decision.kind)
-        self.decisions(decision)
+        if self.decisions(decision):
+            self._told(decision)
         if decision.kind in _GRAVE:
             self._keep.soon()
         if decision.kind in _ANEW:

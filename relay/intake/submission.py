@@ -21,6 +21,7 @@ from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.config.schema import Dkim
 from relay.dkim.keys import KeyIndex
 from relay.dkim.need import is_hashed
+from relay.events.steps import Steps
 from relay.intake.author import check_author
 from relay.intake.composing import Composed, Composer
 from relay.intake.heed import Heed
@@ -75,9 +76,11 @@ class Intake:
         idempotency: float = 86400.0,
         urgency: Callable[[str], str] = lambda user: "",
         dkim: Dkim | None = None,
+        steps: Steps | None = None,
     ) -> None:
         """`heed`: what is done with recipients who get no mail; `names`: what deliveries call us, beside `hostname`;
-        `idempotency`: for how long an X-Idempotency-Key is remembered (seconds); `urgency`: see Composer."""
+        `idempotency`: for how long an X-Idempotency-Key is remembered (seconds); `urgency`: see Composer; `steps`: None
+        where no events are kept."""
         self.store = store
         self.schedule = schedule
         self.keys = keys
@@ -85,6 +88,7 @@ class Intake:
         self.log = log
         self.counts = counts
         self.now = now
+        self.steps = steps or Steps(False, now)
         self.ids = QueueIds(now)
         self.heed = heed
         self.composer = Composer(router, Trail({hostname, *names}, self.ids.node), hostname, heed, urgency)
@@ -289,7 +293,8 @@ class Submission:
         message, deliveries, body, *_ = self._composed
         # The chunks are the message's from now on: what is abandoned takes none away.
         chunks, self._chunks = self._chunks, 0
-        written = self._intake.store.append(message, deliveries, body, token)
+        told = self._intake.steps.queued(message, deliveries)
+        written = self._intake.store.append(message, deliveries, body, token, told)
         return written.addCallbacks(
             self._stored,
             self._not_stored,

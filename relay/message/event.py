@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from relay.message.queueid import name_of
+
 #: Kinds that tell of the end of a delivery, and of what comes before it.
 ENDS = frozenset({"delivered", "bounced", "expired", "dropped", "suppressed", "deleted"})
-GOES_ON = frozenset({"deferred", "lost", "held", "released", "requeued"})
+GOES_ON = frozenset({"deferred", "lost", "held", "released"})
 #: What came back for a delivery, mostly after its end.
 RETURNS = frozenset({"complaint", "unsubscribed", "bounce-returned", "delay-returned", "receipt-returned"})
 #: What is decided about a way: of a zone, address, site, host.
@@ -68,7 +70,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def name(self) -> str:
         """`id.seq` of the delivery, `id` of a message, "" of what is neither."""
-        return f"{self.id}.{self.seq:03x}" if self.seq else self.id
+        return name_of(self.id, self.seq)
 
 
 class Numbered(NamedTuple):

@@ -44,6 +44,11 @@ def is_queue_id(text: str) -> bool:
     return len(text) == 18 and not set(text) - set("0123456789abcdef")
 
 
+def name_of(queue_id: str, seq: int) -> str:
+    """`id.seq` of a delivery; `id` of the whole message, whose `seq` is 0."""
+    return f"{queue_id}.{seq:03x}" if seq else queue_id
+
+
 def parse_name(text: str) -> tuple[str, int | None] | None:
     """`id` or `id.seq` as (id, seq or None); None when it is neither."""
     queue_id, dot, seq = text.partition(".")

@@ -8,8 +8,10 @@ The reading side of the store doesn't look here: it tells what is durable.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from relay.message.event import Event
 from relay.message.values import Delivery, Message
 from relay.queue import keys
 from relay.queue.counters import Counters, bucket_of
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 class Group:
     """Operations that are written in one batch, and what they make of rows and messages."""
 
-    __slots__ = ("batch", "messages", "operations", "remaining", "rows", "tokens")
+    __slots__ = ("batch", "messages", "operations", "remaining", "rows", "tokens", "told")
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
@@ -41,15 +43,18 @@ class Group:
         self.messages: dict[str, Message] = {}
         self.remaining: dict[str, int] = {}
         self.tokens: set[bytes] = set()
+        #: The number of the newest event when it is written; 0: it has none.
+        self.told = 0
 
 
 class Book:
     """The planning side of the store, on one open engine. Only operations write through it.
 
-    `newest` is the greatest queue id this queue has ever seen, `seen` when it was last written.
+    `newest` is the greatest queue id this queue has ever seen, `seen` when it was last written, `told` the number of
+    the newest event; there is none before `oldest`.
     """
 
-    __slots__ = ("counters", "engine", "filling", "newest", "seen", "under_way", "writing")
+    __slots__ = ("counters", "engine", "filling", "newest", "oldest", "seen", "told", "under_way", "writing")
 
     def __init__(self, engine: Engine) -> None:
         """Take the counts and the state from what was really committed. Raises Unreadable."""
@@ -58,6 +63,8 @@ class Book:
         state = State(0, "") if record is None else read_state(record)
         self.seen = state.seen
         self.newest = state.newest
+        self.told = state.told
+        self.oldest = state.oldest
         self.counters = Counters(_counts(engine))
         self.under_way: set[str] = set()
         self.writing: Group | None = None
@@ -75,7 +82,7 @@ class Book:
         for queue_id, left in group.remaining.items():
             if left:
                 put(keys.remaining(queue_id), encode(left))
-        put(keys.STATE, encode(State(now, self.newest)))
+        put(keys.STATE, encode(State(now, self.newest, self.told, self.oldest)))
         self.writing = group
         self.filling = Group(self.engine.batch())
         return group
@@ -110,6 +117,16 @@ class Book:
             return None
         record = self.engine.get(keys.token(token))
         return None if record is None else read_taken(record).created
+
+    def tell(self, events: Sequence[tuple[Event, bytes]]) -> None:
+        """Write events, each with its record, under the next numbers."""
+        put = self.filling.batch.put
+        for event, record in events:
+            self.told += 1
+            put(keys.event(self.told), record)
+            if event.id:
+                put(keys.step(event.id, event.seq, self.told), b"")
+            self.filling.told = self.told
 
     def put_row(self, key: bytes, delivery: Delivery, sender: str | None) -> None:
         """Write a row, its place and its index entries (the sender's only if it is given)."""

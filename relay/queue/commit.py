@@ -73,6 +73,9 @@ class Committer:
         self.phase = Phase.OPEN
         self.on_writable: list[Callable[[], None]] = []
         self.on_broken: list[Callable[[], None]] = []
+        self.on_events: list[Callable[[], None]] = []
+        #: The number of the newest event that is on disk.
+        self.told = self.book.told
         self._clock = clock
         self._worker = worker
         self._reopen = reopen
@@ -146,6 +149,10 @@ class Committer:
             self._begin()
         for operation in group.operations:
             operation.deferred.callback(None)
+        if group.told:
+            self.told = group.told
+            for callback in tuple(self.on_events):
+                callback()
         self._close_if_idle()
 
     # -- write errors
@@ -202,7 +209,7 @@ class Committer:
     def _mend(self, book: Book) -> None:
         """Open again: write what is owed, and only then anything new. Nothing owed is written
         too, as a group without operations: it shows whether writing works."""
-        self.book, self.engine, self.phase = book, book.engine, Phase.MENDING
+        self.book, self.engine, self.phase, self.told = book, book.engine, Phase.MENDING, book.told
         self._plan_owed()
         self._begin()
 
@@ -214,7 +221,7 @@ class Committer:
         self._plan_owed()
         if self.book.filling.operations:
             self._begin()
-        for callback in tuple(self.on_writable):
+        for callback in (*self.on_writable, *self.on_events):
             callback()
 
     def _plan_owed(self) -> None:

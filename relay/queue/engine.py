@@ -60,11 +60,13 @@ class Engine(Protocol):
 
     def keys(self, start: bytes, stop: bytes, limit: int) -> list[bytes]: ...
 
-    def items(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]: ...
+    def items(self, start: bytes, stop: bytes, limit: int = ...) -> list[tuple[bytes, bytes]]: ...
 
     def last(self, start: bytes, stop: bytes) -> bytes | None: ...
 
     def hop(self, start: bytes, stop: bytes, onward: Callable[[bytes], bytes], limit: int) -> list[bytes]: ...
+
+    def size(self, start: bytes, stop: bytes) -> int: ...
 
     def close(self) -> None: ...
 
@@ -128,13 +130,13 @@ class LevelDb:
             raise Unreadable(_text(error)) from error
         return found
 
-    def items(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
-        """All keys with their values: for short or small ranges."""
+    def items(self, start: bytes, stop: bytes, limit: int = 1 << 32) -> list[tuple[bytes, bytes]]:
+        """Up to `limit` keys with their values."""
         found: list[tuple[bytes, bytes]] = []
         try:
             with self._db.raw_iterator(verify_checksums=True) as cursor:
                 cursor.seek(start)
-                while cursor.valid() and (key := cursor.key()) < stop:
+                while len(found) < limit and cursor.valid() and (key := cursor.key()) < stop:
                     found.append((key, cursor.value()))
                     cursor.next()
         except (plyvel.Error, OSError) as error:
@@ -168,6 +170,11 @@ class LevelDb:
         except (plyvel.Error, OSError) as error:
             raise Unreadable(_text(error)) from error
         return found
+
+    def size(self, start: bytes, stop: bytes) -> int:
+        """About how many bytes on disk a range takes; what came last isn't counted yet."""
+        size: int = self._db.approximate_size(start, stop)
+        return size
 
     def close(self) -> None:
         """Close it; waits for a compaction under way."""

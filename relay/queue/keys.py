@@ -4,12 +4,11 @@ The first byte is the kind. Ids are their 18 hex digits, numbers are big-endian,
 order of the bytes is the order of the things: the due index sorts by (zone, domain, flow, due,
 id, seq). Names (zone, domain) end with a zero byte, which they must not contain; free texts of
 the secondary index carry their length instead. docs/queue-format.md has the table.
-
-`a` (attempt history) and `e` (events) are reserved: they will be written in the same batches.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from functools import lru_cache
 from typing import NamedTuple
@@ -23,6 +22,12 @@ TOKEN_LENGTH = 32
 #: The kinds of the secondary index by the word that `Store.query` uses.
 INDEX_KINDS = {"sender": b"s", "recipient": b"r", "reason": b"c"}
 _INDEX_NAMES = {code: name for name, code in INDEX_KINDS.items()}
+#: What a message's history is found by, all that time.
+TRACE_KINDS = {"message-id": b"i", "recipient": b"r", "sender": b"s"}
+_TRACE_NAMES = {code: name for name, code in TRACE_KINDS.items()}
+#: Milliseconds.
+DAY = 86_400_000
+_HASH = 8
 
 #: Between a domain, which can't contain it, and the flow.
 _FLOW = "\x01"
@@ -33,6 +38,9 @@ PLACE_LENGTH = _place.size
 _tail = struct.Struct(">18sI")
 _u64 = struct.Struct(">Q")
 _length = struct.Struct(">I")
+_step = struct.Struct(">c18sIQ")
+_trace = struct.Struct(f">cIc{_HASH}s18sI")
+_day = struct.Struct(">I")
 
 
 class Key(NamedTuple):
@@ -117,8 +125,43 @@ def token_since(created: int, token: bytes) -> bytes:
     return b"j" + _u64.pack(created) + token
 
 
+def event(number: int) -> bytes:
+    """An event, in the order in which they came to the disk."""
+    return b"e" + _u64.pack(number)
+
+
+def step(queue_id: str, seq: int, number: int) -> bytes:
+    """That an event tells of this delivery (`seq` 0: of the message)."""
+    return _step.pack(b"a", queue_id.encode(), seq, number)
+
+
+def trace(kind: str, value: str, time: int, queue_id: str, seq: int) -> bytes:
+    """What a history is found by: a message of the day of `time` (ms) has this value; `kind` is one of TRACE_KINDS."""
+    return _trace.pack(b"f", time // DAY, TRACE_KINDS[kind], _hash(value), queue_id.encode(), seq)
+
+
+def trace_prefix(kind: str, value: str, time: int) -> bytes:
+    """What all traces of one value on the day of `time` (ms) begin with."""
+    return trace_day(time) + TRACE_KINDS[kind] + _hash(value)
+
+
+def trace_day(time: int) -> bytes:
+    """What all traces of the day of `time` (ms) begin with."""
+    return b"f" + _day.pack(time // DAY)
+
+
+def dialogue(queue_id: str, seq: int) -> bytes:
+    """What was said when a delivery failed last."""
+    return _numbered(b"l", queue_id.encode(), seq)
+
+
+def shelf(name: str) -> bytes:
+    """What all keys of a shelf begin with."""
+    return b"k%b\0" % _name(name)
+
+
 def of_message(kind: bytes, queue_id: str) -> bytes:
-    """What all numbered keys (`b`, `d`, `h`) of a message begin with."""
+    """What all numbered keys (`a`, `b`, `d`, `h`, `l`) of a message begin with."""
     return _id(kind, queue_id.encode())
 
 
@@ -157,6 +200,18 @@ def token_of(key: bytes) -> tuple[int, bytes]:
     return _u64.unpack_from(key, 1)[0], key[-TOKEN_LENGTH:]
 
 
+def event_of(key: bytes) -> int:
+    """The number of an event, of its own key or of the step's."""
+    number: int = _u64.unpack_from(key, len(key) - _u64.size)[0]
+    return number
+
+
+def step_of(key: bytes) -> tuple[str, int, int]:
+    """(id, seq, number) of a step's key."""
+    _, queue_id, seq, number = _step.unpack(key)
+    return queue_id.decode(), seq, number
+
+
 def name_start(name: str) -> tuple[str, int]:
     """The (id, seq) a listing after `name` (`id`, `id.seq` or "") starts behind.
     ValueError when it is neither."""
@@ -177,7 +232,7 @@ def decode(key: bytes) -> Key:
 
 
 _WHOLE = {b"m": "message", b"r": "recipients", b"n": "remaining", b"w": "under way"}
-_NUMBERED = {b"b": "chunk", b"d": "delivery", b"h": "held"}
+_NUMBERED = {b"b": "chunk", b"d": "delivery", b"h": "held", b"l": "dialogue"}
 
 
 def _decode(key: bytes) -> Key:
@@ -192,6 +247,16 @@ def _decode(key: bytes) -> Key:
         return Key("token", (key[1:],))
     if kind == b"j" and len(key) == 9 + TOKEN_LENGTH:
         return Key("token since", token_of(key))
+    if kind == b"e" and len(key) == 1 + _u64.size:
+        return Key("event", (event_of(key),))
+    if kind == b"a" and len(key) == _step.size:
+        return Key("step", step_of(key))
+    if kind == b"f" and len(key) == _trace.size:
+        _, day, code, digest, queue_id, seq = _trace.unpack(key)
+        return Key("trace", (_TRACE_NAMES[code], day, digest, queue_id.decode(), seq))
+    if kind == b"k":
+        name, _, inner = key[1:].partition(b"\0")
+        return Key("shelf", (name.decode(), inner))
     if kind == b"q" and key[-PLACE_LENGTH - 1 : -PLACE_LENGTH] == b"\0":
         return Key("due", (*lane_of(key), *place_of(key)))
     if kind == b"c" and key[-9:-8] == b"\0" and b"\0" not in key[1:-9]:
@@ -207,3 +272,8 @@ def _name(text: str) -> bytes:
     if "\0" in text:
         raise ValueError(f"a zero byte in the name {text!r}")
     return text.encode()
+
+
+def _hash(value: str) -> bytes:
+    """What stands for a value that is looked for, whatever its case."""
+    return hashlib.blake2b(value.casefold().encode("utf-8", "surrogatepass"), digest_size=_HASH).digest()

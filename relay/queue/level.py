@@ -10,28 +10,47 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
-from relay.config.schema import Queue
+from relay.config.schema import Events, Queue
+from relay.message.event import Event, Numbered
+from relay.message.queueid import name_of
 from relay.message.values import Delivery, Message
 from relay.queue import keys
 from relay.queue.commit import Committer, Phase, Worker
 from relay.queue.engine import Engine, LevelDb
+from relay.queue.eventsweep import EventSweep
 from relay.queue.opening import Lock, prepare_directory
-from relay.queue.operations import AddChunk, Append, Barrier, Change, Discard, Finish, SetAside
+from relay.queue.operations import AddChunk, Append, Barrier, Change, Discard, Finish, SetAside, Tell
 from relay.queue.records import (
     FORMAT_VERSION,
     Format,
     encode,
     read_chunk,
     read_delivery,
+    read_event,
     read_format,
     read_message,
     read_names,
     read_taken,
 )
-from relay.queue.store import LaneKey, Page, Place, QueueUnusable, StoreError, Unreadable, ZoneCount
+from relay.queue.shelf import LevelShelf
+from relay.queue.store import (
+    Bounds,
+    LaneKey,
+    Page,
+    Parcel,
+    Place,
+    QueueUnusable,
+    StoreError,
+    Unreadable,
+    ZoneCount,
+)
 from relay.queue.sweep import Sweep
 from relay.queue.tokens import TokenSweep
 from relay.queue.worker import WorkerThread
+from relay.shelf import Shelf
+
+#: So far back a history is looked for (days).
+_MOST_DAYS = 400
 
 _log = Logger()
 
@@ -52,6 +71,7 @@ class LevelStore:
         path: str,
         config: Queue,
         reactor: Reactor,
+        events: Events = Events(),  # noqa: B008 (frozen)
         *,
         worker: Worker | None = None,
         opened: Callable[[Path, bool], LevelDb] = LevelDb,
@@ -59,6 +79,7 @@ class LevelStore:
         """Opens nothing yet. `worker` and `opened` are for tests."""
         self.path = Path(path)
         self._config = config
+        self._events = events
         self._reactor = reactor
         self._worker = worker
         self._opened = opened
@@ -66,6 +87,7 @@ class LevelStore:
         self._committer: Committer | None = None
         self._sweep: Sweep | None = None
         self._tokens: TokenSweep | None = None
+        self._old: EventSweep | None = None
 
     # -- open and close
 
@@ -89,6 +111,14 @@ class LevelStore:
             self._tokens = TokenSweep(
                 self._reactor, lambda: self._engine, self._committer.add, self._config.idempotency
             )
+            self._old = EventSweep(
+                self._reactor,
+                lambda: self._engine,
+                self._committer.add,
+                lambda: self._writer.book.oldest,
+                self._events.keep,
+                self._events.max_size,
+            )
         except BaseException as error:
             if engine is not None:
                 engine.close()
@@ -99,6 +129,7 @@ class LevelStore:
             raise
         self._sweep.start()
         self._tokens.start()
+        self._old.start()
 
     def _open_engine(self) -> Engine:
         engine = self._opened(self.path / "db", self._config.sync)
@@ -119,6 +150,8 @@ class LevelStore:
             self._sweep.stop()
         if self._tokens is not None:
             self._tokens.stop()
+        if self._old is not None:
+            self._old.stop()
         return self._writer.close().addCallback(self._release)
 
     def _release(self, _: None) -> None:
@@ -141,12 +174,17 @@ class LevelStore:
     # -- writing
 
     def append(
-        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes, token: bytes = b""
+        self,
+        message: Message,
+        deliveries: Sequence[Delivery],
+        last_chunk: bytes,
+        token: bytes = b"",
+        events: Sequence[Event] = (),
     ) -> Deferred[None]:
         """See Store. ValueError for an id, zone or domain that can't be a key."""
         if len(message.id) != keys.ID_LENGTH:
             raise ValueError(f"not a queue id: {message.id!r}")
-        return self._writer.add(Append(message, deliveries, last_chunk, token))
+        return self._writer.add(Append(Parcel(message, deliveries, last_chunk, events), token))
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         return self._writer.add(AddChunk(queue_id, number, data))
@@ -154,11 +192,18 @@ class LevelStore:
     def discard(self, queue_id: str, chunks: int) -> Deferred[None]:
         return self._writer.add(Discard(queue_id, 0, chunks, whole=True))
 
-    def finish(self, message: Message, delivery: Delivery) -> Deferred[None]:
-        return self._writer.add(Finish(message, delivery))
+    def finish(
+        self, message: Message, delivery: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+    ) -> Deferred[None]:
+        return self._writer.add(Finish(message, delivery, events, notice))
 
-    def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
-        return self._writer.add(Change(old, new))
+    def change(
+        self, old: Delivery, new: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+    ) -> Deferred[None]:
+        return self._writer.add(Change(old, new, events, notice))
+
+    def tell(self, events: Sequence[Event]) -> Deferred[None]:
+        return self._writer.add(Tell(events))
 
     def set_aside(self, lane: LaneKey, place: Place, why: str) -> Deferred[None]:
         return self._writer.add(SetAside(lane, place, why))
@@ -175,6 +220,10 @@ class LevelStore:
     def on_writable(self, callback: Callable[[], None]) -> None:
         """Call back each time the store can write again."""
         self._writer.on_writable.append(callback)
+
+    def on_events(self, callback: Callable[[], None]) -> None:
+        """Call back each time there are new events."""
+        self._writer.on_events.append(callback)
 
     def on_broken(self, callback: Callable[[], None]) -> None:
         """Call back each time the store has become unable to write."""
@@ -256,7 +305,45 @@ class LevelStore:
     def query(self, kind: str, value: str, after: str, limit: int) -> list[str]:
         start = keys.index(kind, value, *keys.name_start(after)) + b"\0"
         found = self._engine.keys(start, keys.after(keys.index_prefix(kind, value)), limit)
-        return ["{}.{:03x}".format(*keys.name_of(key)) for key in found]
+        return [name_of(*keys.name_of(key)) for key in found]
+
+    # -- what was told
+
+    def events(self, after: int, limit: int) -> list[Numbered]:
+        start = keys.event(max(after + 1, self._writer.book.oldest))
+        return _read(self._engine.items(start, b"f", limit))
+
+    def event_bounds(self) -> Bounds:
+        return Bounds(self._writer.book.oldest, self._writer.told)
+
+    def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]:
+        if not _is_id(queue_id):
+            return []
+        engine, all_of_it = self._engine, keys.of_message(b"a", queue_id)
+        if seq is None:
+            steps = engine.keys(all_of_it, keys.after(all_of_it), limit)
+        else:
+            steps = [
+                key
+                for one in sorted({0, seq})
+                for key in engine.keys(keys.step(queue_id, one, 0), keys.step(queue_id, one, 2**64 - 1), limit)
+            ]
+        numbers = sorted(keys.event_of(key) for key in steps)[:limit]
+        found = ((keys.event(number), engine.get(keys.event(number))) for number in numbers)
+        return _read((key, record) for key, record in found if record is not None)
+
+    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
+        found: list[bytes] = []
+        engine = self._engine
+        for day in range(until // keys.DAY, max(since // keys.DAY, until // keys.DAY - _MOST_DAYS, 0) - 1, -1):
+            first = keys.trace_prefix(kind, value, day * keys.DAY)
+            found += engine.keys(first, keys.after(first), limit - len(found))
+            if len(found) >= limit:
+                break
+        return [name_of(*keys.name_of(key)) for key in found]
+
+    def shelf(self, name: str) -> Shelf:
+        return LevelShelf(name, lambda: self._engine, lambda operation: self._writer.add(operation))
 
     @property
     def newest(self) -> str:
@@ -271,6 +358,17 @@ class LevelStore:
 
 def _is_id(queue_id: str) -> bool:
     return len(queue_id) == keys.ID_LENGTH
+
+
+def _read(found: Iterable[tuple[bytes, bytes]]) -> list[Numbered]:
+    """The events of these records; one that can't be read is logged and left out."""
+    events = []
+    for key, record in found:
+        try:
+            events.append(Numbered(keys.event_of(key), read_event(record)))
+        except Unreadable as error:
+            _log.error("event {number}: {error}", number=keys.event_of(key), error=str(error))
+    return events
 
 
 def _check_format(engine: Engine, path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 
+from relay.message.event import Event, Numbered
 from relay.message.values import Delivery, Message
 from relay.queue import keys
-from relay.queue.store import LaneKey, Page, Place, StoreError, Unreadable, ZoneCount
+from relay.queue.store import Bounds, LaneKey, Page, Parcel, Place, StoreError, Unreadable, ZoneCount
+from relay.shelf import Shelf
 
 _Name = tuple[str, int]
 
@@ -25,16 +27,31 @@ class MemoryStore:
         self._chunks: dict[tuple[str, int], bytes] = {}
         self._rows: dict[_Name, Delivery] = {}
         self._taken: dict[bytes, tuple[str, int]] = {}
+        self._events: list[Event] = []
+        self._traces: list[tuple[str, str, int, str]] = []
+        self._shelves: dict[str, MemoryShelf] = {}
+        self._event_callbacks: list[Callable[[], None]] = []
         self._callbacks: list[Callable[[], None]] = []
         self._broken_callbacks: list[Callable[[], None]] = []
 
     # -- writing
 
     def append(
-        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes, token: bytes = b""
+        self,
+        message: Message,
+        deliveries: Sequence[Delivery],
+        last_chunk: bytes,
+        token: bytes = b"",
+        events: Sequence[Event] = (),
     ) -> Deferred[None]:
         if self.broken:
             return fail(StoreError("the queue can't be written"))
+        if events:
+            self._traces += [
+                ("sender", message.sender, message.created, message.id),
+                ("message-id", message.message_id, message.created, message.id),
+                *(("recipient", one.recipient, message.created, one.name) for one in deliveries),
+            ]
         if token:
             self._taken[token] = (message.id, message.created)
         if message.chunks:
@@ -43,7 +60,7 @@ class MemoryStore:
         self._recipients[message.id] = [delivery.recipient for delivery in deliveries]
         self._rows.update({(delivery.id, delivery.seq): delivery for delivery in deliveries})
         self.newest = max(self.newest, message.id)
-        return succeed(None)
+        return self.tell(events)
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         if self.broken:
@@ -57,17 +74,34 @@ class MemoryStore:
             self._chunks.pop((queue_id, number), None)
         return succeed(None)
 
-    def finish(self, message: Message, delivery: Delivery) -> Deferred[None]:
+    def finish(
+        self, message: Message, delivery: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+    ) -> Deferred[None]:
         queue_id = message.id
-        self._rows.pop((queue_id, delivery.seq), None)
+        if self._rows.pop((queue_id, delivery.seq), None) is not None:
+            self._follow(events, notice)
         if queue_id in self._messages and not self.deliveries(queue_id, 0, 1):
             del self._messages[queue_id], self._recipients[queue_id]
             self.discard(queue_id, message.chunks)
         return succeed(None)
 
-    def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
+    def change(
+        self, old: Delivery, new: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+    ) -> Deferred[None]:
         if (new.id, new.seq) in self._rows:
             self._rows[new.id, new.seq] = new
+            self._follow(events, notice)
+        return succeed(None)
+
+    def _follow(self, events: Sequence[Event], notice: Parcel | None) -> None:
+        if notice is not None:
+            self.append(notice.message, notice.deliveries, notice.last_chunk, b"", notice.events)
+        self.tell(events)
+
+    def tell(self, events: Sequence[Event]) -> Deferred[None]:
+        self._events += events
+        for callback in self._event_callbacks if events else ():
+            callback()
         return succeed(None)
 
     def set_aside(self, lane: LaneKey, place: Place, why: str) -> Deferred[None]:
@@ -90,6 +124,9 @@ class MemoryStore:
 
     def on_broken(self, callback: Callable[[], None]) -> None:
         self._broken_callbacks.append(callback)
+
+    def on_events(self, callback: Callable[[], None]) -> None:
+        self._event_callbacks.append(callback)
 
     def break_down(self) -> None:
         """Become unable to write."""
@@ -172,3 +209,50 @@ class MemoryStore:
             for name, row in sorted(self._rows.items())
             if name > start and (row.attempts or row.first_failure) and value_of(row) == value
         ][:limit]
+
+    # -- what was told
+
+    def events(self, after: int, limit: int) -> list[Numbered]:
+        return [Numbered(*one) for one in enumerate(self._events, 1)][max(after, 0) :][:limit]
+
+    def event_bounds(self) -> Bounds:
+        return Bounds(1, len(self._events))
+
+    def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]:
+        found = [one for one in self.events(0, 1 << 32) if one.event.id == queue_id]
+        return [one for one in found if seq is None or one.event.seq in (0, seq)][:limit]
+
+    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
+        days = range(since // keys.DAY, until // keys.DAY + 1)
+        found = {
+            (-(created // keys.DAY), name)
+            for what, whose, created, name in self._traces
+            if (what, whose.casefold()) == (kind, value.casefold()) and whose and created // keys.DAY in days
+        }
+        return [name for _, name in sorted(found)][:limit]
+
+    def shelf(self, name: str) -> Shelf:
+        return self._shelves.setdefault(name, MemoryShelf())
+
+
+class MemoryShelf:
+    """A Shelf whose writes are done at once. `broken` makes it one that can't write."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self._entries: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._entries.get(key)
+
+    def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        found = sorted(one for one in self._entries.items() if one[0] >= start and (not stop or one[0] < stop))
+        return found[:limit]
+
+    def write(self, put: Mapping[bytes, bytes], delete: Iterable[bytes] = ()) -> Deferred[None]:
+        if self.broken:
+            return fail(StoreError("the queue can't be written"))
+        for key in delete:
+            self._entries.pop(key, None)
+        self._entries.update(put)
+        return succeed(None)

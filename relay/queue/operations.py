@@ -15,12 +15,13 @@ from typing import ClassVar
 import msgspec
 from twisted.internet.defer import Deferred
 
+from relay.message.event import Event
 from relay.message.values import Delivery, Message
 from relay.queue import keys
 from relay.queue.book import Book, entries, indexed
 from relay.queue.counters import bucket_of
 from relay.queue.records import Taken, encode, encode_chunk, read_names
-from relay.queue.store import LaneKey, Place, Unreadable
+from relay.queue.store import LaneKey, Parcel, Place, Unreadable
 
 
 class Operation(ABC):
@@ -53,53 +54,19 @@ class Barrier(Operation):
 class Append(Operation):
     """A message with its last chunk and all its rows, and the token it came with (b"": none)."""
 
-    __slots__ = ("deliveries", "last_chunk", "message", "token")
+    __slots__ = ("parcel", "token")
     lasting = False
 
-    def __init__(
-        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes, token: bytes = b""
-    ) -> None:
+    def __init__(self, parcel: Parcel, token: bytes = b"") -> None:
         self.deferred = Deferred()
-        self.message = message
-        self.deliveries = deliveries
-        self.last_chunk = last_chunk
+        self.parcel = parcel
         self.token = token
 
     def plan(self, book: Book) -> None:
-        message, deliveries, group = self.message, self.deliveries, book.filling
-        queue_id = message.id
-        writes = [(keys.message(queue_id), encode(message))]
-        if message.chunks:
-            writes.append((keys.chunk(queue_id, message.chunks - 1), encode_chunk(self.last_chunk)))
-        rows = []
-        for delivery in deliveries:
-            key = keys.delivery(queue_id, delivery.seq)
-            rows.append((key, delivery))
-            writes.append((key, encode(delivery)))
-            writes += [(entry, b"") for entry in entries(delivery, message.sender)]
-        if message.recipients != 1:
-            names = [delivery.recipient for delivery in deliveries]
-            writes.append((keys.recipients(queue_id), encode(names)))
-            group.remaining[queue_id] = len(deliveries)
-        if self.token:
-            writes.append((keys.token(self.token), encode(Taken(queue_id, message.created))))
-            writes.append((keys.token_since(message.created, self.token), b""))
-            group.tokens.add(self.token)
-        put = group.batch.put
-        for key, value in writes:
-            put(key, value)
-        if message.chunks > 1:
-            group.batch.delete(keys.under_way(queue_id))
-            book.under_way.discard(queue_id)
-        group.rows.update(rows)
-        group.messages[queue_id] = message
-        for delivery in deliveries:
-            book.counters.add(delivery.zone, bucket_of(delivery), 1)
-        if queue_id > book.newest:
-            book.newest = queue_id
+        _put(book, self.parcel, self.token)
 
     def undo(self) -> Operation:
-        return Withdraw(self.message, self.deliveries, self.token)
+        return Withdraw(self.parcel.message, self.parcel.deliveries, self.token)
 
 
 class Withdraw(Operation):
@@ -120,6 +87,12 @@ class Withdraw(Operation):
             if (row := _row(book, key, delivery)) is not None:
                 book.strike_row(key, row, self.message.sender)
         book.delete_message(queue_id, self.message.chunks)
+        steps = keys.of_message(b"a", queue_id)
+        for key in book.engine.keys(steps, keys.after(steps), 1 << 32):
+            delete(keys.event(keys.event_of(key)))
+            delete(key)
+        for key in _traces(self.message, self.deliveries):
+            delete(key)
         for key in (keys.recipients(queue_id), keys.remaining(queue_id), keys.under_way(queue_id)):
             delete(key)
         if self.token:
@@ -190,14 +163,18 @@ class Discard(Operation):
 
 
 class Finish(Operation):
-    """A row goes; with the last one of a message everything of it."""
+    """A row goes; with the last one of a message everything of it. What tells of that comes."""
 
-    __slots__ = ("delivery", "message")
+    __slots__ = ("delivery", "events", "message", "notice")
 
-    def __init__(self, message: Message, delivery: Delivery) -> None:
+    def __init__(
+        self, message: Message, delivery: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+    ) -> None:
         self.deferred = Deferred()
         self.message = message
         self.delivery = delivery
+        self.events = events
+        self.notice = notice
 
     def plan(self, book: Book) -> None:
         message, queue_id = self.message, self.message.id
@@ -205,6 +182,7 @@ class Finish(Operation):
         row = _row(book, key, self.delivery)
         if row is None:
             return
+        _follow(book, self.events, self.notice)
         last = message.recipients == 1 or book.one_less(queue_id) <= 0
         book.strike_row(key, row, message.sender)
         if last:
@@ -215,14 +193,18 @@ class Finish(Operation):
 
 
 class Change(Operation):
-    """A row is replaced, if it is still there."""
+    """A row is replaced, if it is still there. What tells of that comes."""
 
-    __slots__ = ("new", "old")
+    __slots__ = ("events", "new", "notice", "old")
 
-    def __init__(self, old: Delivery, new: Delivery) -> None:
+    def __init__(
+        self, old: Delivery, new: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+    ) -> None:
         self.deferred = Deferred()
         self.old = old
         self.new = new
+        self.events = events
+        self.notice = notice
 
     def plan(self, book: Book) -> None:
         new = self.new
@@ -233,6 +215,7 @@ class Change(Operation):
         # The sender's entry is the same before and after, unless it appears or goes.
         sender = book.sender(new.id) if indexed(row) != indexed(new) else None
         entries(new, sender)  # fails, if it does, before anything is written
+        _follow(book, self.events, self.notice)
         book.strike_row(key, row, sender)
         book.put_row(key, new, sender)
 
@@ -269,6 +252,77 @@ class SetAside(Operation):
             return "" if record is None else read_names(record)[self.place.seq - 1]
         except (Unreadable, IndexError):
             return ""
+
+
+class Tell(Operation):
+    """Events that no row goes with."""
+
+    __slots__ = ("events",)
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.deferred = Deferred()
+        self.events = events
+
+    def plan(self, book: Book) -> None:
+        _follow(book, self.events, None)
+
+
+def _follow(book: Book, events: Sequence[Event], notice: Parcel | None) -> None:
+    """What comes with a change: nothing is written where a part of it can't be."""
+    told = [(event, encode(event)) for event in events]
+    if notice is not None:
+        _put(book, notice, b"")
+    book.tell(told)
+
+
+def _put(book: Book, parcel: Parcel, token: bytes) -> None:
+    """A message comes."""
+    message, deliveries, last_chunk, events = parcel
+    group = book.filling
+    queue_id = message.id
+    writes = [(keys.message(queue_id), encode(message))]
+    if message.chunks:
+        writes.append((keys.chunk(queue_id, message.chunks - 1), encode_chunk(last_chunk)))
+    rows = []
+    for delivery in deliveries:
+        key = keys.delivery(queue_id, delivery.seq)
+        rows.append((key, delivery))
+        writes.append((key, encode(delivery)))
+        writes += [(entry, b"") for entry in entries(delivery, message.sender)]
+    if message.recipients != 1:
+        names = [delivery.recipient for delivery in deliveries]
+        writes.append((keys.recipients(queue_id), encode(names)))
+        group.remaining[queue_id] = len(deliveries)
+    if token:
+        writes.append((keys.token(token), encode(Taken(queue_id, message.created))))
+        writes.append((keys.token_since(message.created, token), b""))
+        group.tokens.add(token)
+    told = [(event, encode(event)) for event in events]
+    if told:
+        writes += [(trace, b"") for trace in _traces(message, deliveries)]
+    put = group.batch.put
+    for key, value in writes:
+        put(key, value)
+    if message.chunks > 1:
+        group.batch.delete(keys.under_way(queue_id))
+        book.under_way.discard(queue_id)
+    group.rows.update(rows)
+    group.messages[queue_id] = message
+    for delivery in deliveries:
+        book.counters.add(delivery.zone, bucket_of(delivery), 1)
+    book.saw(queue_id)
+    book.tell(told)
+
+
+def _traces(message: Message, deliveries: Sequence[Delivery]) -> list[bytes]:
+    """What the history of a message is found by."""
+    queue_id, created = message.id, message.created
+    found = [keys.trace("recipient", one.recipient, created, queue_id, one.seq) for one in deliveries]
+    if message.sender:
+        found.append(keys.trace("sender", message.sender, created, queue_id, 0))
+    if message.message_id:
+        found.append(keys.trace("message-id", message.message_id, created, queue_id, 0))
+    return found
 
 
 def _taken(book: Book, token: bytes, given: int) -> int | None:

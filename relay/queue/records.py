@@ -17,6 +17,7 @@ from zlib import crc32
 import msgspec
 from google_crc32c import value as crc32c
 
+from relay.message.event import Event
 from relay.message.values import Delivery, Message
 from relay.queue.store import Unreadable
 
@@ -36,10 +37,13 @@ class Format(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Written with every group: the time (ms), and the greatest queue id ever seen."""
+    """Written with every group: the time (ms), the greatest queue id ever seen, the number of the newest
+    event, and one from which on all that are kept are found."""
 
     seen: int
     newest: str
+    told: int = 0
+    oldest: int = 1
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -86,6 +90,7 @@ read_number = Reader(int)
 read_format = Reader(Format)
 read_state = Reader(State)
 read_taken = Reader(Taken)
+read_event = Reader(Event)
 
 
 def encode_chunk(data: bytes) -> bytes:

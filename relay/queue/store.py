@@ -13,7 +13,9 @@ from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
+from relay.message.event import Event, Numbered
 from relay.message.values import Delivery, Message
+from relay.shelf import Shelf
 
 
 class StoreError(Exception):
@@ -59,9 +61,33 @@ class ZoneCount(NamedTuple):
     held: int
 
 
+class Parcel(NamedTuple):
+    """A message as it goes into the store with something else: see `Store.append`."""
+
+    message: Message
+    deliveries: Sequence[Delivery]
+    last_chunk: bytes
+    events: Sequence[Event] = ()
+
+
+class Bounds(NamedTuple):
+    """The numbers of the events that are kept: there is none before `oldest`, and none behind `newest` yet."""
+
+    oldest: int
+    newest: int
+
+
 class Store(Protocol):
+    """Writing methods take the events that tell of the change, and keep them in its own batch: neither is there
+    without the other. Where nothing is to change, as the row is gone already, they are not written either."""
+
     def append(
-        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes, token: bytes = b""
+        self,
+        message: Message,
+        deliveries: Sequence[Delivery],
+        last_chunk: bytes,
+        token: bytes = b"",
+        events: Sequence[Event] = (),
     ) -> Deferred[None]:
         """Keep a message, its last body chunk (number `message.chunks - 1`; none when
         `chunks` is 0) and all its deliveries, in one atomic batch. With them goes the `token`
@@ -78,11 +104,19 @@ class Store(Protocol):
     def discard(self, queue_id: str, chunks: int) -> Deferred[None]:
         """Forget the first `chunks` chunks of a message that will not be completed."""
 
-    def finish(self, message: Message, delivery: Delivery) -> Deferred[None]:
-        """Strike off a delivery; with the last one of a message its body and record go too."""
+    def finish(
+        self, message: Message, delivery: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+    ) -> Deferred[None]:
+        """Strike off a delivery; with the last one of a message its body and record go too. The `notice`
+        about it, a message to its sender, is kept in the same batch."""
 
-    def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
-        """Replace a row: deferral, send now, hold, release. Same id and seq."""
+    def change(
+        self, old: Delivery, new: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+    ) -> Deferred[None]:
+        """Replace a row: deferral, send now, hold, release. Same id and seq. `notice` as in `finish`."""
+
+    def tell(self, events: Sequence[Event]) -> Deferred[None]:
+        """Keep events of what changes nothing else here."""
 
     def set_aside(self, lane: LaneKey, place: Place, why: str) -> Deferred[None]:
         """Hold a delivery whose row can't be read, with a row that says `why` in its stead;
@@ -125,6 +159,25 @@ class Store(Protocol):
     def query(self, kind: str, value: str, after: str, limit: int) -> list[str]:
         """Names (`id.seq`) of deferred deliveries by "sender", "recipient" or "reason",
         after a name, in order. Rows are indexed from their first deferral on."""
+
+    def events(self, after: int, limit: int) -> list[Numbered]:
+        """Up to `limit` events with greater numbers, in order. One that can't be read is logged and left out."""
+
+    def event_bounds(self) -> Bounds:
+        """Of what is durable."""
+
+    def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]:
+        """The first events of a delivery and of its message, in order; `seq` None: of all its deliveries."""
+
+    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
+        """Names (`id` or `id.seq`), latest days first, of what was queued between these times (ms) with this
+        "message-id", "sender" or "recipient", in any case. There may be some among them whose history is gone."""
+
+    def on_events(self, callback: Callable[[], None]) -> None:
+        """Call back each time there are new events."""
+
+    def shelf(self, name: str) -> Shelf:
+        """The shelf of that name; it is there already, or empty."""
 
     def writable(self) -> bool:
         """False while the store can't write (full disk, reopening): refuse and don't send."""

@@ -252,7 +252,7 @@ class DispatchRig(SynchronousTestCase):
             for seq, domain in enumerate(domains, 1)
         ]
         self.store.append(message, deliveries, body)
-        self.store.tell()
+        self.store.let_go()
         self.schedule.add(message, deliveries, body if message.chunks <= 1 else None)
         self.turn()
         return message
@@ -276,7 +276,7 @@ class DispatchRig(SynchronousTestCase):
         self.says(child, frames.Done(offer.connection, offer.lease, outcome, kept))
 
     def tell(self) -> None:
-        self.store.tell()
+        self.store.let_go()
         self.turn()
 
     def entry(self, offer: Offer) -> Acceptance:

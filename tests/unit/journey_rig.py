@@ -10,10 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from relay.config.schema import Config, Domain, Queue, Zone
+from relay.message.event import Event
 from relay.message.values import Delivery, Message, Origin, Result
 from relay.queue.memory import MemoryStore
 from relay.queue.retry import Retry
-from relay.queue.store import LaneKey, Place, StoreError, Unreadable
+from relay.queue.store import LaneKey, Parcel, Place, StoreError, Unreadable
 from relay.zone.zones import Zones, from_config
 
 START = 1_700_000_000.0
@@ -84,7 +85,7 @@ class LateStore(MemoryStore):
     def untold(self) -> int:
         return len(self._untold)
 
-    def tell(self, count: int = 1_000_000) -> None:
+    def let_go(self, count: int = 1_000_000) -> None:
         """Let the first `count` operations be told."""
         while self._untold and count:
             done, told = self._untold.popleft()
@@ -97,9 +98,14 @@ class LateStore(MemoryStore):
             self._untold.popleft()[1].errback(StoreError("closed"))
 
     def append(
-        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes, token: bytes = b""
+        self,
+        message: Message,
+        deliveries: Sequence[Delivery],
+        last_chunk: bytes,
+        token: bytes = b"",
+        events: Sequence[Event] = (),
     ) -> Deferred[None]:
-        return self._later(super().append(message, deliveries, last_chunk, token))
+        return self._part(lambda: super(LateStore, self).append(message, deliveries, last_chunk, token, events))
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         return self._later(super().add_chunk(queue_id, number, data))
@@ -107,14 +113,25 @@ class LateStore(MemoryStore):
     def discard(self, queue_id: str, chunks: int) -> Deferred[None]:
         return self._later(super().discard(queue_id, chunks))
 
-    def finish(self, message: Message, delivery: Delivery) -> Deferred[None]:
-        late, self.late = self.late, False  # what it does on the way is part of it
-        done = super().finish(message, delivery)
+    def finish(
+        self, message: Message, delivery: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+    ) -> Deferred[None]:
+        return self._part(lambda: super(LateStore, self).finish(message, delivery, events, notice))
+
+    def change(
+        self, old: Delivery, new: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+    ) -> Deferred[None]:
+        return self._part(lambda: super(LateStore, self).change(old, new, events, notice))
+
+    def tell(self, events: Sequence[Event]) -> Deferred[None]:
+        return self._later(super().tell(events))
+
+    def _part(self, operation: Callable[[], Deferred[None]]) -> Deferred[None]:
+        """What the operation does on the way is part of it."""
+        late, self.late = self.late, False
+        done = operation()
         self.late = late
         return self._later(done)
-
-    def change(self, old: Delivery, new: Delivery) -> Deferred[None]:
-        return self._later(super().change(old, new))
 
     def set_aside(self, lane: LaneKey, place: Place, why: str) -> Deferred[None]:
         return self._later(super().set_aside(lane, place, why))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.config.schema import Events, Queue
 from relay.message.values import Delivery, Message, Origin
+from relay.queue.level import LevelStore
 
 
 class HandReactor(Clock):
@@ -51,6 +55,41 @@ def settle(reactor: HandReactor, worker: HandWorker) -> None:
         reactor.advance(0)
         if worker.jobs:
             worker.run_one()
+
+
+class OnDisk(SynchronousTestCase):
+    """A LevelStore in a directory of its own."""
+
+    config = Queue()
+    events = Events()
+
+    def setUp(self) -> None:
+        self.path = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.path)
+        self.start()
+        self.addCleanup(self.stop)
+
+    def start(self) -> None:
+        self.reactor, self.worker = HandReactor(), HandWorker()
+        self.store: LevelStore = LevelStore(
+            self.path, self.config, self.reactor, self.events, worker=self.worker
+        )
+        self.store.open()
+        settle(self.reactor, self.worker)
+
+    def stop(self) -> None:
+        closed = self.store.close()
+        settle(self.reactor, self.worker)
+        self.successResultOf(closed)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def done(self, deferred: Deferred[Any]) -> None:
+        settle(self.reactor, self.worker)
+        self.successResultOf(deferred)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
 
 
 def result(test: SynchronousTestCase, deferred: Deferred[Any]) -> Any:

@@ -9,12 +9,13 @@ from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.message.event import Event
 from relay.message.values import Delivery, Message
 from relay.queue import keys
 from relay.queue.commit import BACK_OFF, Committer, Phase
 from relay.queue.counters import Counters
 from relay.queue.operations import AddChunk, Append, Change, Discard, Finish
-from relay.queue.store import StoreError, ZoneCount
+from relay.queue.store import Parcel, StoreError, ZoneCount
 from tests.unit.store_rig import HandReactor, HandWorker, delivery, message, queue_id, settle
 
 NOW = 1_700_000_000_000
@@ -81,13 +82,16 @@ class DiskEngine:
     def keys(self, start: bytes, stop: bytes, limit: int) -> list[bytes]:
         return sorted(key for key in self.disk.data if start <= key < stop)[:limit]
 
-    def items(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
-        return [(key, self.disk.data[key]) for key in self.keys(start, stop, 1 << 32)]
+    def items(self, start: bytes, stop: bytes, limit: int = 1 << 32) -> list[tuple[bytes, bytes]]:
+        return [(key, self.disk.data[key]) for key in self.keys(start, stop, limit)]
 
     def last(self, start: bytes, stop: bytes) -> bytes | None:
         return (self.keys(start, stop, 1 << 32) or [None])[-1]  # type: ignore[list-item]
 
     def hop(self, start: bytes, stop: bytes, onward: Callable[[bytes], bytes], limit: int) -> list[bytes]:
+        raise NotImplementedError
+
+    def size(self, start: bytes, stop: bytes) -> int:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -112,7 +116,7 @@ class CommitTests(SynchronousTestCase):
         self.broke += 1
 
     def append(self, number: int, **fields: Any) -> Deferred[None]:
-        return self.committer.add(Append(message(number), [delivery(number, **fields)], b"body"))
+        return self.committer.add(Append(Parcel(message(number), [delivery(number, **fields)], b"body")))
 
     def finish(self, number: int) -> Deferred[None]:
         return self.committer.add(Finish(message(number), delivery(number)))
@@ -206,6 +210,31 @@ class CommitTests(SynchronousTestCase):
         self.assertTrue(self.stored(3))
         self.check_counts()
 
+    def test_nor_is_it_in_any_history(self) -> None:
+        told = [Event("queued", NOW, queue_id(1))]
+        self.disk.faults = ["kept"]
+        failed = self.committer.add(Append(Parcel(message(1), [delivery(1)], b"body", told)))
+        self.settle()
+        self.failureResultOf(failed, StoreError)
+        self.assertEqual(list(self.disk.data), [keys.STATE])
+
+    def test_what_was_told_is_told_once_through_errors(self) -> None:
+        """Whether or not the group that failed is on disk."""
+        self.append(1)
+        self.settle()
+        seen: list[int] = []
+        self.committer.on_events.append(lambda: seen.append(self.committer.told))
+        for number, fault in enumerate(("kept", "lost"), 1):
+            self.append(number)
+            self.settle()
+            self.disk.faults = [fault]
+            told = [Event("delivered", NOW, queue_id(number), 1)]
+            finished = self.committer.add(Finish(message(number), delivery(number), told))
+            self.settle()
+            self.successResultOf(finished)
+            self.assertEqual(seen[-1], number)
+            self.assertEqual(len(self.committer.book.engine.keys(b"e", b"f", 9)), number)
+
     def test_outcomes_are_never_dropped(self) -> None:
         """Q05, Q06: kept through any number of errors, written before anything new."""
         for number in range(1, 7):
@@ -263,7 +292,7 @@ class CommitTests(SynchronousTestCase):
         """Q06: it was told refused while nothing could be written; it must never be delivered."""
         self.disk.faults = ["kept"]
         # Its token is taken back with it: when it is sent again it must be taken.
-        refused = self.committer.add(Append(message(1), [delivery(1)], b"body", b"t" * keys.TOKEN_LENGTH))
+        refused = self.committer.add(Append(Parcel(message(1), [delivery(1)], b"body"), b"t" * keys.TOKEN_LENGTH))
         self.reactor.advance(0)
         self.worker.run_one()
         tokens = [key for key in self.disk.data if key[:1] in (b"i", b"j")]
@@ -306,7 +335,7 @@ class CommitTests(SynchronousTestCase):
     def test_a_multi_recipient_message_through_an_error(self) -> None:
         rows = [delivery(1, seq) for seq in (1, 2, 3)]
         mail = message(1, recipients=3)
-        self.committer.add(Append(mail, rows, b"body"))
+        self.committer.add(Append(Parcel(mail, rows, b"body")))
         self.settle()
         self.disk.faults = ["kept", "lost"]
         waiting = [self.committer.add(Finish(mail, row)) for row in rows[:2]]

@@ -158,7 +158,7 @@ class Life(DispatchRig):
     def test_a_large_body_is_asked_for_chunk_by_chunk(self) -> None:
         child = self.join()
         self.store.add_chunk(f"{1:014x}beef", 0, b"first")
-        self.store.tell()
+        self.store.let_go()
         self.accept("d.test", body=b"last", chunks=2, body_size=9)
         [offer] = self.offers(child)
         self.assertEqual((offer.body, offer.chunks), (None, 2))

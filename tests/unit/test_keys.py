@@ -20,7 +20,12 @@ places = st.tuples(names, domains, names, dues, ids, seqs)
 class KeyTests(SynchronousTestCase):
     @given(ids, seqs)
     def test_numbered_keys(self, queue_id: str, seq: int) -> None:
-        for encode, kind in ((keys.chunk, "chunk"), (keys.delivery, "delivery"), (keys.held, "held")):
+        for encode, kind in (
+            (keys.chunk, "chunk"),
+            (keys.delivery, "delivery"),
+            (keys.held, "held"),
+            (keys.dialogue, "dialogue"),
+        ):
             self.assertEqual(keys.decode(encode(queue_id, seq)), (kind, (queue_id, seq)))
 
     @given(ids)
@@ -51,6 +56,28 @@ class KeyTests(SynchronousTestCase):
     def test_token_keys(self, created: int, token: bytes) -> None:
         self.assertEqual(keys.decode(keys.token(token)), ("token", (token,)))
         self.assertEqual(keys.decode(keys.token_since(created, token)), ("token since", (created, token)))
+
+    @given(dues, dues, ids, seqs)
+    def test_event_keys(self, number: int, other: int, queue_id: str, seq: int) -> None:
+        self.assertEqual(keys.decode(keys.event(number)), ("event", (number,)))
+        self.assertEqual(keys.decode(keys.step(queue_id, seq, number)), ("step", (queue_id, seq, number)))
+        self.assertEqual(keys.event_of(keys.step(queue_id, seq, number)), number)
+        self.assertEqual(keys.event(number) < keys.event(other), number < other)
+
+    @given(st.sampled_from(sorted(keys.TRACE_KINDS)), texts, st.integers(0, 2**40), ids, seqs)
+    def test_trace_keys(self, kind: str, value: str, time: int, queue_id: str, seq: int) -> None:
+        key = keys.trace(kind, value, time, queue_id, seq)
+        decoded = keys.decode(key)
+        self.assertEqual((decoded.kind, decoded.fields[0], decoded.fields[1]), ("trace", kind, time // 86_400_000))
+        self.assertEqual(decoded.fields[3:], (queue_id, seq))
+        self.assertEqual(key, keys.trace(kind, value.casefold(), time, queue_id, seq))
+        prefix = keys.trace_prefix(kind, value, time)
+        self.assertTrue(keys.trace_day(time) < prefix < key < keys.after(prefix))
+        self.assertTrue(key < keys.trace_day(time + 86_400_000))
+
+    @given(names, st.binary(max_size=20))
+    def test_shelf_keys(self, name: str, inner: bytes) -> None:
+        self.assertEqual(keys.decode(keys.shelf(name) + inner), ("shelf", (name, inner)))
 
     def test_single_keys(self) -> None:
         self.assertEqual(keys.decode(keys.FORMAT), ("format", ()))

@@ -39,7 +39,7 @@ class Journals(DispatchRig):
         first, second, other = (self.accept("a.test") for _ in range(3))
         path = self.journal("1-1.0", first, second)
         done = self.settle(path)
-        self.store.tell(2)
+        self.store.let_go(2)
         self.assertNoResult(done)
         self.assertTrue(path.exists())
         self.tell()

@@ -96,7 +96,7 @@ class ReceptionRig:
         """All that is on its way is heard, and on disk."""
         while self.pair.up or self.pair.down or self.store.untold:
             self.pair.pump()
-            self.store.tell()
+            self.store.let_go()
 
 
 class Journey(SynchronousTestCase):
@@ -157,7 +157,7 @@ class Journey(SynchronousTestCase):
         done = submission.finish(envelope("s@from.test", ["b@to.test"]))
         rig.pair.pump()
         self.assertNoResult(done)
-        rig.store.tell()
+        rig.store.let_go()
         self.assertNoResult(done)
         rig.pair.pump()
         self.assertEqual(self.successResultOf(done).id, submission.id)
@@ -202,7 +202,7 @@ class Journey(SynchronousTestCase):
             elif when > 1:
                 rig.pair.pump()
             if when > 2:
-                rig.store.tell(1)
+                rig.store.let_go(1)
             submission.abandon()
             rig.settle()
             self.assertEqual((rig.store.chunks, rig.store.rows, rig.pair.door._submissions), ({}, {}, {}))
@@ -273,7 +273,7 @@ class Flow(SynchronousTestCase):
                 rig.pair.pump_up(1)
             elif step == "d":
                 rig.pair.pump_down(1)
-                rig.store.tell(1)
+                rig.store.let_go(1)
             elif 5 not in done:
                 many[5].abandon()
                 done[5] = Deferred()

@@ -128,7 +128,7 @@ class Rig:
     def drain(self) -> None:
         """Deliver everything there is, with the patience of a week."""
         for _ in range(2000):
-            self.store.tell()
+            self.store.let_go()
             while (work := self.take()) is not None:
                 self.write(work, None)
             if not self.store.untold:
@@ -169,7 +169,7 @@ class Model(SynchronousTestCase):
             elif step == "f" and leased is not None:
                 rig.write(leased, None)
             elif step == "n":
-                rig.store.tell(1 + n)
+                rig.store.let_go(1 + n)
             elif step == "w":
                 rig.clock.advance(n * n)
             elif name is not None and (work := rig.claim(name)) is not None:
@@ -200,11 +200,11 @@ class Model(SynchronousTestCase):
             message = a_message(number)
             due = rig.now() + minutes * 60_000
             rig.store.append(message, [a_delivery(message, 1, domain, due)], b"hello\r\n")
-        rig.store.tell()
+        rig.store.let_go()
         rig.schedule.start()
         rig.number = len(found)
         rig.accept(["a.test", "b.test"])
-        rig.store.tell()
+        rig.store.let_go()
         rig.clock.advance(0)
         rig.check()
         rig.drain()
@@ -260,12 +260,12 @@ class Times(SynchronousTestCase):
         rig.schedule.start()
         rig.accept(["a.test"], delay=5_000)
         rig.accept(["b.test"])
-        rig.store.tell()
+        rig.store.let_go()
         work = rig.take()
         assert work is not None
         rig.defer(work, 60)
         rig.schedule.stop()
-        rig.store.tell()
+        rig.store.let_go()
         self.assertEqual(rig.clock.getDelayedCalls(), [])
 
     def test_stop_while_lanes_are_being_found(self) -> None:
@@ -352,12 +352,12 @@ class Memory(SynchronousTestCase):
     def test_a_body_stays_until_its_first_attempt_ends(self) -> None:
         rig = Rig()
         rig.accept(["a.test"])
-        rig.store.tell()
+        rig.store.let_go()
         work = rig.take()
         assert work is not None
         self.assertEqual(work.held.body, b"hello\r\n")
         rig.defer(work, 60)
-        rig.store.tell()
+        rig.store.let_go()
         rig.clock.advance(61)
         again = rig.take()
         assert again is not None
@@ -366,16 +366,16 @@ class Memory(SynchronousTestCase):
     def test_what_is_durable_but_not_yet_told_is_offered_once(self) -> None:
         rig = Rig()
         rig.accept(["a.test"])
-        rig.store.tell()
+        rig.store.let_go()
         first = rig.take()
         assert first is not None
         rig.defer(first, 0)  # due at once, in the store
-        rig.store.tell()
+        rig.store.let_go()
         rig.accept(["a.test"])  # durable, not told
         rig.clock.advance(1)
         found = [rig.take(), rig.take()]
         self.assertNotIn(None, found)
-        rig.store.tell()
+        rig.store.let_go()
         self.assertIsNone(rig.take())
         rig.check()
 
@@ -386,7 +386,7 @@ class Faults(SynchronousTestCase):
         for number in range(1, 4):
             message = a_message(number)
             self.rig.store.append(message, [a_delivery(message, 1, "a.test", self.rig.now())], b"")
-        self.rig.store.tell()
+        self.rig.store.let_go()
 
     def test_Q21_a_record_that_cannot_be_read_is_put_aside_and_the_rest_flows(self) -> None:
         rig = self.rig
@@ -395,7 +395,7 @@ class Faults(SynchronousTestCase):
         taken = [rig.take(), rig.take()]
         self.assertEqual([work and work.delivery.id for work in taken], [a_message(1).id, a_message(3).id])
         self.assertIsNone(rig.take())
-        rig.store.tell()
+        rig.store.let_go()
         self.assertEqual(rig.store.held("", 10)[0].id, a_message(2).id)
         self.assertEqual(rig.schedule._unreadable, set())
         rig.check()
@@ -461,12 +461,12 @@ class Faults(SynchronousTestCase):
     def test_what_a_child_holds_cannot_be_claimed(self) -> None:
         rig = Rig()
         rig.accept(["a.test"])
-        rig.store.tell()
+        rig.store.let_go()
         work = rig.take()
         assert work is not None
         name = (work.delivery.id, 1)
         self.assertIsNone(rig.claim(name))
         rig.write(work, None)
         self.assertIsNone(rig.claim(name))  # nor while its outcome is being written
-        rig.store.tell()
+        rig.store.let_go()
         self.assertIsNone(rig.claim(name))

@@ -18,7 +18,7 @@ from relay.queue.memory import MemoryStore
 from relay.queue.operations import Forget
 from relay.queue.store import LaneKey, Place, Store, Unreadable, ZoneCount
 from relay.queue.tokens import PAUSE, PERIOD
-from tests.unit.store_rig import HandReactor, HandWorker, delivery, message, queue_id, settle
+from tests.unit.store_rig import HandReactor, HandWorker, OnDisk, delivery, message, queue_id, settle
 
 NOW = 1_700_000_000_000
 TOKEN = bytes(range(32))
@@ -332,34 +332,7 @@ class MemoryStoreTests(Conformance, SynchronousTestCase):
         self.successResultOf(deferred)
 
 
-class LevelStoreTests(Conformance, SynchronousTestCase):
-    def setUp(self) -> None:
-        self.path = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, self.path)
-        self.opened: list[LevelStore] = []
-        self.start()
-        self.addCleanup(self.stop)
-
-    def start(self) -> None:
-        self.reactor, self.worker = HandReactor(), HandWorker()
-        self.store: LevelStore = LevelStore(self.path, Queue(), self.reactor, worker=self.worker)  # type: ignore
-        self.store.open()
-        settle(self.reactor, self.worker)
-
-    def stop(self) -> None:
-        closed = self.store.close()
-        settle(self.reactor, self.worker)
-        self.successResultOf(closed)
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
-
-    def done(self, deferred: Deferred[Any]) -> None:
-        settle(self.reactor, self.worker)
-        self.successResultOf(deferred)
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
+class LevelStoreTests(OnDisk, Conformance, SynchronousTestCase):
     def test_everything_is_there_after_a_restart(self) -> None:
         mail, rows = self.put(1, *[delivery(1, seq) for seq in (1, 2)])
         self.put(2, due=NOW + 5000)

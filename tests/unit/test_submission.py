@@ -106,7 +106,7 @@ class SubmissionTests(SynchronousTestCase):
         for piece in pieces:
             submission.write(piece)
         done = submission.finish(envelope(sender, ["b@to.test"] if to is None else to))
-        (rig or self.rig).store.tell()
+        (rig or self.rig).store.let_go()
         return self.successResultOf(done)
 
     def refused(self, *pieces: bytes, sender: str | None = "s@from.test", to: Any = ("b@to.test",)) -> int:
@@ -124,7 +124,7 @@ class SubmissionTests(SynchronousTestCase):
         submission = self.rig.intake.open(ORIGIN, Terms(), user, charge)
         submission.write(text)
         done = submission.finish(envelope("s@from.test", ["b@to.test"]))
-        self.rig.store.tell()
+        self.rig.store.let_go()
         return done
 
     def test_S50_whom_a_user_may_name_in_from(self) -> None:
@@ -166,7 +166,7 @@ class SubmissionTests(SynchronousTestCase):
         submission = self.rig.intake.open(ORIGIN, Terms(), user, quotas.charge(user, 1, 0.0))
         submission.write(HEADER + b"\r\n")
         submission.finish(envelope("s@from.test", ["b@to.test"]))
-        self.rig.store.tell()
+        self.rig.store.let_go()
         submission.abandon()
         self.assertRaises(Refused, quotas.charge, user, 1, 0.0)
 
@@ -369,7 +369,7 @@ class KeyTests(SynchronousTestCase):
 
     def taken(self, **options: Any) -> str:
         done = self.finish(**options)
-        self.rig.store.tell()
+        self.rig.store.let_go()
         message = self.successResultOf(done)
         self.assertNotIn(b"Idempotency", message.headers)
         self.assertEqual(message.sender, "s@from.test")
@@ -412,7 +412,7 @@ class KeyTests(SynchronousTestCase):
         for one in done:
             self.assertNoResult(one)
         self.assertEqual(len(self.rig.store.rows), 1)
-        self.rig.store.tell()
+        self.rig.store.let_go()
         self.assertEqual(len({self.successResultOf(one).id for one in done}), 1)
         self.assertEqual(len(self.rig.store.rows), 1)
         self.assertEqual(self.rig.intake.repeats._under_way, {})
@@ -426,7 +426,7 @@ class KeyTests(SynchronousTestCase):
         told.errback(StoreError("no"))
         self.assertEqual(self.failureResultOf(first, Refused).value.reply.code, 452)
         self.assertNoResult(third)
-        self.rig.store.tell()
+        self.rig.store.let_go()
         self.assertEqual(self.successResultOf(second).id, self.successResultOf(third).id)
         self.assertEqual(len(self.rig.store.rows), 1)
         self.assertEqual(self.rig.tally.pushes, [False, True])
@@ -529,9 +529,9 @@ class Chunks(SynchronousTestCase):
         waiting = self.submission.wait()
         assert waiting is not None
         self.assertIs(self.submission.wait(), waiting)
-        self.rig.store.tell(module._AHEAD // 2)
+        self.rig.store.let_go(module._AHEAD // 2)
         self.assertNoResult(waiting)
-        self.rig.store.tell(1)
+        self.rig.store.let_go(1)
         self.successResultOf(waiting)
         self.assertIsNone(self.submission.wait())
 
@@ -541,19 +541,19 @@ class Chunks(SynchronousTestCase):
         self.rig.intake.flying = module._AHEAD_IN_ALL
         waiting = self.submission.wait()
         assert waiting is not None
-        self.rig.store.tell(2)
+        self.rig.store.let_go(2)
         self.successResultOf(waiting)
         self.assertLess(self.rig.intake.flying, module._AHEAD_IN_ALL)
 
     def test_Q17_memory_is_bounded(self) -> None:
         for _ in range(50):
             self.fill(1)
-            self.rig.store.tell()
+            self.rig.store.let_go()
             self.assertLessEqual(sum(map(len, self.submission._draft._body)), CHUNK)
 
     def test_Q03_a_chunk_that_cannot_be_kept_refuses_the_message_and_takes_the_others_back(self) -> None:
         self.fill(3)
-        self.rig.store.tell(1)
+        self.rig.store.let_go(1)
         self.rig.store.die()
         self.fill(3)
         failure = self.failureResultOf(self.finish(), Refused)
@@ -581,15 +581,15 @@ class Chunks(SynchronousTestCase):
         self.fill(4)
         done = self.finish()
         self.submission.abandon()
-        self.rig.store.tell()
+        self.rig.store.let_go()
         message = self.successResultOf(done)
         self.submission.abandon()
-        self.rig.store.tell()
+        self.rig.store.let_go()
         self.assertEqual(self.rig.body(message), LINES * 4)
 
     def test_Q06_a_message_that_was_not_stored_leaves_no_chunks(self) -> None:
         self.fill(4)
-        self.rig.store.tell()
+        self.rig.store.let_go()
         done = self.finish()
         self.rig.store.die()
         failure = self.failureResultOf(done, Refused)
@@ -607,7 +607,7 @@ class Chunks(SynchronousTestCase):
     def test_it_is_counted_logged_and_scheduled_only_when_it_is_on_disk(self) -> None:
         done = self.finish()
         self.assertEqual((self.rig.tally.pushes, self.rig.schedule.lanes(), self.rig.log._lines), ([], [], []))
-        self.rig.store.tell()
+        self.rig.store.let_go()
         message = self.successResultOf(done)
         self.assertEqual((self.rig.tally.pushes, len(self.rig.schedule.lanes())), ([True], 1))
         self.assertIn(f" queued id={message.id} ", self.rig.log._lines[0])

@@ -1,0 +1,1 @@
+"""Events: what tells of each step, and who reads them."""

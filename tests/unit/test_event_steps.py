@@ -1,0 +1,75 @@
+"""Events of steps: what they tell, and that nothing is made where none are kept."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.bounce.diagnosis import Diagnosis
+from relay.events.steps import NAMED, Steps
+from relay.message.event import KINDS
+from relay.message.values import Outcome, Result
+from relay.zone.decision import Decision, Scope
+from tests.unit.store_rig import delivery, message, queue_id
+
+NOW = 1_700_000_000_000
+
+
+class StepsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.steps = Steps(True, lambda: NOW + 5)
+
+    def test_a_message_that_was_taken(self) -> None:
+        mail = replace(message(1), message_id="<a@b>", fbl="campaign")
+        (event,) = self.steps.queued(mail, [delivery(1)])
+        self.assertEqual((event.kind, event.time, event.name), ("queued", NOW, queue_id(1)))
+        self.assertEqual((event.recipient, event.to, event.due), ("r1@example.org", ("r1@example.org",), 0))
+        self.assertEqual((event.message_id, event.fbl), ("<a@b>", "campaign"))
+
+    def test_of_many_recipients_some_are_named(self) -> None:
+        rows = [delivery(1, seq, due=NOW + 9) for seq in range(1, 301)]
+        (event,) = self.steps.queued(message(1, recipients=300), rows)
+        self.assertEqual((event.recipient, event.recipients, len(event.to)), ("", 300, NAMED))
+        self.assertEqual(event.due, NOW + 9)
+
+    def test_an_attempt_has_both_ends_the_reply_and_what_it_means(self) -> None:
+        outcome = Outcome(
+            Result.DEFERRED, "452 4.2.2 full", 452, "reply", "rcpt", "mx.test", "192.0.2.1", "192.0.2.9", 1.5,
+            tls="TLSv1.3",
+        )  # fmt: skip
+        diagnosis = Diagnosis("defer", "capacity", "recipient", "The mailbox is full", 452, "4.2.2")
+        (event,) = self.steps.attempted("deferred", message(1), delivery(1), outcome, diagnosis, NOW + 300_000)
+        self.assertEqual((event.kind, event.time, event.name), ("deferred", NOW + 5, delivery(1).name))
+        self.assertEqual((event.category, event.action, event.fault), ("capacity", "defer", "recipient"))
+        self.assertEqual((event.host, event.host_address, event.local_address), ("mx.test", "192.0.2.1", "192.0.2.9"))
+        self.assertEqual((event.code, event.status, event.reply, event.stage), (452, "4.2.2", "452 4.2.2 full", "rcpt"))
+        self.assertEqual((event.attempts, event.seconds, event.tls, event.due), (1, 1.5, "TLSv1.3", NOW + 300_000))
+
+    def test_without_a_reply_the_category_is_where_it_failed(self) -> None:
+        (event,) = self.steps.attempted(
+            "bounced", message(1), delivery(1), Outcome(Result.BOUNCED, "no such domain", category="dns"), None
+        )
+        self.assertEqual((event.category, event.action, event.reply), ("dns", "", "no such domain"))
+
+    def test_what_an_operator_does(self) -> None:
+        (event,) = self.steps.happened("held", message(1), delivery(1), "by hand")
+        self.assertEqual((event.kind, event.name, event.reason), ("held", delivery(1).name, "by hand"))
+
+    def test_a_decision(self) -> None:
+        decision = Decision("suspended", Scope(zone="a", site="gmail", address="192.0.2.1"), "421 slow", NOW, NOW + 9)
+        (event,) = self.steps.decided(decision)
+        self.assertEqual((event.kind, event.what, event.reason), ("decision", "suspended", "421 slow"))
+        self.assertEqual(event.due, NOW + 9)
+        self.assertEqual((event.zone, event.site, event.local_address), ("a", "gmail", "192.0.2.1"))
+        self.assertEqual((event.about, event.name), ("zone a, site gmail, address 192.0.2.1", ""))
+
+    def test_nothing_is_made_where_nothing_is_kept(self) -> None:
+        none = Steps(False, lambda: NOW)
+        self.assertEqual(none.queued(message(1), [delivery(1)]), ())
+        self.assertEqual(none.happened("deleted", message(1), delivery(1)), ())
+        self.assertEqual(none.attempted("bounced", message(1), delivery(1), Outcome(Result.BOUNCED, ""), None), ())
+        self.assertEqual(none.decided(Decision("climbing", Scope(), "", NOW)), ())
+
+    def test_all_kinds_are_known(self) -> None:
+        for kind in (*Result, "expired", "held", "released", "deleted", "queued", "decision"):
+            self.assertIn(str(kind), KINDS)

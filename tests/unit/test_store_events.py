@@ -1,0 +1,215 @@
+"""The promises of the store about events, histories and shelves, kept by the real one and by the fake alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.config.schema import Events
+from relay.message.event import Event
+from relay.queue import keys
+from relay.queue.eventsweep import PAUSE, PERIOD
+from relay.queue.memory import MemoryStore
+from relay.queue.store import Bounds, Parcel, Store
+from tests.unit.store_rig import OnDisk, delivery, message, queue_id, settle
+
+NOW = 1_700_000_000_000
+DAY = 86_400_000
+
+
+def event(kind: str, number: int = 1, seq: int = 1, **fields: Any) -> Event:
+    return Event(kind, fields.pop("time", NOW), queue_id(number), seq, **fields)
+
+
+class Conformance:
+    """Mixed into a TestCase that sets `store` and `done`."""
+
+    store: Store
+
+    assertEqual: Any
+    assertIsNone: Any
+
+    def done(self, deferred: Deferred[Any]) -> None:
+        raise NotImplementedError
+
+    def put(self, number: int, *rows: Any, message_id: str = "", created: int = NOW) -> tuple[Any, Any]:
+        rows = rows or (delivery(number),)
+        mail = replace(message(number, recipients=len(rows)), message_id=message_id, created=created)
+        self.done(self.store.append(mail, rows, b"body", b"", [event("queued", number, 0, time=created)]))
+        return mail, rows
+
+    def kinds(self, after: int = 0) -> list[str]:
+        return [one.event.kind for one in self.store.events(after, 1000)]
+
+    # -- events
+
+    def test_events_come_with_what_they_tell_of_and_stay(self) -> None:
+        mail, (row,) = self.put(1)
+        later = replace(row, due=NOW + 5000, attempts=1, first_failure=NOW)
+        self.done(self.store.change(row, later, [event("deferred", due=NOW + 5000)]))
+        self.done(self.store.finish(mail, later, [event("delivered", reply="250 ok")]))
+        self.assertEqual(self.kinds(), ["queued", "deferred", "delivered"])
+        self.assertEqual(self.store.event_bounds(), Bounds(1, 3))
+        found = self.store.events(1, 1)
+        self.assertEqual((found[0].number, found[0].event), (2, event("deferred", due=NOW + 5000)))
+        self.assertEqual(self.store.events(3, 10), [])
+
+    def test_what_is_done_already_is_not_told_again(self) -> None:
+        mail, (row,) = self.put(1)
+        for _ in range(2):
+            self.done(self.store.finish(mail, row, [event("delivered")]))
+        self.done(self.store.change(row, replace(row, attempts=1), [event("deferred")]))
+        self.assertEqual(self.kinds(), ["queued", "delivered"])
+
+    def test_who_waits_is_called_when_they_are_there(self) -> None:
+        seen: list[int] = []
+        self.store.on_events(lambda: seen.append(self.store.event_bounds().newest))
+        self.put(1)
+        self.done(self.store.tell([Event("decision", NOW, what="suspended"), Event("decision", NOW)]))
+        self.assertEqual(seen, [1, 3])
+        self.done(self.store.append(message(2), [delivery(2)], b"body"))
+        self.assertEqual(seen, [1, 3])
+
+    def test_a_notice_comes_with_the_end_or_not_at_all(self) -> None:
+        mail, (row,) = self.put(1)
+        notice = Parcel(message(2), [delivery(2)], b"sorry", [event("queued", 2, 0)])
+        self.done(self.store.finish(mail, row, [event("bounced")], notice))
+        self.assertEqual(self.store.message(queue_id(2)), message(2))
+        self.assertEqual(self.store.chunk(queue_id(2), 0), b"sorry")
+        self.assertIsNone(self.store.message(queue_id(1)))
+        self.assertEqual(self.store.count("default", NOW).queued, 1)
+        self.assertEqual(sorted(self.kinds()), ["bounced", "queued", "queued"])
+        self.done(self.store.finish(message(2), delivery(2)))
+        self.done(self.store.finish(mail, row, [event("bounced")], notice))
+        self.assertIsNone(self.store.message(queue_id(2)))
+
+    def test_a_notice_may_come_with_a_change(self) -> None:
+        _, (row,) = self.put(1)
+        notice = Parcel(message(2), [delivery(2)], b"wait")
+        self.done(self.store.change(row, replace(row, attempts=1), [event("deferred")], notice))
+        self.assertEqual(self.store.deliveries(queue_id(2), 0, 10), [delivery(2)])
+
+    # -- history
+
+    def test_the_history_of_a_delivery_has_its_message_and_no_other(self) -> None:
+        mail, rows = self.put(1, delivery(1, 1), delivery(1, 2))
+        self.put(2)
+        for row in reversed(rows):
+            self.done(self.store.finish(mail, row, [event("delivered", seq=row.seq)]))
+        named = [(one.event.kind, one.event.seq) for one in self.store.history(queue_id(1), 1, 10)]
+        self.assertEqual(named, [("queued", 0), ("delivered", 1)])
+        everything = [one.event.seq for one in self.store.history(queue_id(1), None, 10)]
+        self.assertEqual(everything, [0, 2, 1])
+        self.assertEqual(len(self.store.history(queue_id(1), None, 2)), 2)
+        self.assertEqual(self.store.history("nonsense", None, 10), [])
+
+    def test_it_is_found_by_what_people_know(self) -> None:
+        self.put(1, delivery(1, 1), delivery(1, 2), message_id="<A@example.com>")
+        self.put(2, message_id="<b@example.com>", created=NOW + DAY)
+
+        def find(kind: str, value: str, since: int = 0, until: int = NOW + DAY, limit: int = 10) -> list[str]:
+            return self.store.trace(kind, value, since, until, limit)
+
+        self.assertEqual(find("message-id", "<a@EXAMPLE.com>"), [queue_id(1)])
+        self.assertEqual(find("recipient", "r2@example.org"), [f"{queue_id(1)}.002"])
+        self.assertEqual(find("sender", "a@example.com"), [queue_id(2), queue_id(1)])
+        self.assertEqual(find("sender", "a@example.com", limit=1), [queue_id(2)])
+        self.assertEqual(find("sender", "a@example.com", until=NOW), [queue_id(1)])
+        self.assertEqual(find("sender", "a@example.com", since=NOW + DAY), [queue_id(2)])
+        self.assertEqual(find("sender", "nobody@example.com"), [])
+        self.assertEqual(find("sender", ""), [])
+
+    # -- shelves
+
+    def test_a_shelf_is_an_ordered_map_apart_from_others(self) -> None:
+        shelf, other = self.store.shelf("one"), self.store.shelf("one more")
+        self.done(shelf.write({b"a": b"1", b"c": b"3", b"\xff": b"4"}))
+        self.done(other.write({b"b": b"2"}))
+        self.assertEqual(shelf.get(b"a"), b"1")
+        self.assertIsNone(shelf.get(b"b"))
+        self.assertEqual(shelf.scan(b"", b"", 10), [(b"a", b"1"), (b"c", b"3"), (b"\xff", b"4")])
+        self.assertEqual(shelf.scan(b"b", b"d", 10), [(b"c", b"3")])
+        self.assertEqual(shelf.scan(b"", b"", 1), [(b"a", b"1")])
+        self.done(shelf.write({b"a": b"9"}, [b"c", b"nothing"]))
+        self.assertEqual(self.store.shelf("one").scan(b"", b"\xff", 10), [(b"a", b"9")])
+        self.assertEqual(other.scan(b"", b"", 10), [(b"b", b"2")])
+
+
+class InMemory(Conformance, SynchronousTestCase):
+    def setUp(self) -> None:
+        self.store = MemoryStore()
+
+    def done(self, deferred: Deferred[Any]) -> None:
+        self.successResultOf(deferred)
+
+
+class OnLevelDb(Conformance, OnDisk):
+    done = OnDisk.done
+    events = Events(keep=2 * 86_400.0)
+
+    def test_all_of_it_is_there_after_a_restart(self) -> None:
+        mail, (row,) = self.put(1, message_id="<a@example.com>")
+        self.done(self.store.shelf("one").write({b"a": b"1"}))
+        self.restart()
+        self.assertEqual(self.store.event_bounds(), Bounds(1, 1))
+        self.done(self.store.finish(mail, row, [event("delivered")]))
+        self.assertEqual(self.kinds(), ["queued", "delivered"])
+        self.assertEqual(len(self.store.trace("message-id", "<a@example.com>", 0, NOW, 10)), 1)
+        self.assertEqual(self.store.shelf("one").get(b"a"), b"1")
+
+    def test_what_is_too_old_goes_with_all_that_leads_to_it(self) -> None:
+        mail, (row,) = self.put(1, message_id="<a@example.com>")
+        self.done(self.store.finish(mail, row, [event("bounced")]))
+        self.put(2, created=NOW + 3 * DAY)
+        self.reactor.advance(3 * 86_400 + PERIOD)
+        settle(self.reactor, self.worker)
+        self.assertEqual(self.store.event_bounds(), Bounds(3, 3))
+        self.assertEqual(self.kinds(), ["queued"])
+        self.assertEqual(self.store.history(queue_id(1), None, 10), [])
+        self.assertEqual(self.store.trace("message-id", "<a@example.com>", 0, NOW + 9 * DAY, 10), [])
+        self.done(self.store.finish(message(2), delivery(2)))
+        self.reactor.advance(9 * 86_400)
+        settle(self.reactor, self.worker)
+        self.assertEqual(self.store._engine.keys(b"", b"\xff", 100), [b"#format", b"#state"])
+        self.restart()
+        self.assertEqual(self.store.event_bounds(), Bounds(4, 3))
+        self.done(self.store.tell([Event("decision", NOW)]))
+        self.assertEqual([one.number for one in self.store.events(0, 10)], [4])
+
+    def test_a_damaged_event_is_left_out_and_swept(self) -> None:
+        """Q21."""
+        self.put(1)
+        self.put(2)
+        batch = self.store._engine.batch()
+        batch.put(keys.event(1), b"\x01\0\0\0\0damaged")
+        self.store._engine.write(batch)
+        self.assertEqual([one.number for one in self.store.events(0, 10)], [2])
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+        self.reactor.advance(3 * 86_400)
+        settle(self.reactor, self.worker)
+        self.assertEqual(self.store.event_bounds(), Bounds(3, 2))
+
+    def test_a_shelf_has_bounds(self) -> None:
+        shelf = self.store.shelf("one")
+        for put in ({bytes(1025): b""}, {b"a": bytes(65_537)}, {bytes([n // 256, n % 256]): b"" for n in range(1001)}):
+            self.assertRaises(ValueError, shelf.write, put)
+
+
+class TooMuch(OnDisk):
+    events = Events(max_size=200_000)
+
+    def test_the_oldest_go_when_there_is_too_much(self) -> None:
+        for number in range(1, 3001):
+            told = self.store.tell([event("deferred", number, reply="x" * 500)])
+        self.done(told)
+        # What is in a table counts: nothing is when it has just come.
+        self.store._engine._db.compact_range()  # type: ignore[attr-defined]
+        self.reactor.advance(PERIOD)
+        settle(self.reactor, self.worker)
+        self.assertEqual(self.store.event_bounds(), Bounds(201, 3000))
+        self.reactor.advance(PAUSE)
+        settle(self.reactor, self.worker)
+        self.assertEqual(self.store.event_bounds().oldest, 401)
