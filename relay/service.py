@@ -48,6 +48,7 @@ from relay.dispatch.results import Results
 from relay.dispatch.shaping import Shaping
 from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
+from relay.events.reader import Reader
 from relay.events.steps import Steps
 from relay.intake.heed import Heed
 from relay.intake.listeners import Listeners, ListenerUnusable
@@ -64,8 +65,11 @@ from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule
 from relay.queue.store import QueueUnusable, StoreError
+from relay.shelf import Shelf
+from relay.suppression.policy import SOURCES
 from relay.suppression.suppressions import Suppressions
 from relay.suppression.sweeping import Sweeping
+from relay.suppression.taking import Taking
 from relay.tlsrpt.making import reporter_of
 from relay.zone.decision import Decision
 from relay.zone.routing import Router
@@ -117,6 +121,11 @@ class RelayService(Service):
         self.suppressions = Suppressions(self.store.shelf("suppression"), now)
         self.metrics.suppressions = lambda: self.suppressions.count
         self._sweeping = Sweeping(self.suppressions, reactor)
+        # Who has bounced is read of what has happened, where the policy heeds it.
+        taking = Taking(self.suppressions, config.suppression)
+        self._suppressing = Reader(
+            "suppression", self.store, self._cursors, taking.take, reactor, kinds=frozenset(SOURCES)
+        )
         heed = Heed(config.suppression.at_submission, self.suppressions)
         self.dispatcher = Dispatcher(
             self.store,
@@ -188,6 +197,8 @@ class RelayService(Service):
         self.schedule.start()
         self.keys.start()
         self._sweeping.start()
+        if self._config.suppression.bounces != "off":
+            self._suppressing.start()
         self.roster.start([(zone.name, zone.options.processes) for zone in self._zones.active()])
         self.receivers.start(self._reception.places())
         self._start_sending()
@@ -316,6 +327,10 @@ class RelayService(Service):
         if self.reporter is not None:
             self.reporter.count(told.counts)
 
+    def _cursors(self) -> Shelf:
+        """Where readers of events keep how far they are."""
+        return self.store.shelf("readers")
+
     def _decided(self, decision: Decision) -> None:
         events = self._steps.decided(decision)
         if not events:
@@ -357,6 +372,7 @@ class RelayService(Service):
         self.schedule.stop()
         if self._access is not None:
             self._access.stop()
+        await _waited(self._suppressing.stop())
         await _waited(self.shaping.write())
         await _waited(self.store.close())
         self._log.flush()

@@ -102,7 +102,9 @@ class Results:
     def suppress(self, work: Work, entry: Entry) -> Deferred[bool]:
         """End a delivery that is for somebody who gets no mail, for the reason that this entry gives, without an
         attempt and without a bounce; fires as `record` does."""
-        written = self._store.finish(work.held.message, work.delivery)
+        message, delivery = work.held.message, work.delivery
+        told = self._steps.happened("suppressed", message, delivery, entry.words)
+        written = self._store.finish(message, delivery, told)
         return self._settle(written, work, None, lambda: self._tell_suppressed(work, entry))
 
     def lost(self, work: Work) -> None:

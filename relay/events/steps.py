@@ -118,6 +118,25 @@ class Steps:
             ),
         )
 
+    def left_out(self, message: Message, recipient: str, reason: str) -> Events:
+        """A recipient of a message that is taken gets none of it, and never was to."""
+        if not self._kept:
+            return ()
+        return (
+            Event(
+                "suppressed",
+                message.created,
+                message.id,
+                sender=message.sender,
+                recipient=recipient,
+                size=message.size,
+                user=message.origin.user,
+                message_id=message.message_id,
+                fbl=message.fbl,
+                reason=reason,
+            ),
+        )
+
     def decided(self, decision: Decision) -> Events:
         """Something is decided about a way; `due` is its end."""
         if not self._kept:

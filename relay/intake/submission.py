@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Literal, Protocol
 
 import msgspec.structs
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -21,7 +21,7 @@ from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.config.schema import Dkim
 from relay.dkim.keys import KeyIndex
 from relay.dkim.need import is_hashed
-from relay.events.steps import Steps
+from relay.events.steps import Events, Steps
 from relay.intake.author import check_author
 from relay.intake.composing import Composed, Composer
 from relay.intake.heed import Heed
@@ -228,16 +228,29 @@ class Submission:
         except Refused as refused:
             return self.refuse(refused, envelope.sender)
         if not composed.deliveries:
-            return succeed(self._kept_for_nobody(composed))
+            return self._keep_nothing(composed)
         return self._intake.repeats.once(composed.token, self) if composed.token else self.keep(b"")
 
-    def _kept_for_nobody(self, composed: Composed) -> Message:
-        """It was taken, and all its recipients are dropped."""
+    def _keep_nothing(self, composed: Composed) -> Deferred[Message]:
+        """All its recipients are dropped: it is taken, and only that is written down."""
+        chunks, self._chunks = self._chunks, 0
+        return self._intake.store.tell(self._left_out(composed)).addCallbacks(
+            self._nothing_kept, self._not_stored, callbackArgs=(composed, chunks), errbackArgs=(chunks,)
+        )
+
+    def _nothing_kept(self, _: None, composed: Composed, chunks: int) -> Message:
         self._charge = None
+        self._chunks = chunks
         self._forget_chunks()
         self._intake.counts.pushed(True)
         self._note_unwanted(composed)
         return composed.message
+
+    def _left_out(self, composed: Composed) -> Events:
+        left_out = self._intake.steps.left_out
+        return tuple(
+            event for one in composed.unwanted for event in left_out(composed.message, one.recipient, one.entry.words)
+        )
 
     def _note_unwanted(self, composed: Composed) -> None:
         """Those who are dropped: nobody else is told."""
@@ -293,7 +306,7 @@ class Submission:
         message, deliveries, body, *_ = self._composed
         # The chunks are the message's from now on: what is abandoned takes none away.
         chunks, self._chunks = self._chunks, 0
-        told = self._intake.steps.queued(message, deliveries)
+        told = self._intake.steps.queued(message, deliveries) + self._left_out(self._composed)
         written = self._intake.store.append(message, deliveries, body, token, told)
         return written.addCallbacks(
             self._stored,

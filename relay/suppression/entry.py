@@ -38,6 +38,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The domain, be it all or that of the address."""
         return self.whom.rpartition("@")[2]
 
+    @property
+    def words(self) -> str:
+        """What has stopped some mail, and why, for people."""
+        what = f"{'address' if self.address else 'domain'} on the suppression list, {self.source}"
+        return f"{what}: {self.reason}" if self.reason else what
+
     def outlasts(self, other: Entry) -> bool:
         """Whether it stops mail for longer than the other one."""
         return not self.expires or (bool(other.expires) and self.expires >= other.expires)

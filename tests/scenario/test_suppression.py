@@ -106,6 +106,26 @@ class BeforeTheAttempt(SuppressionCase):
         await self.until(lambda: self.taken(sink) == ["here@one.test"], 20, "the other", relay)
 
 
+class Automatic(SuppressionCase):
+    async def test_who_has_bounced_gets_no_more(self) -> None:
+        """A host that says that nobody is there is asked twice, as the policy has it, and not a third time."""
+        gone = "550 5.1.1 <gone@one.test>: Recipient address rejected: User unknown"
+        sink = self.recorder(answer=lambda peer, rcpt: gone if rcpt == "gone@one.test" else "")
+        relay = await self.serving(sink, extra='[suppression]\nbounces = "recipient"\nafter = 2')
+        for number in (1, 2):
+            await self.by_smtp(relay, "gone@one.test")
+            await self.until(lambda n=number: relay.said().count(" bounced id=") == n, 20, "a bounce", relay)
+        await self.until(lambda: "gone@one.test gets no more mail" in relay.said(), 20, "its entry", relay)
+        told = await deferToThread(self.asked, relay, f"{PATH}?address=gone@one.test")
+        entry = told["suppression"]
+        self.assertEqual((entry["source"], entry["tenant"]), ("bounce", None))
+        self.assertIn("User unknown", entry["reason"])
+        await self.by_smtp(relay, "gone@one.test", "here@one.test")
+        await self.is_struck(relay, "gone@one.test")
+        await self.until(lambda: self.taken(sink) == ["here@one.test"], 20, "the other", relay)
+        self.assertEqual([rcpt for _, rcpt in sink.asked].count("gone@one.test"), 2)
+
+
 class AtSubmission(SuppressionCase):
     async def refused(self, receivers: int) -> None:
         sink = self.recorder()

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel import reception as frames
 from relay.config.schema import Listener
+from relay.events.steps import Steps
 from relay.intake.frontdoor import FrontDoor
 from relay.intake.heed import Heed
 from relay.listener.door import Refused
@@ -81,6 +82,7 @@ class AtTheEnd(SynchronousTestCase):
     def submit(self, policy: Policy, *to: str, body: bytes = b"hello\r\n") -> Deferred[Message]:
         rig = self.rig = Rig(at_submission=policy)
         self.file = io.BytesIO()
+        rig.intake.steps = Steps(True, rig.now)
         rig.intake.log = rig.log = MailLog(rig.clock, rig.now, self.file)
         rig.suppressions.add(Entry("x@to.test", reason="he asked"))
         submission = rig.open()
@@ -110,6 +112,11 @@ class AtTheEnd(SynchronousTestCase):
         self.assertIn(f"suppressed id={message.id} listener=feeder sender=<s@from.test> to=<X@to.test> ", dropped)
         self.assertIn(' source=manual reason="he asked"', dropped)
         self.assertEqual(self.rig.tally.suppressions, {"attempt": 0, "submission": 1})
+        self.assertEqual(self.events(), [("queued", message.id, ""), ("suppressed", message.id, "X@to.test")])
+
+    def events(self) -> list[tuple[str, str, str]]:
+        found = [one.event for one in self.rig.store.events(0, 100)]
+        return [(one.kind, one.name, one.recipient) for one in found]
 
     def test_all_dropped(self) -> None:
         """It is taken, and nothing of it is kept, not even the pieces that were written."""
@@ -118,6 +125,7 @@ class AtTheEnd(SynchronousTestCase):
         store = self.rig.store
         self.assertEqual((store.rows, store.chunks, store.message(message.id)), ({}, {}, None))
         self.assertEqual((self.rig.tally.pushes, self.rig.tally.suppressions["submission"]), ([True], 1))
+        self.assertEqual(self.events(), [("suppressed", message.id, "x@to.test")])
         self.assertIn("suppressed id=", self.lines()[0])
 
     def test_a_key_stands_for_all_recipients_that_were_given(self) -> None:

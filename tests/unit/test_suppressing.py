@@ -7,6 +7,7 @@ from typing import ClassVar
 from relay.channel import frames
 from relay.config.schema import Zone
 from relay.dispatch import suppressing as module
+from relay.events.steps import Steps
 from relay.message.values import Message, Result
 from relay.queue.store import Unreadable
 from relay.suppression.entry import Entry
@@ -14,6 +15,10 @@ from tests.unit.dispatch_rig import DispatchRig
 
 
 class Case(DispatchRig):
+    def setUp(self) -> None:
+        super().setUp()
+        self.results._steps = Steps(True, self.now)
+
     def on_list(self, whom: str, tenant: str = "", **more: object) -> Entry:
         return self.successResultOf(self.suppressions.add(Entry(whom, tenant, **more))).entry  # type: ignore[arg-type]
 
@@ -34,6 +39,9 @@ class Struck(Case):
         self.assertIn(f'entry={entry.id} source=manual reason="asked for it"', line)
         self.assertEqual((self.tally.results, self.tally.bounces), ([Result.DROPPED], 0))
         self.assertEqual(self.tally.suppressions, {"attempt": 1, "submission": 0})
+        [event] = [one.event for one in self.store.events(0, 100) if one.event.kind != "queued"]
+        self.assertEqual((event.kind, event.name, event.recipient), ("suppressed", f"{message.id}.001", "to1@d.test"))
+        self.assertEqual(event.reason, "address on the suppression list, manual: asked for it")
         self.everything_is_free()
 
     def test_the_rest_of_the_message_and_of_the_lane_goes(self) -> None:
