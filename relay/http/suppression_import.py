@@ -14,7 +14,7 @@ from relay.http.answer import RETRY_AFTER, answer, failure, refusal, shielded
 from relay.queue.store import StoreError
 from relay.suppression import table
 from relay.suppression.entry import Entry, fit_reason
-from relay.suppression.suppressions import PAGE, Added, Suppressions
+from relay.suppression.suppressions import Added, Suppressions
 from relay.suppression.table import Line
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _PATH = b"/v1/suppressions/import"
 _LONGEST = 1024 * 1024 * 1024
 #: Lines that are named for what is wrong with them; others are counted.
 _NAMED = 1000
+#: Entries that are put on the list together.
+_PAGE = 300
 #: Bytes that are taken ahead of those that are read.
 _AHEAD = 256 * 1024
 
@@ -118,7 +120,7 @@ class ListUpload:
                     self._faults.append({"line": line.number, "message": line.fault})
             else:
                 self._page.append(line.entry)
-                if len(self._page) >= PAGE:
+                if len(self._page) >= _PAGE:
                     await self._write_page()
 
     async def _write_page(self) -> None:

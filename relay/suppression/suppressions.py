@@ -27,7 +27,7 @@ from relay.suppression.whom import mailbox
 _log = Logger()
 
 #: Keys that one batch has, more or less: some milliseconds of work. A change has ten at most.
-_FULL = 500
+_FULL = 600
 #: Answers of the shelf that are kept.
 _KNOWN = 4096
 #: Entries that are read, or taken away, in one go.
