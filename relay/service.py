@@ -226,6 +226,7 @@ class RelayService(Service):
         self.store.on_broken(self.dispatcher.hold)
         self._listen("data channel", config.channel.endpoint, self._gate)
         self._listeners.open(access, self._listen)
+        from relay.http.events import EventsApi
         from relay.http.operator import Standing
         from relay.http.shaping import resources
         from relay.http.site import make_site  # Klein installs a reactor when imported.
@@ -253,6 +254,7 @@ class RelayService(Service):
             more=(
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self._now),
                 TlsReportsApi(self.reporter),
+                EventsApi(self.store, self._reactor, self._now, config.events.keep),
                 SuppressionListApi(self.suppressions, self._reactor),
                 suppressions,
             ),

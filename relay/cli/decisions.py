@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         kind = f"&kind={quote(arguments.kind, safe='')}" if arguments.kind else ""
         after = _show(api.ask("GET", f"/v1/decisions?limit=100{kind}"))
         if arguments.follow:
-            follow(api, f"/v1/decisions?limit=1000{kind}", after, time.sleep)
+            follow(api, f"/v1/decisions?limit=1000{kind}", after, time.sleep, _show)
 
     try:
         return asking(arguments, ask)
@@ -37,8 +37,11 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         return 0
 
 
-def follow(api: Api, path: str, after: int, pause: Callable[[float], None]) -> None:
-    """Shows what comes behind the number `after`, for ever; a relay that is being restarted is waited for."""
+def follow(
+    api: Api, path: str, after: int, pause: Callable[[float], None], show: Callable[[Any], int]
+) -> None:
+    """Shows what comes behind the number `after`, for ever; a relay that is being restarted is waited for. `show`
+    prints an answer and gives the number behind it."""
     silent = False
     while True:
         pause(_EVERY)
@@ -51,8 +54,8 @@ def follow(api: Api, path: str, after: int, pause: Callable[[float], None]) -> N
             continue
         silent = False
         if answer["missed"]:
-            print("zonerelay: some decisions in between are forgotten", file=sys.stderr)
-        after = _show(answer)
+            print("zonerelay: some in between are forgotten", file=sys.stderr)
+        after = show(answer)
 
 
 def _show(answer: Any) -> int:

@@ -257,10 +257,10 @@ class Following(SynchronousTestCase):
                 return answer
 
         fake: Any = Fake()
-        error = self.assertRaises(ApiError, follow, fake, "/p?x", 7, lambda _: None)
+        error = self.assertRaises(ApiError, follow, fake, "/p?x", 7, lambda _: None, lambda one: one["next"])
         self.assertEqual(str(error), "closed")
         self.assertEqual(asked, [f"/p?x&after={after}" for after in (7, 8, 8, 8, 9, 9)])
-        trying, missed = "zonerelay: no answer; still trying", "zonerelay: some decisions in between are forgotten"
+        trying, missed = "zonerelay: no answer; still trying", "zonerelay: some in between are forgotten"
         self.assertEqual(err.getvalue().splitlines(), [trying, missed, trying])
 
     def test_plain(self) -> None:

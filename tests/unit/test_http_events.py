@@ -1,0 +1,94 @@
+"""What the API tells of events and of histories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.http.events import EventsApi
+from relay.message.event import Event
+from relay.queue.memory import MemoryStore
+from tests.unit.api_rig import NOW, Rig
+from tests.unit.store_rig import delivery, message, queue_id
+
+
+class EventsApiTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.store = MemoryStore()
+        rig = Rig()
+        rig = Rig(clock=rig.clock, more=[EventsApi(self.store, rig.clock, lambda: NOW, 30 * 86_400.0)])
+        self.get = rig.get
+
+    def tell(self, *kinds: str, **fields: Any) -> None:
+        self.store.tell([Event(kind, NOW, **fields) for kind in kinds])
+
+    def put(self, number: int, **fields: Any) -> None:
+        mail = replace(message(number, **fields), created=NOW - 1000, message_id=f"<{number}@example.com>")
+        queued = Event("queued", NOW - 1000, mail.id, sender=mail.sender, recipients=1, to=("r1@example.org",))
+        self.store.append(mail, [delivery(number)], b"body", b"", [queued])
+
+    def numbers(self, path: str) -> list[int]:
+        return [one["number"] for one in self.get(path).json["events"]]
+
+    def test_none(self) -> None:
+        self.assertEqual(self.get("/v1/events").json, {"events": [], "next": 0, "missed": False})
+
+    def test_the_latest_and_those_behind_a_number(self) -> None:
+        self.tell(*["queued"] * 5)
+        self.assertEqual(self.numbers("/v1/events?limit=2"), [4, 5])
+        self.assertEqual(self.numbers("/v1/events?after=1&limit=2"), [2, 3])
+        self.assertEqual(self.get("/v1/events?after=1&limit=2").json["next"], 3)
+        self.assertEqual(self.get("/v1/events?after=5").json, {"events": [], "next": 5, "missed": False})
+
+    def test_a_number_from_before_the_queue_was_made_anew(self) -> None:
+        self.tell("queued")
+        self.assertEqual(self.get("/v1/events?after=500").json["next"], 1)
+
+    def test_only_what_is_known_is_shown(self) -> None:
+        self.tell("decision", what="suspended", about="all", reason="421 slow")
+        self.assertEqual(
+            self.get("/v1/events").json["events"],
+            [{"number": 1, "kind": "decision", "time": NOW, "reason": "421 slow", "about": "all", "what": "suspended"}],
+        )
+
+    def test_some_kinds(self) -> None:
+        self.tell("queued", "bounced", "queued", "expired", "queued")
+        self.assertEqual(self.numbers("/v1/events?after=0&kind=bounced,expired"), [2, 4])
+        told = self.get("/v1/events?after=0&kind=bounced&limit=1").json
+        self.assertEqual((len(told["events"]), told["next"]), (1, 2))
+        answer = self.get("/v1/events?kind=nonsense")
+        self.assertEqual((answer.status, answer.json["field"]), (400, "kind"))
+
+    def test_the_history_of_a_delivery(self) -> None:
+        self.put(1)
+        self.tell("delivered", id=queue_id(1), seq=1, reply="250 ok")
+        told = self.get(f"/v1/history/{queue_id(1)}.001").json
+        self.assertEqual([one["kind"] for one in told["events"]], ["queued", "delivered"])
+        self.assertEqual(told["events"][1]["reply"], "250 ok")
+        self.assertEqual(self.get(f"/v1/history/{queue_id(1)}").json["events"], told["events"])
+
+    def test_nothing_is_known(self) -> None:
+        for name in (queue_id(7), f"{queue_id(7)}.001", "nonsense"):
+            self.assertEqual(self.get(f"/v1/history/{name}").status, 404)
+
+    def test_it_is_found(self) -> None:
+        self.put(1)
+        self.put(2, sender="b@example.com")
+        self.tell("delivered", id=queue_id(1), seq=1)
+        for query, names in (
+            ("recipient=R1@example.org", [f"{queue_id(1)}.001", f"{queue_id(2)}.001"]),
+            ("sender=b@example.com", [queue_id(2)]),
+            ("message_id=%3C1@example.com%3E", [queue_id(1)]),
+            (f"sender=a@example.com&since={NOW}", []),
+            (f"sender=a@example.com&until={NOW - 2000}", []),
+        ):
+            self.assertEqual([one["name"] for one in self.get(f"/v1/history?{query}").json["found"]], names)
+        found = self.get("/v1/history?sender=a@example.com").json["found"][0]
+        self.assertEqual((found["first"]["kind"], found["last"]["kind"]), ("queued", "delivered"))
+        self.assertTrue(self.get("/v1/history?recipient=r1@example.org&limit=1").json["more"])
+
+    def test_one_thing_is_sought(self) -> None:
+        for query in ("", "?sender=a&recipient=b", "?since=5"):
+            self.assertEqual(self.get(f"/v1/history{query}").status, 400)
