@@ -213,7 +213,10 @@ class RelayService(Service):
         self.diagnoses.start()
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
-        self.suppressions.open()
+        try:
+            self.suppressions.open()
+        except StoreError as error:
+            raise StartupError(f"the suppression list can't be read: {error}") from None
         self.shaping.start()
         if self.reporter is not None:
             self.reporter.start()

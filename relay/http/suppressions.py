@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,36 +11,29 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IRequest
 from twisted.web.server import Request
 
-from relay.config import units
 from relay.config.plain import shown
-from relay.http.answer import Problem, answer, iso, refusal, shielded
+from relay.http.answer import Problem, answer, refusal, shielded
 from relay.http.bodystream import BodyStream
-from relay.http.fields import body_of, number, query_of, text, wrong
+from relay.http.fields import body_of, number, query_of, wrong
 from relay.http.slices import Slices
+from relay.http.suppression_fields import FIELDS, FILTERS, Keep, about, described, entry_of, filter_of, tenant_of
 from relay.http.suppression_import import Imports
 from relay.queue.store import StoreError, Unreadable
-from relay.suppression import table, whom
-from relay.suppression.entry import SOURCES, Entry, Source, fit_reason
+from relay.suppression import table
+from relay.suppression.entry import Entry
 from relay.suppression.ids import is_id
 from relay.suppression.suppressions import Suppressions
 
 _PATH = "/v1/suppressions"
-_FIELDS = ("address", "domain", "tenant", "reason", "source", "duration", "expires")
-_FILTERS = ("tenant", "source", "domain")
 #: Entries of a page, unless the request says how many.
 _PAGE, _LONGEST_PAGE = 100, 1000
 #: Entries that are looked at for one page; a filter that few pass gives shorter ones.
 _SEEN = 20_000
 #: Entries in one array.
 _BULK = 1000
-_MOMENT = 'a moment with its offset such as "2026-12-01T08:00:00Z" or "2026-12-01T09:00+01:00"'
-_LATEST = 253402300799999  # the end of the year 9999 (ms)
-
 #: Content types of one JSON object to the line.
 _BY_LINE = (b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines")
 _decode = msgspec.json.Decoder(dict[str, object]).decode
-
-_Keep = Callable[[Entry], bool]
 
 
 class SuppressionsApi:
@@ -71,10 +63,10 @@ class SuppressionsApi:
     async def suppressions(self, request: IRequest) -> bytes:
         """With `address`: whether it gets mail, of a tenant's if there is one. Else the next page, newest first, with
         the cursor for the one behind it, if there may be one."""
-        fields = query_of(request, ("address", "cursor", "limit", *_FILTERS))
+        fields = query_of(request, ("address", "cursor", "limit", *FILTERS))
         if "address" in fields:
             return answer(request, self._look_up(fields))
-        keep = _filter(fields)
+        keep = filter_of(fields)
         limit = number(fields, "limit", 1, _LONGEST_PAGE) or _PAGE
         after, found, seen, more = _cursor(fields), list[Entry](), 0, True
         slices = Slices(self._clock)
@@ -98,8 +90,8 @@ class SuppressionsApi:
         for name in fields:
             if name not in ("address", "tenant"):
                 raise wrong(name, "not with address")
-        address = _about({"address": fields["address"]})
-        entry = self._list.find(_tenant(fields.get("tenant", "")), address)
+        address = about({"address": fields["address"]})
+        entry = self._list.find(tenant_of(fields.get("tenant", "")), address)
         shown_entry = None if entry is None else described(entry)
         return {"address": address, "suppressed": entry is not None, "suppression": shown_entry}
 
@@ -112,7 +104,7 @@ class SuppressionsApi:
 
     async def export(self, request: Request) -> None:
         """All entries as CSV (relay.suppression.table), newest first, or those that the filters let pass."""
-        keep = _filter(query_of(request, _FILTERS))
+        keep = filter_of(query_of(request, FILTERS))
         request.setHeader(b"Content-Type", b"text/csv; charset=utf-8; header=present")
         request.setHeader(b"Content-Disposition", b"attachment; filename=suppressions.csv")
         request.setHeader(b"X-Content-Type-Options", b"nosniff")
@@ -121,7 +113,7 @@ class SuppressionsApi:
         pages = self._pages(keep)
         await BodyStream(request, self._clock, self._timeout).send(pages)
 
-    def _pages(self, keep: _Keep) -> Iterator[bytes]:
+    def _pages(self, keep: Keep) -> Iterator[bytes]:
         """Raises Unreadable."""
         after = ""
         try:
@@ -141,7 +133,7 @@ class SuppressionsApi:
             return await self._add_all(request, _array(content))
         if (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower() in _BY_LINE:
             return await self._add_all(request, content.split(b"\n"))
-        added = await shielded(self._list.add(self._entry(body_of(request, _FIELDS))))
+        added = await shielded(self._list.add(entry_of(body_of(request, FIELDS), self._now())))
         request.setHeader(b"Location", f"{_PATH}/{added.entry.id}".encode("ascii"))
         return answer(request, described(added.entry), 201 if added.changed else 200)
 
@@ -153,7 +145,7 @@ class SuppressionsApi:
         faults: list[dict[str, object]] = []
         for place, item in enumerate(items, 1):
             try:
-                entries.append(self._entry(_decode(item)))
+                entries.append(entry_of(_decode(item), self._now()))
             except Problem as problem:
                 faults.append({"entry": place, "message": problem.body["message"]})
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -166,10 +158,10 @@ class SuppressionsApi:
     async def remove(self, request: IRequest) -> bytes:
         """The entry for that address or domain, and that tenant or everybody; what it was, once that is on disk."""
         fields = query_of(request, ("address", "domain", "tenant"))
-        about = _about(fields)
-        entry = await shielded(self._list.remove_exact(_tenant(fields.get("tenant", "")), about))
+        whom = about(fields)
+        entry = await shielded(self._list.remove_exact(tenant_of(fields.get("tenant", "")), whom))
         if entry is None:
-            raise _missing(about)
+            raise _missing(whom)
         return answer(request, described(entry))
 
     async def remove_by_id(self, request: IRequest, id: str) -> bytes:
@@ -179,63 +171,6 @@ class SuppressionsApi:
             raise _missing(shown(id))
         return answer(request, described(entry))
 
-    # -- fields
-
-    def _entry(self, fields: dict[str, object]) -> Entry:
-        """Raises Problem."""
-        for name in fields:
-            if name not in _FIELDS:
-                raise wrong(name, "unknown field; expected one of " + ", ".join(_FIELDS))
-        given = {name: text(fields, name) for name in _FIELDS}
-        return Entry(
-            _about(given),
-            _tenant(given["tenant"]),
-            fit_reason(given["reason"]),
-            _source(given["source"]) if given["source"] else "manual",
-            expires=self._expires(given["duration"], given["expires"]),
-        )
-
-    def _expires(self, duration: str, expires: str) -> int:
-        """Milliseconds since the epoch; 0: never. Raises Problem."""
-        if duration and expires:
-            raise wrong("expires", "expected it or duration, got both")
-        now = self._now()
-        if duration:
-            try:
-                ms = int(units.duration(duration) * 1000)
-            except units.UnitError as error:
-                raise wrong("duration", f"expected {error}, got {shown(duration)}") from None
-            if not ms:
-                raise wrong("duration", f"expected a duration above 0, got {shown(duration)}")
-            return now + ms
-        if not expires:
-            return 0
-        try:
-            moment = datetime.fromisoformat(expires)
-            if moment.tzinfo is None:
-                raise ValueError
-            when = int(moment.timestamp() * 1000)
-            if when > _LATEST:
-                raise ValueError
-        except (ValueError, OverflowError):
-            raise wrong("expires", f"expected {_MOMENT}, got {shown(expires)}") from None
-        if when <= now:
-            raise wrong("expires", f"expected a time to come, got {shown(expires)}")
-        return when
-
-
-def described(entry: Entry) -> dict[str, object]:
-    """An entry as the API shows it; `tenant` null: everybody's mail, `expires` null: never."""
-    return {
-        "id": entry.id,
-        "address" if entry.address else "domain": entry.whom,
-        "tenant": entry.tenant or None,
-        "reason": entry.reason,
-        "source": entry.source,
-        "created": iso(entry.created),
-        "expires": iso(entry.expires) if entry.expires else None,
-    }
-
 
 def _array(content: bytes) -> list[msgspec.Raw]:
     """Raises Problem."""
@@ -243,50 +178,6 @@ def _array(content: bytes) -> list[msgspec.Raw]:
         return msgspec.json.decode(content, type=list[msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise refusal(400, "InvalidContent", f"Expected an array of JSON objects: {error}") from None
-
-
-def _about(fields: dict[str, str]) -> str:
-    """The address or the domain. Raises Problem."""
-    address, domain = fields.get("address", ""), fields.get("domain", "")
-    if bool(address) == bool(domain):
-        raise wrong("address", "expected either it or domain")
-    name, given, made = ("address", address, whom.address) if address else ("domain", domain, whom.domain)
-    try:
-        return made(given)
-    except ValueError as error:
-        raise wrong(name, f"{error}, got {shown(given)}") from None
-
-
-def _tenant(given: str) -> str:
-    """Raises Problem."""
-    try:
-        return table.tenant_of(given)
-    except ValueError as error:
-        raise wrong("tenant", str(error).removeprefix("tenant: ")) from None
-
-
-def _source(given: str) -> Source:
-    """Raises Problem."""
-    for source in SOURCES:
-        if source == given:
-            return source
-    raise wrong("source", f"expected one of {', '.join(SOURCES)}, got {shown(given)}")
-
-
-def _filter(fields: dict[str, str]) -> _Keep:
-    """Lets pass what the fields name; an empty tenant is everybody. Raises Problem."""
-    tenant = _tenant(fields["tenant"]) if "tenant" in fields else None
-    source = _source(fields["source"]) if "source" in fields else None
-    domain = _about({"domain": fields["domain"]}) if "domain" in fields else None
-
-    def keep(entry: Entry) -> bool:
-        return (
-            (tenant is None or entry.tenant == tenant)
-            and (source is None or entry.source == source)
-            and (domain is None or entry.domain == domain)
-        )
-
-    return keep
 
 
 def _cursor(fields: dict[str, str]) -> str:

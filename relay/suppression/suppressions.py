@@ -1,15 +1,13 @@
 """The list of those who get no mail, on a shelf: looked up before each attempt, changed one batch at a time.
 
-A look-up is a `get` or a few, whatever the length of the list, and nothing at all where the list is empty. What is read
-is what is durable, so changes take turns: those that come while one is being written form the next batch, and each sees
-what those before it left. Nothing of the list is in memory but its length, and what was looked up last.
+A look-up is a `get` or a few, whatever the length of the list, and nothing at all where the list is empty. Nothing of
+the list is in memory but its length, and what was looked up last.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec.structs
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
@@ -19,6 +17,7 @@ from twisted.python.failure import Failure
 from relay.message.flow import known_as
 from relay.shelf import Shelf
 from relay.suppression import keys
+from relay.suppression.changes import Changes
 from relay.suppression.draft import Draft, Standing, read
 from relay.suppression.entry import Entry
 from relay.suppression.ids import Ids
@@ -26,15 +25,10 @@ from relay.suppression.whom import mailbox
 
 _log = Logger()
 
-#: Keys that one batch has, more or less: some milliseconds of work. A change has ten at most.
-_FULL = 600
 #: Answers of the shelf that are kept.
 _KNOWN = 4096
 #: Entries that are read, or taken away, in one go.
 PAGE = 100
-
-_T = TypeVar("_T")
-_Change = Callable[[Draft], Any]
 
 
 class Added(NamedTuple):
@@ -56,8 +50,7 @@ class Suppressions:
         self._shelf = shelf
         self._now = now
         self._ids = Ids(now)
-        self._waiting: deque[tuple[_Change, Deferred[Any]]] = deque()
-        self._writing = False
+        self._changes = Changes(shelf, self._written, self._in_doubt)
         self._known: dict[bytes, Standing | None] = {}
         self._watchers: list[Callable[[bool], None]] = []
         self._unsure = False
@@ -67,7 +60,7 @@ class Suppressions:
         """Go on from what is on the shelf. Raises StoreError."""
         newest = self._shelf.scan(b"i", keys.ENTRIES_END, 1)
         self._ids = Ids(self._now, keys.id_of(newest[0][0]) if newest else "")
-        self._settle(self._number())
+        self._settle(self._changes.count())
 
     def watch(self, watcher: Callable[[bool], None]) -> None:
         """Have it told whether there is anybody on the list, now and whenever that changes."""
@@ -83,7 +76,7 @@ class Suppressions:
         """The entry that stops the mail of a user ("": of nobody) to a recipient, which is a checked address, if there
         is one: the address rather than the domain, the user's own rather than everybody's. Raises StoreError."""
         if self._unsure:
-            self._settle(self._number())
+            self._settle(self._changes.count())
         if not self.count:
             return None
         whom = mailbox(recipient)
@@ -132,7 +125,7 @@ class Suppressions:
     def add(self, entry: Entry, weakly: bool = False) -> Deferred[Added]:
         """Put an entry on the list, in the place of one for the same, whose id and beginning it keeps. `weakly`: one
         that lasts as long stays. Fires when it is on disk; fails with StoreError."""
-        return self._change(lambda draft: self._put(draft, entry, self._old(draft, entry), weakly))
+        return self._changes.make(lambda draft: self._put(draft, entry, self._old(draft, entry), weakly))
 
     def add_all(self, entries: Sequence[Entry]) -> Deferred[list[Added]]:
         """All of them, in order, in as few batches as that takes. Fires when they are on disk; fails with StoreError,
@@ -141,7 +134,7 @@ class Suppressions:
 
     def remove(self, id: str) -> Deferred[Entry | None]:
         """Take the entry of that id away: fires with it when that is on disk; None: there was none."""
-        return self._change(lambda draft: self._remove(draft, draft.entry(id)))
+        return self._changes.make(lambda draft: self._remove(draft, draft.entry(id)))
 
     def remove_exact(self, tenant: str, whom: str) -> Deferred[Entry | None]:
         """Take the entry for just that away; as `remove`."""
@@ -150,7 +143,7 @@ class Suppressions:
             standing = draft.standing(keys.place(tenant, whom))
             return self._remove(draft, None if standing is None else draft.entry(standing.id))
 
-        return self._change(change)
+        return self._changes.make(change)
 
     def bounced(self, entry: Entry, event: int, after: int, within: int) -> Deferred[Added | None]:
         """A hard bounce, told by the event of that number: the entry is put on the list weakly when there were `after`
@@ -162,7 +155,7 @@ class Suppressions:
                 return None
             return self._put(draft, entry, old, weakly=True)
 
-        return self._change(change)
+        return self._changes.make(change)
 
     def sweep(self) -> Deferred[int]:
         """Take away some of what is over: fires with how much that was once it is on disk; 0: there was nothing."""
@@ -182,7 +175,7 @@ class Suppressions:
                     draft.remove(entry)
             return len(marks)
 
-        return self._change(change)
+        return self._changes.make(change)
 
     # -- what changes consist of: first all is read, then changed, so that one that fails has changed nothing
 
@@ -211,58 +204,17 @@ class Suppressions:
             draft.remove(entry)
         return entry
 
-    def _change(self, change: Callable[[Draft], _T]) -> Deferred[_T]:
-        done: Deferred[Any] = Deferred()
-        self._waiting.append((change, done))
-        if not self._writing:
-            self._write()
-        return done
+    # -- what is known
 
-    def _write(self) -> None:
-        """The next batch: of what waits, as much as fits. Raises nothing."""
-        draft = Draft(self._shelf)
-        made: list[tuple[Deferred[Any], Any]] = []
-        while self._waiting and len(draft) < _FULL:
-            change, done = self._waiting.popleft()
-            try:
-                made.append((done, change(draft)))
-            except Exception:
-                made.append((done, Failure()))
-        if not len(draft):
-            _tell(made)
-            return
-        self._writing = True
-        try:
-            count = self._number() + draft.more
-            if draft.more:
-                draft.set(keys.COUNT, keys.number(count))
-            written = self._shelf.write(draft.put, draft.gone)
-        except Exception:
-            self._failed(Failure(), made)
-            return
-        written.addCallbacks(self._written, self._failed, callbackArgs=(draft, count, made), errbackArgs=(made,))
-
-    def _written(self, _: None, draft: Draft, count: int, made: list[tuple[Deferred[Any], Any]]) -> None:
+    def _written(self, draft: Draft, count: int) -> None:
         for key in (*draft.put, *draft.gone):
             self._known.pop(key, None)
         self._settle(count)
-        self._next()
-        _tell(made)
 
-    def _failed(self, failure: Failure, made: list[tuple[Deferred[Any], Any]]) -> None:
-        # It may be on disk after all: what is there is read again.
+    def _in_doubt(self) -> None:
+        """What is on the shelf is read again."""
         self._known.clear()
         self._unsure = True
-        self._next()
-        _tell([(done, failure) for done, _ in made])
-
-    def _next(self) -> None:
-        self._writing = False
-        if self._waiting:
-            self._write()
-
-    def _number(self) -> int:
-        return keys.read_number(self._shelf.get(keys.COUNT))
 
     def _settle(self, count: int) -> None:
         self._unsure = False
@@ -271,11 +223,6 @@ class Suppressions:
         if changed:
             for watcher in list(self._watchers):
                 watcher(count > 0)
-
-
-def _tell(made: Sequence[tuple[Deferred[Any], Any]]) -> None:
-    for done, result in made:
-        done.callback(result)  # A Failure takes the other way.
 
 
 def _first(failure: Failure) -> Failure:
