@@ -17,6 +17,7 @@ from relay.children import fence as fences
 from relay.config.schema import Bounces, ClientTls, Config, Domain, Listener, Logs, Queue, Zone
 from relay.queue.store import QueueUnusable
 from relay.service import RelayService, StartupError
+from tests.unit.suppression_rig import a_list
 
 
 class FakePort:
@@ -260,6 +261,7 @@ class Refusing(SynchronousTestCase):
 
         service.store = Part("store", told)
         service.store.open, service.store.newest = opens, ""
+        service.suppressions = a_list()
         service.store.on_writable = service.store.on_broken = lambda call: None
         said = str(self.assertRaises(StartupError, service.startService))
         self.assertEqual((told, service.running), (["store close"], 0))
