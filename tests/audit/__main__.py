@@ -29,6 +29,7 @@ SCENARIOS = (
     "tests.scenario.test_faults_channel",
     "tests.scenario.test_faults_process",
     "tests.scenario.test_faults_disk",
+    "tests.scenario.test_faults_sync",
     "tests.scenario.test_crowds",
     "tests.scenario.test_descriptors",
     "tests.scenario.test_hostile_hosts",

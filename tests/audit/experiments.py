@@ -96,6 +96,9 @@ def _cuts(rounds: int, seed: int) -> list[str]:
         "2000",
         "--max-dups",
         "100000",
+        # Leases last two seconds here: whatever comes twice has come by then.
+        "--settle",
+        "5",
         "--seed",
         str(seed),
     ]
@@ -112,7 +115,7 @@ def without_sync(rounds: int) -> Experiment:
     return Experiment(
         "Q01",
         "negative control: power cuts with sync = false",
-        [*_cuts(rounds, 7), "--drain", "20"],
+        [*_cuts(rounds, 7), "--drain", "12", "--settle", "0"],
         {"sync": "false"},
         cut="lose",
         must="LOST",

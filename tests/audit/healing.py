@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from tests.scenario.harness import Relay, signal
 from tests.scenario.recording import Recorder
-from tests.scenario.test_limits import TWO
+from tests.scenario.test_decisions import TWO
 from tests.scenario.test_sites_at_sink import SitesCase
 
 SLOW = "421 4.7.0 rate limit exceeded, slow down"

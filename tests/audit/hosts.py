@@ -5,20 +5,14 @@ The module isn't called test_*, so that `make test` doesn't find it.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from typing import Any
 
 from twisted.internet import task
 
-from bench.network import free_ports
-from bench.peers import REPOSITORY
 from tests.peers.evil_mx import CONN, RCPT
 from tests.scenario.harness import Mx, Scenario, deferToThread, post
 
-EVIL_DNS = os.path.join(REPOSITORY, "tests", "peers", "evil_dns.py")
 #: For each behaviour so many domains (where it is the recipient that counts) and messages.
 EACH = 30
 GOOD = 100
@@ -29,12 +23,7 @@ class EveryHostileHost(Scenario):
 
     async def test_D01_D36_a_good_domain_among_all_that_is_hostile(self) -> None:
         """D01 D36: mail for every way to misbehave there is, at once; a good domain's leaves within 5 s."""
-        [port] = free_ports(1)
-        names = subprocess.Popen(
-            [sys.executable, EVIL_DNS, "--port", str(port)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        self.addCleanup(names.wait)
-        self.addCleanup(names.kill)
+        port = await self.names()
         self.mx = Mx(self.directory, self.mx.port, "0.0.0.0")
         self.addCleanup(self.mx.stop)
         relay = self.relay(

@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet import task
@@ -30,11 +31,20 @@ from twisted.trial.unittest import SkipTest, TestCase
 from bench.network import free_ports, greets
 from bench.peers import REPOSITORY, environment, zonerelay_command
 from bench.proctree import ProcessTree, command
+from relay.message.values import Delivery
+from relay.queue import keys
+from relay.queue.engine import LevelDb
+from relay.queue.records import read_delivery
 
 EVIL_MX = os.path.join(REPOSITORY, "tests", "peers", "evil_mx.py")
+EVIL_DNS = os.path.join(REPOSITORY, "tests", "peers", "evil_dns.py")
 # A job in the background of a shell ignores SIGINT, and whatever it starts would too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+#: A retry schedule: each second, for as long as it takes.
+EACH_SECOND = '["1s"]\nretry_repeat_last = true'
+#: Where deliveries are in the queue.
+_ROWS = keys.of_message(b"d", ""), b"e"
 _SUBREAPER = 36  # prctl: orphans of a killed master become ours, so that they can be seen
 
 CONFIG = """hostname = "relay.test"
@@ -105,11 +115,14 @@ class Mx:
         )
         self.directory = directory
         self.process: subprocess.Popen[bytes] | None = None
+        self._output = f"{directory}/mx.out"
+        self._begun = 0
         self._accepted = Lines(self.log)
         self._seen = Lines(self.events)
 
     def start(self) -> None:
-        with open(f"{self.directory}/mx.out", "ab") as out:
+        with open(self._output, "ab") as out:
+            self._begun = out.tell()
             self.process = subprocess.Popen(
                 [
                     sys.executable,
@@ -129,12 +142,20 @@ class Mx:
                 stderr=out,
             )
 
+    def ready(self) -> bool:
+        """Whether it listens: it says so. True before it is started, and where that went wrong."""
+        if self.process is None or self.process.poll() is not None:
+            return True
+        with open(self._output, "rb") as file:
+            file.seek(self._begun)
+            return b"evil_mx on " in file.read()
+
     def accepted(self) -> list[dict[str, Any]]:
         """What it took, in order; a line under way is left for the next look."""
         return self._accepted.read()
 
     def seen(self) -> list[dict[str, Any]]:
-        """Refusals, drops and hangs."""
+        """Refusals, drops, hangs, and slow replies that begin to wait."""
         return self._seen.read()
 
     def stop(self) -> None:
@@ -420,7 +441,7 @@ class Scenario(TestCase):
     async def up(
         self, relay: Relay, before: Sequence[str] = (), seconds: float = 20.0, **variables: str
     ) -> float:
-        """Start it (and the MX, when it isn't yet) and wait for its greeting; seconds it took."""
+        """Start it (and the MX, when it isn't yet) and wait until both are there; seconds the relay took."""
         if self.mx.process is None:
             self.mx.start()
         begun = time.monotonic()
@@ -430,7 +451,34 @@ class Scenario(TestCase):
         )
         if not relay.alive:
             self.fail(f"the relay ended at its start: {relay.said()[-2000:]}")
-        return time.monotonic() - begun
+        took = time.monotonic() - begun
+        await self.until(self.mx.ready, seconds, "the MX")
+        return took
+
+    async def names(self, *options: str) -> int:
+        """Start evil_dns; the port at which it answers from now on."""
+        [port] = free_ports(1)
+        names = subprocess.Popen(
+            [sys.executable, EVIL_DNS, "--port", str(port), *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
+        assert names.stdout is not None
+        self.addCleanup(names.stdout.close)
+        self.addCleanup(names.wait)
+        self.addCleanup(names.kill)
+        self.assertTrue(await deferToThread(names.stdout.readline), "evil_dns has not begun")
+        return port
+
+    async def stopped(self, relay: Relay) -> None:
+        """End it as an operator does; after that it has said and written all it will."""
+        assert relay.process is not None
+        relay.process.terminate()
+        await self.until(lambda: not relay.alive, 30, "the relay's end", relay)
+
+    async def waiting(self, relay: Relay, count: int = 1) -> None:
+        """Wait until so many deliveries of `slow-rcpt` or `slow-dot` stand at the MX without a reply."""
+        await self.until(
+            lambda: sum(one["ev"] == "wait" for one in self.mx.seen()) >= count, 20, f"{count} that wait", relay
+        )
 
     async def until(
         self, condition: Callable[[], Any], seconds: float, what: str, relay: Speaks | None = None
@@ -534,6 +582,15 @@ class Scenario(TestCase):
         )
 
 
+def on_disk(relay: Relay) -> list[Delivery]:
+    """The deliveries in the queue of a relay that is not running."""
+    database = LevelDb(Path(relay.queue) / "db", sync=False)
+    try:
+        return [read_delivery(record) for _, record in database.items(*_ROWS)]
+    finally:
+        database.close()
+
+
 def needs(tool: str, why: str) -> str:
     """The path of a tool; skips the test loudly when it isn't there."""
     path = shutil.which(tool)
@@ -586,6 +643,7 @@ def post(
 
 
 __all__ = [
+    "EACH_SECOND",
     "Load",
     "Mx",
     "Relay",
@@ -594,6 +652,7 @@ __all__ = [
     "deferToThread",
     "needs",
     "needs_root",
+    "on_disk",
     "post",
     "recount",
     "signal",

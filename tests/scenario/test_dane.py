@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
-import sys
 from typing import NamedTuple
 
 from bench.network import free_ports
-from bench.peers import REPOSITORY
 from tests.peers.evil_mx import IP
 from tests.peers.signed_dns import Authoritative, Unbound, Zone
 from tests.scenario.harness import Mx, Relay, Scenario, deferToThread, post
@@ -165,13 +162,7 @@ class Dane(Scenario):
 
     async def test_D27_name_servers_that_are_not_believed(self) -> None:
         """The same records, and nobody who vouches for them: they count only where the operator says so."""
-        [port] = free_ports(1)
-        evil_dns = os.path.join(REPOSITORY, "tests", "peers", "evil_dns.py")
-        names = subprocess.Popen(
-            [sys.executable, evil_dns, "--port", str(port)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        self.addCleanup(names.wait)
-        self.addCleanup(names.kill)
+        port = await self.names()
         for dnssec, told in (
             ("true", Told("deferred", "matches none of its TLSA records")),
             ("false", Told("delivered", ' untrusted"')),

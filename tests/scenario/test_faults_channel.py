@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
+from twisted.internet.defer import gatherResults
 
 from bench.proctree import rss
 from tests.scenario.harness import Relay, Scenario, deferToThread
@@ -162,12 +163,14 @@ class Strangers(Scenario):
         """N05: half a length, half a frame, silence: cut by a deadline."""
         relay = await self.ready()
         master = relay.master()
-        for name, words in {
+        attacks = {
             "half-header": b"\0\0",
             "half-frame": struct.pack(">I", 500) + b"\x96\x01",
             "silence": b"",
-        }.items():
-            met = await deferToThread(intrude, relay.channel, words)
+        }
+        # All at once, since each has to be waited for.
+        came = await gatherResults([deferToThread(intrude, relay.channel, words) for words in attacks.values()])
+        for name, met in zip(attacks, came, strict=True):
             self.assertEqual((met.received, met.cut), (b"", True), name)
         await self.still_serves(relay, master)
 

@@ -132,6 +132,7 @@ class Run:
         try:
             self.mx.start()
             self.relay.start()
+            self.wait(self.mx.ready, 20)
             self.wait(lambda: greets(self.relay.smtp) and len(self.relay.children()) == CHILDREN, 20)
             self.first_children = set(self.relay.children())
             for number, case in enumerate(CASES):

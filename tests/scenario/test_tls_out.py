@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any, ClassVar
 
-from bench.network import free_ports
-from bench.peers import REPOSITORY
 from tests.scenario.harness import Mx, Relay, Scenario, deferToThread, post
 from tests.unit.certificates import Authority, Pair
 
@@ -30,14 +25,7 @@ class OutgoingTls(Scenario):
     async def with_dns(self, zone: str) -> Relay:
         """A relay that finds a host for each fault by its domain."""
         self.host(address="0.0.0.0")
-        [port] = free_ports(1)
-        evil_dns = os.path.join(REPOSITORY, "tests", "peers", "evil_dns.py")
-        names = subprocess.Popen(
-            [sys.executable, evil_dns, "--port", str(port)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        self.addCleanup(names.wait)
-        self.addCleanup(names.kill)
-        dns = f'[dns]\nnameservers = ["127.0.0.1:{port}"]\n'
+        dns = f'[dns]\nnameservers = ["127.0.0.1:{await self.names()}"]\n'
         return await self.begun(zone, "block_local_addresses = false", dns)
 
     async def begun(
