@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.config.schema import Backoff, Dkim, Dns, Listener, Timeouts, Tls
+from relay.config.schema import Backoff, Dkim, Dns, Listener, Timeouts
 from relay.config.schema import Zone as ZoneSection
+from relay.message.tls_asked import Tls
 
 
 class Briefing(msgspec.Struct, frozen=True, kw_only=True):

@@ -153,8 +153,8 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     `body` is the whole body when it is small; otherwise it is None and is fetched by More.
     `local_address`/`local_name` are what to bind to and say in EHLO to hosts that are reached
     over IPv4, `local_address6`/`local_name6` over IPv6; no host is where the address is "".
-    From `smtputf8` to `orcpt` it is what the client asked for (see relay.message.envelope). `body_hash` is that of
-    the message. `fellows` are further recipients, for the same transaction.
+    From `smtputf8` to `orcpt` it is what the client asked for (see relay.message.envelope). `body_hash` and `tls` are
+    those of the message. `fellows` are further recipients, for the same transaction.
     """
 
     connection: int
@@ -183,6 +183,7 @@ class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):
     orcpt: str = ""
     body_hash: bytes = b""
     fellows: tuple[Fellow, ...] = ()
+    tls: str = ""
 
 
 #: Who an offer is for: `lease`, `seq`, `recipient`, `notify` and `orcpt` are the same for all.

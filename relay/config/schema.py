@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from relay.message.tls_asked import Tls
+
 #: 5 min, 7 min, 8 min, 25 min, 75 min, 2 h, then eleven times 4 h: 48 hours in all.
 RETRY_STEPS = (300.0, 420.0, 480.0, 1500.0, 4500.0, 7200.0) + (14400.0,) * 11
 
@@ -152,10 +154,6 @@ class Limits(Section, frozen=True):
     new_connections: tuple[Rate, ...] = ()
     messages: tuple[Rate, ...] = ()
     bytes: tuple[ByteRate, ...] = ()
-
-
-#: How safe deliveries have to be on their way (relay.delivery.security).
-Tls = Literal["none", "may", "must", "verify", "sts", "dane"]
 
 
 class Zone(Limits, frozen=True):

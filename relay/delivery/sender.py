@@ -86,12 +86,15 @@ class Sender:
         self._port, self._contact = _contact(briefing)
         # What hosts are called by: the reactor itself, or that by way of a proxy.
         self._outward = reactor
+        web = reactor
         if briefing.options.egress:
-            self._outward = _by_proxy(briefing, reactor)
+            self._outward = by_proxy = _by_proxy(briefing, reactor)
+            # An address to connect from, which others have to be told, is chosen for mail alone.
+            web = reactor if by_proxy.states_source else by_proxy
         self._client_tls = ClientTls(briefing.authorities)
         self._tls_counts = TlsCounts(self._say)
         tell = self._tls_counts.add
-        sts = heeding(briefing, reactor, self._resolver, self._client_tls, tell, self._in_thread)
+        sts = heeding(briefing, reactor, web, self._resolver, self._client_tls, tell, self._in_thread)
         self._ways = Ways(briefing, self._resolver, tell, sts)
         keys = briefing.dkim.keys
         index, ring, now = KeyIndex(keys, reactor), KeyRing(keys), WallClock()

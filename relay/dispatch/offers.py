@@ -81,6 +81,7 @@ class Offers:
                 delivery.orcpt,
                 message.body_hash,
                 tuple(map(_fellow, others)),
+                message.tls,
             )
         )
 

@@ -36,7 +36,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `created` is in milliseconds since the epoch. `body_hash` is the SHA-256 of the
     relaxed body (RFC 6376 3.4.4), empty when no key may sign the message. `smtputf8`,
     `require_tls`, `ret` and `envid` are the envelope's (see relay.message.envelope), `fbl` is the
-    value of X-FBL.
+    value of X-FBL, `tls` what the header asks of TLS (see relay.message.tls_asked).
     """
 
     id: str
@@ -55,6 +55,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ret: str = ""
     envid: str = ""
     fbl: str = ""
+    tls: str = ""
 
     @property
     def size(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Literal, get_args
 
 import msgspec
@@ -50,6 +51,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def fit_reason(text: str) -> str:
-    """A reason of bounded length, without control characters."""
-    text = text[:LONGEST_REASON]
-    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text).strip()
+    """A reason of bounded length in NFC, without control characters and blanks around it."""
+    text = unicodedata.normalize("NFC", text[: 4 * LONGEST_REASON])[:LONGEST_REASON]
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    return text.strip()

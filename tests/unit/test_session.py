@@ -1412,7 +1412,7 @@ class Reuse(Case):
         self.session.deliver(offer(require_tls=True))
         self.assertEqual(peer.line.read(), b"")
         last = self.book.outcomes[-1]
-        self.assertEqual((last.result, last.response[:7]), (Result.BOUNCED, "5.7.30 "))
+        self.assertEqual((last.result, last.response[:7]), (Result.BOUNCED, "5.7.10 "))
         header = "Subject: \u00e9\r\n".encode()
         self.session.deliver(offer(headers=header, eight_bit=True, smtputf8=True))
         self.assertIn(b" BODY=8BITMIME SMTPUTF8\r\n", peer.line.read())

@@ -74,17 +74,12 @@ class Case(SynchronousTestCase):
 
 class Finding(Case):
     def test_how_safe_mail_has_to_be(self) -> None:
-        """As the briefing says of its domain; REQUIRETLS asks for more (RFC 8689 4.2.1)."""
+        """As the briefing says of its domain."""
         ways = self.ways(options=Zone(implicit_tls=True), tls={"default": "none", "safe.test": "must"})
-        for domain, required, policy in (
-            ("x.test", False, Policy.NONE),
-            ("safe.test", False, Policy.MUST),
-            ("x.test", True, Policy.VERIFY),
-        ):
+        for domain, policy in (("x.test", Policy.NONE), ("safe.test", Policy.MUST)):
             approach = Approach(policy, implicit=True, reported=TlsPolicy(domain))
-            asked = {"domain": domain, "require_tls": required}
-            self.assertEqual({way.approach for way in self.found(ways, **asked)}, {approach})
-            self.assertEqual(ways.need(offer(**asked), KEPT), approach)
+            self.assertEqual({way.approach for way in self.found(ways, domain=domain)}, {approach})
+            self.assertEqual(ways.need(offer(domain=domain), KEPT), approach)
         self.assertEqual(
             self.found(self.ways())[0],
             Way(Host("mx.to.test", "9.0.0.1", 10), Approach(Policy.MAY, reported=TlsPolicy("to.test"))),
@@ -192,7 +187,7 @@ class ByPolicy(PolicyCase):
         for tls in ("may", "must", "verify", "sts"):
             [way] = self.found(self.heeding(tls={"default": tls}), domain="safe.test")
             self.assertEqual(way.host.name, "mx.safe.test")
-            self.assertEqual(way.approach, Approach(Policy.STS, reported=reported))
+            self.assertEqual(way.approach, Approach(Policy.STS, reported=reported, named=True))
         self.assertEqual(self.told, [])
 
     def test_D26_none_is_left(self) -> None:
@@ -349,7 +344,9 @@ class ByRecords(Case):
         self.resolver.records["_25._tcp.mx.to.test"] = RECORDS
         for require_tls in (False, True):
             [way] = self.found(ways, require_tls=require_tls)
-            self.assertEqual(way.approach, Approach(Policy.DANE, dane=DANE, reported=REPORTED))
+            self.assertEqual(
+                way.approach, Approach(Policy.DANE, dane=DANE, reported=REPORTED, required=require_tls)
+            )
         self.assertEqual({one.failure for one in self.told}, {"dane-required", "tlsa-invalid"})
         self.resolver.secure = False
         self.assertIn("mx.to.test is not proven", self.refusal(ways))
@@ -399,7 +396,7 @@ class ByBoth(PolicyCase):
         for tls, policy in (("may", Policy.STS), ("verify", Policy.STS), ("sts", Policy.STS), ("dane", Policy.DANE)):
             ways = self.heeding(tls={"default": tls})
             [way] = self.found(ways, domain="safe.test")
-            self.assertEqual(way.approach, Approach(policy, reported=reported, dane=dane))
+            self.assertEqual(way.approach, Approach(policy, reported=reported, dane=dane, named=True))
             self.assertEqual((way.approach.authority, way.approach.verified), (dane, False))
             need = ways.need(offer(domain="safe.test"), way.host)
             self.assertEqual(need and (need.policy, need.dane), (policy, dane))
