@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet import defer
@@ -43,6 +43,7 @@ from relay.dispatch.holds import HoldsUnusable
 from relay.dispatch.keywatch import KeyWatch
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
+from relay.dispatch.notices import Notices
 from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
 from relay.dispatch.shaping import Shaping
@@ -52,8 +53,10 @@ from relay.events.reader import Reader
 from relay.events.steps import Steps
 from relay.intake.heed import Heed
 from relay.intake.listeners import Listeners, ListenerUnusable
+from relay.intake.own import OwnMail
 from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
+from relay.listener.door import Door
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
@@ -65,6 +68,8 @@ from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule
 from relay.queue.store import QueueUnusable, StoreError
+from relay.returns.door import ReturnsDoor
+from relay.returns.history import History
 from relay.shelf import Shelf
 from relay.suppression.policy import SOURCES
 from relay.suppression.suppressions import Suppressions
@@ -74,6 +79,9 @@ from relay.tlsrpt.making import reporter_of
 from relay.zone.decision import Decision
 from relay.zone.routing import Router
 from relay.zone.zones import from_config
+
+if TYPE_CHECKING:
+    from relay.returns.desk import Desk
 
 _log = Logger()
 
@@ -112,21 +120,49 @@ class RelayService(Service):
         retry = Retry(config.queue)
         leases = Leases(secrets.randbits(31))
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
-        self._results = Results(self.store, self.schedule, retry, log, self.metrics, now, steps)
         self.shaping = Shaping(config, zones, log, reactor, now, deferToThread, self.metrics.decision, self._decided)
-        self.diagnoses = Diagnoses(config.bounces.rules, reactor.seconds)
-        self.metrics.rules = lambda: self.diagnoses.rules
-        self.metrics.stale_rules = lambda: self.diagnoses.stale
-        self.ledger = Ledger()
         self.suppressions = Suppressions(self.store.shelf("suppression"), now)
         self.metrics.suppressions = lambda: self.suppressions.count
         self._sweeping = Sweeping(self.suppressions, reactor)
-        # Who has bounced is read of what has happened, where the policy heeds it.
+        # Who has bounced or complained is read of what has happened, where the policy heeds it.
         taking = Taking(self.suppressions, config.suppression)
         self._suppressing = Reader(
             "suppression", self.store, self._cursors, taking.take, reactor, kinds=frozenset(SOURCES)
         )
         heed = Heed(config.suppression.at_submission, self.suppressions)
+        self.intake = Intake(
+            store=self.store,
+            schedule=self.schedule,
+            router=Router(zones),
+            keys=KeyIndex(config.dkim.keys, reactor),
+            dkim=config.dkim,
+            hostname=config.hostname,
+            log=log,
+            counts=self.metrics,
+            now=now,
+            heed=heed,
+            names=zones.said(),
+            idempotency=config.queue.idempotency,
+            urgency=self.shaping.limits.urgency,
+            steps=steps,
+        )
+        notices = Notices(
+            config.bounces,
+            config.hostname,
+            zones,
+            self.store,
+            OwnMail(self.intake),
+            log,
+            self.metrics,
+            now,
+            reactor.seconds,
+            steps,
+        )
+        self._results = Results(self.store, self.schedule, retry, log, self.metrics, now, steps, notices)
+        self.diagnoses = Diagnoses(config.bounces.rules, reactor.seconds)
+        self.metrics.rules = lambda: self.diagnoses.rules
+        self.metrics.stale_rules = lambda: self.diagnoses.stale
+        self.ledger = Ledger()
         self.dispatcher = Dispatcher(
             self.store,
             self.schedule,
@@ -150,22 +186,6 @@ class RelayService(Service):
         self.metrics.waiting = self.reasons.waiting
         self._legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
         self.operator = Operator(self.store, self.schedule, leases, log, reactor, now, steps)
-        self.intake = Intake(
-            store=self.store,
-            schedule=self.schedule,
-            router=Router(zones),
-            keys=KeyIndex(config.dkim.keys, reactor),
-            dkim=config.dkim,
-            hostname=config.hostname,
-            log=log,
-            counts=self.metrics,
-            now=now,
-            heed=heed,
-            names=zones.said(),
-            idempotency=config.queue.idempotency,
-            urgency=self.shaping.limits.urgency,
-            steps=steps,
-        )
         self.reporter = reporter_of(config, self.intake, reactor, now, deferToThread)
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
         self._journals = Path(config.queue.path) / "journal"
@@ -174,7 +194,10 @@ class RelayService(Service):
         self.roster = Roster(reactor, senders, welcome)
         self._reception = Receivers(briefings.receiver, heed, self.metrics.listener_event)
         self.receivers = Roster(reactor, self._reception, welcome)
-        self._listeners = Listeners(config, self.intake, self._reception, self.metrics, reactor, now)
+        self._returns: Desk | None = None
+        self._listeners = Listeners(
+            config, self.intake, self._reception, self.metrics, reactor, now, self._returns_door
+        )
         self._gate = Gate(self._secret, self._admit, reactor)
 
     # -- start
@@ -197,7 +220,8 @@ class RelayService(Service):
         self.schedule.start()
         self.keys.start()
         self._sweeping.start()
-        if self._config.suppression.bounces != "off":
+        policy = self._config.suppression
+        if policy.bounces != "off" or (self._returns is not None and (policy.complaints or policy.unsubscribes)):
             self._suppressing.start()
         self.roster.start([(zone.name, zone.options.processes) for zone in self._zones.active()])
         self.receivers.start(self._reception.places())
@@ -209,7 +233,7 @@ class RelayService(Service):
         config = self._config
         self._look_at_files(allow_many_files())
         check_authorities(config.tls.authorities)
-        self._briefings.read_passwords()
+        self._briefings.read_secrets()
         self.diagnoses.start()
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
@@ -227,6 +251,7 @@ class RelayService(Service):
             raise StartupError(f"the mail log can't be written: {error}") from None
         self.store.on_writable(self.dispatcher.resume)
         self.store.on_broken(self.dispatcher.hold)
+        self._returns = self._make_returns()
         self._listen("data channel", config.channel.endpoint, self._gate)
         self._listeners.open(access, self._listen)
         from relay.http.events import EventsApi
@@ -236,6 +261,7 @@ class RelayService(Service):
         from relay.http.suppressionlist import SuppressionListApi
         from relay.http.suppressions import SuppressionsApi
         from relay.http.tls_reports import TlsReportsApi
+        from relay.http.unsubscribe import UnsubscribeApi
 
         zones = self._zones
         suppressions = SuppressionsApi(self.suppressions, self._reactor, self._now, config.api.timeout)
@@ -258,6 +284,7 @@ class RelayService(Service):
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self._now),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self._now, config.events.keep),
+                UnsubscribeApi(self._returns, self._reactor.seconds),
                 SuppressionListApi(self.suppressions, self._reactor),
                 suppressions,
             ),
@@ -283,6 +310,29 @@ class RelayService(Service):
             raise StartupError(str(error)) from None
         access.start(Path(config.queue.path) / "quota.json")
         return access
+
+    def _make_returns(self) -> Desk | None:
+        """Where what comes back is taken, where there are addresses for it."""
+        section = self._config.returns
+        if not section.domain:
+            return None
+        from relay.returns.making import desk_of  # It reads mail with what takes some megabytes.
+
+        return desk_of(
+            section,
+            self._briefings.return_secrets,
+            History(self.store, self._now),
+            self.intake,
+            judge=self.diagnoses.of,
+            log=self._log,
+            counts=self.metrics,
+            now=self._now,
+            in_thread=deferToThread,
+        )
+
+    def _returns_door(self, front: Door) -> Door:
+        assert self._returns is not None, "no listener is for what comes back without a domain"
+        return ReturnsDoor(front, self._returns, self.intake.ids.next)
 
     def _listen(
         self, what: str, endpoint: str, factory: IProtocolFactory, reserve: int = 0, farewell: bytes = b""

@@ -91,7 +91,7 @@ class Composer:
         X-Idempotency-Keys; `zone` the one that all mail of the user goes through, if any. Raises Refused."""
         sender, named = _envelope(envelope, block)
         self._check_trail(block, named, terms)
-        recipients, unwanted = self._heed.sort_out(user, named)
+        recipients, unwanted = self._heed.sort_out(user, named) if terms.heed else (named, ())
         try:
             fit = fitted(
                 block,

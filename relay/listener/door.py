@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from relay.access.login import VOUCHED, Client, Exchange
 from relay.access.refused import Refused
+from relay.message.address import Address
 from relay.message.envelope import Envelope
 from relay.message.flow import Priority
 from relay.message.user import User
@@ -29,7 +30,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a way in does to the header of a message, and what it believes of it.
 
     The fields are those of the same names in the configuration of listeners; `max_header` in bytes,
-    `max_future` in seconds.
+    `max_future` in seconds. `heed`: recipients who get no mail are refused or dropped where the policy says so;
+    of the relay's own mail they are struck off before the attempt alone.
     """
 
     max_header: int = 1024 * 1024
@@ -40,6 +42,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     future_date: bool = False
     max_hops: int = 35
     max_future: float = 365 * 86400.0
+    heed: bool = True
 
 
 class Submission(Protocol):
@@ -89,6 +92,9 @@ class Door(Protocol):
 
     def authenticate(self, mechanism: str, client: Client) -> Exchange:
         """Begin a login by one of the listener's mechanisms, or one that a trusted client vouches for."""
+
+    def refusal(self, address: Address) -> Reply | None:
+        """Why mail to a recipient isn't taken here, whoever brings it; None: it is."""
 
     def admit(self, user: str, recipient: str) -> Deferred[None] | None:
         """A client of this user ("": of nobody) names a recipient. None, or a Deferred that fires: it is taken. Raises

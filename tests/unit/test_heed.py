@@ -13,6 +13,7 @@ from relay.config.schema import Listener
 from relay.events.steps import Steps
 from relay.intake.frontdoor import FrontDoor
 from relay.intake.heed import Heed
+from relay.intake.own import OwnMail
 from relay.listener.door import Refused
 from relay.logs.maillog import MailLog
 from relay.message.envelope import Recipient
@@ -127,6 +128,14 @@ class AtTheEnd(SynchronousTestCase):
         self.assertEqual((self.rig.tally.pushes, self.rig.tally.suppressions["submission"]), ([True], 1))
         self.assertEqual(self.events(), [("suppressed", message.id, "x@to.test")])
         self.assertIn("suppressed id=", self.lines()[0])
+
+    def test_mail_of_the_relays_own_is_struck_off_later(self) -> None:
+        """A bounce has no one who could be told, and is written with what it tells of."""
+        rig = Rig(at_submission="drop")
+        rig.suppressions.add(Entry("x@to.test"))
+        text = b"From: a@x.test\r\nTo: x@to.test\r\n\r\nhello\r\n"
+        parcel = OwnMail(rig.intake).parcel(text, envelope("", ["x@to.test"]), "")
+        self.assertEqual([one.recipient for one in parcel.deliveries], ["x@to.test"])
 
     def test_a_key_stands_for_all_recipients_that_were_given(self) -> None:
         """When one of them comes on the list between two tries, the second is the same message still."""
