@@ -17,6 +17,7 @@ from relay.cli import (
     hold,
     route,
     run,
+    suppression,
     tls_report,
     user,
     warmup,
@@ -41,6 +42,7 @@ COMMANDS: tuple[Command, ...] = (
     decisions.COMMAND,
     backoff.COMMAND,
     warmup.COMMAND,
+    suppression.COMMAND,
     tls_report.COMMAND,
     demo.COMMAND,
 )
