@@ -247,8 +247,34 @@ class Events(Section, frozen=True):
     max_size: Size = 2 * 1024**3
 
 
+class Sink(Section, frozen=True):
+    """Where events are handed on to; which keys are of use tells `kind` (relay.config.check_sinks)."""
+
+    kind: Literal["webhook", "file", "udp", "gelf"] = "webhook"
+    events: tuple[str, ...] = ()
+    batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    timeout: Interval = 15.0
+    # webhook
+    url: str = ""
+    secret_file: str = ""
+    secret_variable: str = ""
+    allow_private: bool = False
+    # file
+    path: str = ""
+    max_size: Size = 100 * 1024 * 1024
+    keep: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    # udp, gelf
+    host: str = ""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    transport: Literal["udp", "tcp"] = "udp"
+
+
 class Bounces(Section, frozen=True):
     rules: str = ""
+    url: str = ""
+    secret_file: str = ""
+    secret_variable: str = ""
+    allow_private: bool = False
 
 
 class Timeouts(Section, frozen=True):
@@ -338,6 +364,7 @@ class Config(Section, frozen=True):
     warmups: dict[str, Warmup] = msgspec.field(default_factory=lambda: {"default": Warmup()})
     backoff: Backoff = Backoff()
     events: Events = Events()
+    sinks: dict[str, Sink] = {}
     bounces: Bounces = Bounces()
     timeouts: Timeouts = Timeouts()
     tls: ClientTls = ClientTls()

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Mapping
 from typing import Literal
 
+from relay.config.lines import Path
 from relay.config.load import dotted
 from relay.config.schema import Zone
 
@@ -14,6 +15,8 @@ from relay.config.schema import Zone
 Kind = Literal["auth", "egress"]
 #: Longest password of each (bytes; RFC 1929 2).
 LONGEST: Mapping[Kind, int] = {"auth": 1024, "egress": 255}
+#: What a section may sign with, all together (bytes).
+_LONGEST_KEYS = 4096
 
 
 class SecretUnusable(ValueError):
@@ -31,20 +34,43 @@ def open_to_all(path: str) -> bool:
     return bool(os.stat(path).st_mode & stat.S_IROTH)
 
 
+def keys(path: Path, file: str, variable: str) -> tuple[str, ...]:
+    """What signs for the section at `path`: all secrets in its `secret_file` or `secret_variable`, blanks between
+    them, the newest first; () where it has neither. Raises SecretUnusable."""
+    key, name = ("secret_file", file) if file else ("secret_variable", variable)
+    if not name:
+        return ()
+    place = f"{dotted((*path, key))}: {name}"
+    found = _read(place, file, variable, _LONGEST_KEYS)
+    try:
+        secrets = tuple(found.decode("ascii").split())
+    except UnicodeDecodeError:
+        secrets = ()
+    if not secrets or len(found) > _LONGEST_KEYS or not all(secret.isprintable() for secret in secrets):
+        raise SecretUnusable(f"{place}: expected one secret or several, in ASCII, of {_LONGEST_KEYS} bytes at most")
+    return secrets
+
+
+def _read(place: str, file: str, variable: str, most: int) -> bytes:
+    """What stands in the file, else in the variable; a little more than `most` bytes where there is more."""
+    if not file:
+        return os.environb.get(variable.encode(), b"")
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(most + 3)
+    except OSError as error:
+        raise SecretUnusable(f"{place}: it can't be read: {error.strerror}") from None
+
+
 def _password(name: str, zone: Zone, kind: Kind) -> str:
     path: str = getattr(zone, f"{kind}_password_file")
     variable: str = getattr(zone, f"{kind}_password_variable")
     longest = LONGEST[kind]
+    key = f"{kind}_password_file" if path else f"{kind}_password_variable"
+    place = f"{dotted(('zones', name, key))}: {path or variable}"
+    found = _read(place, path, variable, longest)
     if path:
-        place = f"{dotted(('zones', name, f'{kind}_password_file'))}: {path}"
-        try:
-            with open(path, "rb") as file:
-                found = file.read(longest + 3).partition(b"\n")[0].removesuffix(b"\r")
-        except OSError as error:
-            raise SecretUnusable(f"{place}: it can't be read: {error.strerror}") from None
-    else:
-        place = f"{dotted(('zones', name, f'{kind}_password_variable'))}: {variable}"
-        found = os.environb.get(variable.encode(), b"")
+        found = found.partition(b"\n")[0].removesuffix(b"\r")
     try:
         password = found.decode("utf-8")
     except UnicodeDecodeError:
