@@ -76,8 +76,9 @@ def _of_addresses(limits: str) -> str:
 def zonerelay_config(place: Place) -> str:
     """The relay's configuration for a measurement: a fixed next hop, 20 connections, synced.
     `limits=on` gives every scope limits of each kind that are never reached. `options` may also change sync,
-    processes (receivers), senders, connections, domain_connections, max_size, max_recipients, tls and
-    nameserver, and add text to sections (queue, listener) and at the end (extra)."""
+    processes (receivers), senders, connections, reuse (a connection is kept without end, as Postfix keeps its own),
+    domain_connections, max_size, max_recipients, tls and nameserver, and add text to sections (queue, listener) and at
+    the end (extra)."""
     o = place.options
     tls = ""
     if place.tls != "off":
@@ -115,6 +116,7 @@ port = {place.sink}
 block_local_addresses = false
 processes = {o.get("senders", "1")}
 connections = {o.get("connections", "20")}
+reuse = {o.get("reuse", "1000000")}
 {limits}
 {_of_addresses(limits)}
 [domains.default]

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
+from relay.cli.safety import Safety, table_of, wishes
 from relay.config import urls
 from relay.config.load import dotted
 from relay.config.plain import shown
 from relay.config.schema import Config, Limits, Sender, Site
 from relay.delivery.sts.shelf import Kept
 from relay.intake.composing import routes
-from relay.message.date import date_of
 from relay.message.headers import HeaderBlock
 from relay.zone.pool import Slots, number
 from relay.zone.routing import Router
@@ -30,7 +30,7 @@ _LIMITS = tuple(field.name for field in msgspec.structs.fields(Limits))
 
 class Mail(msgspec.Struct, frozen=True):
     """What is asked about. `id` is "" when it is not known yet; `own` the zone of the user in the users'
-    file; `believed` whether X-Sending-Zone is."""
+    file; `believed` whether X-Sending-Zone and X-Sending-TLS are; `require_tls` whether it has REQUIRETLS."""
 
     sender: str
     block: HeaderBlock
@@ -38,6 +38,7 @@ class Mail(msgspec.Struct, frozen=True):
     user: str = ""
     own: str = ""
     believed: bool = True
+    require_tls: bool = False
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ class From(msgspec.Struct, frozen=True):
 
 class Leaving(msgspec.Struct, frozen=True):
     """How one delivery would leave. `site` is "" when it isn't known, or does not matter for there is a
-    fixed next hop."""
+    fixed next hop. `sender` is told where it isn't left as it came."""
 
     recipient: str
     zone: str
@@ -76,6 +77,7 @@ class Leaving(msgspec.Struct, frozen=True):
     tls: str
     sts: str
     through: str
+    sender: str = ""
 
 
 class Explained:
@@ -85,15 +87,16 @@ class Explained:
         self, config: Config, zones: Zones, site_of: Callable[[str], str], kept: Callable[[str], Kept | None]
     ) -> None:
         """`site_of` gives the site of a recipient domain, "" when it isn't known; `kept` its policy of MTA-STS, as far
-        as it is known here."""
+        as it is known here; it may raise ValueError."""
         self._config = config
         self._zones = zones
         self._router = Router(zones)
         self._site_of = site_of
-        self._kept = kept
+        self._safety = Safety(config, zones, kept)
 
     def leaving(self, mail: Mail, recipient: str, name: str) -> Leaving:
-        """How the delivery to `recipient`, called `name` (`id.seq`; "": not known), would leave."""
+        """How the delivery to `recipient`, called `name` (`id.seq`; "": not known), would leave. Raises ValueError: it
+        would not be taken."""
         domain = recipient.rpartition("@")[2]
         course = routes(self._router, mail.block, mail.sender, mail.client, mail.user, mail.own, mail.believed)
         route = course.to(domain)
@@ -122,10 +125,22 @@ class Explained:
             tuple(sorted(excluded)),
             self._preference(zone, domain),
             tuple(self._limits(zone, domain, site, mail.user)),
-            self._tls(zone, domain),
-            self._sts(zone, domain),
+            *self._safety.told(zone, domain, wishes(mail.block, mail.believed, mail.require_tls)),
             f"{zone.options.egress} (zones.{zone.name}.egress)" if zone.options.egress else "",
+            self._sender(zone, mail.sender),
         )
+
+    def _sender(self, zone: Zone, sender: str) -> str:
+        """What becomes of the sender where the zone rewrites it: the form of it, for the secret is the relay's."""
+        section, how = self._config.returns, zone.options.return_path
+        if not how or not sender:
+            return ""
+        where = f"zones.{zone.name}.return_path"
+        domain = sender.rpartition("@")[2].lower()
+        if domain in (section.domain.lower(), *map(str.lower, section.keep_domains)):
+            return f"<{sender}>, as it came: {domain} keeps its return paths ({where})"
+        form = "bounces+TOKEN" if how == "verp" else f"SRS0=HASH=DAY={domain}=..."
+        return f"<{form}@{section.domain.lower()}> ({where})"
 
     def _target(self, zone: Zone, domain: str) -> str:
         disabled = ", but the zone is disabled: mail waits in it" if zone.options.disabled else ""
@@ -143,50 +158,7 @@ class Explained:
         said = "IPv4 only" if ignore else "IPv6 first" if prefer else "IPv4 first"
         key = "ignore_ipv6" if ignore else "prefer_ipv6"
         by_domain = not zone.is_fixed and getattr(self._zones.domain(domain), key) != "zone"
-        table = self._table(zone, domain, by_domain)
-        return f"{said} ({dotted((*table, key))})"
-
-    def _tls(self, zone: Zone, domain: str) -> str:
-        """What is asked of TLS on the way there."""
-        table = self._tls_table(zone, domain)
-        implicit = ", from the first byte" if zone.options.implicit_tls else ""
-        policy = self._zones.tls(zone.name, domain)
-        where = dotted((*table, "url" if zone.options.url else "tls"))
-        return f"{policy}: {_TLS[policy]}{implicit} ({where}){self._dane(zone, domain)}"
-
-    def _dane(self, zone: Zone, domain: str) -> str:
-        """Whether the TLSA records of hosts have a word in it; where "dane" or "none" is asked for that is clear."""
-        if not self._config.dns.dnssec or zone.is_fixed or self._zones.tls(zone.name, domain) in ("dane", "none"):
-            return ""
-        on = self._zones.dane(zone.name, domain)
-        table = self._table(zone, domain, self._zones.domain(domain).dane != "zone")
-        said = "as their TLSA records ask, where hosts have some" if on else "TLSA records are not asked for"
-        return f"; {said} ({dotted((*table, 'dane'))})"
-
-    def _sts(self, zone: Zone, domain: str) -> str:
-        """Whether what the domain says of its hosts counts, and what is known of that."""
-        if zone.is_fixed:
-            return "not heeded: a fixed next hop is none of the domain's hosts"
-        if self._zones.tls(zone.name, domain) in ("none", "sts"):
-            table, key = self._tls_table(zone, domain), "tls"
-        else:
-            by_domain = self._zones.domain(domain).sts != "zone"
-            table, key = self._table(zone, domain, by_domain), "sts"
-        where = dotted((*table, key))
-        if not self._zones.sts(zone.name, domain):
-            return f"not heeded ({where})"
-        kept = self._kept(domain)
-        if kept is None:
-            return f"heeded ({where}); no policy of {domain} is kept here"
-        until = date_of(kept.fetched + kept.max_age * 1000)
-        return f"heeded ({where}); kept here: {kept.mode}, {', '.join(kept.mx)}; id {kept.id}, until {until}"
-
-    def _tls_table(self, zone: Zone, domain: str) -> tuple[str, str]:
-        return self._table(zone, domain, not zone.is_fixed and self._zones.domain(domain).tls != "zone")
-
-    def _table(self, zone: Zone, domain: str, by_domain: bool) -> tuple[str, str]:
-        """The table whose word counts."""
-        return ("domains", self._zones.domain_table(domain)) if by_domain else ("zones", zone.name)
+        return f"{said} ({dotted((*table_of(self._zones, zone, domain, by_domain), key))})"
 
     def _limits(self, zone: Zone, domain: str, site: str, user: str) -> Iterator[Bound]:
         options, path = zone.options, ("zones", zone.name)
@@ -204,16 +176,6 @@ class Explained:
             yield from _of_table("sites", site, self._config.sites, Site())
         if user:
             yield from _of_table("senders", user, self._config.senders, Sender())
-
-
-_TLS = {
-    "none": "mail leaves in the clear",
-    "may": "encrypted where the host can, with any certificate, else in the clear",
-    "must": "encrypted, with any certificate, or not at all",
-    "verify": "encrypted, with a certificate of the host's that is trusted, or not at all",
-    "sts": "encrypted, to the hosts that the domain's MTA-STS policy names, with their certificates, or not at all",
-    "dane": "encrypted, with the certificate that the host's TLSA records ask for, or not at all",
-}
 
 
 def _from(kind: str, address: str, name: str, slots: Slots, key: str, by: str, known: bool) -> From:

@@ -25,6 +25,7 @@ from relay.config.plain import meant, shown
 from relay.config.schema import Config
 from relay.delivery.sts.shelf import Shelf
 from relay.listener.destination import is_local
+from relay.message import tls_asked
 from relay.message.address import parse
 from relay.message.headers import HeaderBlock
 from relay.message.queueid import parse_name
@@ -43,8 +44,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add("--header", dest="headers", action="append", default=[], metavar='"NAME: VALUE"', help="any number of times")
     add("--client", default="", metavar="ADDRESS", help="where the mail comes from")
     add("--user", default="", metavar="NAME", help="who has logged in")
-    add("--listener", default="", metavar="NAME", help="where it comes in; default: the API, which believes " + ASKED)
+    add("--listener", default="", metavar="NAME", help=f"where it comes in; default: the API, which believes {ASKED}")
     add("--id", default="", metavar="ID[.SEQ]", help="its queue id; without SEQ the recipients count from 001")
+    add("--require-tls", action="store_true", help="it is submitted with REQUIRETLS")
     add("--site", default="", metavar="NAME", help="the site of the recipients, for its limits")
     add("--dns", action="store_true", help="look up the mail exchangers, to know the site")
     add("--json", action="store_true", help="print JSON")
@@ -61,7 +63,7 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         sites = {} if arguments.site or not arguments.dns else _found(config, recipients)
         policies = Shelf(Path(config.queue.path) / "sts", "")
         explained = Explained(
-            config, from_config(config), lambda domain: arguments.site or sites.get(domain, ""), policies.read
+            config, from_config(config), lambda domain: arguments.site or sites.get(domain, ""), policies.load
         )
         ways = [explained.leaving(mail, to, name) for to, name in zip(recipients, names, strict=True)]
     except (ConfigError, BadUsers, ValueError) as error:
@@ -96,7 +98,8 @@ def _mail(arguments: argparse.Namespace, config: Config) -> Mail:
     if arguments.user and config.access.users:
         known = read(config.access.users).get(arguments.user.lower())
         own = known.user.zone if known is not None else ""
-    return Mail(sender, _block(arguments.headers), arguments.client, arguments.user, own, believed)
+    block = _block(arguments.headers)
+    return Mail(sender, block, arguments.client, arguments.user, own, believed, arguments.require_tls)
 
 
 def _found(config: Config, recipients: list[str]) -> dict[str, str]:
@@ -168,6 +171,8 @@ def _told(way: Leaving, mail: Mail) -> list[str]:
             why = "for no zone of that name sends" if mail.believed else "which this listener doesn't believe"
             lines.append(_line("", f"passed over: {ASKED}: {asked}, {why}"))
     lines += [_line("to", way.to), _line("pool", way.pool)]
+    if way.sender:
+        lines.append(_line("sender", way.sender))
     lines += [_line("IPv4", _address(way.ipv4)), _line("IPv6", _address(way.ipv6))]
     if way.through:
         lines.append(_line("through", way.through))
@@ -179,7 +184,11 @@ def _told(way: Leaving, mail: Mail) -> list[str]:
         lines.append(_line("" if index else "limits", f"{bound.key:<{width}}  {bound.limit}"))
     if not (way.site or way.next_hop):
         lines.append(_line("", "those of its site: not known without --dns or --site"))
-    lines += [_line("TLS", way.tls), _line("MTA-STS", way.sts)]
+    lines.append(_line("TLS", way.tls))
+    word = mail.block.get(tls_asked.ASKED)
+    if word is not None and not mail.believed:
+        lines.append(_line("", f"passed over: {tls_asked.ASKED}: {word}, which this listener doesn't believe"))
+    lines.append(_line("MTA-STS", way.sts))
     return lines
 
 

@@ -1,11 +1,11 @@
-"""Secrets that a configuration names and doesn't hold: a password in a file, or in the environment."""
+"""Secrets that a configuration names and doesn't hold: they are in a file, or in the environment."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 from relay.config.lines import Path
 from relay.config.load import dotted
@@ -15,8 +15,17 @@ from relay.config.schema import Zone
 Kind = Literal["auth", "egress"]
 #: Longest password of each (bytes; RFC 1929 2).
 LONGEST: Mapping[Kind, int] = {"auth": 1024, "egress": 255}
-#: What a section may sign with, all together (bytes).
-_LONGEST_KEYS = 4096
+#: Secrets of one section: bytes of each, and how many there may be.
+_SHORTEST, _LONGEST, _MOST = 16, 1024, 10
+
+
+class Signing(Protocol):
+    """A section that names secrets."""
+
+    @property
+    def secret_file(self) -> str: ...
+    @property
+    def secret_variable(self) -> str: ...
 
 
 class SecretUnusable(ValueError):
@@ -29,48 +38,47 @@ def passwords(zones: Mapping[str, Zone], kind: Kind = "auth") -> dict[str, str]:
     return {name.lower(): _password(name, zone, kind) for name, zone in zones.items() if getattr(zone, f"{kind}_user")}
 
 
+def secrets(path: Path, section: Signing) -> tuple[bytes, ...]:
+    """What is signed with for the section at `path`, the first; and what is believed, all of them. None where nothing
+    is named. Raises SecretUnusable."""
+    if section.secret_file:
+        place = f"{dotted((*path, 'secret_file'))}: {section.secret_file}"
+        try:
+            with open(section.secret_file, "rb") as file:
+                found = file.read(_MOST * (_LONGEST + 2) + 1)
+        except OSError as error:
+            raise SecretUnusable(f"{place}: it can't be read: {error.strerror}") from None
+    elif section.secret_variable:
+        place = f"{dotted((*path, 'secret_variable'))}: {section.secret_variable}"
+        found = os.environb.get(section.secret_variable.encode(), b"")
+    else:
+        return ()
+    lines = tuple(line for line in map(bytes.strip, found.splitlines()) if line)
+    if not lines or len(lines) > _MOST or not all(_SHORTEST <= len(one) <= _LONGEST for one in lines):
+        expected = f"expected 1 to {_MOST} secrets of {_SHORTEST} to {_LONGEST} bytes, each on a line"
+        raise SecretUnusable(f"{place}: {expected}")
+    return lines
+
+
 def open_to_all(path: str) -> bool:
     """Whether everybody on this machine can read a file."""
     return bool(os.stat(path).st_mode & stat.S_IROTH)
-
-
-def keys(path: Path, file: str, variable: str) -> tuple[str, ...]:
-    """What signs for the section at `path`: all secrets in its `secret_file` or `secret_variable`, blanks between
-    them, the newest first; () where it has neither. Raises SecretUnusable."""
-    key, name = ("secret_file", file) if file else ("secret_variable", variable)
-    if not name:
-        return ()
-    place = f"{dotted((*path, key))}: {name}"
-    found = _read(place, file, variable, _LONGEST_KEYS)
-    try:
-        secrets = tuple(found.decode("ascii").split())
-    except UnicodeDecodeError:
-        secrets = ()
-    if not secrets or len(found) > _LONGEST_KEYS or not all(secret.isprintable() for secret in secrets):
-        raise SecretUnusable(f"{place}: expected one secret or several, in ASCII, of {_LONGEST_KEYS} bytes at most")
-    return secrets
-
-
-def _read(place: str, file: str, variable: str, most: int) -> bytes:
-    """What stands in the file, else in the variable; a little more than `most` bytes where there is more."""
-    if not file:
-        return os.environb.get(variable.encode(), b"")
-    try:
-        with open(file, "rb") as stream:
-            return stream.read(most + 3)
-    except OSError as error:
-        raise SecretUnusable(f"{place}: it can't be read: {error.strerror}") from None
 
 
 def _password(name: str, zone: Zone, kind: Kind) -> str:
     path: str = getattr(zone, f"{kind}_password_file")
     variable: str = getattr(zone, f"{kind}_password_variable")
     longest = LONGEST[kind]
-    key = f"{kind}_password_file" if path else f"{kind}_password_variable"
-    place = f"{dotted(('zones', name, key))}: {path or variable}"
-    found = _read(place, path, variable, longest)
     if path:
-        found = found.partition(b"\n")[0].removesuffix(b"\r")
+        place = f"{dotted(('zones', name, f'{kind}_password_file'))}: {path}"
+        try:
+            with open(path, "rb") as file:
+                found = file.read(longest + 3).partition(b"\n")[0].removesuffix(b"\r")
+        except OSError as error:
+            raise SecretUnusable(f"{place}: it can't be read: {error.strerror}") from None
+    else:
+        place = f"{dotted(('zones', name, f'{kind}_password_variable'))}: {variable}"
+        found = os.environb.get(variable.encode(), b"")
     try:
         password = found.decode("utf-8")
     except UnicodeDecodeError:

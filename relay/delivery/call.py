@@ -15,19 +15,21 @@ from relay.delivery.contact import Caller
 from relay.delivery.exchangers import Host
 from relay.delivery.line import NEVER, Line
 from relay.delivery.manner import PLAIN, Manner
-from relay.delivery.security import Approach
+from relay.delivery.security import UNSUPPORTED, Approach
 from relay.delivery.text import Text
 from relay.delivery.tls_result import of_ending
 from relay.message.envelope import Recipient
 from relay.net.client_tls import ClientTls
 from relay.smtp.client import Conversation, Event
-from relay.smtp.ending import Ending
+from relay.smtp.ending import Ending, unfit
 
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor
 
 #: A text of up to so many bytes goes along with the commands where it may: so much is sent in vain if they are refused.
 HURRIED = 64 * 1024
+
+_LACKS = "this host does not offer REQUIRETLS"
 
 #: How often what one reply may take all those at its stage may take together.
 _TOGETHER = 10
@@ -73,9 +75,21 @@ class Call(Line):
         """See `Contact`; the host says so by LIMITS, too."""
         return self._conversation.offered.max_recipients
 
+    @property
+    def dsn(self) -> bool:
+        return self._conversation.offered.dsn
+
+    @property
+    def most_domains(self) -> int:
+        """See `Contact`; the host says so by LIMITS."""
+        return self._conversation.offered.max_domains
+
     def spent(self, most: int) -> bool:
         """See `Contact`; the host says so by LIMITS."""
         return self.transactions >= most or self._conversation.spent
+
+    def satisfies(self, need: Approach) -> bool:
+        return super().satisfies(need) and (not need.required or self._conversation.keeps_tls)
 
     # -- orders
 
@@ -162,7 +176,10 @@ class Call(Line):
             self._start_tls()
         elif event is Event.READY:
             self._tell_tls("starttls-not-supported")
-            self._ready()
+            if self.approach.required and not self._conversation.keeps_tls:
+                self._over(unfit(f"{UNSUPPORTED} The message requires TLS all the way, and {_LACKS}").without_reuse())
+            else:
+                self._ready()
         else:
             self._stop_text()
             self._over(event)

@@ -152,10 +152,13 @@ class Dialling:
             self._avoided.answered(call.host.address)
         elif ending.category == "network":
             self._avoided.failed(call.host.address, waited=self._now() >= call.quiet_at)
-        if not self._route or self._now() - attempt.started > PATIENCE:
+        if not self._route:
             self._finish(*failure)
+        elif self._now() - attempt.started > PATIENCE:
+            self._finish(*self._route.given_up())
         else:
-            self._hang_up(politely=ending.category in ("reply", "auth") and ending.code > 0)
+            told = ending.category in ("reply", "auth") and ending.code > 0
+            self._hang_up(politely=told or ending.category == "message")
             self._try_next()
 
     def _hang_up(self, politely: bool = False) -> None:

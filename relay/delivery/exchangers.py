@@ -37,13 +37,18 @@ class Proven(NamedTuple):
 
 
 class Host(NamedTuple):
-    """Where to connect: one address of one host, or the path of a socket on this machine. `proven` is None where the
-    DNS proves nothing of it."""
+    """Where to connect: one address of one host, or the path of a socket on this machine.
+
+    `proven` is what the DNS proves of it, None where that is nothing. `meant`: nobody between can have said that it
+    takes this mail: it was configured, a validated answer names it, or it is called what the recipient's domain is
+    (RFC 8689 4.2.1).
+    """
 
     name: str
     address: str
     preference: int = 0
     proven: Proven | None = None
+    meant: bool = False
 
     @property
     def is_path(self) -> bool:
@@ -110,7 +115,7 @@ async def find(resolver: Resolver, domain: str, settings: Settings, meant: Meant
     """
     literal = _literal(domain)
     if literal is not None:
-        return _allowed([Host(domain, literal)], domain, settings)
+        return _allowed([Host(domain, literal, meant=True)], domain, settings)
     try:
         found = await resolver.exchangers(domain)
     except NoData as error:
@@ -135,7 +140,8 @@ async def find(resolver: Resolver, domain: str, settings: Settings, meant: Meant
             errors.append(located)
         else:
             addresses, proven = located
-            hosts.extend(Host(name, address, preference, proven) for address in addresses)
+            certain = found.secure or _same(name, domain)
+            hosts.extend(Host(name, address, preference, proven, certain) for address in addresses)
     if not hosts:
         raise _unroutable(next((error for error in errors if error.temporary), errors[0]))
     hosts.sort(key=lambda host: (host.preference, (":" in host.address) != settings.prefer_ipv6))
@@ -150,15 +156,15 @@ async def next_hop(resolver: Resolver, host: str, settings: Settings) -> list[Ho
     """
     literal = host if host[:1] == "/" else _literal(host)
     if literal is not None:
-        return [Host(host, literal)]
+        return [Host(host, literal, meant=True)]
     if host.rstrip(".").lower() == "localhost":
-        return [Host(host, "127.0.0.1"), Host(host, "::1")]
+        return [Host(host, "127.0.0.1", meant=True), Host(host, "::1", meant=True)]
     try:
         found = await resolver.locate(host, settings.families)
     except DnsError as error:
         category = "dns" if error.temporary else "ours"
         raise Unroutable(Result.DEFERRED, f"Next hop can't be found: {error}", category) from error
-    return _distinct(Host(host, address) for address in found.items)[:MAX_ADDRESSES]
+    return _distinct(Host(host, address, meant=True) for address in found.items)[:MAX_ADDRESSES]
 
 
 def _unblocked(
@@ -204,6 +210,10 @@ def _unroutable(error: DnsError) -> Unroutable:
     if error.temporary:
         return Unroutable(Result.DEFERRED, f"4.4.3 {error}")
     return Unroutable(Result.BOUNCED, f"5.1.2 {error}")
+
+
+def _same(name: str, other: str) -> bool:
+    return name.rstrip(".").lower() == other.rstrip(".").lower()
 
 
 def _preference(exchanger: tuple[int, str]) -> int:

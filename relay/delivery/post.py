@@ -23,9 +23,10 @@ from relay.delivery.contact import Caller
 from relay.delivery.exchangers import Host
 from relay.delivery.form import Form
 from relay.delivery.line import Line
-from relay.delivery.security import Approach
+from relay.delivery.security import NEEDED, Approach
 from relay.delivery.text import Text
 from relay.delivery.upload import Upload
+from relay.message.tls_asked import DEMANDS
 from relay.message.values import Result
 from relay.net.client_tls import ClientTls
 from relay.smtp.ending import Ending
@@ -78,6 +79,14 @@ class Post(Line):
     def most_recipients(self) -> int:
         return 1
 
+    @property
+    def dsn(self) -> bool:
+        return False
+
+    @property
+    def most_domains(self) -> int:
+        return 1
+
     def spent(self, most: int) -> bool:
         return self.transactions >= most
 
@@ -85,8 +94,8 @@ class Post(Line):
 
     def begin(self, offer: Offer, to: Sequence[Addressee], head: bytes) -> None:
         # A form has one recipient, and no zone with a URL has more of them at a time.
-        if offer.require_tls and not self._url.secure:
-            text = "5.7.30 The message requires TLS all the way, and it would go to an http:// URL"
+        if (offer.require_tls or offer.tls in DEMANDS) and not self._url.secure:
+            text = f"{NEEDED} The message requires TLS, and it would go to an http:// URL"
             self._caller.ended(Ending(Result.BOUNCED, "mail", text, category="message", reusable=True))
             return
         self.transactions += 1

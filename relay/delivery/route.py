@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import msgspec.structs
+
 from relay.delivery.ways import Way
 from relay.message.values import Result
 from relay.smtp.ending import Ending
@@ -49,9 +51,10 @@ class Route:
 
     def failed(self, ending: Ending, call: Contact) -> tuple[Ending, Contact]:
         """A host didn't let us get as far as MAIL. Returns the failure that counts: of several the last one, but one
-        of ours for more, and what a host has said for most."""
+        of ours for more, and what a host has said for most; that one host would never do for the message for less than
+        anything that may be otherwise the next time."""
         ending = call.approach.explained(ending)
-        if self.failure is None or ending.code or not (self.failure[0].code or self.failure[0].category == "ours"):
+        if self.failure is None or _outweighs(ending, self.failure[0]):
             self.failure = ending, call
         if ending.category == "auth" and ending.code >= 500:
             # Its other addresses know us no better, and count the guesses.
@@ -65,12 +68,28 @@ class Route:
             self._left.insert(0, Way(call.host, again))
         return self.failure
 
+    def given_up(self) -> tuple[Ending, Contact]:
+        """The failure that counts when hosts are left that nobody has the patience to call: it is not the last."""
+        assert self.failure is not None
+        failure, call = self.failure
+        if failure.result is not Result.BOUNCED:
+            return failure, call
+        # It begins with the status that was to be final.
+        return msgspec.structs.replace(failure, result=Result.DEFERRED, text=f"4{failure.text[1:]}"), call
+
     def blocked(self, seconds: float) -> tuple[Ending, Contact | None]:
         """The failure that counts when leave to call a further host doesn't come. Unless a host has said something it
         isn't known whether any would have answered."""
-        failure, call = self.failure or (None, None)
+        failure, call = self.given_up() if self.failure else (None, None)
         if failure is None or not failure.code:
             before = "" if failure is None else f"{failure.text}; "
             text = f"{before}no leave to call another host within {seconds:g} s"
             failure = Ending(Result.DEFERRED, "connect", text, category="ours")
         return failure, call
+
+
+def _outweighs(ending: Ending, other: Ending) -> bool:
+    """Whether a failure counts that came behind another one."""
+    if (ending.result is Result.BOUNCED) is not (other.result is Result.BOUNCED):
+        return other.result is Result.BOUNCED
+    return bool(ending.code) or not (other.code or other.category == "ours")

@@ -8,9 +8,14 @@ from typing import NamedTuple
 import msgspec.structs
 
 from relay.message.tls import TlsPolicy
+from relay.message.values import Result
 from relay.net.dane import NOTHING, Dane
 from relay.smtp.ending import Ending
 from relay.smtp.introduction import Tls
+
+#: What a message with REQUIRETLS bounces by: no way there is safe enough; the next host would not see to the rest of it
+#: (RFC 8689 4.2.1).
+NEEDED, UNSUPPORTED = "5.7.10", "5.7.30"
 
 
 class Policy(enum.StrEnum):
@@ -46,7 +51,9 @@ class Approach(NamedTuple):
     `implicit`: TLS from the first byte. `permissive`: with what is no longer safe, `clear`: without TLS, both
     because it didn't work before. `reported` is the domain's policy under which it is told what TLS came to, None where
     nobody is to know; `flaw` is what that has against the host, though mail may go there. `dane`: what the host's TLSA
-    records ask, None when it has none that count.
+    records ask, None when it has none that count. `required`: the message has REQUIRETLS, so that the host has to
+    offer that, too. `named`: the domain's own MTA-STS policy, in force or on trial, allows the host.
+    `heedless`: neither that nor TLSA records are asked for, since the message had rather arrive (RFC 8689 4.2.2).
     """
 
     policy: Policy = Policy.MAY
@@ -56,6 +63,9 @@ class Approach(NamedTuple):
     reported: TlsPolicy | None = None
     flaw: str = ""
     dane: Dane | None = None
+    required: bool = False
+    named: bool = False
+    heedless: bool = False
 
     @property
     def enforced(self) -> bool:
@@ -106,7 +116,12 @@ class Approach(NamedTuple):
         return None
 
     def explained(self, ending: Ending) -> Ending:
-        """The ending of a call, and for whose sake it is one, where the host would have done for others."""
+        """The ending of a call, and for whose sake it is one, where the host would have done for others. It is the last
+        word on a message with REQUIRETLS, unless it may be another the next time (RFC 8689 4.2.1)."""
+        if self.required and ending.stage == "tls" and (ending.category == "tls" or ending.code >= 500):
+            text = f"{NEEDED} {ending.text.removeprefix('4.7.5 ')} (the message requires TLS all the way)"
+            # No rule for what hosts say has a word in it.
+            return msgspec.structs.replace(ending, result=Result.BOUNCED, text=text, category="tls")
         if not (self.policy is Policy.STS and self.verified) or ending.stage != "tls" or ending.category == "ours":
             return ending
         status = "" if ending.code or ending.text.startswith("4.") else "4.7.5 "

@@ -16,11 +16,13 @@ from relay.channel.frames import Offer
 from relay.config import urls
 from relay.delivery.demands import Demands, Lack, lacking, under
 from relay.delivery.exchangers import Host, Resolver, Settings, Unroutable, find, next_hop
-from relay.delivery.security import Approach, Policy
+from relay.delivery.security import NEEDED, Approach, Policy
 from relay.delivery.sts.heeding import Heeding
 from relay.message.tls import REPORTS, TlsPolicy, TlsResult
+from relay.message.tls_asked import holding, is_heedless
 from relay.message.values import Result
 from relay.net.dns import DnsError
+from relay.zone.sites import form
 from relay.zone.zones import DEFAULT
 
 
@@ -78,9 +80,28 @@ class Ways:
         go there. It is asked of every kept connection, and answers from memory."""
         approach = self._approach(offer)
         need = approach if self._sts is None else self._sts.need(offer, host, approach)
-        if need is None or host.proven is None or not self._records_count(offer, approach):
+        if need is None or not _is_meant(host, need):
+            return None
+        if host.proven is None or not self._records_count(offer, approach):
             return need
         return self._demands.need(host.proven, need)
+
+    async def also(self, offer: Offer, host: Host) -> Approach | None:
+        """How safe a connection to `host`, which was made for another domain, has to be for a delivery; None: nothing
+        of it may go there. Nobody hears of what is in the way: the delivery will find that itself. Raises
+        Unroutable."""
+        if not self._fixed:
+            settings = self._by_domain.get(offer.domain, self._most)
+            theirs = await find(self._resolver, offer.domain, settings)
+            same = [one for one in theirs if one.address == host.address and form(one.name) == form(host.name)]
+            if not same:
+                return None
+            host = same[0]
+            if self._sts is not None:
+                await self._sts.learn(offer, self._approach(offer))
+            if host.proven is not None:
+                await self._demands.of((host.proven,))
+        return self.need(offer, host)
 
     def serves(self, domain: str, host: Host) -> bool:
         """Whether mail for `domain` may go to a host that was found for another: a fixed next hop takes it all."""
@@ -91,12 +112,17 @@ class Ways:
         settings = self._by_domain.get(offer.domain, self._most)
         wish = None if self._sts is None else self._sts.ask(offer, approach)
         if wish is None:
-            return [Way(host, approach) for host in await find(self._resolver, offer.domain, settings)]
-        try:
-            hosts = await find(self._resolver, offer.domain, settings, wish.meant)
-        finally:
-            wish.drop()
-        return [Way(host, wish.approach(host)) for host in hosts]
+            ways = [Way(host, approach) for host in await find(self._resolver, offer.domain, settings)]
+        else:
+            try:
+                hosts = await find(self._resolver, offer.domain, settings, wish.meant)
+            finally:
+                wish.drop()
+            ways = [Way(host, wish.approach(host)) for host in hosts]
+        left = [way for way in ways if _is_meant(*way)]
+        if not left:
+            raise _unproven(offer.domain, wish is not None and wish.unsure)
+        return left
 
     async def _by_records(self, offer: Offer, ways: list[Way]) -> list[Way]:
         """Those that are left by their TLSA records, as these ask. Raises Unroutable when that is none."""
@@ -117,7 +143,8 @@ class Ways:
         return left
 
     def _approach(self, offer: Offer) -> Approach:
-        """As zone and domain say; REQUIRETLS asks for more (RFC 8689 4.2.1). A URL says it by its scheme."""
+        """As zone and domain say, and more where the message says so; REQUIRETLS asks for what is proven (RFC 8689
+        4.2.1). A URL says it by its scheme."""
         if self._url is not None:
             return Approach(Policy.VERIFY, implicit=True) if self._url.secure else Approach(Policy.NONE)
         options = self._options
@@ -125,14 +152,36 @@ class Ways:
             # A report of what is wrong with a domain's TLS gets there in any case, and is none of what it tells of.
             return Approach(Policy.MAY)
         policy = self._tls.get(offer.domain) or self._tls.get(DEFAULT, Policy.MAY)
-        if offer.require_tls and not policy.proven:
-            policy = Policy.VERIFY
-        # A next hop of ours is none of the domain's hosts, nor is an address in its place a domain.
-        reported = None if options.host or offer.domain[:1] == "[" else TlsPolicy(offer.domain)
-        return Approach(policy, options.implicit_tls, reported=reported)
+        if offer.tls or offer.require_tls:
+            policy = Policy(holding(policy, offer.tls, offer.require_tls, bool(options.host)))
+        heedless = is_heedless(policy, offer.tls)
+        # A next hop of ours is none of the domain's hosts, nor is an address in its place a domain; and nothing can be
+        # told of a policy that wasn't asked for.
+        unreported = options.host or heedless or offer.domain[:1] == "["
+        return Approach(
+            policy,
+            options.implicit_tls,
+            reported=None if unreported else TlsPolicy(offer.domain),
+            required=offer.require_tls,
+            heedless=heedless,
+        )
 
     def _records_count(self, offer: Offer, approach: Approach) -> bool:
         """Whether TLSA records of hosts have a word in it."""
-        if approach.policy is Policy.NONE or offer.origin.listener == REPORTS:
+        if approach.policy is Policy.NONE or approach.heedless or offer.origin.listener == REPORTS:
             return False
-        return self._dane.get(offer.domain, self._dane.get(DEFAULT, True))
+        return approach.policy is Policy.DANE or self._dane.get(offer.domain, self._dane.get(DEFAULT, True))
+
+
+def _is_meant(host: Host, approach: Approach) -> bool:
+    """Whether it is certain enough for a message with REQUIRETLS that this host takes it (RFC 8689 4.2.1)."""
+    return not approach.required or host.meant or approach.named
+
+
+def _unproven(domain: str, unsure: bool) -> Unroutable:
+    """No host is certain enough. `unsure`: there may be an MTA-STS policy that says so, and it can't be had now."""
+    text = f"nothing proves which hosts take mail of {domain}: neither DNSSEC nor an MTA-STS policy"
+    text = f"The message requires TLS all the way, and {text}"
+    if unsure:
+        return Unroutable(Result.DEFERRED, f"4.7.5 {text} that can be had now", "tls")
+    return Unroutable(Result.BOUNCED, f"{NEEDED} {text}", "tls")

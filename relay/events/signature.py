@@ -7,20 +7,20 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-_PREFIX = "whsec_"
+_PREFIX = b"whsec_"
 
 
-def key_of(secret: str) -> bytes:
+def key_of(secret: bytes) -> bytes:
     """The key that a secret is: base64 behind `whsec_`, else the secret itself. Raises ValueError, whose words don't
     repeat it."""
     if not secret.startswith(_PREFIX):
-        return secret.encode("utf-8")
+        return secret
     try:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except ValueError:
         key = b""
     if not key:
-        raise ValueError(f"expected base64 behind {_PREFIX}")
+        raise ValueError("expected base64 behind whsec_")
     return key
 
 

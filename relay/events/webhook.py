@@ -11,7 +11,7 @@ from relay.config import urls
 from relay.config.lines import Path
 from relay.config.load import dotted
 from relay.config.schema import Bounces, Sink
-from relay.config.secret import SecretUnusable, keys
+from relay.config.secret import SecretUnusable, secrets
 from relay.config.urls import Url
 from relay.events.reader import NotTaken
 from relay.events.shape import shape
@@ -28,7 +28,7 @@ class Webhook:
     def __init__(
         self,
         url: Url,
-        secrets: Sequence[bytes],
+        keys: Sequence[bytes],
         web: Web,
         now: Callable[[], int],
         timeout: float,
@@ -37,7 +37,7 @@ class Webhook:
         """`now` gives ms since the epoch; `timeout` is in seconds."""
         self.where = str(url)
         self._url = url
-        self._secrets = secrets
+        self._keys = keys
         self._web = web
         self._now = now
         self._timeout = timeout
@@ -47,7 +47,7 @@ class Webhook:
         """Any status of 2xx: they are taken. Fails with NotTaken, or what Web says."""
         body = _encode({"events": [shape(one) for one in events]})
         id = f"events_{events[0].number}_{events[-1].number}"
-        fields = {"Content-Type": "application/json", **headers(self._secrets, id, self._now() // 1000, body)}
+        fields = {"Content-Type": "application/json", **headers(self._keys, id, self._now() // 1000, body)}
         return self._web.post(self._url, fields, body, self._timeout, self._allow_private).addCallback(self._judge)
 
     def stop(self) -> None:
@@ -60,18 +60,15 @@ class Webhook:
 
 def signing_keys(path: Path, section: Sink | Bounces) -> tuple[bytes, ...]:
     """The keys of the secrets of the section at `path`, the newest first. Raises SecretUnusable."""
+    found = secrets(path, section)
     try:
-        return tuple(key_of(secret) for secret in keys(path, section.secret_file, section.secret_variable))
+        return tuple(key_of(secret) for secret in found)
     except ValueError as error:
-        key = "secret_file" if section.secret_file else "secret_variable"
-        if isinstance(error, SecretUnusable):
-            raise
-        raise SecretUnusable(f"{dotted((*path, key))}: {error}") from None
+        raise SecretUnusable(f"{dotted(path)}: secret: {error}") from None
 
 
 def maker(name: str, section: Sink, means: Means) -> Webhook:
     """As [sinks] say. Raises SecretUnusable."""
-    secrets = signing_keys(("sinks", name), section)
-    return Webhook(
-        urls.read(section.url), secrets, means.web, means.now, section.timeout, section.allow_private
-    )  # fmt: skip
+    keys = signing_keys(("sinks", name), section)
+    url, private = urls.read(section.url), section.allow_private
+    return Webhook(url, keys, means.web, means.now, section.timeout, private)

@@ -14,6 +14,7 @@ from relay.dkim.need import domain_at_a_glance
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Terms
 from relay.listener.draft import Text
+from relay.message import tls_asked
 from relay.message.addresslist import recipients_of, sender_of
 from relay.message.envelope import Envelope, Recipient
 from relay.message.fitting import Fitted, fitted
@@ -109,6 +110,7 @@ class Composer:
             envelope.ret,
             envelope.envid,
             fit.fbl,
+            _asked_of_tls(fit, envelope, terms),
         )
         to = routes(self._router, block, sender, origin.address, user, zone, terms.routing_headers).to
         due = _due(envelope, fit, terms, now)
@@ -175,6 +177,16 @@ def _envelope(envelope: Envelope, block: HeaderBlock) -> tuple[str, tuple[Recipi
     if not recipients:
         raise Refused(reply(550, "5.5.1 Error: Empty recipients list"))
     return sender, recipients
+
+
+def _asked_of_tls(fit: Fitted, envelope: Envelope, terms: Terms) -> str:
+    """What the message itself asks of TLS. Who says something that nobody understands would rely on it in vain."""
+    if not (fit.tls or fit.tls_required):
+        return ""
+    try:
+        return tls_asked.asked(fit.tls if terms.routing_headers else (), fit.tls_required, envelope.require_tls)
+    except ValueError as error:
+        raise Refused(reply(554, f"5.6.0 Error: {tls_asked.ASKED}: {error}")) from None
 
 
 def _once(recipients: Iterable[str]) -> tuple[Recipient, ...]:

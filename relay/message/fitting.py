@@ -9,15 +9,19 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 from uuid import uuid4
 
+from relay.message import tls_asked
 from relay.message.date import date_of, parse_date
 from relay.message.envelope import Recipient
 from relay.message.headers import HeaderBlock, Span, field_names
 from relay.message.longlines import folded
 
 #: Fields that are for us, or that only the last relay may write: they never leave.
-PRIVATE = ("Bcc", "Resent-Bcc", "Return-Path", "X-Sending-Zone", "X-Sending-Priority", "X-Idempotency-Key")
+PRIVATE = (
+    "Bcc", "Resent-Bcc", "Return-Path", "X-Sending-Zone", "X-Sending-Priority", tls_asked.ASKED, "X-Idempotency-Key",
+)  # fmt: skip
 
-_special = field_names(*PRIVATE, "X-Originating-IP", "X-FBL")
+_special = field_names(*PRIVATE, "X-Originating-IP", "X-FBL", tls_asked.REQUIRED)
+_TLS_ASKED, _TLS_REQUIRED = tls_asked.ASKED.lower().encode(), tls_asked.REQUIRED.lower().encode()
 _content = field_names("Content-Type", "Content-Transfer-Encoding", "Content-Disposition", "Content-ID")
 _EARLIEST_DATE_MS = 1000
 _MOST = 998
@@ -28,7 +32,7 @@ class Fitted(NamedTuple):
 
     `date` is the client's Date in ms since the epoch, 0 when there was none to be made out. `keys`
     are the values of X-Idempotency-Key; `fbl` is that of X-FBL, `message_id` the Message-ID, both
-    cut to a bounded length.
+    cut to a bounded length. `tls` are the values of X-Sending-TLS, `tls_required` those of TLS-Required.
     """
 
     header: bytes
@@ -36,6 +40,8 @@ class Fitted(NamedTuple):
     date: int
     fbl: str
     keys: tuple[str, ...]
+    tls: tuple[str, ...] = ()
+    tls_required: tuple[str, ...] = ()
 
 
 def fitted(
@@ -63,15 +69,21 @@ def fitted(
     """
     gone: list[Span] = []
     keys: list[str] = []
+    tls: list[str] = []
+    tls_required: list[str] = []
     fbl = ""
     if _special.search(block.lower) is not None:
         for name, span in block.find(_special):
             if name == b"x-fbl":
                 fbl = fbl or block.value(span)[:_MOST]
+            elif name == _TLS_REQUIRED:
+                tls_required.append(block.value(span))
             elif client or name != b"x-originating-ip":
                 gone.append(span)
                 if name == b"x-idempotency-key":
                     keys.append(block.value(span))
+                elif name == _TLS_ASKED:
+                    tls.append(block.value(span))
     above = f"X-Originating-IP: [{client}]\r\n".encode() if client else b""
     below = b""
     if "to" in add and not block.get("To"):
@@ -100,4 +112,4 @@ def fitted(
         raw = block.cut(sorted(gone))
     if above or below:
         raw = above + raw + below
-    return Fitted(folded(raw), message_id[:_MOST], date, fbl, tuple(keys))
+    return Fitted(folded(raw), message_id[:_MOST], date, fbl, tuple(keys), tuple(tls), tuple(tls_required))

@@ -36,7 +36,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `created` is in milliseconds since the epoch. `body_hash` is the SHA-256 of the
     relaxed body (RFC 6376 3.4.4), empty when no key may sign the message. `smtputf8`,
     `require_tls`, `ret` and `envid` are the envelope's (see relay.message.envelope), `fbl` is the
-    value of X-FBL.
+    value of X-FBL, `tls` what the header asks of TLS (see relay.message.tls_asked).
     """
 
     id: str
@@ -55,6 +55,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ret: str = ""
     envid: str = ""
     fbl: str = ""
+    tls: str = ""
 
     @property
     def size(self) -> int:
@@ -68,7 +69,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `due` and the times are milliseconds since the epoch. `attempts` counts the failed
     attempts that used up a retry step. `held` names why it is put aside, else "". `notify` and
     `orcpt` are the recipient's (see relay.message.envelope), `flow` says whose it is and how urgent
-    (see relay.message.flow).
+    (see relay.message.flow). `warned` is when the sender was to be told that it takes long, 0 before.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     notify: str = ""
     orcpt: str = ""
     flow: str = ""
+    warned: int = 0
 
     @property
     def name(self) -> str:
@@ -112,6 +114,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `doubtful` is set when the peer may have taken the message although no reply came,
     so that the next attempt may be a second copy. `tls` is version, cipher and worth of the
     certificate, "" in the clear. `unsigned` tells why a DKIM signature is missing that the message should have had.
+    `dsn`: the host was told what the client wants to hear of it, and sees to that (RFC 3461).
     """
 
     result: Result
@@ -126,3 +129,4 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     doubtful: bool = False
     tls: str = ""
     unsigned: str = ""
+    dsn: bool = False

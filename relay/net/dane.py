@@ -11,17 +11,17 @@ from datetime import datetime
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import crypto
 
 from relay.message.tls import TlsFailure
-from relay.net.tlsa import CERTIFICATE, DANE_EE, DANE_TA, FULL, Record
+from relay.net.bare_key import BROKEN, has_signed
+from relay.net.tlsa import CERTIFICATE, DANE_EE, DANE_TA, FULL, KEY, Record
 
 #: Certificates of a chain that are looked at.
 MAX_CHAIN = 20
-#: Hashes by which anybody can have anything signed.
-_BROKEN = (hashes.MD5, hashes.SHA1)
+#: Keys of authorities that aren't shown by which signatures are looked for.
+MAX_KEYS = 4
 
 
 class Dane(NamedTuple):
@@ -56,8 +56,8 @@ def distrust(chain: Sequence[bytes], dane: Dane, now: datetime) -> Doubt | None:
     """Why the certificates that a host has shown (DER, its own first) don't fit; None when they do.
 
     Its own certificate may be matched (DANE-EE): then neither its names nor its dates matter. Or one of the others is,
-    or is in a record itself (DANE-TA): then everything from there to its own has to be valid `now` (UTC), and it names
-    the host.
+    or is in a record itself, or one is signed by a key that is (DANE-TA): then everything from there to its own has to
+    be valid `now` (UTC), and it names the host.
     """
     if not chain:
         return Doubt("validation-failure", "the host has shown no certificate")
@@ -65,6 +65,7 @@ def distrust(chain: Sequence[bytes], dane: Dane, now: datetime) -> Doubt | None:
     if any(record.matches(leaf) for record in dane.records if record.usage == DANE_EE):
         return None
     anchors = set(_anchors(others, dane.records)) - {leaf}
+    anchors.update(_signed((leaf, *others), dane.records))
     if not anchors:
         return _MISMATCH
     try:
@@ -83,6 +84,14 @@ def _anchors(others: Sequence[bytes], records: Iterable[Record]) -> Iterator[byt
                 yield record.data
 
 
+def _signed(chain: Sequence[bytes], records: Iterable[Record]) -> Iterator[bytes]:
+    """Those certificates that are signed by an authority of which a record has the whole key: it need not be shown
+    (RFC 7671 5.2.3)."""
+    keys = [one.data for one in records if (one.usage, one.selector, one.matching) == (DANE_TA, KEY, FULL)]
+    for key in keys[:MAX_KEYS]:
+        yield from (one for one in chain if has_signed(key, one))
+
+
 def _below(leaf: bytes, others: Sequence[bytes], anchors: Iterable[bytes], now: datetime) -> Doubt | None:
     """Why no valid chain leads from the host's certificate to one of `anchors`; None when one does."""
     store = crypto.X509Store()
@@ -98,7 +107,7 @@ def _below(leaf: bytes, others: Sequence[bytes], anchors: Iterable[bytes], now: 
         failure: TlsFailure = "certificate-expired" if error.errors[0] == _EXPIRED else "certificate-not-trusted"
         return Doubt(failure, f"its certificate does not lead to the authority of its TLSA records: {_plain(error)}")
     chain = [one.to_cryptography() for one in found]
-    if any(isinstance(one.signature_hash_algorithm, _BROKEN) for one in chain[:-1]):
+    if any(isinstance(one.signature_hash_algorithm, BROKEN) for one in chain[:-1]):
         return Doubt("certificate-not-trusted", "its certificate is signed by a hash that is broken")
     if not all(_for_servers(one) for one in chain):
         return Doubt("certificate-not-trusted", "its certificate is not made for servers")

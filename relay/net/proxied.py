@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import error
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.protocol import ClientFactory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
@@ -68,7 +69,8 @@ class Header:
 
 
 class Proxied:
-    """In the place of a reactor: `connectTCP` goes through the proxy, the clock is the reactor's."""
+    """In the place of a reactor: `connectTCP` goes through the proxy, the clock is the reactor's. `states_source`: the
+    proxy is told which address to connect from."""
 
     def __init__(self, reactor: Reactor, egress: Egress, login: Login | None = None) -> None:
         self._reactor = reactor
@@ -76,6 +78,7 @@ class Proxied:
         self._login = login
         self.seconds = reactor.seconds
         self.callLater = reactor.callLater
+        self.states_source = egress.states_source
 
     def connectTCP(
         self,
@@ -92,7 +95,8 @@ class Proxied:
             passage: Passage = Header(self._egress.kind, source, host, port)
         else:
             passage = Socks5(host, port, self._login)
-        crossing = _Crossing(self._reactor, self._egress, passage, factory)
+        destination = IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port)
+        crossing = _Crossing(self._reactor, self._egress, passage, factory, destination)
         crossing.begin(timeout)
         return crossing  # type: ignore[return-value]
 
@@ -102,7 +106,10 @@ class _Crossing(ClientFactory):
 
     noisy = False
 
-    def __init__(self, reactor: Reactor, egress: Egress, passage: Passage, factory: ClientFactory) -> None:
+    def __init__(
+        self, reactor: Reactor, egress: Egress, passage: Passage, factory: ClientFactory, destination: IAddress
+    ) -> None:
+        self._destination = destination
         self._reactor = reactor
         self._egress = egress
         self.passage = passage
@@ -114,6 +121,11 @@ class _Crossing(ClientFactory):
         # Twice the time-out of whoever waits is what comes here (relay.delivery.call): his is not to end before ours.
         self._timer: IDelayedCall | None = self._reactor.callLater(min(OWN_TIME, timeout / 4), self._late)
         self._connector = self._reactor.connectTCP(self._egress.host, self._egress.port, self, timeout)
+        self._factory.startedConnecting(self)  # type: ignore[arg-type]
+
+    def getDestination(self) -> IAddress:
+        """The far host."""
+        return self._destination
 
     def stopConnecting(self) -> None:
         """Have done with it."""

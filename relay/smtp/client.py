@@ -98,6 +98,11 @@ class Conversation:
         return self._introduction.secure
 
     @property
+    def keeps_tls(self) -> bool:
+        """The host sees to it that mail with REQUIRETLS goes on over TLS (RFC 8689 2)."""
+        return self.secure and "REQUIRETLS" in self.offered.extensions
+
+    @property
     def extensions(self) -> Mapping[str, str]:
         """EHLO keywords in upper case with their parameters; empty after HELO."""
         return self.offered.extensions
@@ -247,10 +252,12 @@ class Conversation:
                 reply = self._reader.next()
                 if reply is None:
                     return None
-                event = self._replied(reply)
+                # A login needs to hear all of it.
+                event = self._replied(reply if self._awaited[0] is steps.AUTH else self._introduction.fit(reply))
                 if event is not None:
                     return event
-            return self._unasked(self._reader.next())
+            reply = self._reader.next()
+            return self._unasked(reply and self._introduction.fit(reply))
         except BadReply as error:
             # What a host says that repeats a login may hold a part of it.
             return self._broken("no SMTP reply" if self._introduction.guarded else str(error))
@@ -352,7 +359,7 @@ class Conversation:
 
     def _closing(self, reply: Reply) -> Ending:
         """421: the host closes the connection, whatever was said (RFC 5321 3.8)."""
-        return self._cut(self._introduction.fit(reply), "reply", stale=self._unheard, code=reply.code)
+        return self._cut(str(self._introduction.fit(reply)), "reply", stale=self._unheard, code=reply.code)
 
     def _unasked(self, reply: Reply | None) -> Ending | None:
         """What comes while nothing is awaited. In the midst of the text it may be a refusal: that

@@ -40,7 +40,7 @@ class Introduction:
         secure: it goes on over TLS.
     """
 
-    __slots__ = ("_choose", "_hello", "_login", "_name", "_tls", "offered", "secure")
+    __slots__ = ("_choose", "_hello", "_login", "_name", "_past", "_tls", "offered", "secure")
 
     def __init__(self, name: str, tls: Tls, secure: bool, choose: Choose | None, lmtp: bool) -> None:
         """As in relay.smtp.client.Conversation."""
@@ -48,18 +48,21 @@ class Introduction:
         self._hello = steps.LHLO if lmtp else steps.EHLO
         self._tls = tls
         self._choose = choose
+        # The login under way, and the one that is over.
         self._login: Login | None = None
+        self._past: Login | None = None
         self.offered = NOTHING
         self.secure = secure
 
     @property
     def guarded(self) -> bool:
-        """A login is under way: what the host says may hold a part of it."""
-        return self._login is not None
+        """There was a login, or one is under way: what the host says may hold a part of it."""
+        return self._login is not None or self._past is not None
 
-    def fit(self, reply: Reply) -> str:
+    def fit(self, reply: Reply) -> Reply:
         """A reply as it can be told."""
-        return str(reply) if self._login is None else self._login.fit(reply)
+        login = self._login or self._past
+        return reply if login is None else login.fit(reply)
 
     def secured(self) -> Said:
         """The TLS handshake is done. All that the host has said before is forgotten, for anybody may have said it
@@ -120,14 +123,14 @@ class Introduction:
         assert login is not None
         failed = f"Login by {login.name} failed: "
         if move is Move.LOCKED_OUT:
-            return _locked_out(failed + login.fit(reply), reply.code)
+            return _locked_out(f"{failed}{login.fit(reply)}", reply.code)
         try:
             if move is Move.ANSWER:
                 return Said(steps.AUTH, login.answer(reply))
             login.finish()
         except LoginFailed as error:
             return _locked_out(failed + str(error))
-        self._login = None
+        self._login, self._past = None, login
         return Event.READY
 
 

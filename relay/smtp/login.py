@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from relay.smtp.reply import Reply
+from relay.smtp.reply import Reply, status_of
 
 #: Longest AUTH command with a response in it (RFC 5321 4.5.3.1.4); a longer response waits to be asked for.
 _LONGEST = 510
@@ -87,12 +87,12 @@ class Login:
         """The host has let us in. Raises LoginFailed."""
         self._mechanism.finish()
 
-    def fit(self, reply: Reply) -> str:
-        """A reply as it can be told: not what was said, should the host repeat it."""
-        text = str(reply)
+    def fit(self, reply: Reply) -> Reply:
+        """A reply as it can be told: of one that repeats what was said only its codes."""
+        text = reply.text
         if any(said in text for said in self._said if said):
-            return f"{reply.code} (in words that repeat what it was told)"
-        return text
+            return Reply(reply.code, (f"{status_of(reply)}(in words that repeat what it was told)",))
+        return reply
 
     def _coded(self, said: bytes) -> str:
         coded = _coded(said)

@@ -50,8 +50,8 @@ def open_with(
     if offered.max_size and size > offered.max_size:
         return unfit(f"5.3.4 Message of {size} bytes is too big for this host, it takes {offered.max_size}")
     if require_tls and not (secure and "REQUIRETLS" in offered.extensions):
-        lacks = "does not offer REQUIRETLS" if secure else "can't be reached by TLS"
-        return unfit(f"5.7.30 The message requires TLS all the way, and this host {lacks}")
+        status, lacks = ("5.7.30", "does not offer REQUIRETLS") if secure else ("5.7.10", "can't be reached by TLS")
+        return unfit(f"{status} The message requires TLS all the way, and this host {lacks}")
     utf8 = utf8_header or not sender.isascii()
     if utf8 and not offered.utf8:
         return unfit(_HEADER_NOT_ASCII if sender.isascii() and _all_ascii(recipients) else _NOT_ASCII)

@@ -54,6 +54,12 @@ def fit(reply: Reply) -> Reply:
     return reply
 
 
+def status_of(reply: Reply) -> str:
+    """The enhanced status code that leads the text, with the blank behind it; "" where there is none."""
+    found = _status(reply.lines[0])
+    return found[0] if found else ""
+
+
 def without_status(reply: Reply) -> Reply:
     """The same without the enhanced status code (RFC 2034)."""
     return Reply(reply.code, tuple(line[found.end() :] if (found := _status(line)) else line for line in reply.lines))

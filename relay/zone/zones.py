@@ -9,9 +9,10 @@ from typing import NamedTuple
 import msgspec.structs
 
 from relay.config import urls
-from relay.config.schema import Choice, Config, Domain, PoolAddress, Tls
+from relay.config.schema import Choice, Config, Domain, PoolAddress
 from relay.config.schema import Zone as ZoneSection
 from relay.config.units import rate
+from relay.message.tls_asked import Tls
 from relay.zone.pool import Pool
 
 DEFAULT = "default"

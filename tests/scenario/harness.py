@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import smtplib
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,7 @@ pool = "default"
 port = {mx}
 processes = {processes}
 connections = {connections}
+bounce_mail = {bounces}
 {zone}
 [domains.default]
 max_connections = 1000
@@ -181,6 +183,8 @@ class Relay:
             "receivers": 0,
             "listener": "",
             "connections": 20,
+            # Notices come to the MX too, which is there to count: only where a test is about them.
+            "bounces": "false",
             "shutdown_timeout": "10s",
             "hop": 'host = "127.0.0.1"',
             "zone": "",
@@ -248,6 +252,15 @@ class Relay:
         """All it wrote to stdout and stderr."""
         with open(self.output, errors="replace") as file:
             return file.read()
+
+
+def submit_required(relay: Relay, *recipients: str) -> None:
+    """A message to each with REQUIRETLS, which a listener takes over TLS alone."""
+    with smtplib.SMTP("127.0.0.1", relay.smtp, "required.test", timeout=30) as client:
+        client.starttls(context=ssl._create_unverified_context())
+        for to in recipients:
+            text = f"From: <a@src.test>\r\nTo: <{to}>\r\nSubject: x\r\n\r\nhello\r\n"
+            client.sendmail("a@src.test", [to], text, ["REQUIRETLS"])
 
 
 class Speaks(Protocol):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from bench.network import free_ports
 from tests.peers.evil_mx import IP
 from tests.peers.signed_dns import Authoritative, Unbound, Zone
-from tests.scenario.harness import Mx, Relay, Scenario, deferToThread, post
+from tests.scenario.harness import Mx, Relay, Scenario, deferToThread, post, submit_required
 from tests.unit.certificates import Authority, Pair
 from tests.unit.test_tlsa import der, public_key
 
@@ -72,21 +73,24 @@ class Dane(Scenario):
         await self.up(relay)
         return relay
 
-    async def ended(self, relay: Relay, expected: dict[str, Told]) -> None:
-        """One message to each domain; the first that the mail log tells of it is as expected."""
+    async def ended(
+        self, relay: Relay, expected: dict[str, Told], submit: Callable[..., None] | None = None
+    ) -> None:
+        """One message to each domain; the first that the mail log tells of it is as expected. `submit` hands a relay
+        those to some recipients."""
         addresses = {f"ok-0+{told.result}@{domain}": told for domain, told in expected.items()}
 
-        def submit() -> None:
-            for to in addresses:
+        def by_http(relay: Relay, *recipients: str) -> None:
+            for to in recipients:
                 text = f"From: <a@src.test>\r\nTo: <{to}>\r\nSubject: x\r\n\r\nhello\r\n".encode()
                 status, body = post(relay.api, "/send-raw", text, headers={"Content-Type": "message/rfc822"})
                 assert status in (200, 202), (to, status, body)
 
         def lines() -> dict[str, str]:
-            said = [line for line in relay.said().splitlines() if " delivered id=" in line or " deferred id=" in line]
+            said = [line for line in relay.said().splitlines() if re.search(" (delivered|deferred|bounced) id=", line)]
             return {to: next((line for line in said if f"to=<{to}>" in line), "") for to in addresses}
 
-        await deferToThread(submit)
+        await deferToThread(submit or by_http, relay, *addresses)
         await self.until(lambda: all(lines().values()), 30, "all outcomes", relay)
         for to, line in lines().items():
             told = addresses[to]
@@ -159,6 +163,29 @@ class Dane(Scenario):
         for one in self.mx.accepted():
             self.assertTrue(one["tls"], one["rcpt"])
             self.assertEqual(one["viol"], [])
+
+    async def test_requiretls(self) -> None:
+        """Signed answers say which host takes the mail, and its records which certificate it has; others get none."""
+        alone = Authority("Signs itself")
+        self.case("ee", alone, tlsa(3, alone))
+        self.case("mismatch", alone, WRONG)
+        self.mx.options += ("--requiretls",)
+        dns = await self.validated("@ MX 10 mx", "mx A 127.0.0.1", "over MX 10 mx.ee.signed.test.")
+        shown = alone.write(f"{self.directory}/listener.pem")
+        relay = self.relay(
+            hop="block_local_addresses = false",
+            listener=f'tls = "starttls"\ncertificate = "{shown}"',
+            extra=f"[dns]\ndnssec = true\n{dns}\n",
+        )
+        await self.up(relay)
+        expected = {
+            "ee.signed.test": Told("delivered", ' dane"'),
+            "mismatch.signed.test": Told("bounced", "5.7.10 DANE with mx.mismatch.signed.test"),
+            "plain.test": Told("bounced", "5.7.10 The message requires TLS"),
+            "over.plain.test": Told("bounced", "5.7.10 The message requires TLS"),
+        }
+        await self.ended(relay, expected, submit_required)
+        self.assertEqual([(one["requiretls"], one["viol"]) for one in self.mx.accepted()], [(True, [])])
 
     async def test_D27_name_servers_that_are_not_believed(self) -> None:
         """The same records, and nobody who vouches for them: they count only where the operator says so."""

@@ -37,8 +37,16 @@ def chains() -> Iterator[tuple[list[Pair], Authority]]:
     yield [middle.client(HOST, hosts=(HOST,)), middle], root
     for one in (old, narrow, customer):
         yield [one.server(HOST), one, root], root
+    yield [root.server(HOST)], root
+    yield [root.server(HOST, days=-1)], root
+    yield [leaf], root
+    yield [leaf, Authority("Middle", other)], root
     alone = Authority(HOST)
     yield [alone], alone
+
+
+def subject(pair: Pair) -> object:
+    return pair.certificate.subject
 
 
 class Opinion(TestCase):
@@ -54,6 +62,9 @@ class Opinion(TestCase):
                 cases.append(record(2, pair))
             if shown[0] is not root:
                 cases.append(record(2, root, 0, 0))
+            if shown[0] is not root and all(one is root or subject(one) != subject(root) for one in shown):
+                # OpenSSL looks no further than to one of the authority's name; we know by its key that it isn't meant.
+                cases.append(record(2, root, 1, 0))
             ours = [self.ours(shown, one) for one in cases]
             theirs = await deferToThread(self.theirs, openssl, shown, cases)
             for one, mine, opinion in zip(cases, ours, theirs, strict=True):

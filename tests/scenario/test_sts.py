@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from twisted.trial.unittest import SkipTest
@@ -11,7 +13,7 @@ from twisted.trial.unittest import SkipTest
 from bench.network import greets
 from tests.peers.names import Names
 from tests.peers.policyhost import PolicyHost
-from tests.scenario.harness import Relay, Scenario, deferToThread, post
+from tests.scenario.harness import Relay, Scenario, deferToThread, post, submit_required
 from tests.unit.certificates import Authority, Pair
 
 DOMAINS = ("safe.test", "tried.test", "plain.test")
@@ -61,11 +63,11 @@ class Sts(Scenario):
         self.publish(f"_mta-sts.{domain}", "TXT", f'"v=STSv1; id={number};"')
         self.policies.policies[f"mta-sts.{domain}"] = policy(mode, **more)
 
-    async def show(self, shown: Pair) -> None:
-        """The MX, from now on with this certificate."""
+    async def show(self, shown: Pair, *more: str) -> None:
+        """The MX, from now on with this certificate, and more options."""
         self.mx.stop()
         path = shown.write(f"{self.directory}/mx.pem")
-        self.mx.options = ("--tls", "--cert", path, "--key", path)
+        self.mx.options = ("--tls", "--cert", path, "--key", path, *more)
         self.mx.start()
         await self.until(lambda: greets(self.mx.port), 10, "the MX")
 
@@ -80,19 +82,24 @@ class Sts(Scenario):
         await self.up(relay)
         return relay
 
-    async def ended(self, relay: Relay, *domains: str) -> list[str]:
+    async def ended(self, relay: Relay, *domains: str, header: str = "Subject: x") -> list[str]:
         """Send to each; what the mail log says of it."""
-        before = len(relay.said())
 
         def submit() -> None:
             for domain in domains:
-                text = f"From: <a@src.test>\r\nTo: <ok@{domain}>\r\nSubject: x\r\n\r\nhello\r\n".encode()
+                text = f"From: <a@src.test>\r\nTo: <ok@{domain}>\r\n{header}\r\n\r\nhello\r\n".encode()
                 status, body = post(relay.api, "/send-raw", text, headers={"Content-Type": "message/rfc822"})
                 assert status in (200, 202), (domain, status, body)
 
+        return await self.told(relay, submit, *domains)
+
+    async def told(self, relay: Relay, submit: Callable[[], None], *domains: str) -> list[str]:
+        """What the mail log says of what is submitted to each."""
+        before = len(relay.said())
+
         def told() -> list[str]:
             lines = relay.said()[before:].splitlines()
-            lines = [line for line in lines if " delivered id=" in line or " deferred id=" in line]
+            lines = [line for line in lines if re.search(" (delivered|deferred|bounced) id=", line)]
             return [next((line for line in lines if f"to=<ok@{domain}>" in line), "") for domain in domains]
 
         await deferToThread(submit)
@@ -176,3 +183,39 @@ class Sts(Scenario):
         self.assertGreater(first, 2)
         self.assertIn('4.7.5 tried.test needs an MTA-STS policy that is enforced: its mode is \\"testing\\"', tried)
         self.assertEqual(self.policies.asked.count("mta-sts.plain.test"), 1)
+
+    async def test_a_message_that_had_rather_arrive(self) -> None:
+        """TLS-Required: No (RFC 8689): the policy doesn't stop it, and what went so opens no way for other mail."""
+        await self.show(self.expired)
+        relay = await self.begun()
+        [safe] = await self.ended(relay, "safe.test", header="TLS-Required: No")
+        self.assertRegex(safe, r" delivered .* untrusted")
+        [safe] = await self.ended(relay, "safe.test")
+        self.assertIn(ENFORCED, safe)
+        self.assertEqual(self.taken(), ["safe.test"])
+
+    async def test_requiretls(self) -> None:
+        """To a host that a policy names, in force or on trial, if it offers the same; else the message bounces."""
+        own = self.authority.server("localhost").write(f"{self.directory}/listener.pem")
+        await self.show(self.good, "--requiretls")
+        relay = await self.begun(listener=f'tls = "starttls"\ncertificate = "{own}"')
+
+        async def required(*domains: str) -> list[str]:
+            recipients = [f"ok@{domain}" for domain in domains]
+            return await self.told(relay, lambda: submit_required(relay, *recipients), *domains)
+
+        safe, tried, plain = await required(*DOMAINS)
+        self.assertRegex(safe, r" delivered .* verified \(sts\)")
+        self.assertRegex(tried, r" delivered .* verified")
+        self.assertRegex(plain, r" bounced .*5\.7\.10 .* nothing proves which hosts take mail of plain\.test")
+        self.assertEqual(sorted(self.taken()), ["safe.test", "tried.test"])
+        self.assertEqual({(one["requiretls"], *one["viol"]) for one in self.mx.accepted()}, {(True,)})
+        for shown, options, told in (
+            (self.good, (), "5.7.30 "),
+            (self.expired, ("--requiretls",), "5.7.10 TLS with mx.safe.test"),
+        ):
+            await self.show(shown, *options)
+            [safe] = await required("safe.test")
+            self.assertIn(" bounced ", safe)
+            self.assertIn(told, safe)
+        self.assertEqual(len(self.taken()), 2)

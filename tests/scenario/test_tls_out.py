@@ -42,11 +42,11 @@ class OutgoingTls(Scenario):
         await self.up(relay)
         return relay
 
-    async def ended(self, relay: Relay, *recipients: str) -> list[str]:
+    async def ended(self, relay: Relay, *recipients: str, header: str = "Subject: x") -> list[str]:
         """Submit; the first lines of the mail log that tell what became of each."""
         def submit() -> None:
             for to in recipients:
-                text = f"From: <a@src.test>\r\nTo: <{to}>\r\nSubject: x\r\n\r\nhello\r\n".encode()
+                text = f"From: <a@src.test>\r\nTo: <{to}>\r\n{header}\r\n\r\nhello\r\n".encode()
                 status, body = post(relay.api, "/send-raw", text, headers={"Content-Type": "message/rfc822"})
                 assert status in (200, 202), (to, status, body)
 
@@ -118,3 +118,21 @@ class OutgoingTls(Scenario):
             self.assertIn(f" {result} ", line)
             relay.kill()
             self.mx.stop()
+
+    async def test_what_a_message_asks_for(self) -> None:
+        """A certificate that proves nothing is enough for most mail, and not for that which wants it verified."""
+        self.host(Authority("Somebody").server("localhost"))
+        self.mx.options += ("--dump", self.directory)
+        relay = await self.begun('tls = "must"')
+        for number, (word, result) in enumerate((("verify", "deferred"), ("none", "delivered"), ("must", "delivered"))):
+            [line] = await self.ended(relay, f"ok-0+{number}@to.test", header=f"X-Sending-TLS: {word}")
+            self.assertIn(f" {result} ", line)
+        await self.until(lambda: len(self.mx.accepted()) == 2, 5, "the messages")
+        for one in self.mx.accepted():
+            self.assertTrue(one["tls"])
+            with open(f"{self.directory}/{one['file']}") as file:
+                self.assertNotIn("X-Sending-TLS", file.read())
+        status, body = await deferToThread(
+            post, relay.api, "/send-raw", b"To: <ok@to.test>\r\nX-Sending-TLS: maybe\r\n\r\nx\r\n"
+        )
+        self.assertEqual(status, 400, body)

@@ -131,6 +131,35 @@ class RouteTests(SynchronousTestCase):
             Path(self.path).write_text(CONFIG.replace("[zones.off]", hop) + safe)
             self.assertTrue(self.asked(to=to, sender=sender)["tls"].startswith(told))
 
+    def test_what_a_message_asks_of_tls(self) -> None:
+        """By its header, where that is believed; never less than zone and domain; REQUIRETLS; TLS-Required."""
+        more = '[domains."safe.test"]\ntls = "verify"\nsts = "off"\n[dns]\ndnssec = true\n'
+        Path(self.path).write_text(CONFIG + more)
+        less = "asks for less: may"
+        for words, to, tls, sts in (
+            ("X-Sending-TLS: must", "b@x.test", f"must: .* (X-Sending-TLS: must; zones.news.tls {less}); as",
+             "heeded (zones.news.sts)"),
+            ("X-Sending-TLS: must", "b@safe.test", 'verify: .* (domains."safe.test".tls); as',
+             'not heeded (domains."safe.test".sts)'),
+            ("X-Sending-TLS: sts", "b@safe.test", "sts: .* asks for less: verify); as", "heeded (X-Sending-TLS: sts)"),
+            ("REQUIRETLS", "b@safe.test", 'verify: .* (domains."safe.test".tls); as .*; REQUIRETLS, which',
+             "heeded (REQUIRETLS)"),
+            ("REQUIRETLS TLS-Required: No", "b@x.test", f"verify: .* (REQUIRETLS; zones.news.tls {less}); as",
+             "heeded (zones.news.sts)"),
+            ("TLS-Required: No", "b@x.test", "may: .*; TLSA records are not asked for (TLS-Required: No)",
+             "not heeded (TLS-Required: No)"),
+        ):  # fmt: skip
+            header = words.removeprefix("REQUIRETLS").strip()
+            given = ["--require-tls"] * words.startswith("REQUIRETLS") + ["--header", header] * bool(header)
+            found = self.asked(*given, to=to, sender="a@news.example.com")
+            self.assertRegex(found["tls"], tls.replace("(", r"\(").replace(")", r"\)"))
+            self.assertTrue(found["sts"].startswith(sts), found["sts"])
+        told = self.told("--header", "X-Sending-TLS: dane", "--listener", "feeder", sender="a@news.example.com")
+        self.assertRegex(told, r"TLS +may: .*\(zones\.news\.tls\)")
+        self.assertIn("passed over: X-Sending-TLS: dane, which this listener doesn't believe\n", told)
+        self.assertEqual(self.run_with("--header", "X-Sending-TLS: x", "--from", "a@b.test", "--to", "c@d.test"), 1)
+        self.assertRegex(self.err.getvalue(), "^zonerelay: X-Sending-TLS: expected one of none, may, ")
+
     def test_together_and_by_lmtp(self) -> None:
         """Recipients that travel together have one address."""
         many = "recipients_per_transaction = 20\n"
@@ -159,6 +188,11 @@ class RouteTests(SynchronousTestCase):
             ("b@sts.test", "a@news.example.com", 'heeded (domains."sts.test".tls); no policy of sts.test is kept here'),
         ):
             self.assertEqual(self.asked(to=to, sender=sender)["sts"], told)
+        [path] = (queue / "sts").iterdir()
+        path.write_bytes(b"x")
+        found = self.asked(to="b@kept.test", sender="a@news.example.com")["sts"]
+        self.assertIn(f"heeded (zones.news.sts); what is kept here of kept.test can't be read: {path}: ", found)
+
     def test_dane(self) -> None:
         """Told where answers of the DNS are believed, and it isn't clear from the policy."""
         by_records = "; as their TLSA records ask, where hosts have some ({})"
@@ -258,6 +292,19 @@ class RouteTests(SynchronousTestCase):
             self.assertIn(f"  to        {shown}, by HTTP (zones.hop.url)\n", told)
             self.assertIn(f"  TLS       {tls}", told)
             self.assertIn("(zones.hop.url)", told.partition("TLS")[2].partition("\n")[0])
+
+    def test_a_return_path(self) -> None:
+        self.assertNotIn("  sender", self.told())
+        section = '[returns]\ndomain = "Back.example.com"\nsecret_file = "x"\nkeep_domains = ["news.example.com"]\n'
+        for how, sender, said in (
+            ("verp", "a@b.example.com", "<bounces+TOKEN@back.example.com>"),
+            ("srs", "a@b.example.com", "<SRS0=HASH=DAY=b.example.com=...@back.example.com>"),
+            ("srs", "a@back.example.com", "<a@back.example.com>, as it came: back.example.com keeps its return paths"),
+            ("verp", "", ""),
+        ):
+            Path(self.path).write_text(f'{CONFIG}{section}[zones.default]\nreturn_path = "{how}"\n')
+            told = self.told(sender=sender)
+            self.assertEqual(f"  sender    {said} (zones.default.return_path)\n" in told, bool(said), told)
 
     def test_a_proxy(self) -> None:
         hop = 'host = "hop.example.com"\n'

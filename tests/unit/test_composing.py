@@ -58,6 +58,24 @@ class KeptTests(Case):
         self.assertEqual(kept, list(to))
         self.assertEqual((body, token), (b"x\r\n", b""))
 
+    def test_what_it_asks_of_tls_is_kept(self) -> None:
+        for lines, believed, required, kept in (
+            (b"X-Sending-TLS: Verify\r\n", True, False, "verify"),
+            (b"X-Sending-TLS: verify\r\n", False, False, ""),
+            (b"X-Sending-TLS: nonsense\r\n", False, False, ""),
+            (b"X-Sending-TLS: may\r\nTLS-Required: no\r\n", True, False, "no"),
+            (b"TLS-Required: No\r\n", False, False, "no"),
+            (b"TLS-Required: No\r\n", False, True, ""),
+            (b"", True, False, ""),
+        ):
+            terms, envelope = Terms(routing_headers=believed), Envelope("s@x.test", TO, require_tls=required)
+            message = self.compose(HEADER + lines, envelope, terms=terms).message
+            self.assertEqual(message.tls, kept, lines)
+            self.assertNotIn(b"X-Sending-TLS", message.headers)
+        for lines in (b"X-Sending-TLS: nonsense\r\n", b"X-Sending-TLS: sts\r\nX-Sending-TLS: sts\r\n"):
+            refused = self.refused(HEADER + lines, terms=Terms(routing_headers=True))
+            self.assertRegex(refused, r"554 5\.6\.0 Error: X-Sending-TLS: expected one of none, may, must, verify")
+
     def test_where_it_came_from_is_said_of_others_only(self) -> None:
         said = [
             b"X-Originating-IP" in self.compose(origin=Origin("feeder", address), terms=terms).message.headers

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.net.dane import MAX_CHAIN, NOTHING, Dane, distrust
+from relay.net.dane import MAX_CHAIN, MAX_KEYS, NOTHING, Dane, distrust
 from relay.net.tlsa import Record, public_key
 from tests.unit.certificates import DAY, Authority, Pair
 from tests.unit.test_tlsa import der
@@ -96,8 +96,33 @@ class TrustAnchor(Case):
     def test_a_root_that_is_not_shown_is_known_by_the_record_that_has_all_of_it(self) -> None:
         shown = [self.leaf, self.middle]
         self.trusted(shown, record(2, self.root, 0, 0))
-        for selector, matching in ((0, 1), (0, 2), (1, 0), (1, 1), (1, 2)):
+        for selector, matching in ((0, 1), (0, 2), (1, 1), (1, 2)):
             self.refused("matches none", shown, record(2, self.root, selector, matching))
+
+    def test_a_root_that_is_not_shown_is_known_by_the_record_that_has_its_key(self) -> None:
+        """It has signed what is shown last (RFC 7671 5.2.3); all below that is looked at as ever."""
+        key = record(2, self.root, 1, 0)
+        self.trusted([self.leaf, self.middle], key)
+        self.trusted([self.leaf, self.middle, self.root], key)
+        self.trusted([self.leaf, self.middle], record(2, Authority(), 1, 0), key)
+        self.trusted([self.leaf, self.middle], record(2, Authority(), 0, 0), key)
+        self.trusted([self.root.server("mx.test")], key)
+        self.refused("for another host", [self.root.server("else.test")], key)
+        self.refused("expired", [self.root.server("mx.test", days=-1)], key)
+        self.refused("not made for servers", [self.root.client("x", hosts=("mx.test",))], key)
+        self.refused("does not lead", [Authority("Middle").server("mx.test"), self.middle], key)
+        for shown in ([self.leaf], [self.leaf, Authority("Middle", Authority("Root"))]):
+            self.refused("matches none", shown, key)
+        # One that may not certify anything, though it was signed.
+        server = self.root.server("mx.test")
+        self.refused("does not lead", [self.leaf, server], key)
+
+    def test_keys_that_are_none_and_too_many(self) -> None:
+        shown = [self.leaf, self.middle]
+        nonsense = Record(2, 1, 0, b"\x30\x03\x02\x01\x01")
+        self.trusted(shown, nonsense, record(2, self.root, 1, 0))
+        many = [record(2, Authority(), 1, 0) for _ in range(MAX_KEYS)]
+        self.refused("matches none", shown, *many, record(2, self.root, 1, 0))
 
     def test_any_order_and_what_has_no_place_there(self) -> None:
         stray = Authority("Stray")

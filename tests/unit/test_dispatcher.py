@@ -14,9 +14,9 @@ from relay.channel.journal import Acceptance
 from relay.config.schema import Config, PoolAddress, Site, Zone
 from relay.dispatch import addresses, turns
 from relay.dispatch import offers as module
+from relay.dispatch.capacity import UNPROVEN
 from relay.dispatch.connection import State
 from relay.dispatch.dispatcher import POISON
-from relay.dispatch.ledger import UNPROVEN
 from relay.message.values import Outcome, Result
 from relay.queue.store import LaneKey
 from relay.zone.pool import Local
@@ -44,7 +44,7 @@ class Life(DispatchRig):
 
     def test_what_the_client_asked_for_goes_along(self) -> None:
         child = self.join()
-        message = a_message(77, smtputf8=True, require_tls=True, ret="HDRS", envid="e")
+        message = a_message(77, smtputf8=True, require_tls=True, ret="HDRS", envid="e", tls="verify")
         row = replace(a_delivery(message, 1, "d.test", self.now()), notify="NEVER", orcpt="rfc822;o@x")
         self.store.append(message, [row], b"hello\r\n")
         self.tell()
@@ -52,7 +52,7 @@ class Life(DispatchRig):
         self.turn()
         [offer] = self.offers(child)
         self.assertEqual((offer.smtputf8, offer.require_tls, offer.ret, offer.envid), (True, True, "HDRS", "e"))
-        self.assertEqual((offer.notify, offer.orcpt), ("NEVER", "rfc822;o@x"))
+        self.assertEqual((offer.notify, offer.orcpt, offer.tls), ("NEVER", "rfc822;o@x", "verify"))
 
     def test_nothing_is_offered_before_the_start_or_after_the_stop(self) -> None:
         self.dispatcher.stop()

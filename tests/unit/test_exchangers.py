@@ -139,7 +139,7 @@ class Order(Case):
 
     def test_no_mx_uses_the_domain(self) -> None:
         found = self.find(NoData("no MX"), {"to.test": ["9.0.0.1", "2a00::1"]})
-        self.assertEqual(found, [Host("to.test", "9.0.0.1"), Host("to.test", "2a00::1")])
+        self.assertEqual(found, [Host("to.test", "9.0.0.1", meant=True), Host("to.test", "2a00::1", meant=True)])
 
     def test_literals(self) -> None:
         for domain, address in (
@@ -148,7 +148,7 @@ class Order(Case):
             ("[ipv6:2A00:0::1]", "2a00::1"),
             ("9.0.0.1", "9.0.0.1"),
         ):
-            self.assertEqual(self.find(None, domain=domain), [Host(domain, address)])
+            self.assertEqual(self.find(None, domain=domain), [Host(domain, address, meant=True)])
             self.assertEqual(self.zone.asked, [])
 
     def test_d33_bad_hosts_are_left_out(self) -> None:
@@ -243,12 +243,12 @@ class NextHop(Case):
 
     def test_address(self) -> None:
         for text, address in (("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("[10.0.0.1]", "10.0.0.1")):
-            self.assertEqual(self.successResultOf(self.hop(text, {})), [Host(text, address)])
+            self.assertEqual(self.successResultOf(self.hop(text, {})), [Host(text, address, meant=True)])
             self.assertEqual(self.zone.asked, [])
 
     def test_name_without_mx(self) -> None:
         found = self.successResultOf(self.hop("hop.test", {"hop.test": ["10.0.0.1", "fc00::1"]}))
-        self.assertEqual(found, [Host("hop.test", "10.0.0.1"), Host("hop.test", "fc00::1")])
+        self.assertEqual(found, [Host("hop.test", "10.0.0.1", meant=True), Host("hop.test", "fc00::1", meant=True)])
         self.assertEqual(self.zone.asked, ["46 hop.test"])
 
     def test_localhost(self) -> None:
@@ -341,6 +341,18 @@ class Proof(TestCase):
             self.zone.signed = signed
             found = self.successResultOf(Deferred.fromCoroutine(find(self.zone, "to.test", Settings())))
             self.assertEqual([host.name for host in found], names)
+
+    def test_which_name_is_certain(self) -> None:
+        """One of a validated answer, wherever it lives, and that of the domain itself (RFC 8689 4.2.1)."""
+        for mx, signed, meant in (
+            ("mx.test", {"to.test"}, True),
+            ("mx.test", {"mx.test"}, False),
+            ("To.test.", set[str](), True),
+        ):
+            zone = Zone({"to.test": [(10, mx)]}, {mx: ["9.0.0.1"]})
+            zone.signed = signed
+            (host,) = self.successResultOf(Deferred.fromCoroutine(find(zone, "to.test", Settings())))
+            self.assertEqual(host.meant, meant, mx)
 
     def test_a_fixed_next_hop_is_never_proven(self) -> None:
         self.zone.signed = {"mx.test"}

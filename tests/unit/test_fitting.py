@@ -37,7 +37,7 @@ class FittedTests(SynchronousTestCase):
     def test_nothing_to_do_is_the_same_bytes(self) -> None:
         found = fit(GOOD)
         self.assertIs(found.header, GOOD)
-        self.assertEqual(found, (GOOD, "<x@y>", NOW // 1000 * 1000, "", ()))
+        self.assertEqual(found, (GOOD, "<x@y>", NOW // 1000 * 1000, "", (), (), ()))
 
     def test_missing(self) -> None:
         found = fit(b"Subject: hi\r\n")
@@ -57,7 +57,7 @@ class FittedTests(SynchronousTestCase):
             self.assertTrue(block.raw.endswith(found.message_id.encode() + b"\r\nTo: x@y\r\n"))
 
     def test_only_what_is_asked_for_is_added(self) -> None:
-        self.assertEqual(fit(b"Subject: hi\r\n", add=()), (b"Subject: hi\r\n", "", 0, "", ()))
+        self.assertEqual(fit(b"Subject: hi\r\n", add=()), (b"Subject: hi\r\n", "", 0, "", (), (), ()))
         self.assertEqual(fit(b"Date: x\r\n", add=("message-id",)).header[:11], b"Message-ID:")
         self.assertTrue(fit(b"Date: x\r\n", add=("message-id",)).header.endswith(b"Date: x\r\n"))
 
@@ -92,6 +92,12 @@ class FittedTests(SynchronousTestCase):
             self.assertEqual(found.all("X-Originating-IP"), [f"[{client}]"])
             self.assertTrue(found.raw.endswith(GOOD))
         self.assertEqual(fit(GOOD + stated).header, GOOD + stated)
+
+    def test_what_is_asked_of_tls(self) -> None:
+        """X-Sending-TLS is for us; TLS-Required is for all relays, and stays (RFC 8689 4.2.2)."""
+        found = fit(b"X-Sending-TLS: dane\r\n" + GOOD + b"TLS-Required: No\r\nx-sending-tls:\r\n sts\r\n")
+        self.assertEqual(found.header, GOOD + b"TLS-Required: No\r\n")
+        self.assertEqual((found.tls, found.tls_required), (("dane", "sts"), ("No",)))
 
     def test_S51_what_steers_the_relay_never_leaves(self) -> None:
         lines = b"".join(

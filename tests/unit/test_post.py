@@ -168,9 +168,12 @@ class Requests(Posting):
         self.pass_time(71)
         self.check(Result.DEFERRED, "body", "ours")
 
-    def test_requiretls(self) -> None:
-        self.called(require_tls=True)
-        self.check(Result.BOUNCED, "mail", "message")
+    def test_in_the_clear_goes_nothing_that_must_not(self) -> None:
+        for asked in ({"require_tls": True}, {"tls": "must"}, {"tls": "dane"}):
+            self.setUp()
+            self.called(**asked)
+            self.check(Result.BOUNCED, "mail", "message")
+            self.assertEqual(self.outcome.response[:7], "5.7.10 ")
 
 
 class Answers(Posting):

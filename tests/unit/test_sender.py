@@ -14,13 +14,14 @@ from relay.channel import frames
 from relay.channel.codec import FROM_SENDER, FrameReader, pack
 from relay.channel.frames import Frame, Offer
 from relay.channel.journal import Acceptance
-from relay.config.schema import Dns
+from relay.config.schema import Dns, Zone
 from relay.delivery import sender as module
 from relay.delivery.exchangers import Host
 from relay.delivery.sender import Sender, Unavailable
 from relay.delivery.tls_counts import MOST as MOST_RESULTS
 from relay.message.tls import TlsPolicy, TlsResult
 from relay.message.values import Outcome, Result
+from relay.net.proxied import Proxied
 from tests.unit.test_child import a_briefing
 from tests.unit.test_session import offer
 
@@ -281,7 +282,8 @@ class Together(SenderRig):
         session = self.sessions[1]
         self.assertEqual(session.orders, ["go 4"])
         lead = session.offers[0]
-        self.sender.left(session, fellows[2:])  # type: ignore[arg-type]
+        self.sender.left(session, fellows[2:3], True)  # type: ignore[arg-type]
+        self.sender.left(session, fellows[3:])  # type: ignore[arg-type]
         self.sender.accepted(session, lead, [(lead, DELIVERED), (fellows[1], DELIVERED)])  # type: ignore[arg-type]
         outcomes = [(lead, DELIVERED), (fellows[0], DEFERRED), (fellows[1], DELIVERED)]
         self.sender.done(session, lead, outcomes, True)  # type: ignore[arg-type]
@@ -290,7 +292,8 @@ class Together(SenderRig):
         self.assertEqual(
             self.said()[1:],
             [
-                frames.Fared(12, None), frames.Fared(11, None), frames.Fared(9, DEFERRED), frames.Fared(10, DELIVERED),
+                frames.Fared(11, None, True), frames.Fared(12, None),
+                frames.Fared(9, DEFERRED), frames.Fared(10, DELIVERED),
                 frames.Done(1, 7, DELIVERED, True),
             ],
         )  # fmt: skip
@@ -401,6 +404,16 @@ class Leaving(SenderRig):
         self.assertEqual(self.sender.exit_code, 1)
         self.clock.advance(module._LAST_FRAMES)
         self.assertEqual(self.clock.stopped, 1)
+
+    def test_what_policy_hosts_are_called_by(self) -> None:
+        """A proxy that isn't told an address to connect from."""
+        outward: list[Any] = []
+        self.patch(module, "heeding", lambda briefing, reactor, web, *more: outward.append(web))
+        for proxy in ("socks5://10.0.0.5:1080", "haproxy://10.0.0.5:2525", ""):
+            briefing = replace(self.sender._briefing, options=Zone(egress=proxy))
+            Sender(briefing, self.journal, self.clock)  # type: ignore[arg-type]
+        self.assertIsInstance(outward[0], Proxied)
+        self.assertEqual(outward[1:], [self.clock] * 2)
 
     def test_a_connection_that_never_was(self) -> None:
         sender = Sender(self.sender._briefing, self.journal, self.clock)  # type: ignore[arg-type]

@@ -289,7 +289,7 @@ class Transaction(TestCase):
         peer = Peer(b"250-mx\r\n250-REQUIRETLS\r\n250 PIPELINING\r\n")
         ending = peer.talk.begin("a@x", "b@x", 1, False, require_tls=True)
         assert isinstance(ending, Ending)
-        self.assertEqual((ending.result, ending.text[:7], ending.reusable), (Result.BOUNCED, "5.7.30 ", True))
+        self.assertEqual((ending.result, ending.text[:7], ending.reusable), (Result.BOUNCED, "5.7.10 ", True))
         self.assertEqual(peer.sent, [])
 
     def test_requiretls_goes_where_it_is_understood(self) -> None:

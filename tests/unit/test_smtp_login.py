@@ -139,6 +139,35 @@ class Failing(Case):
         assert isinstance(event, Ending)
         self.assertNotIn(b64("x" * 30), event.text, "nor a part of it")
 
+    def test_nor_when_it_is_over(self) -> None:
+        """Whatever a host says after a login, of the message or of nothing; but a fair word is told as it is."""
+        for secret in (SECRET, b64(SECRET), b64(chr(0) + "bob" + chr(0) + SECRET)):
+            for replies, result in (
+                (f"550 5.7.1 {secret}\r\n503 no\r\n503 no\r\n", Result.BOUNCED),
+                (f"250 ok\r\n250 ok\r\n354 {secret}\r\n", Result.DELIVERED),
+                (f"250 ok\r\n450-4.7.1 wait\r\n450 4.7.1 {secret}\r\n503 no\r\n", Result.DEFERRED),
+                (f"421 4.7.0 {secret}\r\n", Result.DEFERRED),
+                (f"no reply {secret}\r\n", Result.DEFERRED),
+                (f"350 {secret}\r\n", Result.DEFERRED),
+            ):
+                talk = self.greeted("AUTH PLAIN")
+                self.assertIs(talk.receive(f"235 2.7.0 {secret}\r\n".encode()), Event.READY)
+                talk.take()
+                talk.begin("a@x", "b@x", 1, False)
+                event = talk.receive(replies.encode())
+                if event is Event.BODY:
+                    talk.end(b"x\r\n")
+                    event = talk.receive(f"250 2.0.0 {secret}\r\n".encode())
+                assert isinstance(event, Ending), (event, replies)
+                self.assertEqual(event.result, result, replies)
+                self.assertNotIn(secret, repr(event))
+        talk = self.greeted("AUTH PLAIN")
+        talk.receive(b"235 ok\r\n")
+        talk.begin("a@x", "b@x", 1, False)
+        event = talk.receive(b"550 5.1.1 no such user\r\n503 no\r\n503 no\r\n")
+        assert isinstance(event, Ending), event
+        self.assertEqual(event.text, "550 5.1.1 no such user")
+
     def test_challenges_that_are_none(self) -> None:
         for reply in (b"334 %\r\n", b"334-a\r\n334 b\r\n", b"354 go\r\n", b"334 " + b"\xff" * 8 + b"\r\n"):
             self.ending(self.greeted("AUTH LOGIN").receive(reply))

@@ -8,14 +8,18 @@ from typing import Any
 from OpenSSL import crypto
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.trial.unittest import TestCase
 
+from relay.config.egress import Egress
+from relay.delivery.sts import https
 from relay.delivery.sts.fetching import Fetching, Unfetched
 from relay.delivery.sts.policy import Mode, StsPolicy
 from relay.net.client_tls import ClientTls
 from relay.net.dns import TimedOut
+from relay.net.proxied import Proxied
 from tests.unit.certificates import Authority, Pair
 
 TEXT = b"version: STSv1\nmode: enforce\nmx: mx.a.test\nmax_age: 86400\n"
@@ -59,6 +63,37 @@ class Redirected:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(reactor, name)
+
+
+class Socks(Protocol):
+    """A SOCKS5 server that lets everybody in: wherever one wants to go, it leads to one port; addresses that are dead
+    are never reached."""
+
+    def __init__(self) -> None:
+        self.beyond: Any = None
+
+    def dataReceived(self, data: bytes) -> None:
+        factory: Any = self.factory
+        transport: Any = self.transport
+        if self.beyond is not None:
+            self.beyond.transport.write(data)
+        elif len(data) == 3:
+            transport.write(b"\x05\x00")
+        else:
+            address = ".".join(map(str, data[4:8]))
+            factory.asked.append((address, int.from_bytes(data[8:10], "big")))
+            if address not in factory.dead:
+                factory.there.connect(Factory.forProtocol(Protocol)).addCallback(self._through)
+
+    def _through(self, beyond: Any) -> None:
+        transport: Any = self.transport
+        self.beyond = beyond
+        beyond.dataReceived = transport.write
+        transport.write(b"\x05\x00\x00\x01" + bytes(6))
+
+    def connectionLost(self, reason: Any = None) -> None:
+        if self.beyond is not None:
+            self.beyond.transport.abortConnection()
 
 
 class FakeResolver:
@@ -200,6 +235,37 @@ class Fetched(TestCase):
         self.net.called.clear()
         self.assertIn("refused", await self.refused())
         self.assertEqual(len(self.net.called), 4)
+
+    def socks(self) -> Any:
+        """From now on the way leads through a proxy."""
+        server: Any = Factory.forProtocol(Socks)
+        server.asked, server.dead = [], ()
+        server.there = TCP4ClientEndpoint(reactor, "127.0.0.1", self.net.port)
+        port: Any = reactor.listenTCP(0, server, interface="127.0.0.1")  # type: ignore[attr-defined]
+        self.addCleanup(port.stopListening)
+        server.egress = Egress("socks5", "127.0.0.1", port.getHost().port)
+        self.net = Proxied(reactor, server.egress)  # type: ignore[arg-type, assignment]
+        return server
+
+    async def test_by_a_proxy(self) -> None:
+        server = self.socks()
+        self.assertEqual(await self.fetch(), POLICY)
+        self.assertEqual(server.asked, [("9.9.9.9", 443)])
+
+    async def test_an_address_that_a_proxy_does_not_get_to(self) -> None:
+        """The proxy has answered, and the far host never does: the next address is tried in time."""
+        self.patch(https, "CONNECT", 0.3)
+        server = self.socks()
+        server.dead, self.resolver.found = ("9.9.9.1",), ["9.9.9.1", "9.9.9.2"]
+        self.assertEqual(await self.fetch(), POLICY)
+        server.dead = ("9.9.9.1", "9.9.9.2")
+        self.assertIn("timeout", await self.refused())
+        self.assertEqual([host for host, _ in server.asked], ["9.9.9.1", "9.9.9.2"] * 2)
+
+    async def test_a_proxy_that_is_not_there(self) -> None:
+        self.net = Proxied(reactor, Egress("socks5", "127.0.0.1", 1))  # type: ignore[arg-type, assignment]
+        told = "mta-sts.a.test: Proxy socks5://127.0.0.1:1: Connection refused"
+        self.assertEqual(await self.refused(), told)
 
     async def test_addresses_of_our_own_network(self) -> None:
         """Nobody has us call what only we can reach."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.config.schema import Dns
+from relay.config.schema import Dns, Zone
 from relay.delivery.sts import policies as module
 from relay.delivery.sts import shelf as shelves
 from relay.delivery.sts.fetching import Unfetched
@@ -118,7 +119,7 @@ class Looking(Case):
     def test_D26_a_fetch_that_has_failed_costs_nothing_for_a_while(self) -> None:
         answer = self.fetched(Unfetched("it is down"))
         reason = "its MTA-STS policy can't be fetched: it is down"
-        self.assertEqual(answer, Answer(None, reason, "sts-policy-fetch-error"))
+        self.assertEqual(answer, Answer(None, reason, "sts-policy-fetch-error", True))
         self.clock.advance(module.AGAIN - 1)
         self.assertEqual((self.answer(), len(self.fetches)), (answer, 1))
         self.record = ["v=STSv1; id=2"]
@@ -351,7 +352,24 @@ class Shelves(SynchronousTestCase):
         whole = path.read_bytes()
         for data in (b"", whole[:-1], whole.replace(b"a.test", b"b.test"), whole.replace(b"enforce", b"x"), b"\xff"):
             path.write_bytes(data)
-            self.assertIsNone(self.shelf.read("a.test"), data)
+            with capturedLogs() as logs:
+                self.assertIsNone(self.shelf.read("a.test"), data)
+            self.told_of(path, logs)
+
+    def test_what_can_not_be_read_is_none(self) -> None:
+        path = self.shelf._path("a.test")
+        path.mkdir(parents=True)
+        with capturedLogs() as logs:
+            self.assertIsNone(self.shelf.read("a.test"))
+        self.told_of(path, logs)
+        with capturedLogs() as logs:
+            self.assertIsNone(self.shelf.read("b.test"))
+        self.assertEqual(logs, [], "there is none")
+
+    def told_of(self, path: Path, logs: Sequence[LogEvent]) -> None:
+        [event] = logs
+        self.assertEqual(event["log_level"], LogLevel.warn)
+        self.assertIn(f"MTA-STS policy of a.test: {path}: ", formatEvent(event))
 
     def test_tidy(self) -> None:
         self.shelf.tidy(BEGIN)
@@ -374,15 +392,17 @@ class Shelves(SynchronousTestCase):
 
 
 class Making(SynchronousTestCase):
-    def test_only_where_some_domain_is_asked(self) -> None:
+    def test_for_hosts_of_domains_alone(self) -> None:
         clock: Any = Clock()
         resolver = Resolver(clock, Dns(nameservers=("127.0.0.1:53",)))
 
-        def made(**heeded: bool) -> object:
-            briefing = replace(a_briefing(), sts=heeded, policies=self.mktemp())
-            return heeding(briefing, clock, resolver, ClientTls(), print, maybeDeferred)
+        def made(options: Zone, **heeded: bool) -> object:
+            briefing = replace(a_briefing(), options=options, sts=heeded, policies=self.mktemp())
+            return heeding(briefing, clock, clock, resolver, ClientTls(), print, maybeDeferred)
 
-        self.assertIsNone(made(default=False))
-        self.assertEqual(clock.getDelayedCalls(), [])
-        self.assertIsInstance(made(default=False, some=True), Heeding)
+        for fixed in (Zone(host="smart.test"), Zone(url="https://web.test/")):
+            self.assertIsNone(made(fixed, default=False))
+        self.assertIsInstance(made(Zone(), default=False), Heeding)
+        self.assertEqual(clock.getDelayedCalls(), [], "a message may ask for one")
+        self.assertIsInstance(made(Zone(), default=False, some=True), Heeding)
         self.assertEqual(len(clock.getDelayedCalls()), 2, "they are renewed, and the directory is tidied")

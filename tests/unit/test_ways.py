@@ -74,17 +74,12 @@ class Case(SynchronousTestCase):
 
 class Finding(Case):
     def test_how_safe_mail_has_to_be(self) -> None:
-        """As the briefing says of its domain; REQUIRETLS asks for more (RFC 8689 4.2.1)."""
+        """As the briefing says of its domain."""
         ways = self.ways(options=Zone(implicit_tls=True), tls={"default": "none", "safe.test": "must"})
-        for domain, required, policy in (
-            ("x.test", False, Policy.NONE),
-            ("safe.test", False, Policy.MUST),
-            ("x.test", True, Policy.VERIFY),
-        ):
+        for domain, policy in (("x.test", Policy.NONE), ("safe.test", Policy.MUST)):
             approach = Approach(policy, implicit=True, reported=TlsPolicy(domain))
-            asked = {"domain": domain, "require_tls": required}
-            self.assertEqual({way.approach for way in self.found(ways, **asked)}, {approach})
-            self.assertEqual(ways.need(offer(**asked), KEPT), approach)
+            self.assertEqual({way.approach for way in self.found(ways, domain=domain)}, {approach})
+            self.assertEqual(ways.need(offer(domain=domain), KEPT), approach)
         self.assertEqual(
             self.found(self.ways())[0],
             Way(Host("mx.to.test", "9.0.0.1", 10), Approach(Policy.MAY, reported=TlsPolicy("to.test"))),
@@ -192,7 +187,7 @@ class ByPolicy(PolicyCase):
         for tls in ("may", "must", "verify", "sts"):
             [way] = self.found(self.heeding(tls={"default": tls}), domain="safe.test")
             self.assertEqual(way.host.name, "mx.safe.test")
-            self.assertEqual(way.approach, Approach(Policy.STS, reported=reported))
+            self.assertEqual(way.approach, Approach(Policy.STS, reported=reported, named=True))
         self.assertEqual(self.told, [])
 
     def test_D26_none_is_left(self) -> None:
@@ -349,7 +344,9 @@ class ByRecords(Case):
         self.resolver.records["_25._tcp.mx.to.test"] = RECORDS
         for require_tls in (False, True):
             [way] = self.found(ways, require_tls=require_tls)
-            self.assertEqual(way.approach, Approach(Policy.DANE, dane=DANE, reported=REPORTED))
+            self.assertEqual(
+                way.approach, Approach(Policy.DANE, dane=DANE, reported=REPORTED, required=require_tls)
+            )
         self.assertEqual({one.failure for one in self.told}, {"dane-required", "tlsa-invalid"})
         self.resolver.secure = False
         self.assertIn("mx.to.test is not proven", self.refusal(ways))
@@ -399,7 +396,7 @@ class ByBoth(PolicyCase):
         for tls, policy in (("may", Policy.STS), ("verify", Policy.STS), ("sts", Policy.STS), ("dane", Policy.DANE)):
             ways = self.heeding(tls={"default": tls})
             [way] = self.found(ways, domain="safe.test")
-            self.assertEqual(way.approach, Approach(policy, reported=reported, dane=dane))
+            self.assertEqual(way.approach, Approach(policy, reported=reported, dane=dane, named=True))
             self.assertEqual((way.approach.authority, way.approach.verified), (dane, False))
             need = ways.need(offer(domain="safe.test"), way.host)
             self.assertEqual(need and (need.policy, need.dane), (policy, dane))
@@ -444,3 +441,89 @@ class ByBoth(PolicyCase):
         self.assertEqual((with_records.approach.dane, with_records.approach.flaw), (dane, ""))
         self.assertFalse(with_records.approach.tested)
         self.assertTrue(without.approach.tested and without.approach.flaw)
+
+
+class SharedResolver(FakeResolver):
+    """The exchangers of all domains are the same two, but those of other.test."""
+
+    async def exchangers(self, domain: str) -> Found[tuple[int, str]]:
+        found = await super().exchangers("shared.test")
+        return Found([(10, "mx.else.test")], self.secure) if domain == "other.test" else found
+
+
+class Also(PolicyCase):
+    """How safe a connection has to be that was made for another domain."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.resolver = SharedResolver()
+        self.resolver.addresses = {"mx.shared.test": "9.0.0.1", "mx.bad.test": "9.0.0.2", "mx.else.test": "9.0.0.1"}
+
+    def also(self, ways: Ways, domain: str, host: Host = KEPT, **changes: Any) -> Approach | None:
+        return self.successResultOf(Deferred.fromCoroutine(ways.also(offer(domain=domain, **changes), host)))
+
+    def test_it_is_one_of_their_hosts_by_name_and_address(self) -> None:
+        ways = self.ways()
+        for name, address, is_theirs in (
+            ("mx.shared.test", "9.0.0.1", True),
+            ("MX.Shared.test.", "9.0.0.1", True),
+            ("mx.bad.test", "9.0.0.2", True),
+            ("mx.shared.test", "9.0.0.2", False),
+            ("mx.else.test", "9.0.0.1", False),
+        ):
+            need = self.also(ways, "x.test", Host(name, address, 10))
+            self.assertEqual(need, Approach(reported=TlsPolicy("x.test")) if is_theirs else None, name)
+        self.assertIsNone(self.also(ways, "other.test", Host("mx.shared.test", "9.0.0.1", 10)))
+
+    def test_as_its_own_domain_asks(self) -> None:
+        host = Host("mx.shared.test", "9.0.0.1", 10)
+        ways = self.ways(tls={"default": "may", "must.test": "must"})
+        for domain, policy_ in (("x.test", Policy.MAY), ("must.test", Policy.MUST)):
+            need = self.also(ways, domain, host)
+            self.assertEqual(need and need.policy, policy_)
+
+    def test_as_the_message_asks(self) -> None:
+        """With REQUIRETLS its own domain has to prove that the host is one of its own."""
+        host = Host("mx.shared.test", "9.0.0.1", 10)
+        for self.resolver.secure, policy_ in ((False, None), (True, Policy.VERIFY)):
+            need = self.also(self.ways(), "x.test", host, require_tls=True)
+            self.assertEqual(need and need.policy, policy_)
+
+    def test_by_its_mta_sts_policy(self) -> None:
+        """It is asked for, if it isn't known; and nothing is told of it."""
+        host = Host("mx.shared.test", "9.0.0.1", 10)
+        self.policies.answers["safe"] = policy(Mode.ENFORCE, "mx.shared.test")
+        ways = self.heeding()
+        for domain, policy_ in (
+            ("plain.test", Policy.MAY), ("lost.test", Policy.MAY), ("safe.test", Policy.STS), ("gone.test", None),
+        ):
+            need = self.also(ways, domain, host)
+            self.assertEqual(need and need.policy, policy_, domain)
+        self.assertEqual(self.policies.asked, ["plain.test", "lost.test", "safe.test", "gone.test"])
+        self.assertEqual(self.told, [])
+
+    def test_by_the_records_of_the_host(self) -> None:
+        """The certificate may bear a name of its own domain, and so each asks for something else."""
+        self.resolver.secure = True
+        self.resolver.records["_25._tcp.mx.shared.test"] = ["3 1 1 " + "ab" * 32]
+        ways = self.ways()
+        [first] = [way for way in self.found(ways, domain="first.test") if way.host.name == "mx.shared.test"]
+        need = self.also(ways, "x.test", first.host)
+        assert need is not None and need.dane is not None and first.approach.dane is not None
+        self.assertEqual(need.dane.records, first.approach.dane.records)
+        self.assertNotEqual(need.dane, first.approach.dane)
+        self.resolver.records["_25._tcp.mx.shared.test"] = ServerFailure("down")
+        self.assertIsNone(self.also(self.ways(), "x.test", first.host))
+        self.assertEqual(self.told, [])
+
+    def test_a_fixed_next_hop_takes_it_all(self) -> None:
+        ways = self.ways(options=Zone(host="smart.test"), tls={"default": "may", "must.test": "must"})
+        host = Host("smart.test", "9.0.0.1")
+        self.assertEqual(self.also(ways, "x.test", host), Approach())
+        self.assertEqual(self.also(ways, "must.test", host), Approach(Policy.MUST))
+        self.assertEqual(self.resolver.asked, [])
+
+    def test_no_hosts(self) -> None:
+        self.resolver.problem = NoSuchDomain("there is none")
+        asked = Deferred.fromCoroutine(self.ways().also(offer(domain="x.test"), KEPT))
+        self.failureResultOf(asked, Unroutable)

@@ -44,6 +44,7 @@ class Fetching:
     ) -> None:
         """
         Args:
+            reactor: what policy hosts are called by; it may lead through a proxy.
             timeout: for all of it (seconds).
             families: kinds of addresses that are called, preferred first.
             block_local: addresses that aren't public are never called.

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from relay.channel.frames import Offer
 from relay.delivery.exchangers import Host, Unroutable
-from relay.delivery.security import Approach, Policy
+from relay.delivery.security import NEEDED, Approach, Policy
 from relay.delivery.sts.policies import Answer
 from relay.delivery.sts.policy import Mode
 from relay.message.tls import REPORTS, TlsPolicy, TlsResult
@@ -45,22 +45,30 @@ class Heeding:
     def ask(self, offer: Offer, approach: Approach) -> Wish | None:
         """Begin to ask the domain of a delivery that would be called by `approach`; None: it isn't asked. The wish has
         to be dropped if it isn't waited for."""
-        if not self._counts(offer):
+        if not self._counts(offer, approach):
             return None
         answer = Deferred.fromCoroutine(self._policies.of(offer.domain))
         return Wish(offer.domain, approach, answer, self._tell)
 
+    async def learn(self, offer: Offer, approach: Approach) -> None:
+        """Ask the domain of a delivery so that `need` knows."""
+        if self._counts(offer, approach):
+            await self._policies.of(offer.domain)
+
     def need(self, offer: Offer, host: Host, approach: Approach) -> Approach | None:
         """How safe a connection to `host` that stands has to be for a delivery; None: it isn't for that."""
-        if not self._counts(offer):
+        if not self._counts(offer, approach):
             return approach
         answer = self._policies.known(offer.domain)
         return None if answer is None else _approach(host.name, approach, answer)
 
-    def _counts(self, offer: Offer) -> bool:
+    def _counts(self, offer: Offer, approach: Approach) -> bool:
         # What reports on a domain's TLS goes there whatever that is like (RFC 8460 3).
-        if offer.origin.listener == REPORTS or is_literal(offer.domain):
+        if approach.heedless or offer.origin.listener == REPORTS or is_literal(offer.domain):
             return False
+        # A message may need what mail of its zone doesn't: a policy, or the names in one.
+        if approach.required or approach.policy is Policy.STS:
+            return True
         return self._heeded.get(offer.domain, self._heeded.get(DEFAULT, False))
 
 
@@ -75,6 +83,11 @@ class Wish:
         self._asked = asked
         self._tell = tell
         self._answer = Answer(None)
+
+    @property
+    def unsure(self) -> bool:
+        """Nobody could tell whether the domain has a policy, or what is in it."""
+        return self._answer.unsure
 
     async def meant(self, exchangers: list[tuple[int, str]]) -> list[tuple[int, str]]:
         """Those of a domain's exchangers that may have its mail. Raises Unroutable when that is none."""
@@ -93,6 +106,8 @@ class Wish:
             shown = ", ".join(name for _, name in exchangers[:3])
             text = f"4.7.5 The MTA-STS policy of {domain} allows none of its hosts ({shown})"
             self._tell(TlsResult(reported, "validation-failure", text, exchangers[0][1]))
+            if approach.required:
+                raise Unroutable(Result.BOUNCED, text.replace("4.7.5", NEEDED, 1), "tls")
             raise Unroutable(Result.DEFERRED, text, "tls")
         return meant
 
@@ -118,5 +133,5 @@ def _approach(name: str, approach: Approach, answer: Answer) -> Approach | None:
     if answer.enforced:
         # Where TLSA records have to be there they say more of a host's certificate than authorities could.
         asked = approach.policy if approach.policy is Policy.DANE else Policy.STS
-        return approach._replace(policy=asked) if policy.allows(name) else None
-    return approach if policy.allows(name) else approach._replace(flaw=_FLAW)
+        return approach._replace(policy=asked, named=True) if policy.allows(name) else None
+    return approach._replace(named=True) if policy.allows(name) else approach._replace(flaw=_FLAW)

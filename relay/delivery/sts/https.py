@@ -1,6 +1,6 @@
 """One small text over HTTPS, from addresses that were found before: nobody else is asked anything.
 
-No name is looked up here, no redirect followed, no proxy used, nothing kept, and no more taken than may be. Whoever
+No name is looked up here, no redirect followed, nothing kept, and no more taken than may be. Whoever
 doesn't prove to be the host isn't even asked; what the host says may be anything.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, TimeoutError
 from twisted.internet.interfaces import IHandshakeListener, IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -50,7 +50,8 @@ async def get(
     reactor: Any, host: str, path: str, addresses: Sequence[str], handshake: Handshake, most: int
 ) -> Answer:
     """GET a path of a host that has these addresses, tried in turn; `most` bounds all that is taken of its answer
-    (bytes). It may take for ever, but can be cancelled. Raises Failed."""
+    (bytes). `reactor` may be one that leads through a proxy (relay.net.proxied). It may take for ever, but can be
+    cancelled. Raises Failed."""
     line = _Line(reactor, addresses, handshake, most)
     agent = Agent.usingEndpointFactory(reactor, line)
     headers = Headers({b"User-Agent": [b"Zonerelay"], b"Accept": [b"text/plain"]})
@@ -97,9 +98,10 @@ class _Line:
         watched.line = self
         for address in self._addresses:
             kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-            endpoint = wrapClientTLS(self.handshake, kind(self._reactor, address, PORT, CONNECT))
+            # A proxy has answered long before its far host does; so the time is ours to keep, the endpoint's backs it.
+            endpoint = wrapClientTLS(self.handshake, kind(self._reactor, address, PORT, 2 * CONNECT))
             try:
-                wire: Any = await endpoint.connect(watched)
+                wire: Any = await endpoint.connect(watched).addTimeout(CONNECT, self._reactor, _late)
             except ConnectError as error:
                 problem = error
             else:
@@ -166,6 +168,13 @@ class _Text(Protocol):
             self.whole.callback(b"".join(self._pieces))
         else:
             self.whole.errback(reason)
+
+
+def _late(result: Any, seconds: float) -> Any:
+    """There was no connection in time, whatever giving up has come to."""
+    if isinstance(result, Failure):
+        raise TimeoutError
+    return result
 
 
 def _cause(error: BaseException) -> BaseException:

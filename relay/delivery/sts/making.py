@@ -23,19 +23,22 @@ from relay.net.dns import Resolver
 def heeding(
     briefing: SenderBriefing,
     reactor: Any,
+    outward: Any,
     resolver: Resolver,
     client_tls: ClientTls,
     tell: Callable[[TlsResult], None],
     in_thread: Callable[..., Deferred[Any]],
 ) -> Heeding | None:
-    """None: no domain's policy counts."""
-    if not any(briefing.sts.values()):
-        return None
+    """What heeds it. Policy hosts are called by `outward`, a reactor that may lead through a proxy. None: mail goes to
+    no host of its domain's. Where zone and domain have no use for policies a message may."""
     options = briefing.options
+    if options.host or options.url:
+        return None
     families = Settings(options.ignore_ipv6, options.prefer_ipv6).families
     timeout, block = briefing.timeouts.sts, options.block_local_addresses
-    fetching = Fetching(reactor, resolver, client_tls, timeout, families, block)
+    fetching = Fetching(outward, resolver, client_tls, timeout, families, block)
     shelf = Shelf(Path(briefing.policies), briefing.child)
     policies = Policies(resolver.txt, fetching, shelf, reactor, WallClock(), in_thread)
-    policies.start()
+    if any(briefing.sts.values()):
+        policies.start()  # What a single message needed is looked at when another one does.
     return Heeding(briefing.sts, policies, tell)

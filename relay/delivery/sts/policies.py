@@ -47,11 +47,12 @@ TIDY = 86_400.0
 
 class Answer(NamedTuple):
     """The policy of a domain that is in force. None: there is none, and `reason` says why; `failure` is its kind where
-    there should be one."""
+    there should be one. `unsure`: there may be one, nobody could tell."""
 
     policy: StsPolicy | None
     reason: str = ""
     failure: TlsFailure | Literal[""] = ""
+    unsure: bool = False
 
     @property
     def enforced(self) -> bool:
@@ -72,15 +73,17 @@ class _Entry:
         looked: when its record was looked for last.
         reason: why there is no policy.
         failure: the kind of that, as far as it is one.
+        unsure: there may be a policy.
     """
 
-    __slots__ = ("_again", "failure", "kept", "looked", "reason")
+    __slots__ = ("_again", "failure", "kept", "looked", "reason", "unsure")
 
     def __init__(self) -> None:
         self.kept: Kept | None = None
         self.looked = float("-inf")
         self.reason = ""
         self.failure: TlsFailure | Literal[""] = ""
+        self.unsure = False
         self._again: dict[str, float] = {}
 
     def holding(self, now: int) -> Kept | None:
@@ -145,12 +148,14 @@ class Policies:
         """What holds for `domain`. It takes as long as a look-up in the DNS; where no policy holds and the record is
         new, as long as a fetch."""
         entry = self._entry(domain)
-        reason, record = "", None
+        reason, record, unsure = "", None, False
         try:
             record = record_id(await self._txt(RECORD + domain))
             reason = "" if record else "it has no MTA-STS record"
         except DnsError as error:
-            reason = f"its MTA-STS record is not to be had: {error}" if error.temporary else "it has no MTA-STS record"
+            unsure = error.temporary
+            reason = f"its MTA-STS record is not to be had: {error}" if unsure else "it has no MTA-STS record"
+        entry.unsure = unsure
         kept = entry.holding(self._now())
         if kept is None or kept.id != record:
             kept = self._shared(domain, entry)
@@ -165,7 +170,9 @@ class Policies:
 
     def _answer(self, entry: _Entry) -> Answer:
         kept = entry.holding(self._now())
-        return Answer(None, entry.reason, entry.failure) if kept is None else Answer(kept.policy)
+        if kept is not None:
+            return Answer(kept.policy)
+        return Answer(None, entry.reason, entry.failure, entry.unsure or bool(entry.failure))
 
     def _entry(self, domain: str) -> _Entry:
         """That of a domain, which is now the one asked for last."""

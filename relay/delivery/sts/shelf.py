@@ -51,7 +51,16 @@ class Shelf:
         self._mark = mark
 
     def read(self, domain: str) -> Kept | None:
-        """What is kept of a domain's, in force or not. A file that is damaged is none, and is told."""
+        """What is kept of a domain's, in force or not. A file that can't be read, or is damaged, is none, and the log
+        tells of it."""
+        try:
+            return self.load(domain)
+        except ValueError as error:
+            _log.warn("MTA-STS policy of {domain}: {error}", domain=domain, error=str(error))
+            return None
+
+    def load(self, domain: str) -> Kept | None:
+        """The same. Raises ValueError, which names the file, when that can't be read or is damaged."""
         path = self._path(domain)
         try:
             with open(path, "rb") as file:
@@ -61,8 +70,8 @@ class Shelf:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            _log.warn("MTA-STS policy of {domain}: {path}: {error}", domain=domain, path=str(path), error=str(error))
-            return None
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ValueError(f"{path}: {reason}") from None
         return kept
 
     def write(self, kept: Kept) -> None:
