@@ -19,6 +19,7 @@ from relay.config.secret import SecretUnusable, open_to_all, passwords, secrets
 from relay.dkim.keyfile import KeyUnusable
 from relay.dkim.keyfile import load as load_key
 from relay.dkim.names import of_file
+from relay.events.webhook import signing_keys
 
 #: How long before its end a certificate is spoken of.
 SOON = timedelta(days=7)
@@ -39,6 +40,9 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         passwords(config.zones)
         passwords(config.zones, "egress")
         secrets(("returns",), config.returns)
+        signing_keys(("bounces",), config.bounces)
+        for name, sink in config.sinks.items():
+            signing_keys(("sinks", name), sink)
     except SecretUnusable as error:
         errors.append(str(error))
     if errors:
@@ -71,7 +75,7 @@ def _open_passwords(config: Config) -> list[str]:
     zones = config.zones.values()
     files = [zone.auth_password_file for zone in zones if zone.auth_user]
     files += [zone.egress_password_file for zone in zones if zone.egress_user]
-    files.append(config.returns.secret_file)
+    files += [section.secret_file for section in (config.returns, config.bounces, *config.sinks.values())]
     return [
         f"{file}: everybody on this machine can read it; expected mode 0600 or 0640"
         for file in files

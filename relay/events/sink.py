@@ -17,7 +17,8 @@ from relay.shelf import Shelf
 
 class Standing(NamedTuple):
     """How a sink is doing. `state`: "up to date", "behind", or "waiting" after a failure, until `until`; times are ms
-    since the epoch, 0: none. `taken`, `missed` and `failures` are counted since the start."""
+    since the epoch, 0: none. `taken`, `missed` and `failures` are counted since the start. `aside` are those that were
+    refused by themselves and will be tried again."""
 
     name: str
     kind: str
@@ -26,6 +27,7 @@ class Standing(NamedTuple):
     behind: int
     taken: int
     missed: int
+    aside: int
     failures: int
     trouble: str
     last: int
@@ -47,13 +49,15 @@ class Sink:
         *,
         kinds: frozenset[str] | None,
         batch: int,
+        aside: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`now` gives ms since the epoch; `kinds` of events go here, None: all."""
+        """`now` gives ms since the epoch; `kinds` of events go here, None: all; `aside`: see Standing."""
         self.name = name
         self.kind = kind
         self._taker = taker
         self._clock = clock
         self._now = now
+        self._aside = aside
         self._taken = self._failures = self._last = 0
         # Names of sinks are the operator's; a reader for bounces is no sink of theirs.
         self._reader = Reader(f"{kind}:{name}", source, shelf, self._take, clock, kinds=kinds, batch=batch)
@@ -81,6 +85,7 @@ class Sink:
             behind,
             self._taken,
             reader.missed,
+            self._aside(),
             self._failures,
             reader.trouble,
             self._last,

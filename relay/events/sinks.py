@@ -7,9 +7,12 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from relay.config import schema
+from relay.config import schema, urls
 from relay.config.schema import Config
-from relay.events import file
+from relay.events import datagrams, file, webhook
+from relay.events.bounceform import KINDS
+from relay.events.bouncepost import BouncePost
+from relay.events.bounceshelf import BounceShelf
 from relay.events.reader import Source
 from relay.events.sink import Sink, Standing
 from relay.events.taker import Means, Taker
@@ -19,8 +22,15 @@ from relay.shelf import Shelf
 Maker = Callable[[str, schema.Sink, Means], Taker]
 #: By kind.
 MAKERS: Mapping[str, Maker] = {
+    "webhook": webhook.maker,
     "file": file.maker,
+    "udp": datagrams.zonemta_maker,
+    "gelf": datagrams.gelf_maker,
 }
+
+
+#: Bounces that are read at a time.
+_BOUNCES = 100
 
 
 class Events(Source, Protocol):
@@ -38,15 +48,21 @@ class Sinks:
         self._events = events
         self._means = means
         self._sinks: list[Sink] = []
+        self._bounces: BouncePost | None = None
 
     def make(self) -> None:
         """Read what they need. Raises SecretUnusable: a start must not come so far as to open the queue."""
         for name, section in self._config.sinks.items():
             kinds = frozenset(section.events) or None
             self._add(name, section.kind, MAKERS[section.kind](name, section, self._means), kinds, section.batch)
+        if self._config.bounces.url:
+            self._bounces = posts = self._make_bounces()
+            self._add("bounces", "bounces", posts, KINDS, _BOUNCES, lambda: posts.aside)
 
     def start(self) -> None:
         """The store is open. Raises StoreError."""
+        if self._bounces is not None:
+            self._bounces.start()
         for sink in self._sinks:
             sink.start()
 
@@ -58,7 +74,22 @@ class Sinks:
         """How each is doing, in the order of the file."""
         return [sink.standing() for sink in self._sinks]
 
-    def _add(self, name: str, kind: str, taker: Taker, kinds: frozenset[str] | None, batch: int) -> None:
+    def _make_bounces(self) -> BouncePost:
+        section, events, means = self._config.bounces, self._events, self._means
+        keys = webhook.signing_keys(("bounces",), section)
+        shelf = BounceShelf(lambda: events.shelf("refused-bounces"), self._config.events.keep)
+        url, private = urls.read(section.url), section.allow_private
+        return BouncePost(url, keys, private, means.web, shelf, means.reactor, means.now)
+
+    def _add(
+        self,
+        name: str,
+        kind: str,
+        taker: Taker,
+        kinds: frozenset[str] | None,
+        batch: int,
+        aside: Callable[[], int] = lambda: 0,
+    ) -> None:
         events, means = self._events, self._means
         self._sinks.append(
             Sink(
@@ -71,5 +102,6 @@ class Sinks:
                 means.now,
                 kinds=kinds,
                 batch=batch,
+                aside=aside,
             )
         )
