@@ -75,7 +75,8 @@ def _open_passwords(config: Config) -> list[str]:
     zones = config.zones.values()
     files = [zone.auth_password_file for zone in zones if zone.auth_user]
     files += [zone.egress_password_file for zone in zones if zone.egress_user]
-    files += [section.secret_file for section in (config.returns, config.bounces, *config.sinks.values())]
+    files += [config.returns.secret_file, config.bounces.secret_file]
+    files += [sink.secret_file for sink in config.sinks.values()]
     return [
         f"{file}: everybody on this machine can read it; expected mode 0600 or 0640"
         for file in files

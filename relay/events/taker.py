@@ -40,11 +40,11 @@ class Answered(Protocol):
 class Web(Protocol):
     """Posts over HTTP (relay.net.web)."""
 
-    def post(
+    async def post(
         self, url: Url, headers: Mapping[str, str], body: bytes, timeout: float, allow_private: bool
-    ) -> Deferred[Answered]:
-        """The answer, whatever it is; fails when there is none within `timeout` seconds, or may not be: the error's
-        text can be logged."""
+    ) -> Answered:
+        """The answer, whatever it is. Raises something when there is none within `timeout` seconds, or may not be:
+        its text can be logged."""
 
 
 class Means(NamedTuple):

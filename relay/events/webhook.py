@@ -16,7 +16,7 @@ from relay.config.urls import Url
 from relay.events.reader import NotTaken
 from relay.events.shape import shape
 from relay.events.signature import headers, key_of
-from relay.events.taker import Answered, Means, Web
+from relay.events.taker import Means, Web
 from relay.message.event import Numbered
 
 _encode = msgspec.json.Encoder().encode
@@ -48,12 +48,13 @@ class Webhook:
         body = _encode({"events": [shape(one) for one in events]})
         id = f"events_{events[0].number}_{events[-1].number}"
         fields = {"Content-Type": "application/json", **headers(self._keys, id, self._now() // 1000, body)}
-        return self._web.post(self._url, fields, body, self._timeout, self._allow_private).addCallback(self._judge)
+        return Deferred.fromCoroutine(self._post(fields, body))
 
     def stop(self) -> None:
         pass
 
-    def _judge(self, answer: Answered) -> None:
+    async def _post(self, fields: dict[str, str], body: bytes) -> None:
+        answer = await self._web.post(self._url, fields, body, self._timeout, self._allow_private)
         if not 200 <= answer.status < 300:
             raise NotTaken(f"{self._url.host} answers {answer.status}", answer.retry_after)
 

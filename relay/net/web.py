@@ -41,15 +41,12 @@ class Web:
         self._names = names
         self._tls = tls
 
-    def post(
+    async def post(
         self, url: Url, headers: Mapping[str, str], body: bytes, timeout: float, allow_private: bool
-    ) -> Deferred[Answer]:
-        """The answer, whatever its status; it may be cancelled. Fails with NoAnswer: there is none within `timeout`
+    ) -> Answer:
+        """The answer, whatever its status; it may be cancelled. Raises NoAnswer: there is none within `timeout`
         seconds, or the host may not be called: without `allow_private` only those of the public Internet are."""
-        return Deferred.fromCoroutine(self._in_time(url, _request(url, headers, body), timeout, allow_private))
-
-    async def _in_time(self, url: Url, request: bytes, timeout: float, allow_private: bool) -> Answer:
-        posting = Deferred.fromCoroutine(self._post(url, request, allow_private))
+        posting = Deferred.fromCoroutine(self._post(url, _request(url, headers, body), allow_private))
         try:
             return await posting.addTimeout(timeout, self._reactor)
         except defer.TimeoutError:
