@@ -20,6 +20,7 @@ from relay.events.bounceform import TYPE, form, wanted
 from relay.events.bounceshelf import BounceShelf
 from relay.events.reader import NotTaken
 from relay.events.signature import headers
+from relay.events.sink import Apart
 from relay.events.taker import Web
 from relay.message.event import Numbered
 
@@ -74,10 +75,9 @@ class BouncePost:
         self._timer: IDelayedCall | None = None
         self._trying: Deferred[None] | None = None
 
-    @property
-    def aside(self) -> int:
-        """How many are set aside."""
-        return len(self._shelf)
+    def apart(self) -> Apart:
+        """What has come of those that were refused."""
+        return Apart(len(self._shelf), self._shelf.given_up)
 
     def start(self) -> None:
         """The store is open. Raises StoreError."""
@@ -103,7 +103,8 @@ class BouncePost:
     async def _take(self, forms: Mapping[int, bytes]) -> None:
         left = {number: body for number, body in forms.items() if number not in self._over}
         if len(left) > self._shelf.room:
-            raise NotTaken(f"{self._url.host} has refused {self.aside} bounces: no more before it takes some of them")
+            count = len(self._shelf)
+            raise NotTaken(f"{self._url.host} has refused {count} bounces: no more before it takes some of them")
         sent = await self._all(left)
         self._over |= sent.taken
         await self._shelf.add({number: left[number] for number in sent.refused}, self._now())

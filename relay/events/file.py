@@ -49,7 +49,6 @@ class EventFile:
                 self._turn()
                 self._open()
             self._write(lines)
-            os.fsync(self._file)
         except BaseException:
             # The next one looks at what stands there.
             self.close()
@@ -82,10 +81,15 @@ class EventFile:
 
     def _write(self, lines: bytes) -> None:
         view = memoryview(lines)
-        while view:
-            written = os.write(self._file, view)
-            self._size += written
-            view = view[written:]
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+            os.fsync(self._file)
+        except OSError:
+            # A disk that is full isn't to be filled with the same lines, time and again.
+            os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(lines)
 
     def _turn(self) -> None:
         """Make the file an old one; the oldest goes."""

@@ -15,6 +15,13 @@ from relay.message.event import Numbered
 from relay.shelf import Shelf
 
 
+class Apart(NamedTuple):
+    """Of the events that were refused by themselves: how many will be tried again, and how many were given up."""
+
+    aside: int = 0
+    lost: int = 0
+
+
 class Standing(NamedTuple):
     """How a sink is doing. `state`: "up to date", "behind", or "waiting" after a failure, until `until`; times are ms
     since the epoch, 0: none. `taken`, `missed` and `failures` are counted since the start. `aside` are those that were
@@ -49,15 +56,16 @@ class Sink:
         *,
         kinds: frozenset[str] | None,
         batch: int,
-        aside: Callable[[], int] = lambda: 0,
+        apart: Callable[[], Apart] = Apart,
     ) -> None:
-        """`now` gives ms since the epoch; `kinds` of events go here, None: all; `aside`: see Standing."""
+        """`now` gives ms since the epoch; `kinds` of events go here, None: all; `apart` tells of those that were taken
+        out of the order."""
         self.name = name
         self.kind = kind
         self._taker = taker
         self._clock = clock
         self._now = now
-        self._aside = aside
+        self._apart = apart
         self._taken = self._failures = self._last = 0
         # Names of sinks are the operator's; a reader for bounces is no sink of theirs.
         self._reader = Reader(f"{kind}:{name}", source, shelf, self._take, clock, kinds=kinds, batch=batch)
@@ -74,7 +82,7 @@ class Sink:
 
     def standing(self) -> Standing:
         """How it is doing now."""
-        reader = self._reader
+        reader, apart = self._reader, self._apart()
         behind, wait = reader.behind, reader.waits
         state = "waiting" if wait > 0 else "behind" if behind else "up to date"
         return Standing(
@@ -84,8 +92,8 @@ class Sink:
             state,
             behind,
             self._taken,
-            reader.missed,
-            self._aside(),
+            reader.missed + apart.lost,
+            apart.aside,
             self._failures,
             reader.trouble,
             self._last,

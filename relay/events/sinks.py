@@ -14,7 +14,7 @@ from relay.events.bounceform import KINDS
 from relay.events.bouncepost import BouncePost
 from relay.events.bounceshelf import BounceShelf
 from relay.events.reader import Source
-from relay.events.sink import Sink, Standing
+from relay.events.sink import Apart, Sink, Standing
 from relay.events.taker import Means, Taker
 from relay.shelf import Shelf
 
@@ -57,7 +57,7 @@ class Sinks:
             self._add(name, section.kind, MAKERS[section.kind](name, section, self._means), kinds, section.batch)
         if self._config.bounces.url:
             self._bounces = posts = self._make_bounces()
-            self._add("bounces", "bounces", posts, KINDS, _BOUNCES, lambda: posts.aside)
+            self._add("bounces", "bounces", posts, KINDS, _BOUNCES, posts.apart)
 
     def start(self) -> None:
         """The store is open. Raises StoreError."""
@@ -88,7 +88,7 @@ class Sinks:
         taker: Taker,
         kinds: frozenset[str] | None,
         batch: int,
-        aside: Callable[[], int] = lambda: 0,
+        apart: Callable[[], Apart] = Apart,
     ) -> None:
         events, means = self._events, self._means
         self._sinks.append(
@@ -102,6 +102,6 @@ class Sinks:
                 means.now,
                 kinds=kinds,
                 batch=batch,
-                aside=aside,
+                apart=apart,
             )
         )
