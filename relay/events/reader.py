@@ -103,7 +103,8 @@ class Reader:
         self._kept = -1 if kept is None else self.cursor
         self._stopped = False
         self._source.on_events(self._told)
-        self._keep_soon()
+        # The first time this is written before all events to come: a crash leaves none out.
+        self._keep()
         self._look_in(0)
 
     def stop(self) -> Deferred[None]:

@@ -131,7 +131,7 @@ class Told(TestCase):
     listening = test_cli_holds.Asking.listening
     run_it = test_cli_holds.Asking.run_it
     standings: tuple[Standing, ...] = (
-        Standing("hook", "webhook", "https://h.test/", "waiting", 7, 3, 2, 0, 4, "h.test says \x1b[31m", NOW, NOW + 999),
+        Standing("hook", "webhook", "https://h.test/", "waiting", 7, 3, 2, 0, 4, "h says \x1b[31m", NOW, NOW + 999),
         Standing("bounces", "bounces", "https://b.test/", "up to date", 0, 9, 0, 1, 0, "", 0, 0),
     )
 
@@ -147,7 +147,7 @@ class Told(TestCase):
             out.splitlines(),
             [
                 "hook: webhook to https://h.test/: waiting until 2026-11-22T03:58:11.122Z, 7 behind, 2 missed: "
-                "h.test says \\u001b[31m",
+                "h says \\u001b[31m",
                 "bounces: bounces to https://b.test/: up to date, 0 behind, 1 set aside",
             ],
         )
