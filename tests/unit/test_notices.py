@@ -15,6 +15,7 @@ from relay.dispatch.notices import Notices
 from relay.dispatch.results import Results
 from relay.dkim.keys import KeyIndex
 from relay.events.steps import Steps
+from relay.intake.heed import Heed
 from relay.intake.own import OwnMail
 from relay.intake.submission import Intake
 from relay.message.values import Delivery, Message, Outcome, Result
@@ -54,6 +55,7 @@ class NoticesCase(DispatchRig):
             log=self.log,
             counts=self.tally,
             now=self.now,
+            heed=Heed("drop", self.suppressions),
             steps=steps,
         )
         self.notices = Notices(
