@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import smtplib
+import threading
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -108,6 +109,23 @@ class Sinks(Scenario):
         await self.until(lambda: len(self.receiver.events()) >= 20, 30, "all events", relay)
         await self.up_to_date(relay)
         self.assertEqual(self.receiver.events(), self.known(relay))
+
+    async def test_H12_a_receiver_that_hangs_holds_up_neither_mail_nor_a_stop(self) -> None:
+        """What it was given comes again at the next start, for it has not said that it has it."""
+        over = threading.Event()
+        self.addCleanup(over.set)
+        self.receiver.answer = lambda path: (204 if over.wait(30) else 500, {})
+        self.receiver.start()
+        relay = await self.begun(HOOK)
+        load = await self.send(relay, 5)
+        self.assert_safe(await self.drained(relay, load, settle=0))
+        self.assertEqual(self.sinks(relay)["hook"]["taken"], 0)
+        await self.stopped(relay)
+        over.set()
+        await self.up(relay, HOOK=SECRET.decode())
+        await self.up_to_date(relay)
+        numbers = {event["number"] for event in self.receiver.events()}
+        self.assertEqual(numbers, {event["number"] for event in self.known(relay)})
 
     async def test_kill_9_in_the_middle_leaves_no_event_out(self) -> None:
         """By the numbers: each at least once, at the web server and in the file, whose lines are all whole."""
