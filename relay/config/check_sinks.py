@@ -18,10 +18,10 @@ from relay.message.internet import is_public
 _SECRET = ("secret_file", "secret_variable")
 #: What each kind goes by, beside what all have.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "webhook": ("url", *_SECRET, "allow_private"),
+    "webhook": ("url", "timeout", *_SECRET, "allow_private"),
     "file": ("path", "max_size", "keep"),
     "udp": ("host", "port"),
-    "gelf": ("host", "port", "transport"),
+    "gelf": ("host", "port", "transport", "timeout"),
 }
 #: What a kind can't do without, and what that is.
 _NEEDED: Mapping[str, Mapping[str, str]] = {
