@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -30,7 +31,9 @@ from relay.dispatch.shaping import Shaping
 from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
 from relay.events.reader import Reader
+from relay.events.sinks import Sinks
 from relay.events.steps import Steps
+from relay.events.taker import Means
 from relay.intake.heed import Heed
 from relay.intake.listeners import Listeners
 from relay.intake.own import OwnMail
@@ -40,6 +43,9 @@ from relay.listener.door import Door
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
+from relay.net.client_tls import ClientTls
+from relay.net.dns import Resolver
+from relay.net.web import Web
 from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
@@ -152,6 +158,8 @@ class Parts:
         self.legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
         self.operator = Operator(self.store, self.schedule, leases, log, reactor, now, steps)
         self.reporter = reporter_of(config, self.intake, reactor, now, deferToThread)
+        self.sinks = self._make_sinks()
+        self.metrics.sinks = self.sinks.standings
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
         self.journals = Path(config.queue.path) / "journal"
         briefings = self.briefings = Briefings(config, zones, secret, self.journals, lambda: self.ports)
@@ -168,9 +176,11 @@ class Parts:
     def make_site(self) -> Any:
         """The API. It is made late, for Klein installs a reactor when it is imported."""
         config, zones = self._config, self.zones
+        from relay.http.bounces import BouncesApi
         from relay.http.events import EventsApi
         from relay.http.operator import Standing
         from relay.http.shaping import resources
+        from relay.http.sinks import SinksApi
         from relay.http.site import make_site
         from relay.http.suppressionlist import SuppressionListApi
         from relay.http.suppressions import SuppressionsApi
@@ -197,12 +207,24 @@ class Parts:
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self.now),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self.now, config.events.keep),
+                SinksApi(self.sinks.standings),
+                BouncesApi(),
                 UnsubscribeApi(self.returns, self._reactor.seconds),
                 SuppressionListApi(self.suppressions, self._reactor),
                 suppressions,
             ),
             uploads=(suppressions.imports.upload,),
         )
+
+    def _make_sinks(self) -> Sinks:
+        config, reactor = self._config, self._reactor
+        names = Resolver(reactor, config.dns)
+        web = Web(reactor, names, ClientTls(config.tls.authorities))
+
+        def addresses(host: str) -> Deferred[list[str]]:
+            return Deferred.fromCoroutine(names.addresses(host, (4, 6)))
+
+        return Sinks(config, self.store, Means(reactor, self.now, config.hostname, deferToThread, web, addresses))
 
     def open_returns(self) -> None:
         """Take what comes back, where there are addresses for it: once their secrets are read."""

@@ -97,9 +97,14 @@ class RelayService(Service):
         self._look_at_files(allow_many_files())
         check_authorities(config.tls.authorities)
         parts.briefings.read_secrets()
+        parts.sinks.make()
         parts.diagnoses.start()
         parts.store.open()
         parts.intake.ids.start_above(parts.store.newest)
+        try:
+            parts.sinks.start()
+        except StoreError as error:
+            raise StartupError(f"where sinks were can't be read: {error}") from None
         try:
             parts.suppressions.open()
         except StoreError as error:
@@ -159,6 +164,7 @@ class RelayService(Service):
         self._stop_reporting()
         self.parts.shaping.stop()
         self.parts.shaping.write()
+        self.parts.sinks.stop()
         self.parts.store.close()
 
     def _start_sending(self) -> None:
@@ -209,6 +215,8 @@ class RelayService(Service):
             self._access.stop()
         await _waited(parts.suppressing.stop())
         await _waited(parts.shaping.write())
+        # A store that can't write down how far they are doesn't have to.
+        await self._within(self._reactor.seconds() + _KILLED, parts.sinks.stop())
         await _waited(parts.store.close())
         parts.log.flush()
 

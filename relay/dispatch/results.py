@@ -82,7 +82,10 @@ class Results:
 
     def _end(self, kind: str, work: Work, outcome: Outcome, diagnosis: Diagnosis | None) -> Deferred[bool]:
         message, delivery = work.held.message, work.delivery
-        told = self._steps.attempted(kind, message, delivery, outcome, diagnosis)
+        unreported = ""
+        if self._notices is not None and outcome.result is Result.BOUNCED:
+            unreported = self._notices.unreported(work)
+        told = self._steps.attempted(kind, message, delivery, outcome, diagnosis, unreported=unreported)
         notice = None
         if self._notices is not None:
             if outcome.result is Result.BOUNCED:

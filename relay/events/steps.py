@@ -59,13 +59,16 @@ class Steps:
         outcome: Outcome,
         diagnosis: Diagnosis | None,
         due: int = 0,
+        unreported: str = "",
     ) -> Events:
-        """An attempt has ended as `kind` says, and is tried again at `due` (ms) if that isn't 0."""
+        """An attempt has ended as `kind` says, and is tried again at `due` (ms) if that isn't 0; `unreported` is why
+        nobody is to be told of it."""
         if not self._kept:
             return ()
-        category, action, fault, status = outcome.category, "", "", ""
+        category, action, fault, status, meaning = outcome.category, "", "", "", ""
         if diagnosis is not None:
             category, action, fault, status = diagnosis.category, diagnosis.action, diagnosis.fault, diagnosis.status
+            meaning = diagnosis.message
         return (
             Event(
                 kind,
@@ -93,6 +96,8 @@ class Steps:
                 message.origin.user,
                 message.message_id,
                 message.fbl,
+                meaning,
+                unreported=unreported,
             ),
         )
 
