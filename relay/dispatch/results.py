@@ -11,8 +11,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.bounce.diagnosis import Diagnosis
-from relay.events.steps import Steps
+from relay.events.steps import Events, Steps
 from relay.logs.maillog import MailLog
+from relay.message.dialogue import Dialogue
 from relay.message.values import Delivery, Outcome, Result
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule, Work
@@ -78,7 +79,7 @@ class Results:
     def _end(self, kind: str, work: Work, outcome: Outcome, diagnosis: Diagnosis | None) -> Deferred[bool]:
         message, delivery = work.held.message, work.delivery
         told = self._steps.attempted(kind, message, delivery, outcome, diagnosis)
-        written = self._store.finish(message, delivery, told)
+        written = self._store.finish(message, delivery, told, dialogue=self._said(told, outcome))
         return self._settle(written, work, None, lambda: self._tell(work, outcome, diagnosis))
 
     def _defer(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, due: int) -> Deferred[bool]:
@@ -93,9 +94,13 @@ class Results:
             category=_category(outcome, diagnosis),
         )
         told = self._steps.attempted("deferred", work.held.message, old, outcome, diagnosis, due)
-        written = self._store.change(old, new, told)
+        written = self._store.change(old, new, told, dialogue=self._said(told, outcome))
         step = {"attempts": new.attempts, "seconds_to_retry": (due - now) // 1000}
         return self._settle(written, work, new, lambda: self._tell(work, outcome, diagnosis, **step))
+
+    def _said(self, told: Events, outcome: Outcome) -> Dialogue | None:
+        """What is kept of a failure, where its event is."""
+        return Dialogue(self._now(), outcome.dialogue) if told and outcome.dialogue else None
 
     def lost(self, work: Work) -> None:
         """Whoever had begun to send it is gone without a word of what came of it."""

@@ -113,6 +113,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `doubtful` is set when the peer may have taken the message although no reply came,
     so that the next attempt may be a second copy. `tls` is version, cipher and worth of the
     certificate, "" in the clear. `unsigned` tells why a DKIM signature is missing that the message should have had.
+    `dialogue` is what was said before a failure (relay.message.dialogue).
     """
 
     result: Result
@@ -127,3 +128,4 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     doubtful: bool = False
     tls: str = ""
     unsigned: str = ""
+    dialogue: str = ""
