@@ -2,7 +2,7 @@
 
     python -m bench.scale queue [--count 1000000 --domains 10000 --due 3600]
     python -m bench.scale hanging [--count 1000]
-    python -m bench.scale mixed [--domains 5000] [--messages 9000] [--rounds 3]
+    python -m bench.scale mixed [--domains 5000] [--messages 9000] [--delay 0] [--rounds 3]
     python -m bench.scale large [--bytes 1g]
     python -m bench.scale recipients [--count 10000]
 
@@ -103,7 +103,7 @@ def queue(a: argparse.Namespace) -> dict[str, Any]:
 class Hop:
     """Our own sink on all of loopback, silent on 127.3.* and slow on 127.4.*, and the names that lead there."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, delay: float = 0.0) -> None:
         self.port = network.free_ports(1)[0]
         self.run = run
         run.others.append(
@@ -120,6 +120,8 @@ class Hop:
                     "127.3.",
                     "--slow",
                     "127.4.",
+                    "--delay",
+                    str(delay),
                 ],
                 env=peers.environment(),
                 stdout=run.count,
@@ -190,7 +192,7 @@ def hanging(a: argparse.Namespace) -> dict[str, Any]:
 
 def mixed(a: argparse.Namespace) -> dict[str, Any]:
     """Mail for so many domains, each with a host of its own, without and with one in ten whose host is silent, or
-    replies late each time."""
+    replies late each time. With a delay of all hosts places are what is short, else the processor."""
     good = a.domains * 9 // 10
     bad = {"healthy": "", "one in ten silent": "d{n}.hanging.test", "one in ten slow": "d{n}.slow.test"}
     seconds: dict[str, list[float]] = {kind: [] for kind in bad}
@@ -198,7 +200,7 @@ def mixed(a: argparse.Namespace) -> dict[str, Any]:
         for kind, found in seconds.items():
             run = Run("zonerelay", {"connections": "20", "domain_connections": "5"}, sink=False)
             try:
-                hop = Hop(run)
+                hop = Hop(run, a.delay)
                 run.place.options["nameserver"] = f"127.0.0.1:{hop.port}"
                 parts = [(a.messages, good, "d{n}.test")]
                 if bad[kind]:
@@ -306,6 +308,7 @@ def main() -> int:
     p.add_argument("--due", type=float)
     p.add_argument("--messages", type=int)
     p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--delay", type=float, default=0.0)
     p.add_argument("--bytes", default="1g")
     a = p.parse_args()
     a.count = a.count or {"queue": 1_000_000, "hanging": 1000, "recipients": 10_000}.get(a.what, 1)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet import defer
@@ -43,6 +43,7 @@ from relay.dispatch.holds import HoldsUnusable
 from relay.dispatch.keywatch import KeyWatch
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
+from relay.dispatch.notices import Notices
 from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
 from relay.dispatch.shaping import Shaping
@@ -50,8 +51,10 @@ from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
 from relay.events.steps import Steps
 from relay.intake.listeners import Listeners, ListenerUnusable
+from relay.intake.own import OwnMail
 from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
+from relay.listener.door import Door
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
@@ -63,10 +66,15 @@ from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule
 from relay.queue.store import QueueUnusable, StoreError
+from relay.returns.door import ReturnsDoor
+from relay.returns.history import History
 from relay.tlsrpt.making import reporter_of
 from relay.zone.decision import Decision
 from relay.zone.routing import Router
 from relay.zone.zones import from_config
+
+if TYPE_CHECKING:
+    from relay.returns.desk import Desk
 
 _log = Logger()
 
@@ -105,8 +113,35 @@ class RelayService(Service):
         retry = Retry(config.queue)
         leases = Leases(secrets.randbits(31))
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
-        self._results = Results(self.store, self.schedule, retry, log, self.metrics, now, steps)
         self.shaping = Shaping(config, zones, log, reactor, now, deferToThread, self.metrics.decision, self._decided)
+        self.intake = Intake(
+            store=self.store,
+            schedule=self.schedule,
+            router=Router(zones),
+            keys=KeyIndex(config.dkim.keys, reactor),
+            dkim=config.dkim,
+            hostname=config.hostname,
+            log=log,
+            counts=self.metrics,
+            now=now,
+            names=zones.said(),
+            idempotency=config.queue.idempotency,
+            urgency=self.shaping.limits.urgency,
+            steps=steps,
+        )
+        notices = Notices(
+            config.bounces,
+            config.hostname,
+            zones,
+            self.store,
+            OwnMail(self.intake),
+            log,
+            self.metrics,
+            now,
+            reactor.seconds,
+            steps,
+        )
+        self._results = Results(self.store, self.schedule, retry, log, self.metrics, now, steps, notices)
         self.diagnoses = Diagnoses(config.bounces.rules, reactor.seconds)
         self.metrics.rules = lambda: self.diagnoses.rules
         self.metrics.stale_rules = lambda: self.diagnoses.stale
@@ -133,21 +168,6 @@ class RelayService(Service):
         self.metrics.waiting = self.reasons.waiting
         self._legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
         self.operator = Operator(self.store, self.schedule, leases, log, reactor, now, steps)
-        self.intake = Intake(
-            store=self.store,
-            schedule=self.schedule,
-            router=Router(zones),
-            keys=KeyIndex(config.dkim.keys, reactor),
-            dkim=config.dkim,
-            hostname=config.hostname,
-            log=log,
-            counts=self.metrics,
-            now=now,
-            names=zones.said(),
-            idempotency=config.queue.idempotency,
-            urgency=self.shaping.limits.urgency,
-            steps=steps,
-        )
         self.reporter = reporter_of(config, self.intake, reactor, now, deferToThread)
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
         self._journals = Path(config.queue.path) / "journal"
@@ -156,7 +176,10 @@ class RelayService(Service):
         self.roster = Roster(reactor, senders, welcome)
         self._reception = Receivers(briefings.receiver, self.metrics.listener_event)
         self.receivers = Roster(reactor, self._reception, welcome)
-        self._listeners = Listeners(config, self.intake, self._reception, self.metrics, reactor, now)
+        self._returns: Desk | None = None
+        self._listeners = Listeners(
+            config, self.intake, self._reception, self.metrics, reactor, now, self._returns_door
+        )
         self._gate = Gate(self._secret, self._admit, reactor)
 
     # -- start
@@ -188,7 +211,7 @@ class RelayService(Service):
         config = self._config
         self._look_at_files(allow_many_files())
         check_authorities(config.tls.authorities)
-        self._briefings.read_passwords()
+        self._briefings.read_secrets()
         self.diagnoses.start()
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
@@ -202,6 +225,7 @@ class RelayService(Service):
             raise StartupError(f"the mail log can't be written: {error}") from None
         self.store.on_writable(self.dispatcher.resume)
         self.store.on_broken(self.dispatcher.hold)
+        self._returns = self._make_returns()
         self._listen("data channel", config.channel.endpoint, self._gate)
         self._listeners.open(access, self._listen)
         from relay.http.events import EventsApi
@@ -209,6 +233,7 @@ class RelayService(Service):
         from relay.http.shaping import resources
         from relay.http.site import make_site  # Klein installs a reactor when imported.
         from relay.http.tls_reports import TlsReportsApi
+        from relay.http.unsubscribe import UnsubscribeApi
 
         zones = self._zones
         self._site = make_site(
@@ -230,6 +255,7 @@ class RelayService(Service):
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self._now),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self._now, config.events.keep),
+                UnsubscribeApi(self._returns, self._reactor.seconds),
             ),
         )
         # A flood of mail leaves room for who wants to look at it, and for children.
@@ -252,6 +278,29 @@ class RelayService(Service):
             raise StartupError(str(error)) from None
         access.start(Path(config.queue.path) / "quota.json")
         return access
+
+    def _make_returns(self) -> Desk | None:
+        """Where what comes back is taken, where there are addresses for it."""
+        section = self._config.returns
+        if not section.domain:
+            return None
+        from relay.returns.making import desk_of  # It reads mail with what takes some megabytes.
+
+        return desk_of(
+            section,
+            self._briefings.return_secrets,
+            History(self.store, self._now),
+            self.intake,
+            judge=self.diagnoses.of,
+            log=self._log,
+            counts=self.metrics,
+            now=self._now,
+            in_thread=deferToThread,
+        )
+
+    def _returns_door(self, front: Door) -> Door:
+        assert self._returns is not None, "no listener is for what comes back without a domain"
+        return ReturnsDoor(front, self._returns, self.intake.ids.next)
 
     def _listen(
         self, what: str, endpoint: str, factory: IProtocolFactory, reserve: int = 0, farewell: bytes = b""

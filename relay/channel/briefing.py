@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.config.schema import Backoff, Dkim, Dns, Listener, Timeouts
+from relay.config.schema import Backoff, Dkim, Dns, Listener, Returns, Timeouts
 from relay.config.schema import Zone as ZoneSection
 from relay.message.tls_asked import Tls
 
@@ -37,7 +37,8 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     first; "default" is for most of them. `tls` says in the same way how safe mail to them has to be, `sts` whether
     their policies of MTA-STS are heeded, which are kept in the directory `policies`, and `dane` whether TLSA records
     of their hosts count. Of `backoff` only what it says of single hosts is for a child. `password` is for the login to
-    the zone's next hop, `egress_password` for that to its proxy.
+    the zone's next hop, `egress_password` for that to its proxy. `returns` is for a zone that rewrites senders, with
+    `return_secrets`, of which the first signs.
     """
 
     journal: str
@@ -56,6 +57,8 @@ class SenderBriefing(Briefing, frozen=True, kw_only=True):
     password: str = ""
     backoff: Backoff = Backoff()
     egress_password: str = ""
+    returns: Returns = Returns()
+    return_secrets: tuple[bytes, ...] = ()
 
 
 class ReceiverBriefing(Briefing, frozen=True, kw_only=True):

@@ -120,10 +120,12 @@ class TlsResults(Frame, frozen=True, array_like=True, gc=False, tag=11):
 
 class Fared(Frame, frozen=True, array_like=True, gc=False, tag=12):
     """How it went with one of the fellows of an offer, before Done tells of the first. `outcome` None: it was left
-    behind, nothing was tried for it in vain, and it is due as before."""
+    behind, nothing was tried for it in vain, and it is due as before; `apart`: for its domain can't share the
+    connection with that of the first."""
 
     lease: int
     outcome: Outcome | None
+    apart: bool = False
 
 
 # -- master to child
@@ -138,13 +140,15 @@ class Welcome(Frame, frozen=True, array_like=True, gc=False, tag=20):
 
 
 class Fellow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One more recipient of the message that an offer carries, under a lease of its own."""
+    """One more recipient of the message that an offer carries, under a lease of its own. `domain` is "" where it is
+    that of the offer."""
 
     lease: int
     seq: int
     recipient: str
     notify: str = ""
     orcpt: str = ""
+    domain: str = ""
 
 
 class Offer(Frame, frozen=True, array_like=True, gc=False, tag=21):

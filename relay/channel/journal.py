@@ -31,13 +31,14 @@ _FLOCK = struct.Struct("hhqqi4x")
 
 
 class Acceptance(NamedTuple):
-    """A peer took delivery `id.seq` under `lease`."""
+    """A peer took delivery `id.seq` under `lease`; `dsn` as in relay.message.values.Outcome."""
 
     id: str
     seq: int
     lease: int
     host: str
     response: str
+    dsn: bool = False
 
 
 _decode = msgspec.json.Decoder(Acceptance).decode

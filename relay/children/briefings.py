@@ -12,8 +12,8 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IListeningPort
 
 from relay.channel.briefing import ReceiverBriefing, SenderBriefing
-from relay.config.schema import Config, Dkim, Listener
-from relay.config.secret import passwords
+from relay.config.schema import Config, Dkim, Listener, Returns
+from relay.config.secret import passwords, return_secrets
 from relay.zone.zones import Zones
 
 
@@ -37,15 +37,20 @@ class Briefings:
         self._ports = ports
         self._passwords: dict[str, str] = {}
         self._egress_passwords: dict[str, str] = {}
+        #: What return addresses are signed with; see `relay.config.secret`.
+        self.return_secrets: tuple[bytes, ...] = ()
 
-    def read_passwords(self) -> None:
-        """Those with which zones log in; children are told what was found now. Raises SecretUnusable."""
+    def read_secrets(self) -> None:
+        """Passwords with which zones log in, and what return addresses are signed with; children are told what was
+        found now. Raises SecretUnusable."""
         self._passwords = passwords(self._config.zones)
         self._egress_passwords = passwords(self._config.zones, "egress")
+        self.return_secrets = return_secrets(self._config.returns)
 
     def sender(self, zone: str, child: str) -> SenderBriefing:
         """For a child that delivers."""
         config, address, options = self._config, self._channel(), self._zones[zone].options
+        rewrites = bool(options.return_path or options.list_unsubscribe)
         return SenderBriefing(
             host=address.host,
             port=address.port,
@@ -69,6 +74,8 @@ class Briefings:
             authorities=config.tls.authorities and str(Path(config.tls.authorities).absolute()),
             password=self._passwords.get(zone, ""),
             egress_password=self._egress_passwords.get(zone, ""),
+            returns=config.returns if rewrites else Returns(),
+            return_secrets=self.return_secrets if rewrites else (),
         )
 
     def receiver(self, listener: str, child: str, section: Listener) -> ReceiverBriefing:

@@ -15,7 +15,7 @@ from relay.bounce.rulefile import read as read_rules
 from relay.cli.command import Command, Start, config_argument
 from relay.config.load import ConfigError, load_with_warnings
 from relay.config.schema import Config
-from relay.config.secret import SecretUnusable, open_to_all, passwords
+from relay.config.secret import SecretUnusable, open_to_all, passwords, return_secrets
 from relay.dkim.keyfile import KeyUnusable
 from relay.dkim.keyfile import load as load_key
 from relay.dkim.names import of_file
@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
     try:
         passwords(config.zones)
         passwords(config.zones, "egress")
+        return_secrets(config.returns)
     except SecretUnusable as error:
         errors.append(str(error))
     if errors:
@@ -66,10 +67,11 @@ def _zones_of_users(config: Config, users: dict[str, Known]) -> list[str]:
 
 
 def _open_passwords(config: Config) -> list[str]:
-    """Which passwords for next hops and proxies others can read."""
+    """Which passwords for next hops and proxies, and secrets, others can read."""
     zones = config.zones.values()
     files = [zone.auth_password_file for zone in zones if zone.auth_user]
     files += [zone.egress_password_file for zone in zones if zone.egress_user]
+    files.append(config.returns.secret_file)
     return [
         f"{file}: everybody on this machine can read it; expected mode 0600 or 0640"
         for file in files

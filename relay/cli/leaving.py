@@ -58,7 +58,7 @@ class From(msgspec.Struct, frozen=True):
 
 class Leaving(msgspec.Struct, frozen=True):
     """How one delivery would leave. `site` is "" when it isn't known, or does not matter for there is a
-    fixed next hop."""
+    fixed next hop. `sender` is told where it isn't left as it came."""
 
     recipient: str
     zone: str
@@ -77,6 +77,7 @@ class Leaving(msgspec.Struct, frozen=True):
     tls: str
     sts: str
     through: str
+    sender: str = ""
 
 
 class Explained:
@@ -126,7 +127,20 @@ class Explained:
             tuple(self._limits(zone, domain, site, mail.user)),
             *self._safety.told(zone, domain, wishes(mail.block, mail.believed, mail.require_tls)),
             f"{zone.options.egress} (zones.{zone.name}.egress)" if zone.options.egress else "",
+            self._sender(zone, mail.sender),
         )
+
+    def _sender(self, zone: Zone, sender: str) -> str:
+        """What becomes of the sender where the zone rewrites it: the form of it, for the secret is the relay's."""
+        section, how = self._config.returns, zone.options.return_path
+        if not how or not sender:
+            return ""
+        where = f"zones.{zone.name}.return_path"
+        domain = sender.rpartition("@")[2].lower()
+        if domain in (section.domain.lower(), *map(str.lower, section.keep_domains)):
+            return f"<{sender}>, as it came: {domain} keeps its return paths ({where})"
+        form = "bounces+TOKEN" if how == "verp" else f"SRS0=HASH=DAY={domain}=..."
+        return f"<{form}@{section.domain.lower()}> ({where})"
 
     def _target(self, zone: Zone, domain: str) -> str:
         disabled = ", but the zone is disabled: mail waits in it" if zone.options.disabled else ""

@@ -171,6 +171,8 @@ def _told(way: Leaving, mail: Mail) -> list[str]:
             why = "for no zone of that name sends" if mail.believed else "which this listener doesn't believe"
             lines.append(_line("", f"passed over: {ASKED}: {asked}, {why}"))
     lines += [_line("to", way.to), _line("pool", way.pool)]
+    if way.sender:
+        lines.append(_line("sender", way.sender))
     lines += [_line("IPv4", _address(way.ipv4)), _line("IPv6", _address(way.ipv6))]
     if way.through:
         lines.append(_line("through", way.through))

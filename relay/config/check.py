@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 
 from relay.config import (
     check_auth,
+    check_bounces,
     check_dane,
     check_dkim,
     check_names,
+    check_returns,
     check_sites,
     check_tls_reports,
     check_zones,
@@ -66,6 +68,8 @@ def problems(config: Config) -> Iterator[Problem]:
     for name, plan in config.warmups.items():
         if not plan.days:
             yield Problem(("warmups", name, "days"), "expected at least one day, got an empty list: nothing is limited")
+    yield from check_returns.problems(config)
+    yield from check_bounces.problems(config)
     yield from check_tls_reports.problems(config)
     yield from check_dkim.problems(config)
     yield from check_names.problems(config)
@@ -88,7 +92,7 @@ def warnings(config: Config) -> Iterator[Problem]:
             yield Problem(("listeners", name, "open_relay"), "strangers in these networks can send mail to anywhere")
         if listener.auth and listener.insecure_auth and not endpoints.read(listener.endpoint).local:
             yield Problem(("listeners", name, "insecure_auth"), "passwords can be read on the way")
-        if not listener.auth:
+        if not listener.auth and not listener.returns:
             for text in listener.allow_networks:
                 if not ipaddress.ip_network(text, strict=False).is_private:
                     place = ("listeners", name, "allow_networks")
@@ -99,6 +103,7 @@ def warnings(config: Config) -> Iterator[Problem]:
     if config.access.url.startswith("http:") and not is_loopback(_asked_host(config.access.url) or ""):
         yield Problem(("access", "url"), "http to another machine: passwords can be read on the way")
     yield from check_auth.warnings(config)
+    yield from check_returns.warnings(config)
     for name, zone in config.zones.items():
         if zone.disabled and name.lower() == "default":
             yield Problem(("zones", name, "disabled"), "mail that no other zone claims waits for ever")
@@ -132,7 +137,7 @@ def _listener(path: Path, listener: Listener) -> Iterator[Problem]:
         if network.network_address != ipaddress.ip_interface(text).ip:
             yield Problem(place, f'expected a network, got an address in one; did you mean "{network}"?')
         wide = network.prefixlen < _WIDEST[network.version]
-        if wide and not (local or listener.auth or listener.open_relay):
+        if wide and not (local or listener.auth or listener.open_relay or listener.returns):
             yield Problem(
                 place,
                 f"{network} on {shown(listener.endpoint)} without auth is an open relay; "

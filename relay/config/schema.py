@@ -61,6 +61,7 @@ class Listener(Section, frozen=True):
     # Who may come in.
     allow_networks: tuple[str, ...] = ("127.0.0.0/8", "::1")
     open_relay: bool = False
+    returns: bool = False
     auth: bool = False
     mechanisms: tuple[Mechanism, ...] = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL")
     insecure_auth: bool = False
@@ -190,12 +191,17 @@ class Zone(Limits, frozen=True):
     client_networks: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     block_domains: tuple[str, ...] = ()
+    return_path: Literal["", "verp", "srs"] = ""
+    list_unsubscribe: bool = False
     ignore_ipv6: bool = False
     prefer_ipv6: bool = False
     block_local_addresses: bool = True
     idle: Seconds = 5.0
     reuse: Count = 100
     recipients_per_transaction: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    bounce_mail: bool = True
+    bounce_zone: str = ""
+    mailer_daemon: str = ""
     disabled: bool = False
 
 
@@ -247,6 +253,26 @@ class Events(Section, frozen=True):
 
 class Bounces(Section, frozen=True):
     rules: str = ""
+    mail: bool = True
+    mailer_daemon: str = "Mail Delivery Subsystem <mailer-daemon@[HOSTNAME]>"
+    zone: str = "bounces"
+    delay_after: Seconds = 3 * 3600.0
+    return_full_size: Size = 64 * 1024
+    per_sender: Rate = "100/m"
+    disabled_listeners: tuple[str, ...] = ()
+
+
+class Returns(Section, frozen=True):
+    """Mail that comes back for mail that has left."""
+
+    domain: str = ""
+    secret_file: str = ""
+    secret_variable: str = ""
+    keep_domains: tuple[str, ...] = ()
+    complaints: str = "fbl"
+    max_size: Size = 1024 * 1024
+    srs_age: Interval = 21 * 86400.0
+    unsubscribe_url: str = ""
 
 
 class Timeouts(Section, frozen=True):
@@ -337,6 +363,7 @@ class Config(Section, frozen=True):
     backoff: Backoff = Backoff()
     events: Events = Events()
     bounces: Bounces = Bounces()
+    returns: Returns = Returns()
     timeouts: Timeouts = Timeouts()
     tls: ClientTls = ClientTls()
     tls_reports: TlsReports = TlsReports()

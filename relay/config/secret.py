@@ -1,4 +1,4 @@
-"""Secrets that a configuration names and doesn't hold: a password in a file, or in the environment."""
+"""Secrets that a configuration names and doesn't hold: they are in a file, or in the environment."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import Literal
 
 from relay.config.load import dotted
-from relay.config.schema import Zone
+from relay.config.schema import Returns, Zone
 
 #: What a login is for: the keys of a zone that are about it begin so.
 Kind = Literal["auth", "egress"]
 #: Longest password of each (bytes; RFC 1929 2).
 LONGEST: Mapping[Kind, int] = {"auth": 1024, "egress": 255}
+#: Secrets of return addresses: bytes of each, and how many there may be.
+_SHORTEST, _LONGEST, _MOST = 16, 1024, 10
 
 
 class SecretUnusable(ValueError):
@@ -24,6 +26,28 @@ def passwords(zones: Mapping[str, Zone], kind: Kind = "auth") -> dict[str, str]:
     """Of each zone that logs in, to its next hop ("auth") or its proxy ("egress"), by its name in lower case. Raises
     SecretUnusable."""
     return {name.lower(): _password(name, zone, kind) for name, zone in zones.items() if getattr(zone, f"{kind}_user")}
+
+
+def return_secrets(section: Returns) -> tuple[bytes, ...]:
+    """What return addresses are signed with, the first; and what is believed, all of them. None where nothing is named.
+    Raises SecretUnusable."""
+    if section.secret_file:
+        place = f"returns.secret_file: {section.secret_file}"
+        try:
+            with open(section.secret_file, "rb") as file:
+                found = file.read(_MOST * (_LONGEST + 2) + 1)
+        except OSError as error:
+            raise SecretUnusable(f"{place}: it can't be read: {error.strerror}") from None
+    elif section.secret_variable:
+        place = f"returns.secret_variable: {section.secret_variable}"
+        found = os.environb.get(section.secret_variable.encode(), b"")
+    else:
+        return ()
+    secrets = tuple(line for line in map(bytes.strip, found.splitlines()) if line)
+    if not secrets or len(secrets) > _MOST or not all(_SHORTEST <= len(one) <= _LONGEST for one in secrets):
+        expected = f"expected 1 to {_MOST} secrets of {_SHORTEST} to {_LONGEST} bytes, each on a line"
+        raise SecretUnusable(f"{place}: {expected}")
+    return secrets
 
 
 def open_to_all(path: str) -> bool:

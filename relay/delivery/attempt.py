@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from relay.channel.frames import Addressee, Offer
@@ -47,6 +48,21 @@ class Attempt:
         behind = self.to[many:]
         if behind:
             self.to = self.to[:many]
+        return behind
+
+    @property
+    def strangers(self) -> Sequence[Addressee]:
+        """Those who are of other domains than the first."""
+        return [one for one in self.to[1:] if one.domain] if self.offer.fellows else ()
+
+    def part(self, along: Collection[str] = (), most: int = 0) -> Sequence[Addressee]:
+        """Go on without those who are of other domains than the first and than those `along`, and with so many domains
+        at `most` (0: all). Those who are left behind."""
+        domains = dict.fromkeys(one.domain for one in self.strangers if one.domain in along)
+        staying = {"", *islice(domains, max(0, most - 1) if most else None)}
+        behind = [one for one in self.to[1:] if one.domain not in staying]
+        if behind:
+            self.to = (self.to[0], *(one for one in self.to[1:] if one.domain in staying))
         return behind
 
     def postponed(self, ending: Ending) -> Sequence[Addressee]:
@@ -99,5 +115,6 @@ class Attempt:
             ending.doubtful or self.doubtful,
             "" if call is None else call.tls,
             unsigned[:MAX_RESPONSE],
+            call is not None and call.dsn,
             "" if ending.result is Result.DELIVERED else dialogue,
         )

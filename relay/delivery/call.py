@@ -77,6 +77,15 @@ class Call(Line):
         """See `Contact`; the host says so by LIMITS, too."""
         return self._conversation.offered.max_recipients
 
+    @property
+    def dsn(self) -> bool:
+        return self._conversation.offered.dsn
+
+    @property
+    def most_domains(self) -> int:
+        """See `Contact`; the host says so by LIMITS."""
+        return self._conversation.offered.max_domains
+
     def spent(self, most: int) -> bool:
         """See `Contact`; the host says so by LIMITS."""
         return self.transactions >= most or self._conversation.spent

@@ -78,6 +78,14 @@ class Contact(Protocol):
     def most_recipients(self) -> int:
         """How many recipients the host takes with one message, 0 where it doesn't say."""
 
+    @property
+    def dsn(self) -> bool:
+        """Whether the host is told what the client wants to hear of it (RFC 3461)."""
+
+    @property
+    def most_domains(self) -> int:
+        """Of how many domains these may be, 0 where it doesn't say."""
+
     def spent(self, most: int) -> bool:
         """Whether no further message may go here: as many as that were begun, or as many as the host takes."""
 

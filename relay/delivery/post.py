@@ -79,6 +79,14 @@ class Post(Line):
     def most_recipients(self) -> int:
         return 1
 
+    @property
+    def dsn(self) -> bool:
+        return False
+
+    @property
+    def most_domains(self) -> int:
+        return 1
+
     def spent(self, most: int) -> bool:
         return self.transactions >= most
 

@@ -30,6 +30,7 @@ from relay.delivery.avoided import Avoided
 from relay.delivery.call import Call
 from relay.delivery.contact import MakeContact
 from relay.delivery.manner import Manner
+from relay.delivery.returning import returning
 from relay.delivery.sealing import Sealing
 from relay.delivery.session import Session
 from relay.delivery.signing import Signing
@@ -101,8 +102,15 @@ class Sender:
         signer = Signer(briefing.dkim, index, ring, now)
         sealing = Sealing(briefing.dkim, index, ring, briefing.hostname, self._resolver.txt, now)
         self._sign = Signing(
-            signer, briefing.dkim, self._in_thread, self._say, reactor.seconds, sealing if briefing.dkim.arc else None
+            signer,
+            briefing.dkim,
+            self._in_thread,
+            partial(reactor.callLater, 0),
+            self._say,
+            reactor.seconds,
+            sealing if briefing.dkim.arc else None,
         )
+        self._returning = returning(briefing, now)
         self.exit_code = 0
 
     def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -176,6 +184,7 @@ class Sender:
                 product=self._briefing.product,
                 serves=self._ways.serves,
                 need=self._ways.need,
+                also=self._ways.also,
                 client_tls=self._client_tls,
                 # An older number is that of a connection whose end has crossed the offer.
                 fresh=offer.connection > self._newest,
@@ -183,7 +192,7 @@ class Sender:
                 contact=self._contact,
             )
             self._newest = max(self._newest, offer.connection)
-        session.deliver(offer)
+        session.deliver(offer if self._returning is None else self._returning.of(offer))
 
     # -- what sessions tell
 
@@ -204,7 +213,8 @@ class Sender:
 
     def accepted(self, session: Session, offer: frames.Offer, outcomes: Outcomes) -> None:
         entries = [
-            Acceptance(offer.id, one.seq, one.lease, outcome.host, outcome.response[:200]) for one, outcome in outcomes
+            Acceptance(offer.id, one.seq, one.lease, outcome.host, outcome.response[:200], outcome.dsn)
+            for one, outcome in outcomes
         ]
         try:
             self._journal.write(*entries)
@@ -217,10 +227,10 @@ class Sender:
         except OSError as error:
             _not_written(error)
 
-    def left(self, session: Session, behind: Sequence[frames.Addressee]) -> None:
+    def left(self, session: Session, behind: Sequence[frames.Addressee], apart: bool = False) -> None:
         # Each goes back to the head of its lane.
         for one in reversed(behind):
-            self._say(frames.Fared(one.lease, None))
+            self._say(frames.Fared(one.lease, None, apart))
 
     def done(self, session: Session, offer: frames.Offer, outcomes: Outcomes, kept: bool) -> None:
         (first, outcome), *others = outcomes

@@ -7,7 +7,7 @@ outside every half second or so, is all the clock it has. That its connection is
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -17,6 +17,7 @@ from relay.config.schema import Timeouts
 from relay.delivery.attempt import Attempt
 from relay.delivery.avoided import Avoided
 from relay.delivery.call import Call
+from relay.delivery.company import PATIENCE, Also, Company
 from relay.delivery.contact import Contact, MakeContact
 from relay.delivery.dialling import Dialling, local
 from relay.delivery.exchangers import NOWHERE, Host
@@ -42,8 +43,8 @@ class Session(Dialling):
     doesn't keep the connection, and where a kept one ends, `closed` follows: at once or when it is gone."""
 
     __slots__ = (
-        "_aborted", "_client_tls", "_deliveries", "_domain", "_heading", "_idle", "_make_contact", "_need", "_quiet",
-        "_reactor", "_ready", "_reuse", "_serves", "_timeouts", "_watcher", "number",
+        "_aborted", "_client_tls", "_company", "_deliveries", "_domain", "_heading", "_idle", "_make_contact", "_need",
+        "_quiet", "_reactor", "_ready", "_reuse", "_serves", "_timeouts", "_watcher", "number",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +58,7 @@ class Session(Dialling):
         watcher: Watcher,
         avoided: Avoided,
         need: Callable[[Offer, Host], Approach | None],
+        also: Also,
         client_tls: ClientTls,
         reuse: int = 100,
         idle: float = 5.0,
@@ -71,6 +73,7 @@ class Session(Dialling):
         Args:
             hosts: where an offer can go and how, best first; raises Unroutable.
             need: how safe a connection to this host that was kept has to be for an offer; None: it isn't for it.
+            also: the same of one that was made for another domain, found out.
             avoided: the addresses that are called last.
             reuse: most messages on one connection; with several recipients a message counts as so many.
             idle: how long a connection is kept without work (seconds).
@@ -93,6 +96,7 @@ class Session(Dialling):
         self._idle = idle
         self._serves = serves
         self._heading = Heading(sign, product)
+        self._company = Company(also)
         self._domain = ""
         self._deliveries = 0
         self._ready = False
@@ -181,6 +185,8 @@ class Session(Dialling):
         if call is not None and now >= call.deadline:
             if self._heading.signing:
                 self._withhold("The signature is not made in time")
+            elif self._company.asking:
+                self._company.give_up()
             elif self._attempt is None:
                 self.release()
             else:
@@ -236,7 +242,7 @@ class Session(Dialling):
             self._watcher.closed(self)
         elif attempt is None:
             self._hang_up()
-        elif ending.stale or (self._heading.signing and call.transactions):
+        elif ending.stale or ((self._heading.signing or self._company.asking) and call.transactions):
             attempt.doubtful |= ending.doubtful
             self.begun = ending.stale and (bool(ending.code) or ending.doubtful)
             self._hang_up()
@@ -251,11 +257,28 @@ class Session(Dialling):
     def _begin(self) -> None:
         attempt, call = self._attempt, self._call
         assert attempt is not None and call is not None
-        offer = attempt.offer
-        self._domain = offer.domain
+        self._domain = attempt.offer.domain
+        if strangers := attempt.strangers:
+            self._company.ask(attempt.offer, strangers, call, self._accompanied)
+            if self._company.asking:
+                call.rest(PATIENCE)
+        else:
+            self._set_off()
+
+    def _accompanied(self, along: Collection[str]) -> None:
+        """Those of these domains go along."""
+        attempt, call = self._attempt, self._call
+        assert attempt is not None and call is not None
+        if behind := attempt.part(along, call.most_domains):
+            self._watcher.left(self, behind, apart=True)
+        self._set_off()
+
+    def _set_off(self) -> None:
+        attempt, call = self._attempt, self._call
+        assert attempt is not None and call is not None
         if most := call.most_recipients:
             self._leave_behind(most)
-        self._heading.make(offer, attempt.recipient, call.name, call.bound, self.chunk, self._headed)
+        self._heading.make(attempt.offer, attempt.recipient, call.name, call.bound, self.chunk, self._headed)
         if self._heading.signing:
             call.rest(SIGNING)
 
@@ -284,6 +307,9 @@ class Session(Dialling):
         """The end of the attempt: how, and on which call."""
         attempt = self._attempt
         assert attempt is not None
+        if attempt.strangers and not self._company.decided:
+            # What was in the way of the first's domain may not be in theirs.
+            self._watcher.left(self, attempt.part())
         outcomes = self._outcomes(attempt, ending, call)
         self._note(attempt, outcomes)
         if behind := attempt.postponed(ending):
@@ -315,6 +341,7 @@ class Session(Dialling):
     def _hang_up(self, politely: bool = False) -> None:
         self._ready = False
         self._heading.stop()
+        self._company.stop()
         super()._hang_up(politely)
 
     # -- dialling

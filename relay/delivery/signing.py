@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.channel.frames import BadKey, Offer
 from relay.config.schema import Dkim
@@ -46,15 +47,16 @@ class Signing:
         signer: Signer,
         options: Dkim,
         in_thread: Callable[..., Deferred[Any]],
+        soon: Callable[[Callable[[], None]], object],
         tell: Callable[[BadKey], None],
         seconds: Callable[[], float],
         sealing: Sealing | None = None,
     ) -> None:
-        """`in_thread` runs a function where it may take a while; `seconds` is a clock that goes on."""
+        """`in_thread` and `soon` are those of Gathered; `seconds` is a clock that goes on."""
         self._sealing = sealing
         self._signer = signer
         self._defers = options.on_bad_key == "defer"
-        self._in_thread = Gathered(in_thread)
+        self._in_thread = Gathered(in_thread, soon)
         self._tell = tell
         self._seconds = seconds
         self._told: dict[str, tuple[str, float]] = {}
@@ -71,7 +73,7 @@ class Signing:
             return Deferred.fromCoroutine(self._seal_chain(self._sealing, offer, block, host, chunk))
         if not self._signer.concerns(block):
             return None
-        return Deferred.fromCoroutine(self._seal(offer, block, host, chunk))
+        return self._seal(offer, block, host, chunk)
 
     async def _seal_chain(
         self,
@@ -100,39 +102,46 @@ class Signing:
         self._note(made.key, made.reason)
         return sealed._replace(fields=made.fields + sealed.fields)
 
-    async def _seal(
+    def _seal(
+        self, offer: Offer, block: HeaderBlock, host: str, chunk: Callable[[int], Deferred[bytes]]
+    ) -> Deferred[Sealed]:
+        signer, keys, known = self._signer, self._signer.keys(), offer.body_hash
+        if not signer.knows_hash(known):
+            sealed = Deferred.fromCoroutine(self._seal_body(offer, block, host, chunk))
+        else:
+            # What nearly all mail goes through has no coroutine: that would cost as much as signing's other half.
+            def work() -> Signed:
+                return signer.sign(signer.plan(keys, block, offer.sender, host, True), block, known)
+
+            sealed = self._in_thread(work).addCallback(self._signed)
+        return sealed.addErrback(self._failed, offer.id)
+
+    async def _seal_body(
         self, offer: Offer, block: HeaderBlock, host: str, chunk: Callable[[int], Deferred[bytes]]
     ) -> Sealed:
-        signer, keys = self._signer, self._signer.keys()
-        hashed = bool(offer.body_hash)
+        """As `_seal`, with a hash made of the body first."""
+        signer, keys, hashed = self._signer, self._signer.keys(), bool(offer.body_hash)
+        plan: Plan = await self._in_thread(lambda: signer.plan(keys, block, offer.sender, host, hashed))
+        body_hash = signer.body_hash()
         try:
-            if signer.knows_hash(offer.body_hash):
-                signed: Signed = await self._in_thread(
-                    lambda: signer.sign(
-                        signer.plan(keys, block, offer.sender, host, hashed), block, offer.body_hash
-                    )
-                )
-            else:
-                plan: Plan = await self._in_thread(
-                    lambda: signer.plan(keys, block, offer.sender, host, hashed)
-                )
-                try:
-                    body_hash = signer.body_hash()
-                    if plan.domains:
-                        await self._hash(offer, chunk, (body_hash,))
-                except CancelledError:
-                    raise
-                except Exception as error:
-                    return Sealed(b"", f"The body can't be read: {error}", True)
-                signed = await self._in_thread(lambda: signer.sign(plan, block, body_hash.digest()))
+            if plan.domains:
+                await self._hash(offer, chunk, (body_hash,))
         except CancelledError:
             raise
-        except Exception:
-            _log.failure("{id} can't be signed", id=offer.id)
-            return Sealed(b"", "Signing has failed here", self._defers)
+        except Exception as error:
+            return Sealed(b"", f"The body can't be read: {error}", True)
+        return self._signed(await self._in_thread(lambda: signer.sign(plan, block, body_hash.digest())))
+
+    def _signed(self, signed: Signed) -> Sealed:
         for name, reason in signed.tried:
             self._note(name, reason)
         return Sealed(signed.fields, signed.unsigned, bool(signed.unsigned) and self._defers)
+
+    def _failed(self, failure: Failure, queue_id: str) -> Sealed:
+        if failure.check(CancelledError):
+            failure.raiseException()
+        _log.failure("{id} can't be signed", failure, id=queue_id)
+        return Sealed(b"", "Signing has failed here", self._defers)
 
     async def _hash(
         self, offer: Offer, chunk: Callable[[int], Deferred[bytes]], hashes: tuple[BodyHash, ...]

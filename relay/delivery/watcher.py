@@ -42,8 +42,9 @@ class Watcher(Protocol):
     def accepted(self, session: Session, offer: Offer, outcomes: Outcomes) -> None:
         """The host has taken the message for these: to be written down before anything else."""
 
-    def left(self, session: Session, behind: Sequence[Addressee]) -> None:
-        """The message goes without these, in the order of the offer: nothing was tried for them in vain."""
+    def left(self, session: Session, behind: Sequence[Addressee], apart: bool = False) -> None:
+        """The message goes without these, in the order of the offer: nothing was tried for them in vain. `apart`: their
+        domains can't share this connection with that of the first."""
 
     def done(self, session: Session, offer: Offer, outcomes: Outcomes, kept: bool) -> None:
         """The attempt ended, for each that wasn't left behind, the first whom it was for first. `kept`: the

@@ -22,6 +22,7 @@ from relay.message.tls import REPORTS, TlsPolicy, TlsResult
 from relay.message.tls_asked import holding, is_heedless
 from relay.message.values import Result
 from relay.net.dns import DnsError
+from relay.zone.sites import form
 from relay.zone.zones import DEFAULT
 
 
@@ -84,6 +85,23 @@ class Ways:
         if host.proven is None or not self._records_count(offer, approach):
             return need
         return self._demands.need(host.proven, need)
+
+    async def also(self, offer: Offer, host: Host) -> Approach | None:
+        """How safe a connection to `host`, which was made for another domain, has to be for a delivery; None: nothing
+        of it may go there. Nobody hears of what is in the way: the delivery will find that itself. Raises
+        Unroutable."""
+        if not self._fixed:
+            settings = self._by_domain.get(offer.domain, self._most)
+            theirs = await find(self._resolver, offer.domain, settings)
+            same = [one for one in theirs if one.address == host.address and form(one.name) == form(host.name)]
+            if not same:
+                return None
+            host = same[0]
+            if self._sts is not None:
+                await self._sts.learn(offer, self._approach(offer))
+            if host.proven is not None:
+                await self._demands.of((host.proven,))
+        return self.need(offer, host)
 
     def serves(self, domain: str, host: Host) -> bool:
         """Whether mail for `domain` may go to a host that was found for another: a fixed next hop takes it all."""

@@ -155,6 +155,14 @@ class Addresses:
         limits = self._limits.at(zone, address)
         return self._on_path(zone, way, address, limits) if self._backoff else limits
 
+    def crowded(self, zone: str, way: Way, local: Local, now: float) -> list[Connections]:
+        """Where these addresses have more connections open on their way to a site than it allows since it has
+        complained."""
+        if not self._backoff:
+            return []
+        limits = (self._at(self._zones[zone], way, address) for address in (local.address, local.address6))
+        return [gate for each in limits for gate in each.connections if gate.above(now)]
+
     def count(self, zone: Zone, way: Way, local: Local, now: float) -> tuple[tuple[str, int], ...] | Gate:
         """Count a message against the warm-up of its addresses: these with the day; or what opens when that can
         be done."""

@@ -1,15 +1,17 @@
-"""A connection of a child as the ledger knows it, and the child."""
+"""A connection of a child as the ledger knows it."""
 
 from __future__ import annotations
 
 import enum
-from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from relay.dispatch.gates import Rate
 from relay.dispatch.leaving import Leaving
 from relay.dispatch.limits import Scoped, Way
-from relay.dispatch.newcomers import Newcomers
 from relay.zone.pool import Local
+
+if TYPE_CHECKING:
+    from relay.dispatch.capacity import Capacity
 
 
 class State(enum.IntEnum):
@@ -19,32 +21,10 @@ class State(enum.IntEnum):
     OPENING = 1  # connecting to a target that has
     WAITING = 2  # answered, not yet told to go
     SENDING = 3  # in a transaction
-    QUIET = 4  # its peer has said nothing for a while
+    QUIET = 4  # its peer has said nothing for a while, or is slow
     IDLE = 5  # kept open for more
     PARKED = 6  # answered, waits for its token
     CLOSING = 7  # at its end, but its socket may still be there
-
-
-class Capacity:
-    """What one child may do at once, and does."""
-
-    __slots__ = (
-        "busy", "connecting", "connections", "fresh", "gap", "idle", "key", "owing", "quiet", "trying", "waiting",
-        "zone",
-    )  # fmt: skip
-
-    def __init__(self, key: str, zone: str, connections: int, connecting: int, gap: float = 0.0) -> None:
-        """`gap` is how long each connection rests between two deliveries (seconds). `fresh` are those busy ones whose
-        target had yet to answer; `owing`: the last place went to one of these."""
-        self.key = key
-        self.zone = zone
-        self.connections = connections
-        self.connecting = connecting
-        self.gap = gap
-        self.busy = self.fresh = self.trying = self.quiet = 0
-        self.owing = False
-        self.idle: OrderedDict[int, Connection] = OrderedDict()
-        self.waiting = Newcomers()
 
 
 class Connection:
@@ -56,14 +36,15 @@ class Connection:
         called: when both of its addresses have paid for its call (seconds), None: the one that is used has.
         faces: the address of the host that it has reached or, after the first, calls; "" before.
         fresh: its target had yet to answer when it was opened, and it hasn't brought a delivery to its end.
-        slow: its host, new to us, let us wait before it answered, and has with each delivery since.
-        lagged: it has let us wait with this delivery.
+        slow: its host, new to us or known to be slow, lets us wait before it answers, and has with each delivery since.
+        lagged: it has let us wait with what it does now: answer, or take this delivery.
         pending: rates that count on it to want so much when it has been opened.
         size: of the message that it has or was opened for (bytes).
         sent: deliveries it was given.
         recipients: those of the message that it has whose outcome isn't told yet.
         paid: for how many of them its rates have been paid; 0 before the message is begun.
         load: how many there were when it was begun, less those that were left behind.
+        apart: domains whose recipients it can't take along, its child has found.
         most: so many recipients its host takes at a time, if that has shown; else 0.
         resumed: it has waited for its token, and nobody is before it.
         greeted: its host has said something.
@@ -75,9 +56,9 @@ class Connection:
     """
 
     __slots__ = (
-        "before_quiet", "began", "called", "child", "faces", "fresh", "gone", "greeted", "kept", "lagged", "leaving",
-        "load", "most", "number", "paid", "pending", "recipients", "resumed", "sent", "settled", "size", "slow",
-        "state", "target", "warm", "way",
+        "apart", "before_quiet", "began", "called", "child", "faces", "fresh", "gone", "greeted", "kept", "lagged",
+        "leaving", "load", "most", "number", "paid", "pending", "recipients", "resumed", "sent", "settled", "size",
+        "slow", "state", "target", "warm", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, child: Capacity, way: Way, leaving: Leaving) -> None:
@@ -94,6 +75,7 @@ class Connection:
         self.recipients = 1
         self.paid = self.load = self.most = 0
         self.greeted = False
+        self.apart: set[str] = set()
         self.warm: tuple[tuple[str, int], ...] = ()
         self.size = 0
         self.sent = 0

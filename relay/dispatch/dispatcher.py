@@ -18,7 +18,8 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.journal import Acceptance
 from relay.dispatch.addresses import Addresses
-from relay.dispatch.connection import Capacity, Connection, State
+from relay.dispatch.capacity import Capacity
+from relay.dispatch.connection import Connection
 from relay.dispatch.diagnoses import Diagnoses
 from relay.dispatch.expiry import Expiry
 from relay.dispatch.fellows import Fellows
@@ -29,6 +30,7 @@ from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Way
 from relay.dispatch.lines import Placed
 from relay.dispatch.lives import Child, Lives
+from relay.dispatch.neighbours import Neighbours
 from relay.dispatch.offers import Offers
 from relay.dispatch.results import Results
 from relay.dispatch.shutters import Shutters
@@ -123,7 +125,8 @@ class Dispatcher:
         )
         self._turns.served = self._lives.lines_served
         self._offers = Offers(store, leases, results, self._lives)
-        self._fellows = Fellows(schedule, self._tokens, self._addresses)
+        neighbours = Neighbours(schedule, zones, self._addresses, self._shutters)
+        self._fellows = Fellows(schedule, self._tokens, self._addresses, ledger, neighbours)
         #: Is told of keys that a child can't use.
         self.bad_key: Callable[[frames.BadKey], None] = lambda frame: None
         #: Is told what TLS came to on connections.
@@ -185,7 +188,7 @@ class Dispatcher:
         """On this connection it goes, at once where it is a kept one."""
         works = (work, *self._fellows.of(zone, way, work, connection, now))
         connection.recipients = len(works)
-        if connection.state is State.SENDING:
+        if connection.settled:
             self._tokens.spend(connection, now)
         else:
             self._tokens.opened(connection, now)
@@ -342,7 +345,7 @@ class Dispatcher:
                 self._record(child, lease, fared.outcome)
         finally:
             if connection is not None:
-                self._lives.fared(connection, fared.outcome)
+                self._lives.fared(connection, fared.outcome, lease.work.delivery.domain if fared.apart else "")
         if fared.outcome is None:
             self._schedule.give_back(lease.work)
 
@@ -381,4 +384,4 @@ def _surely(on_disk: bool) -> None:
 
 
 def _from_journal(entry: Acceptance) -> Outcome:
-    return Outcome(Result.DELIVERED, entry.response, code=250, host=entry.host, stage="dot")
+    return Outcome(Result.DELIVERED, entry.response, code=250, host=entry.host, stage="dot", dsn=entry.dsn)

@@ -1,4 +1,5 @@
-"""Mail that has waited for its hosts as long as its retries would have lasted: it is given up.
+"""Mail that has waited for its hosts as long as its retries would have lasted: it is given up; and before that, when it
+has waited for long, its sender is told so.
 
 While no host of a site answers, one delivery is tried after each pause for all the others. These lose no
 retry by that; but they can't wait for ever.
@@ -9,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
+from twisted.internet.defer import Deferred
+
 from relay.dispatch.gates import Shut
 from relay.dispatch.results import Results
 from relay.message.values import Outcome, Result
-from relay.queue.schedule import Lane, Schedule
+from relay.queue.schedule import Lane, Schedule, Work
 
-#: Deliveries that are given up at one look at their lane, and those that may wait for the disk at a time.
+#: Deliveries that are given up, or told of, at one look at their lane, and those that may wait for the disk at a time.
 _AT_ONCE = 50
 _UNDER_WAY = 1000
 
 
 class Expiry:
-    """Gives up."""
+    """Gives up, and warns."""
 
     def __init__(self, schedule: Schedule, results: Results, opened: Callable[[Shut], None]) -> None:
         """`opened` has all that wait at a gate looked at again."""
@@ -32,20 +35,25 @@ class Expiry:
         self._more: set[Shut] = set()
 
     def give_up(self, lane: Lane, gate: Shut, since: int) -> bool:
-        """What in the lane has waited too long at the gate, counted from `since` (ms since the epoch) at the earliest:
-        bounced without an attempt. Whether there was any; then there may be more."""
+        """What in the lane has waited too long at the gate, counted from `since` (ms since the epoch) at the earliest,
+        is bounced without an attempt; of what has waited long the sender is told. Whether there was any; then there
+        may be more."""
         if self._under_way >= _UNDER_WAY:
             self._more.add(gate)
             return False
-        over = list(islice((work for work in lane.ready if self._results.is_over(work.delivery, since)), _AT_ONCE))
-        for work in over:
+        results, ready, words = self._results, lane.ready, gate.words()
+        end = Outcome(Result.BOUNCED, f"{words}; given up", category="network", stage="connect")
+        follows: Callable[[Work, Outcome], Deferred[bool]] = results.give_up
+        found = list(islice((work for work in ready if results.is_over(work.delivery, since)), _AT_ONCE))
+        if not found:
+            end = Outcome(Result.DEFERRED, words, category="network", stage="connect")
+            follows = results.warn
+            found = list(islice((work for work in ready if results.is_late(work.delivery, since)), _AT_ONCE))
+        for work in found:
             self._schedule.take(lane, work)
-            text = f"{gate.words()}; given up"
-            outcome = Outcome(Result.BOUNCED, text, category="network", stage="connect")
-            written = self._results.give_up(work, outcome)
             self._under_way += 1
-            written.addCallback(self._written)
-        return bool(over)
+            follows(work, end).addCallback(self._written)
+        return bool(found)
 
     def _written(self, _: bool) -> None:
         self._under_way -= 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 from relay.dispatch.addresses import Addresses
 from relay.dispatch.connection import Connection
 from relay.dispatch.gates import Gate
+from relay.dispatch.ledger import Ledger
 from relay.dispatch.limits import Way
+from relay.dispatch.neighbours import Neighbours
 from relay.dispatch.tokens import Tokens
 from relay.dispatch.turns import AHEAD
 from relay.queue.schedule import Schedule, Work
@@ -17,15 +20,20 @@ from relay.zone.zones import Zone
 class Fellows:
     """Finds them."""
 
-    def __init__(self, schedule: Schedule, tokens: Tokens, addresses: Addresses) -> None:
+    def __init__(
+        self, schedule: Schedule, tokens: Tokens, addresses: Addresses, ledger: Ledger, neighbours: Neighbours
+    ) -> None:
         self._schedule = schedule
         self._tokens = tokens
         self._addresses = addresses
+        self._ledger = ledger
+        self._neighbours = neighbours
 
     def of(self, zone: Zone, way: Way, work: Work, connection: Connection, now: float) -> list[Work]:
-        """Deliveries of the same message that go with this one on `connection`: all stand in its lane and are due, so
-        that nothing is in their way that isn't in its own. Each is counted against the warm-up of the addresses, as it
-        was. One that a child crashed with goes alone.
+        """Deliveries of the same message that go with this one on `connection`: first those that stand in its lane and
+        are due, so that nothing is in their way that isn't in its own, then those of its neighbours, for whose domains
+        the connection counts from now on, too. Each is counted against the warm-up of the addresses, as it was. One
+        that a child crashed with goes alone.
 
         There are as many as the zone says, what the connection may still take, its host is known to, and the rates
         have tokens for now."""
@@ -38,7 +46,9 @@ class Fellows:
         if most == 1:
             return []
         found: list[Work] = []
-        for other in self._behind(work, most):
+        for other in self._candidates(zone, way, work, connection, most, now):
+            if len(found) == most - 1:
+                break
             if connection.warm:
                 warm = self._addresses.count(zone, way, connection.local, now)
                 if warm != connection.warm:
@@ -46,7 +56,18 @@ class Fellows:
                         self._addresses.uncount(way.place, warm)  # It is midnight.
                     break
             found.append(other)
+            if other.lane is not work.lane:
+                self._ledger.carries(connection, other.lane.turn.way)
         return found
+
+    def _candidates(
+        self, zone: Zone, way: Way, work: Work, connection: Connection, most: int, now: float
+    ) -> Iterator[Work]:
+        """Who could, its own lane first."""
+        yield from self._behind(work, most)
+        for head in self._neighbours.of(zone, way, work, connection, now):
+            yield head
+            yield from self._behind(head, most)
 
     def _behind(self, work: Work, most: int) -> list[Work]:
         """Those of its message that come right behind it in its lane, `most` with it."""

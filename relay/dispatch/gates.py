@@ -18,6 +18,7 @@ from relay.zone.rates import Bucket
 
 if TYPE_CHECKING:
     from relay.dispatch.connection import Connection
+    from relay.queue.schedule import Lane
 
 #: So long before its token is there a connection may be opened, which takes a few round trips (seconds).
 _AHEAD = 1.0
@@ -99,12 +100,14 @@ class Rate(Gate):
     Attributes:
         pending: what connections that are being opened will want.
         parked: those that wait for it: have been answered or, of new connections, want to call another host.
-        lanes_next: of those who want a new connection it is the lanes' turn, not that of the parked ones.
+        kept: of the lanes here those that have a kept connection, and could use a token at once; in no use of new
+            connections, where all could.
+        lanes_next: of the next token it is the lanes' turn, not that of the parked ones.
         ahead: so long before its token is there a connection may be opened; one of new connections is paid at once.
         wide: whether it is of many hosts, so that those that may never answer must not keep others from being called.
     """
 
-    __slots__ = ("ahead", "bucket", "lanes_next", "parked", "pending", "wide")
+    __slots__ = ("ahead", "bucket", "kept", "lanes_next", "parked", "pending", "wide")
 
     def __init__(
         self, kind: str, scope: Scope, bucket: Bucket, weight: Callable[[str], float], wide: bool
@@ -114,17 +117,27 @@ class Rate(Gate):
         self.ahead = 0.0 if kind == NEW_CONNECTIONS else _AHEAD
         self.pending = 0.0
         self.parked: OrderedDict[Connection, None] = OrderedDict()
+        self.kept: dict[Lane, None] = {}
         self.lanes_next = False
         self.wide = wide
 
     def ready(self, now: float) -> bool:
-        """Whether one may pass this moment, and no connection has waited longer for that, or a lane's turn it is."""
+        """Whether a lane's message, or a lane, may pass this moment: no connection has waited longer for that, or it
+        is a lane's turn."""
         return (self.lanes_next or not self.parked) and self.bucket.ready(now)
+
+    def ready_behind(self, now: float) -> bool:
+        """Whether a connection that comes now may pass this moment: nobody has waited longer."""
+        return not self.parked and not self.lanes_turn and self.bucket.ready(now)
+
+    def has_token(self, now: float) -> bool:
+        """Whether who has waited may pass this moment."""
+        return self.bucket.ready(now)
 
     @property
     def lanes_turn(self) -> bool:
         """Whether connections that wait have to let a lane go before."""
-        return self.lanes_next and len(self.ring) > 0
+        return self.lanes_next and (len(self.ring) if self.kind == NEW_CONNECTIONS else len(self.kept)) > 0
 
     def room(self, now: float) -> bool:
         """Whether a connection may be opened: its token is there, or will be when it is answered."""

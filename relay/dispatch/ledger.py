@@ -1,14 +1,15 @@
 """The connection ledger: every connection of every child, and what it is doing. Pure.
 
-The master numbers the connections; a child only ever does what it was told on one. Three
-budgets keep any number of dead destinations from holding up the rest:
+The master numbers the connections; a child only ever does what it was told on one. Here each is entered when leave is
+given for it, moves from state to state by what its child tells, and is struck off when its socket is gone; and with
+each step everything is counted that a limit or a child's room may ask for. A connection's life:
 
-- `connections` of a zone, per child: sessions that get somewhere;
-- targets that have not answered lately, or let their transactions hang ("unproven"), have a budget of their
-  own, and only a connection or two each until they answer;
-- a session whose peer is silent counts as quiet, not as one of the zone's connections, until the peer has done
-  what it was waited for; if there is no room for it then, it goes on as a quiet one. Of those there may be
-  `connecting` to unproven targets, and as many again to others, none of which is given a second one then.
+    TRYING or OPENING ─▶ WAITING ─▶ SENDING ─▶ IDLE ─▶ SENDING … ─▶ CLOSING
+      the host's answer    leave       a transaction, and more of them
+
+and while its host lets it wait, QUIET instead of what it was. What there is room for in a child, and why slow hosts
+take no place, is told in `capacity.py`; idle ones are found by `kept.py`. Targets that have yet to answer, or let
+their transactions hang, get a connection or two each until they answer (`target.py`).
 
 A kept connection counts against its destination's limit while it is idle too, and each one until its
 child says that its socket is gone: the far end never counts more than we do.
@@ -19,24 +20,21 @@ from __future__ import annotations
 import enum
 import math
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from relay.dispatch.connection import Capacity, Connection, State
+from relay.dispatch.capacity import UNPROVEN, Capacity
+from relay.dispatch.connection import Connection, State
 from relay.dispatch.gates import Connections, Gate
+from relay.dispatch.kept import Kept
 from relay.dispatch.leaving import Leaving
 from relay.dispatch.limits import Scoped, Way
 from relay.dispatch.target import PER_SILENT_TARGET, Target
 from relay.zone.pool import Local
 
-#: Sessions at a time, per child, to targets that have not answered lately, and those that wait to go.
-UNPROVEN = 256
 #: Targets that have answered and are remembered.
 _REMEMBERED = 100_000
-
-
-#: States that take up one of the zone's connections.
-_BUSY = frozenset((State.OPENING, State.SENDING))
-#: What a connection is again when it calls another host: it takes up one of the zone's if it did.
+#: What a connection is again when it calls another host: it has a place if it had one.
 _CALLING = {State.SENDING: State.OPENING, State.WAITING: State.TRYING, State.PARKED: State.TRYING}
 
 
@@ -62,7 +60,7 @@ class Ledger:
         self._number = 0
         self._all: dict[int, Connection] = {}
         self._children: dict[str, list[Capacity]] = {}
-        self._idle: dict[tuple[str, str], dict[Local, list[Connection]]] = {}
+        self._kept = Kept()
         self._proven: OrderedDict[Target, None] = OrderedDict()
 
     # -- children
@@ -99,19 +97,12 @@ class Ledger:
 
     def keeps(self, zone: str, reach: str) -> bool:
         """Whether there is any idle connection to it."""
-        return (zone, reach) in self._idle
+        return self._kept.reaches(zone, reach)
 
     def kept(self, zone: str, way: Way, local: Local, now: float) -> Connection | None:
         """An idle connection that fits and whose child has room, if there is one."""
-        idle = self._idle.get((zone, way.reach))
-        if idle is None:
-            return None
-        kinds = (local, local.of_kind(False), local.of_kind(True)) if local.address and local.address6 else (local,)
-        for kind in kinds:
-            for connection in reversed(idle.get(kind, ())):
-                child = connection.child
-                if child.busy >= child.connections and not (connection.slow and child.quiet < 2 * child.connecting):
-                    continue
+        for connection in self._kept.fitting(zone, way.reach, local):
+            if connection.child.may_reuse(connection):
                 old = connection.way
                 if old is way or all(gate in old.counted or not gate.full(now) for gate in way.counted):
                     return connection
@@ -124,11 +115,18 @@ class Ledger:
             _count(connection.way.counted, -1)
             connection.way = way
             _count(way.counted, +1)
-        connection.slow = connection.slow and connection.child.quiet < 2 * connection.child.connecting
+        child = connection.child
+        connection.slow = connection.slow and child.has_quiet
         connection.state = State.QUIET if connection.slow else State.SENDING
         connection.before_quiet = State.SENDING
-        connection.lagged = connection.child.owing = False
+        connection.lagged = child.owing = False
+        connection.settled = True
         self._count(connection, +1)
+
+    def carries(self, connection: Connection, way: Way) -> None:
+        """It has mail of this way, too, from now on, until it is used anew."""
+        old, connection.way = connection.way, connection.way.joined(way)
+        _count(connection.way.counted[len(old.counted) :], +1)
 
     def open(self, zone: str, way: Way, leaving: Leaving, now: float) -> Permit | Limit | Gate:
         """Leave for one new connection, or what stands in its way: there `make_room` may help. A permit is
@@ -138,24 +136,24 @@ class Ledger:
             return Limit.NO_CHILD
         target = way.target
         proven = target.proven(now)
-        room, load = (_may_open, _busy) if proven else (_may_try, _silent)
-        if proven and target.silent:
-            room = _may_open_another
-        child = min(filter(room, children), key=load, default=None)
+        # Where an idle one only waits for a place, there is to be no second one.
+        place = not target.spares_a_place or self.keeps(zone, way.reach)
+        child = _opener(children, place, target.silent > 0) if proven else _trier(children)
         if child is None:
-            if room is _may_open_another and any(map(_may_open, children)):
-                return target
-            return Limit.ZONE if proven else Limit.TRYING
-        if not proven and target.silent >= (PER_SILENT_TARGET if _silent(child) < UNPROVEN else 1):
+            if not proven:
+                return Limit.TRYING
+            return target if _opener(children, place, another=False) is not None else Limit.ZONE
+        if not proven and target.silent >= (PER_SILENT_TARGET if child.silent < UNPROVEN else 1):
             return target
         for gate in (*way.counted, *leaving.limits.connections):
             if gate.full(now):
                 return gate
+        state = State.TRYING if not proven else State.OPENING if place else State.QUIET
         spare = None
-        if proven and child.idle and len(child.idle) + child.busy >= child.connections:
+        if state is State.OPENING and child.idle and not child.may_keep():
             spare = next(iter(child.idle.values()))
             self.close(spare)
-        return Permit(self._enter(child, way, leaving, proven), spare)
+        return Permit(self._enter(child, way, leaving, state), spare)
 
     def make_room(self, zone: str, gate: Connections, wanted: int, now: float) -> Connection | None:
         """An idle connection that takes up room there and can't be used (another address, another host) and
@@ -168,12 +166,14 @@ class Ledger:
                         return connection
         return None
 
-    def _enter(self, child: Capacity, way: Way, leaving: Leaving, proven: bool) -> Connection:
+    def _enter(self, child: Capacity, way: Way, leaving: Leaving, state: State) -> Connection:
         self._number += 1
         connection = Connection(self._number, child, way, leaving)
-        connection.state = State.OPENING if proven else State.TRYING
-        connection.fresh = not proven
-        child.owing = child.owing and not proven
+        connection.state = state
+        connection.before_quiet = State.OPENING
+        connection.fresh = state is State.TRYING
+        connection.slow = state is State.QUIET
+        child.owing = child.owing and state is not State.OPENING
         self._all[connection.number] = connection
         _count(_counting(connection), +1)
         self._count(connection, +1)
@@ -193,9 +193,12 @@ class Ledger:
     # -- telling
 
     def answered(self, connection: Connection, host_address: str, now: float) -> None:
-        """The peer greeted us; the connection waits for leave to go on."""
+        """The peer greeted us; the connection waits for leave to go on. Who was taken for slow and wasn't gets a place
+        first."""
         target = connection.target
         connection.greeted = True
+        target.slow = connection.lagged
+        connection.slow = connection.slow and connection.lagged
         target.answered = now
         connection.faces = host_address
         self._proven[target] = None
@@ -211,19 +214,6 @@ class Ledger:
             connection.before_quiet = _CALLING.get(connection.before_quiet, connection.before_quiet)
         elif connection.state in _CALLING:
             self._move(connection, _CALLING[connection.state])
-
-    def first_waiting(self, child: Capacity, others: bool) -> Connection | None:
-        """Whose turn it is of the waiting connections of a child that has room. While `others` wait for room, whose
-        targets answered before, half of it is theirs: new hosts may be slow, and many."""
-        slow = child.waiting.slow
-        if slow and child.quiet < 2 * child.connecting:
-            return next(iter(slow.values()))
-        if child.busy >= child.connections:
-            return None
-        first = child.waiting.head()
-        if others and first is not None and first.fresh and child.fresh + child.owing > child.connections // 2:
-            return None
-        return first
 
     def go(self, connection: Connection) -> None:
         """It may begin its transaction, and counts for the address alone by which it has reached the host. One whose
@@ -248,23 +238,25 @@ class Ledger:
 
     def quiet(self, connection: Connection) -> None:
         """Its peer has said nothing for a while."""
-        if connection.state in (State.TRYING, State.OPENING, State.SENDING):
-            connection.before_quiet = connection.state
-            if connection.state is State.SENDING:
-                connection.target.stalled = min(connection.target.stalled, connection.began)
-            connection.slow |= connection.state is State.TRYING
+        state = connection.state
+        if state in (State.TRYING, State.OPENING, State.SENDING):
+            connection.before_quiet = state
+            connection.slow |= state is State.TRYING
             self._move(connection, State.QUIET)
-        elif connection.slow and connection.settled and connection.state is State.QUIET:
-            connection.lagged = True
+        elif not (state is State.QUIET and connection.slow):
+            return
+        connection.lagged = True
+        if connection.settled:
             connection.target.stalled = min(connection.target.stalled, connection.began)
 
     def active(self, connection: Connection) -> None:
-        """Its peer has done what it was waited for; it stays quiet while there is no room for it."""
+        """Its peer has done what it was waited for; it stays quiet if that is slow, or as long as there is no room
+        for it."""
         if connection.state is State.QUIET:
             if connection.before_quiet is State.SENDING:
                 connection.target.stalled = math.inf
-            if not (connection.slow and connection.settled):
-                self._come_back(connection)
+            if not connection.slow and connection.child.may_return(connection.before_quiet):
+                self._move(connection, connection.before_quiet)
 
     def idle(self, connection: Connection) -> None:
         """Its transaction ended and it stays open."""
@@ -284,14 +276,6 @@ class Ledger:
         self._count(connection, -1)
         del self._all[connection.number]
         _count(_counting(connection), -1)
-
-    def _come_back(self, connection: Connection) -> None:
-        """From quiet to what it was, if there is room."""
-        if connection.state is State.QUIET:
-            child = connection.child
-            trying = connection.before_quiet is State.TRYING
-            if child.trying < UNPROVEN if trying else child.busy < child.connections:
-                self._move(connection, connection.before_quiet)
 
     def _end(self, connection: Connection) -> None:
         """What it does comes to its end; a transaction that isn't silent has come forward."""
@@ -315,36 +299,18 @@ class Ledger:
         self._count(connection, +1)
 
     def _count(self, connection: Connection, step: int) -> None:
-        child, state = connection.child, connection.state
-        if state in _BUSY:
-            child.busy += step
-            child.fresh += step * connection.fresh
-        if state is State.TRYING:
-            child.trying += step
-        if state is State.QUIET:
-            child.quiet += step
+        state = connection.state
+        connection.child.count(connection, step)
         if state is State.QUIET or state is State.TRYING:
             connection.target.silent += step
-        elif state is State.WAITING:
-            (child.waiting.add if step > 0 else child.waiting.remove)(connection)
         elif state is State.CLOSING:
             for gate in _counting(connection):
                 gate.closing += step
             return
         elif state is State.IDLE:
-            _enlist(child.idle, connection, step)
             for gate in _counting(connection):
                 gate.idle += step
-            place = (child.zone, connection.way.reach)
-            if step > 0:
-                self._idle.setdefault(place, {}).setdefault(connection.local, []).append(connection)
-            else:
-                idle = self._idle[place]
-                idle[connection.local].remove(connection)
-                if not idle[connection.local]:
-                    del idle[connection.local]
-                if not idle:
-                    del self._idle[place]
+            (self._kept.add if step > 0 else self._kept.remove)(connection)
             return
         if connection.way.busy:
             _count(connection.way.busy, step)
@@ -360,17 +326,14 @@ def _count(gates: tuple[Connections, ...], step: int) -> None:
         gate.open += step
 
 
-def _may_open(child: Capacity) -> bool:
-    return child.busy < child.connections and child.quiet < 2 * child.connecting
+def _opener(children: Iterable[Capacity], place: bool, another: bool) -> Capacity | None:
+    """Who opens a connection to a target that answers: of those that have room the one that does least."""
+    return min((one for one in children if one.may_open(place, another)), key=_busy, default=None)
 
 
-def _may_open_another(child: Capacity) -> bool:
-    """To a target that lets us wait already."""
-    return child.busy < child.connections and child.quiet < child.connecting
-
-
-def _may_try(child: Capacity) -> bool:
-    return child.trying + len(child.waiting) < UNPROVEN and child.quiet < child.connecting
+def _trier(children: Iterable[Capacity]) -> Capacity | None:
+    """Who tries a target: of those that have room the one that waits for fewest."""
+    return min((one for one in children if one.may_try()), key=_silent, default=None)
 
 
 def _busy(child: Capacity) -> int:
@@ -378,11 +341,4 @@ def _busy(child: Capacity) -> int:
 
 
 def _silent(child: Capacity) -> int:
-    return child.trying + child.quiet
-
-
-def _enlist(line: OrderedDict[int, Connection], connection: Connection, step: int) -> None:
-    if step > 0:
-        line[connection.number] = connection
-    else:
-        del line[connection.number]
+    return child.silent

@@ -116,6 +116,21 @@ class Way(NamedTuple):
     gates: tuple[Gate, ...]
     scopes: tuple[Scoped, ...]
 
+    @property
+    def own(self) -> Scoped:
+        """The limits of the domain alone."""
+        return self.scopes[0]
+
+    def joined(self, other: Way) -> Way:
+        """The same, counted for another domain of the site as well, which has no rates."""
+        own = other.own
+        more = tuple(gate for gate in own.connections if gate not in self.counted)
+        if not more:
+            return self
+        return self._replace(
+            counted=(*self.counted, *more), gates=(*self.gates, *more), scopes=(*self.scopes, own)
+        )
+
 
 class Limits:
     """All of them."""

@@ -11,7 +11,8 @@ from relay.channel import frames
 from relay.channel.codec import BadFrame
 from relay.channel.frames import Frame
 from relay.dispatch.addresses import Addresses
-from relay.dispatch.connection import Capacity, Connection, State
+from relay.dispatch.capacity import Capacity
+from relay.dispatch.connection import Connection, State
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Rate
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.lessons import Lessons
@@ -73,6 +74,14 @@ class Lives:
         if spare is not None:
             self.tell_close(spare)
 
+    def _give_back_unused(self, connection: Connection) -> None:
+        """After a complaint of its site, kept connections of the same path are too many, and nobody will ask for them
+        before they may be used again."""
+        now, zone = self._clock.seconds(), connection.child.zone
+        for gate in self._addresses.crowded(zone, connection.way, connection.local, now):
+            while gate.above(now) and (spare := self._ledger.make_room(zone, gate, 0, now)) is not None:
+                self.tell_close(spare)
+
     def tell_close(self, connection: Connection) -> None:
         """Its child is to close it, and will say when it is gone."""
         self._children[connection.child.key].send(frames.Close(connection.number))
@@ -117,9 +126,10 @@ class Lives:
         """Answered connections may go on, as far as there is room and they have their tokens."""
         now = self._clock.seconds()
         others = self._turns.are_full(child.zone)
-        while (connection := self._ledger.first_waiting(child, others)) is not None:
+        while (connection := child.first_waiting(others)) is not None:
             leaving, faces = connection.leaving, connection.faces
-            missing = self._tokens.missing(connection.way, leaving.towards(faces), now, connection.resumed)
+            ready = Rate.has_token if connection.resumed else Rate.ready_behind
+            missing = self._tokens.missing(connection.way, leaving.towards(faces), now, ready)
             if missing is not None:
                 self._ledger.park(connection)
                 self._turns.waiting.park(connection, missing)
@@ -135,7 +145,7 @@ class Lives:
     def lines_served(self, zone: str) -> None:
         """Lanes have had their turn; what room they have left is for those that wait, whoever had the last place."""
         for child in self._ledger.children(zone):
-            if child.busy < child.connections:
+            if child.has_place:
                 child.owing = False
             if child.waiting:
                 self._let_go(child)
@@ -196,8 +206,9 @@ class Lives:
         if connection.state in _AT_REST:
             self._remove(connection)
 
-    def fared(self, connection: Connection, outcome: Outcome | None) -> None:
-        """One of several recipients is through, or was left behind; the message may go on to the others."""
+    def fared(self, connection: Connection, outcome: Outcome | None, apart: str = "") -> None:
+        """One of several recipients is through, or was left behind, because of the domain that is `apart` if that is
+        told; the message may go on to the others."""
         begun = connection.paid > 0 and outcome is not None and outcome.stage not in _BEFORE_MAIL
         if 0 < connection.recipients <= connection.paid:
             if begun:
@@ -208,7 +219,10 @@ class Lives:
             if outcome is None:
                 connection.sent -= 1
                 connection.load -= 1
-                connection.most = max(1, connection.load)
+                if apart:
+                    connection.apart.add(apart)
+                else:
+                    connection.most = max(1, connection.load)
         self._uncount(connection, outcome if begun else None)
         connection.recipients -= 1
 
@@ -250,4 +264,5 @@ class Lives:
             if connection.kept:
                 self.tell_close(connection)
             self._close(connection)
+        self._give_back_unused(connection)
         self._let_go(connection.child)

@@ -80,7 +80,7 @@ class Offers:
                 delivery.notify,
                 delivery.orcpt,
                 message.body_hash,
-                tuple(map(_fellow, others)),
+                tuple(_fellow(one, delivery.domain) for one in others),
                 message.tls,
             )
         )
@@ -107,6 +107,7 @@ class Offers:
         child.send(frames.Chunk(more.lease, more.chunk, data))
 
 
-def _fellow(lease: Lease) -> frames.Fellow:
+def _fellow(lease: Lease, domain: str) -> frames.Fellow:
     delivery = lease.work.delivery
-    return frames.Fellow(lease.number, delivery.seq, delivery.recipient, delivery.notify, delivery.orcpt)
+    other = "" if delivery.domain == domain else delivery.domain
+    return frames.Fellow(lease.number, delivery.seq, delivery.recipient, delivery.notify, delivery.orcpt, other)

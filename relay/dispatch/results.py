@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.bounce.diagnosis import Diagnosis
+from relay.dispatch.notices import Notice, Notices
 from relay.events.steps import Events, Steps
 from relay.logs.maillog import MailLog
 from relay.message.dialogue import Dialogue
@@ -45,9 +46,11 @@ class Results:
         counts: Counts,
         now: Callable[[], int],
         steps: Steps | None = None,
+        notices: Notices | None = None,
     ) -> None:
-        """`now` gives ms since the epoch; `steps`: None where no events are kept."""
+        """`now` gives ms since the epoch; `steps`: None where no events are kept; `notices`: where nobody is told."""
         self._store = store
+        self._notices = notices
         self._steps = steps or Steps(False, now)
         self._schedule = schedule
         self._retry = retry
@@ -79,8 +82,18 @@ class Results:
     def _end(self, kind: str, work: Work, outcome: Outcome, diagnosis: Diagnosis | None) -> Deferred[bool]:
         message, delivery = work.held.message, work.delivery
         told = self._steps.attempted(kind, message, delivery, outcome, diagnosis)
-        written = self._store.finish(message, delivery, told, dialogue=self._said(told, outcome))
-        return self._settle(written, work, None, lambda: self._tell(work, outcome, diagnosis))
+        notice = None
+        if self._notices is not None:
+            if outcome.result is Result.BOUNCED:
+                notice = self._notices.of_failure(work, outcome, kind == "expired")
+            elif delivery.notify and outcome.result is Result.DELIVERED:
+                notice = self._notices.of_success(work, outcome)
+        said = self._said(told, outcome)
+        if notice is None:
+            written = self._store.finish(message, delivery, told, dialogue=said)
+        else:
+            written = self._store.finish(message, delivery, (*told, *notice.events), notice.parcel, said)
+        return self._settle(written, work, None, lambda: self._tell(work, outcome, diagnosis), notice)
 
     def _defer(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, due: int) -> Deferred[bool]:
         now, old = self._now(), work.delivery
@@ -94,9 +107,37 @@ class Results:
             category=_category(outcome, diagnosis),
         )
         told = self._steps.attempted("deferred", work.held.message, old, outcome, diagnosis, due)
-        written = self._store.change(old, new, told, dialogue=self._said(told, outcome))
+        said = self._said(told, outcome)
+        notice = None
+        if self._notices is not None and self._notices.is_late(new, new.first_failure):
+            notice = self._notices.of_delay(work, outcome, self._retry.until(new))
+            new = msgspec.structs.replace(new, warned=now)
+            told = (*told, *notice.events)
+        written = self._store.change(old, new, told, None if notice is None else notice.parcel, said)
         step = {"attempts": new.attempts, "seconds_to_retry": (due - now) // 1000}
-        return self._settle(written, work, new, lambda: self._tell(work, outcome, diagnosis, **step))
+        return self._settle(written, work, new, lambda: self._tell(work, outcome, diagnosis, **step), notice)
+
+    def is_late(self, delivery: Delivery, since: int) -> bool:
+        """Whether its sender is to be told that it waits for what is shut since `since` (ms)."""
+        waits = max(since, delivery.first_failure or delivery.due)
+        return self._notices is not None and self._notices.is_late(delivery, waits)
+
+    def warn(self, work: Work, outcome: Outcome) -> Deferred[bool]:
+        """Tell the sender so; `outcome` says what it waits for. It stays due, behind the others that are. Fires as
+        `record` does."""
+        assert self._notices is not None, "somebody is late"
+        now, old = self._now(), work.delivery
+        notice = self._notices.of_delay(work, outcome, self._retry.until(old))
+        new = msgspec.structs.replace(
+            old,
+            due=now // 1000 * 1000,
+            first_failure=old.first_failure or old.due,
+            response=old.response or outcome.response,
+            category=old.category or outcome.category,
+            warned=now,
+        )
+        written = self._store.change(old, new, notice.events, notice.parcel)
+        return self._settle(written, work, new, lambda: None, notice)
 
     def _said(self, told: Events, outcome: Outcome) -> Dialogue | None:
         """What is kept of a failure, where its event is."""
@@ -115,13 +156,20 @@ class Results:
         return self._settle(written, work, new, lambda: self._log.write("held", new.name, why=why))
 
     def _settle(
-        self, written: Deferred[None], work: Work, new: Delivery | None, tell: Callable[[], None]
+        self,
+        written: Deferred[None],
+        work: Work,
+        new: Delivery | None,
+        tell: Callable[[], None],
+        notice: Notice | None = None,
     ) -> Deferred[bool]:
         self.pending += 1
 
         def on_disk(_: None) -> bool:
             self.pending -= 1
             tell()
+            if notice is not None and self._notices is not None:
+                self._notices.written(notice)
             self._schedule.settled(work, new)
             return True
 

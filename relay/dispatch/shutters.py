@@ -20,7 +20,7 @@ HOLD = "hold"
 
 
 class Sites(Protocol):
-    """Knows which domains share their mail exchangers.
+    """Knows which domains share their mail exchangers, wholly or as far as limits go.
 
     Attributes:
         found: called with each domain whose site has become known after it was not.
@@ -30,6 +30,9 @@ class Sites(Protocol):
 
     def known(self, domain: str) -> str | None:
         """The site of a domain; None: `found` will tell when it is known."""
+
+    def are_alike(self, one: str, other: str) -> bool:
+        """Whether two domains are known to have the same exchangers."""
 
 
 class Holds(Protocol):
@@ -78,6 +81,10 @@ class Shutters:
             why = f"the mail exchangers of {domain} are being looked up"
             gate = self._lookups[domain] = Shut("look-up", Scope(domain=domain), why, self._weight)
         return gate
+
+    def are_alike(self, one: str, other: str) -> bool:
+        """Whether two domains are known to have the same hosts."""
+        return self._sites.are_alike(one, other)
 
     def _found(self, domain: str) -> None:
         gate = self._lookups.pop(domain, None)

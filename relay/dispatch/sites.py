@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.net.dns import DnsError, NoData
-from relay.zone.sites import Sites, is_literal
+from relay.zone.sites import Sites, form, is_literal
 
 _log = Logger()
 
@@ -44,6 +44,15 @@ class Resolver(Protocol):
     async def mx(self, domain: str) -> list[tuple[int, str]]: ...
 
 
+class _Found(NamedTuple):
+    """The site of a domain, and until when that holds. Domains with the same exchangers have the same `mark`, others
+    hardly ever; 0 where they aren't known."""
+
+    site: str
+    until: float
+    mark: int
+
+
 class KnownSites:
     """Answers at once, or never for this time: then `found` says when to ask again.
 
@@ -60,8 +69,8 @@ class KnownSites:
         self._sites = sites
         self._resolver = resolver
         self._clock = clock
-        # The domain looked at last comes last: its site, and until when it holds.
-        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        # The domain looked at last comes last.
+        self._kept: OrderedDict[str, _Found] = OrderedDict()
         # Each domain that is to be looked up, those under way too, and the order of the others.
         self._asked: set[str] = set()
         self._queue: deque[str] = deque()
@@ -83,12 +92,17 @@ class KnownSites:
         kept = self._kept.get(domain)
         if kept is not None:
             self._kept.move_to_end(domain)
-            if kept[1] <= self._clock.seconds():
+            if kept.until <= self._clock.seconds():
                 self._ask(domain)
-            return kept[0]
+            return kept.site
         if is_literal(domain) or not self._ask(domain):
             return self._own(domain)
         return None
+
+    def are_alike(self, one: str, other: str) -> bool:
+        """Whether it is remembered of two domains that they have the same exchangers, with the same preferences."""
+        kept, beside = self._kept.get(one), self._kept.get(other)
+        return kept is not None and beside is not None and kept.mark == beside.mark != 0
 
     def stop(self) -> None:
         """Give up what is under way, and look up nothing more: what isn't remembered is its own site."""
@@ -156,7 +170,8 @@ class KnownSites:
         self._go_on()
 
     def _answered(self, exchangers: list[tuple[int, str]], domain: str) -> None:
-        self._settle(domain, self._sites.site_of(exchangers, domain), HOLDS)
+        mark = hash(frozenset((preference, form(host)) for preference, host in exchangers)) if exchangers else 0
+        self._settle(domain, self._sites.site_of(exchangers, domain), HOLDS, mark)
 
     def _failed(self, failure: Failure, domain: str) -> None:
         if failure.check(NoData):
@@ -165,15 +180,18 @@ class KnownSites:
         if not self._stopped and not failure.check(DnsError, TookTooLong):
             _log.failure("{domain}: its site could not be looked up", failure, domain=domain)
         kept = self._kept.get(domain)
-        self._settle(domain, self._own(domain) if kept is None else kept[0], FAILURE_HOLDS)
+        if kept is None:
+            self._settle(domain, self._own(domain), FAILURE_HOLDS)
+        else:
+            self._settle(domain, kept.site, FAILURE_HOLDS, kept.mark)
 
-    def _settle(self, domain: str, site: str, seconds: float) -> None:
+    def _settle(self, domain: str, site: str, seconds: float, mark: int = 0) -> None:
         """The end of a look-up."""
         del self._under_way[domain]
         self._prompt.pop(domain, None)
         self._asked.discard(domain)
         if not self._stopped:
-            self._remember(domain, site, seconds)
+            self._remember(domain, site, seconds, mark)
             self._go_on()
 
     def _impatient(self) -> None:
@@ -190,12 +208,12 @@ class KnownSites:
             first = next(iter(self._waiting.values()))
             self._alarm = self._clock.callLater(first - now, self._impatient)
 
-    def _remember(self, domain: str, site: str, seconds: float) -> None:
+    def _remember(self, domain: str, site: str, seconds: float, mark: int = 0) -> None:
         former = self._kept.get(domain)
-        self._kept[domain] = (site, self._clock.seconds() + seconds)
+        self._kept[domain] = _Found(site, self._clock.seconds() + seconds, mark)
         if len(self._kept) > REMEMBERED:
             self._kept.popitem(last=False)
-        if former is not None and former[0] == site:
+        if former is not None and former.site == site:
             return
         try:
             self.found(domain)

@@ -25,17 +25,19 @@ class Target(Gate):
 
     Attributes:
         silent: connections to it whose peer has said nothing.
+        slow: the last one to answer let us wait before it did.
         trying: lanes that stand in line to be tried.
         answered: when one last answered (seconds), `-inf` for never.
         stalled: when the transaction began that was the first to fall silent since one came forward (seconds),
             `inf` for none.
     """
 
-    __slots__ = ("answered", "silent", "stalled", "trying")
+    __slots__ = ("answered", "silent", "slow", "stalled", "trying")
 
     def __init__(self, zone: str, name: str, weight: Callable[[str], float]) -> None:
         super().__init__("answer", Scope(zone=zone, site=name), weight)
         self.silent = 0
+        self.slow = False
         self.trying: dict[Lane, None] = {}
         self.answered = -math.inf
         self.stalled = math.inf
@@ -43,6 +45,12 @@ class Target(Gate):
     def proven(self, now: float) -> bool:
         """Whether it answered lately, and doesn't greet only to let the transactions hang."""
         return self.answered > now - PROVEN_FOR and self.stalled > now - STALLED_AFTER
+
+    @property
+    def spares_a_place(self) -> bool:
+        """Whether a connection to it needs none, since it would only wait. Two at a time: hundreds to one target, for
+        they cost nothing here, is not what anybody asked for."""
+        return self.slow and self.silent < PER_SILENT_TARGET
 
     def room(self, now: float) -> bool:
         return self.proven(now) or self.silent < PER_SILENT_TARGET

@@ -21,13 +21,15 @@ class Tokens:
         """`keep` is told of limits whose rates something has passed, once until they have filled again."""
         self._keep = keep
 
-    def missing(self, way: Way, address: Scoped, now: float, resumed: bool = False) -> Rate | None:
-        """The first rate that has no token for a message this moment. `resumed`: it has waited already."""
+    def missing(
+        self, way: Way, address: Scoped, now: float, ready: Callable[[Rate, float], bool] = Rate.ready
+    ) -> Rate | None:
+        """The first rate that isn't `ready` for a message this moment; without that said, for one of a lane."""
         if not way.rated and not address.rates:
             return None
         for rates in (way.sending, way.volume, address.sending, address.volume):
             for rate in rates:
-                if not (rate.bucket.ready(now) if resumed else rate.ready(now)):
+                if not ready(rate, now):
                     return rate
         return None
 
@@ -134,11 +136,13 @@ class Tokens:
         if not way.rated and not address.rates:
             return many
         self.forget(connection)
-        connection.resumed = False
+        waited, connection.resumed = connection.resumed, False
         for rate in (*way.sending, *address.sending):
             rate.bucket.take(many, now)
+            rate.lanes_next = waited
         for rate in (*way.volume, *address.volume):
             rate.bucket.take(connection.size, now)
+            rate.lanes_next = waited
         self._remember(way)
         return many
 

@@ -82,7 +82,7 @@ class Turns:
         self._wall = shutters.now
         shutters.opened = self.opened
         self._lines = {zone.name: Line(zone, limits.weight) for zone in zones.active()}
-        self.waiting = Waiting(clock, self._queue, self.opened, resume)
+        self.waiting = Waiting(clock, self._queue, self.opened, resume, ledger.keeps)
         #: Told of each zone whose lanes have had their turn.
         self.served: Callable[[str], None] = lambda zone: None
         self._marked: list[Line] = []
@@ -251,7 +251,7 @@ class Turns:
             done = self._try(turn, lane)
             if isinstance(done, Placed):
                 for work in done.works:
-                    self._schedule.take(lane, work)
+                    self._schedule.take(work.lane, work)
                 spent = cost(done.works[0].held.message.body_size, len(done.works))
                 turn.ring.served(lane, spent)
                 turn.let_go = None

@@ -2,6 +2,10 @@
 
 A gate with room lets one lane go at a time, the one whose turn it is there. That lane may find something
 else in its way, so a gate that still has room is looked at again in a moment.
+
+At a rate lanes and connections wait for the same. Connections are opened ahead of their tokens, and as many as these
+will do for; so that a kept one gets a token at all beside them, those who wait on connections take turns with lanes
+that have a kept one, token by token.
 """
 
 from __future__ import annotations
@@ -32,16 +36,19 @@ class Waiting:
         queue: Callable[[Lane], None],
         opened: Callable[[Shut], None],
         resume: Callable[[Connection, Rate], None],
+        keeps: Callable[[str, str], bool],
     ) -> None:
         """`queue` takes each lane that is let go, `opened` is told of a shut gate whose time has come, `resume`
-        of a parked connection whose token has, and of which rate."""
+        of a parked connection whose token has, and of which rate. `keeps` says whether there is an idle connection of
+        a zone to a domain or next hop."""
         self.count = 0
         self._clock = clock
         self._queue = queue
         self._opened = opened
         self._resume = resume
-        # Lanes that may not open a connection, by whom a kept one would reach.
-        self._openers: dict[tuple[str, str], dict[Lane, None]] = {}
+        self._keeps = keeps
+        # Lanes that stand at rates and have no kept connection, by whom one would reach.
+        self._without: dict[tuple[str, str], dict[Lane, None]] = {}
 
     # -- lanes
 
@@ -51,14 +58,22 @@ class Waiting:
         now = self._clock.seconds()
         turn: Turn = lane.turn
         turn.ring, turn.gate, turn.since = gate.ring, gate, now
-        if turn.let_go is gate and isinstance(gate, Rate):
-            gate.ring.put_back(lane)
-        else:
-            gate.ring.add(lane)
+        back = turn.let_go is gate and isinstance(gate, Rate)
+        (gate.ring.put_back if back else gate.ring.add)(lane)
         self.count += 1
-        if gate.kind == NEW_CONNECTIONS and turn.way is not None:
-            self._openers.setdefault((lane.zone, turn.way.reach), {})[lane] = None
+        if isinstance(gate, Rate) and turn.way is not None:
+            self._add_to_rate(lane, gate, turn.way.reach, back, now)
         self._look_again(gate, now)
+
+    def _add_to_rate(self, lane: Lane, gate: Rate, reach: str, back: bool, now: float) -> None:
+        # The token was there and the lane comes back: what is kept doesn't fit, and it had its turn.
+        of_no_use = back and gate.ready(now)
+        if of_no_use:
+            gate.lanes_next = False
+        if gate.kind != NEW_CONNECTIONS and not of_no_use and self._keeps(lane.zone, reach):
+            gate.kept[lane] = None
+        else:
+            self._without.setdefault((lane.zone, reach), {})[lane] = None
 
     def freed(self, connection: Connection) -> None:
         """A connection changed: whoever waits for that is let go."""
@@ -67,10 +82,28 @@ class Waiting:
         now = self._clock.seconds()
         self.let_go(connection.way.gates, now)
         self.let_go(connection.address.gates, now)
-        if self._openers and connection.state is State.IDLE:
-            lane = next(iter(self._openers.get((connection.child.zone, connection.way.reach), ())), None)
-            if lane is not None:
+        if self._without and connection.state is State.IDLE:
+            self._offer(connection)
+
+    def _offer(self, connection: Connection) -> None:
+        """A kept connection waits for work: a lane that stands at a rate needs no new one then, but may need its
+        token."""
+        lane = next(iter(self._without.get((connection.child.zone, connection.way.reach), ())), None)
+        if lane is not None:
+            gate = lane.turn.gate
+            if gate.kind == NEW_CONNECTIONS:
                 self._release(lane)
+            else:
+                self._forget(lane, connection.way.reach)
+                gate.kept[lane] = None
+
+    def _forget(self, lane: Lane, reach: str) -> None:
+        place = (lane.zone, reach)
+        without = self._without.get(place, {})
+        if lane in without:
+            del without[lane]
+            if not without:
+                del self._without[place]
 
     def let_go(self, gates: Iterable[Gate], now: float) -> None:
         """From each gate that has room, the lane whose turn it is there goes into the line."""
@@ -104,11 +137,9 @@ class Waiting:
         assert gate is not None, "it stands at one"
         gate.ring.remove(lane)
         self.count -= 1
-        if gate.kind == NEW_CONNECTIONS and turn.way is not None:
-            place = (lane.zone, turn.way.reach)
-            del self._openers[place][lane]
-            if not self._openers[place]:
-                del self._openers[place]
+        if isinstance(gate, Rate) and turn.way is not None:
+            gate.kept.pop(lane, None)
+            self._forget(lane, turn.way.reach)
         return gate
 
     # -- connections
@@ -146,7 +177,11 @@ class Waiting:
             while gate.parked and not gate.lanes_turn and gate.bucket.ready(now):
                 connection, _ = gate.parked.popitem(last=False)
                 self._resume(connection, gate)
-            self.let_go((gate,), now)
+            if gate.parked and gate.kept and gate.lanes_turn and gate.bucket.ready(now):
+                head = gate.ring.head()
+                self._release(head if head in gate.kept else next(iter(gate.kept)))
+            else:
+                self.let_go((gate,), now)
         else:
             for _ in range(_AT_ONCE if isinstance(gate, Connections) else 1):
                 self.let_go((gate,), now)

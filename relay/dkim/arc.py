@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-
 from relay.dkim.canon import relaxed_field
 from relay.dkim.chain import FIELDS, PASS, Chain
 from relay.dkim.fields import Choice
 from relay.dkim.keyfile import Key
 from relay.dkim.names import KeyName
-from relay.dkim.signature import header_tag, sealed
+from relay.dkim.signature import HASH, header_tag, sealed
 from relay.message.headers import HeaderBlock
 
 
@@ -37,15 +35,14 @@ def seal(
     instance = chain.length + 1
     results = f"ARC-Authentication-Results: i={instance}; {host}; arc={verdict}\r\n".encode("ascii")
     names, text = choice.of(block)
-    own = [f"d={name.domain};", f"s={name.selector};", f"t={made};"]
-    hashed = f"bh={b64encode(body_hash).decode('ascii')};"
-    words = [f"i={instance};", f"a={key.algorithm};", "c=relaxed/relaxed;", *own, hashed, *header_tag(names)]
-    signature = sealed(key, "ARC-Message-Signature", words, text)
+    own = f"d={name.domain};", f"s={name.selector};", f"t={made};"
+    words = f"i={instance};", f"a={key.algorithm};", "c=relaxed/relaxed;", *own, HASH, *header_tag(names)
+    signature = sealed(key, "ARC-Message-Signature", words, text, body_hash=body_hash)
     # A seal of a chain that has failed covers nothing of it.
     covered = [chain.parts[n, field].relaxed for n in range(1, instance) for field in FIELDS if verdict == PASS]
     for field in (results, signature):
         title, _, value = field.partition(b":")
         covered.append(relaxed_field(title.lower(), value))
-    words = [f"i={instance};", f"a={key.algorithm};", f"cv={verdict};", *own]
+    words = f"i={instance};", f"a={key.algorithm};", f"cv={verdict};", *own
     top = sealed(key, "ARC-Seal", words, b"".join(field + b"\r\n" for field in covered))
     return top + signature + results

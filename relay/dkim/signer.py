@@ -65,13 +65,14 @@ class Signer:
 
     def concerns(self, block: HeaderBlock) -> bool:
         """Whether there may be something to sign, as a glance tells."""
-        if not self._index.any() and not self._required:
+        keys = self._index.keys()
+        if not keys and not self._required:
             return False
         domain = domain_at_a_glance(block.get("From") or "")
         return (
             self._options.sign_transport_domain
             or not is_plain(domain)
-            or self._index.may_sign(domain)
+            or domain in keys
             or domain in self._required
         )
 

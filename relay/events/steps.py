@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec.structs
+
 from relay.bounce.diagnosis import Diagnosis
 from relay.message.event import Event
 from relay.message.values import Delivery, Message, Outcome
@@ -117,6 +119,13 @@ class Steps:
                 reason=reason,
             ),
         )
+
+    def notified(self, message: Message, delivery: Delivery, kind: str, notice: str) -> Events:
+        """The sender is told: of what kind that is, and the queue id of the mail."""
+        if not self._kept:
+            return ()
+        [event] = self.happened("notified", message, delivery)
+        return (msgspec.structs.replace(event, what=kind, about=notice),)
 
     def decided(self, decision: Decision) -> Events:
         """Something is decided about a way; `due` is its end."""

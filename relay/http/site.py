@@ -29,6 +29,7 @@ from relay.http.queue import QueueApi
 from relay.http.request import ApiChannel, ApiRequest
 from relay.http.submit import MessageUpload, SubmitApi
 from relay.http.test_auth import TestAuthApi
+from relay.http.unsubscribe import PLACE
 from relay.listener.door import Intake
 from relay.metrics.definitions import Metrics
 from relay.queue.store import Store, StoreError
@@ -147,16 +148,9 @@ class ApiSite(Site):
         Raises:
             Problem: it isn't.
         """
-        if not self._options.open_loopback:
-            raise refusal(403, "Forbidden", "The API is closed")
         headers = request.requestHeaders
-        check(
-            address_of(request.client),
-            headers.getRawHeaders(b"host", []),
-            headers.getRawHeaders(b"origin", []),
-            headers.getRawHeaders(b"sec-fetch-site", []),
-            names=self._names,
-        )
+        if not request.path.startswith(PLACE):
+            self._check(request)
         # Without a Host the name is that of our own address, which a UNIX socket has not.
         needed = request.clientproto == b"HTTP/1.1" or isinstance(request.client, UNIXAddress)
         if needed and not headers.hasHeader(b"host"):
@@ -167,6 +161,18 @@ class ApiSite(Site):
             unquote_to_bytes(request.path).decode("utf-8")
         except UnicodeDecodeError:
             raise refusal(400, "BadRequest", "The path isn't UTF-8") from None
+
+    def _check(self, request: ApiRequest) -> None:
+        if not self._options.open_loopback:
+            raise refusal(403, "Forbidden", "The API is closed")
+        headers = request.requestHeaders
+        check(
+            address_of(request.client),
+            headers.getRawHeaders(b"host", []),
+            headers.getRawHeaders(b"origin", []),
+            headers.getRawHeaders(b"sec-fetch-site", []),
+            names=self._names,
+        )
 
     def upload(self, request: ApiRequest) -> MessageUpload | None:
         """Where the body of an admitted request goes as it comes; None: it is kept.

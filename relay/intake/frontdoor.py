@@ -10,9 +10,12 @@ from relay.config.schema import Listener
 from relay.intake.crowd import Crowd
 from relay.intake.logins import LoggedLogin
 from relay.intake.submission import Intake, Submission
+from relay.listener.destination import refusal
 from relay.listener.door import Client, Exchange, Refused, Terms
+from relay.message.address import Address
 from relay.message.user import User
 from relay.message.values import Origin
+from relay.smtp.reply import Reply
 
 
 class FrontDoor:
@@ -53,6 +56,10 @@ class FrontDoor:
         """Begin a login. Raises Refused."""
         exchange = self._access.authenticate(mechanism, client)
         return LoggedLogin(exchange, self._intake.log, self._name, mechanism, client)
+
+    def refusal(self, address: Address) -> Reply | None:
+        """Why mail to a recipient isn't taken; None: it is."""
+        return refusal(address)
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission:
         """Begin a submission. Raises Refused, also when the user is over a limit."""

@@ -15,6 +15,7 @@ from relay.config.schema import Config, Listener
 from relay.intake.frontdoor import FrontDoor
 from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
+from relay.listener.door import Door
 from relay.listener.entrance import entrance
 from relay.listener.happening import HAPPENINGS
 from relay.listener.listener import ListenerFactory
@@ -45,14 +46,23 @@ class Listeners:
     """Opened together, and stopped together."""
 
     def __init__(
-        self, config: Config, intake: Intake, receivers: Receivers, counts: Counts, reactor: Any, now: Callable[[], int]
+        self,
+        config: Config,
+        intake: Intake,
+        receivers: Receivers,
+        counts: Counts,
+        reactor: Any,
+        now: Callable[[], int],
+        returns: Callable[[Door], Door] = lambda front: front,
     ) -> None:
+        """`returns` makes the door of a listener for what comes back, from that of any listener."""
         self._config = config
         self._intake = intake
         self._receivers = receivers
         self._counts = counts
         self._reactor = reactor
         self._now = now
+        self._returns = returns
         self._factories: dict[str, ListenerFactory] = {}
 
     def open(self, access: Access, listen: Listen) -> None:
@@ -67,7 +77,7 @@ class Listeners:
                 section,
                 name,
                 self._config.hostname,
-                door,
+                self._returns(door) if section.returns else door,
                 self._reactor,
                 partial(self._counts.listener_event, name),
                 tls=self._tls(name, section),

@@ -8,7 +8,7 @@ is done with them and with the header is the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec.structs
@@ -112,6 +112,24 @@ class Intake:
             sender=sender,
             reply=f"{refusal.code} {refusal.text}",
         )
+
+    def taken(self, message: Message, deliveries: Sequence[Delivery], body: bytes) -> None:
+        """A message is on disk; `body` is the last chunk of it."""
+        self.counts.pushed(True)
+        wait = deliveries[0].due - message.created
+        self.log.write(
+            "queued",
+            message.id,
+            listener=message.origin.listener,
+            client=message.origin.address,
+            user=message.origin.user,
+            sender=f"<{message.sender}>",
+            recipients=len(deliveries),
+            size=message.size,
+            message_id=message.message_id,
+            **({"seconds_to_first": wait // 1000} if wait else {}),
+        )
+        self.schedule.add(message, deliveries, body if message.chunks <= 1 else None)
 
     def hashes(self, block: HeaderBlock) -> bool:
         """Whether a key may sign a message with this header."""
@@ -279,23 +297,8 @@ class Submission:
         return msgspec.structs.replace(self._composed.message, id=queue_id)
 
     def _stored(self, _: None, message: Message, deliveries: list[Delivery], body: bytes) -> Message:
-        intake = self._intake
         self._charge = None  # It was taken: nothing gives that back any more.
-        intake.counts.pushed(True)
-        wait = deliveries[0].due - message.created
-        intake.log.write(
-            "queued",
-            self.id,
-            listener=self._origin.listener,
-            client=self._origin.address,
-            user=self._origin.user,
-            sender=f"<{message.sender}>",
-            recipients=len(deliveries),
-            size=message.size,
-            message_id=message.message_id,
-            **({"seconds_to_first": wait // 1000} if wait else {}),
-        )
-        intake.schedule.add(message, deliveries, body if message.chunks <= 1 else None)
+        self._intake.taken(message, deliveries, body)
         return message
 
     def _not_stored(self, failure: Failure, chunks: int) -> Failure:

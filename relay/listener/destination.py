@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 
+from relay.message.address import Address
 from relay.message.internet import is_public
-from relay.smtp.reply import reply
+from relay.smtp.reply import Reply, reply
 
 LOCAL_DESTINATION = reply(550, "5.1.2 Mail to local addresses is not accepted")
+
+
+def refusal(address: Address) -> Reply | None:
+    """Why nobody may send mail to an address; None: who may send any may send to it."""
+    return LOCAL_DESTINATION if is_local(address.domain) else None
 
 
 def is_local(domain: str) -> bool:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from relay.access.login import VOUCHED, Client, Exchange
 from relay.access.refused import Refused
+from relay.message.address import Address
 from relay.message.envelope import Envelope
 from relay.message.flow import Priority
 from relay.message.user import User
@@ -89,6 +90,9 @@ class Door(Protocol):
 
     def authenticate(self, mechanism: str, client: Client) -> Exchange:
         """Begin a login by one of the listener's mechanisms, or one that a trusted client vouches for."""
+
+    def refusal(self, address: Address) -> Reply | None:
+        """Why mail to a recipient isn't taken here, whoever brings it; None: it is."""
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission | Deferred[Submission]:
         """Begin a submission for so many recipients. Raises Refused, or fails with it."""

@@ -15,7 +15,6 @@ from zope.interface import implementer
 
 from relay.listener.arrival import Arrival
 from relay.listener.connection import SHUTDOWN, Connection
-from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import VOUCHED, Refused, Submission
 from relay.listener.envelope import envelope, sender
 from relay.listener.login import TROUBLE, Login
@@ -232,8 +231,8 @@ class ListenerProtocol(Connection):
         visitor = self._visitor
         if not visitor.allowed and visitor.user is None:
             self._deny(RELAYING_DENIED)
-        elif is_local(event.address.domain):
-            self._deny(LOCAL_DESTINATION)
+        elif (refusal := self.factory.door.refusal(event.address)) is not None:
+            self._deny(refusal)
         else:
             self.server.answer(words.RECIPIENT_ACCEPTED)
 

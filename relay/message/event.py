@@ -31,7 +31,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     that was queued. `host`, `host_address` and `local_address` are the two ends of the connection, `code`, `status`
     (RFC 3463) and `reply` what was said there, at `stage` of the conversation; `category`, `action` and `fault` what
     the rules make of it. `user` submitted the message, `fbl` is its X-FBL. `reason` is for people. `about` and
-    `what` say of a decision what was decided about whom. All text from outside is cut to a bound and free of
+    `what` say of a decision what was decided about whom; of a sender who was notified, the queue id of that mail, and
+    whether it tells of a "failure", a "delay" or a "success". All text from outside is cut to a bound and free of
     control characters.
     """
 

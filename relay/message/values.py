@@ -69,7 +69,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `due` and the times are milliseconds since the epoch. `attempts` counts the failed
     attempts that used up a retry step. `held` names why it is put aside, else "". `notify` and
     `orcpt` are the recipient's (see relay.message.envelope), `flow` says whose it is and how urgent
-    (see relay.message.flow).
+    (see relay.message.flow). `warned` is when the sender was to be told that it takes long, 0 before.
     """
 
     id: str
@@ -87,6 +87,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     notify: str = ""
     orcpt: str = ""
     flow: str = ""
+    warned: int = 0
 
     @property
     def name(self) -> str:
@@ -113,6 +114,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `doubtful` is set when the peer may have taken the message although no reply came,
     so that the next attempt may be a second copy. `tls` is version, cipher and worth of the
     certificate, "" in the clear. `unsigned` tells why a DKIM signature is missing that the message should have had.
+    `dsn`: the host was told what the client wants to hear of it, and sees to that (RFC 3461).
     `dialogue` is what was said before a failure (relay.message.dialogue).
     """
 
@@ -128,4 +130,5 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     doubtful: bool = False
     tls: str = ""
     unsigned: str = ""
+    dsn: bool = False
     dialogue: str = ""

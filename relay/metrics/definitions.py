@@ -67,7 +67,10 @@ class Metrics(Collector):
         self._bounces = 0
         self._reuses = 0
         self._unsigned = 0
+        self._notices: dict[str, int] = {}
+        self._no_notices: dict[str, int] = {}
         self._refusals: dict[tuple[str, str], int] = {}
+        self._returned: dict[str, int] = {}
         self._tls: dict[str, int] = dict.fromkeys(("", *FAILURES), 0)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -97,6 +100,18 @@ class Metrics(Collector):
         """A host has refused a delivery. There are few of both (relay.bounce.diagnosis)."""
         key = (category, action)
         self._refusals[key] = self._refusals.get(key, 0) + 1
+
+    def returned(self, what: str) -> None:
+        """Something came back: an event of that kind, or what else it was (relay.returns)."""
+        self._returned[what] = self._returned.get(what, 0) + 1
+
+    def notice(self, kind: str) -> None:
+        """A sender is told by mail what became of a delivery: failure, delay or success."""
+        self._notices[kind] = self._notices.get(kind, 0) + 1
+
+    def no_notice(self, reason: str) -> None:
+        """A sender is not. There are few reasons (relay.bounce.entitled)."""
+        self._no_notices[reason] = self._no_notices.get(reason, 0) + 1
 
     def reused(self) -> None:
         """A delivery went out on a connection that was open already."""
@@ -168,6 +183,18 @@ class Metrics(Collector):
         for (category, action), count in sorted(self._refusals.items()):
             refusals.add_sample(f"{refusals.name}_total", {"category": category, "action": action}, count)
         yield refusals
+        returned = Metric("zonerelay_returns", "What came back for mail that had left", "counter")
+        for what, count in sorted(self._returned.items()):
+            returned.add_sample(f"{returned.name}_total", {"kind": what}, count)
+        yield returned
+        notices = Metric("zonerelay_notices", "Mails that tell senders what became of a delivery", "counter")
+        for kind, count in sorted(self._notices.items()):
+            notices.add_sample(f"{notices.name}_total", {"kind": kind}, count)
+        yield notices
+        none = Metric("zonerelay_notices_skipped", "Deliveries whose senders are told nothing", "counter")
+        for reason, count in sorted(self._no_notices.items()):
+            none.add_sample(f"{none.name}_total", {"reason": reason}, count)
+        yield none
         rules = Metric("zonerelay_bounce_rules", "Rules that say what replies mean", "gauge")
         for whose, count in self.rules().items():
             rules.add_sample(rules.name, {"whose": whose}, count)

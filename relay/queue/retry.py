@@ -28,6 +28,12 @@ class Retry:
         """The wait (ms) after failure number `attempts` (1 is the first)."""
         return self._steps[min(attempts, len(self._steps)) - 1]
 
+    def until(self, delivery: Delivery) -> int:
+        """When it will be given up (ms since the epoch) if all its tries are in vain, beginning with the one that it
+        is due for."""
+        last = delivery.due + sum(self._steps[delivery.attempts :])
+        return max(last, delivery.first_failure + self._max_age) if self._repeat else last
+
     def is_over(self, delivery: Delivery, since: int, now: int) -> bool:
         """Whether a delivery has waited for so long for what is shut since `since` (ms since the epoch) that it would
         have been given up by now, had it been tried in vain each time that it was due. It has been due for at least

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec.structs
@@ -284,6 +285,18 @@ class Schedule:
     def work(self, queue_id: str, seq: int) -> Work | None:
         """A delivery that is in memory now."""
         return self._works.get((queue_id, seq))
+
+    def around(self, work: Work, reach: int) -> Iterator[Work]:
+        """Other deliveries of the same message that are in memory now, whatever their state: those of the next `reach`
+        numbers, then those of as many before."""
+        left, (queue_id, seq) = work.held.users - 1, (work.delivery.id, work.delivery.seq)
+        for number in chain(range(seq + 1, seq + reach + 1), range(max(1, seq - reach), seq)):
+            if not left:
+                return
+            other = self._works.get((queue_id, number))
+            if other is not None:
+                left -= 1
+                yield other
 
     def claim(self, message: Message, delivery: Delivery) -> Work | None:
         """Take a delivery that no child holds out of the line, to change or end it; it must

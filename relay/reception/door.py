@@ -13,15 +13,17 @@ from relay.channel import reception as frames
 from relay.channel.frames import MAX_HEADER, Frame
 from relay.config.schema import Listener
 from relay.listener import door
+from relay.listener.destination import refusal
 from relay.listener.door import Client, Refused
 from relay.listener.listener import TOO_MANY_CONNECTIONS
+from relay.message.address import Address
 from relay.message.headers import HeaderBlock
 from relay.message.user import User
 from relay.message.values import Origin
 from relay.reception.login import Login
 from relay.reception.submission import UNFIT, Submission
 from relay.reception.window import Window
-from relay.smtp.reply import reply
+from relay.smtp.reply import Reply, reply
 
 TOO_MUCH = reply(451, "4.3.2 Too much at once, try again later")
 
@@ -93,6 +95,10 @@ class AskingDoor:
             login.answered(frame)
 
     # -- submissions
+
+    def refusal(self, address: Address) -> Reply | None:
+        """Why mail to a recipient isn't taken; None: it is."""
+        return refusal(address)
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Deferred[door.Submission]:
         """Begin a submission. Fails with Refused."""

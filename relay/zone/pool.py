@@ -40,6 +40,11 @@ class Local(NamedTuple):
         """The address that a host sees, by the kind of its own."""
         return self.address6 if ":" in host else self.address
 
+    @property
+    def kinds(self) -> tuple[Local, ...]:
+        """All that a connection may leave by that was made for it: both addresses, or one."""
+        return (self, self.of_kind(False), self.of_kind(True)) if self.address and self.address6 else (self,)
+
     def of_kind(self, six: bool) -> Local:
         """That for IPv6 alone, or that for IPv4."""
         return Local("", "", self.address6, self.name6) if six else Local(self.address, self.name, "", "")

@@ -20,6 +20,9 @@ tree (never anything else) are hit:
 A dead root is restarted. At the end the relay is left to drain, and the journal of 250s is
 compared with the evil_mx log, by (X-Audit-Id, recipient, body hash).
 
+With --bounced every recipient in --to refuses, and what has to arrive is the notice to the sender, each of whom has
+an address of their own: sent+ID@sender.test. Two notices of one refusal are REPEATED, which fails.
+
 LOST       answered 250, never arrived          CORRUPT  arrived with another body
 DUPLICATE  surplus copies: excused when a copy reached the MX within --dup-window s of a
            fault (it was in flight), else UNEXCUSED; keep --min-gap > 2 x --dup-window
@@ -56,6 +59,7 @@ class Run:
             collections.defaultdict(list),
             os.path.getsize(A.mx_log) if os.path.exists(A.mx_log) else 0,
         )
+        self.notices = collections.defaultdict(set)  # id -> Message-IDs
         self.kills, self.recovery, self.orphans, self.stop, self.pause, self.root = (
             [],
             [],
@@ -81,6 +85,10 @@ class Run:
                         break
                     self.mx_pos += len(line)
                     r = json.loads(line)
+                    if A.bounced:
+                        about = r["rcpt"].partition("@")[0].removeprefix("sent+")
+                        self.notices[about].add(r["id"])
+                        r["id"], r["sha256"] = about, None
                     r["id"] = re.sub(r"^<(.*)@audit\.test>$", r"\1", r.get("id") or "")
                     if r["id"] in self.sent:
                         self.mx[(r["id"], r["rcpt"])].append((r["t"], r["sha256"]))
@@ -250,11 +258,12 @@ async def one(cmd, w, rng):
     rcpts = [rng.choice(A.to).replace("{id}", f"{mid}.{i}") for i in range(A.rcpts)]
     lines = [f"{rng.getrandbits(32):08x} " * 7 for _ in range(max(1, int(rng.expovariate(1 / A.size)) // 64))]
     body = "\r\n".join(line.strip() for line in lines) + "\r\n.dot line\r\n"
-    R.sent[mid] = (hashlib.sha256(body.encode()).hexdigest(), rcpts)
+    sender = f"sent+{mid}@sender.test" if A.bounced else A.sender
+    R.sent[mid] = (None, [sender]) if A.bounced else (hashlib.sha256(body.encode()).hexdigest(), rcpts)
     state = "unsent"
     try:
         for text, want in [
-            (f"MAIL FROM:<{A.sender}>", (250,)),
+            (f"MAIL FROM:<{sender}>", (250,)),
             *((f"RCPT TO:<{x}>", (250, 251)) for x in rcpts),
             ("DATA", (354,)),
         ]:
@@ -396,6 +405,7 @@ def verdict(t_drain):
         "duplicates_unexcused": len(unexcused),
         "duplicates_worst_fault": max(excused.values(), default=0),
         "max_copies": max(map(len, R.mx.values()), default=0),
+        "REPEATED": sum(len(ids) > 1 for ids in R.notices.values()),
         "kills": kills,
         "kills_by_kind": collections.Counter(k["kind"] for k in R.kills),
         "orphans_left": R.orphans,
@@ -409,7 +419,7 @@ def verdict(t_drain):
         "unexcused_first": unexcused[:20],
     }
     ok = (
-        not (lost or corrupt or ghost)
+        not (lost or corrupt or ghost or rep["REPEATED"])
         and len(R.kills) == A.rounds
         and by["accepted"]
         and len(unexcused) <= A.max_unexcused
@@ -497,6 +507,7 @@ if __name__ == "__main__":
         "stall": {"type": float, "default": 2.5},
         "leave-orphans": {"action": "store_true", "help": "restart beside surviving children"},
         "between": {},
+        "bounced": {"action": "store_true"},
         "up-limit": {"type": float, "default": 60},
         "timeout": {"type": float, "default": 30},
         "drain": {"type": float, "default": 120},

@@ -183,6 +183,40 @@ def orphans(rounds: int) -> Experiment:
     )
 
 
+def bounces(rounds: int) -> Experiment:
+    """Masters, and whole trees, killed about once a second while all mail is refused: each refusal has its notice, and
+    one only. That a notice is sent twice is what a kill may do."""
+    return Experiment(
+        "D11 D39",
+        f"one notice of each refusal, {rounds} kills",
+        [
+            "--bounced",
+            "--rounds",
+            str(rounds),
+            "--kinds",
+            "all,master",
+            "--grace",
+            "3",
+            "--down",
+            "0",
+            "--min-gap",
+            "0.6",
+            "--max-gap",
+            "1.4",
+            "--sessions",
+            "20",
+            "--rate",
+            "100",
+            "--max-dups",
+            "100000",
+            "--max-unexcused",
+            "100000",
+        ],
+        {"bounces": "true", "retry": '["1s", "1s", "2s"]'},
+        ["perm-rcpt+{id}@evil.test", "tempfail-rcpt-0+{id}@evil.test"],
+    )
+
+
 def soak(hours: float) -> Experiment:
     """One fault a minute under a steady load."""
     return Experiment(
@@ -217,6 +251,7 @@ def everything(faults: int, cuts: int) -> list[Experiment]:
         stalls(few, False),
         stalls(few, True),
         orphans(few),
+        bounces(faults),
     ]
 
 
@@ -307,6 +342,7 @@ FIGURES = (
     "CORRUPT",
     "GHOST",
     "DUPLICATES",
+    "REPEATED",
     "duplicates_unexcused",
     "duplicates_worst_fault",
     "orphans_left",
@@ -318,7 +354,7 @@ FIGURES = (
 def judge(experiment: Experiment, report: Mapping[str, Any]) -> Finding:
     """A control passes when it shows what it must; the others when nothing is wrong."""
     figures = {name: report[name] for name in FIGURES}
-    counts = ", ".join(f"{name} {figures[name]}" for name in FIGURES[:9])
+    counts = ", ".join(f"{name} {figures[name]}" for name in FIGURES[:10])
     if experiment.must:
         good = report[experiment.must] > 0
         counts = (

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.fuzz import bounces, client, desk, dkim, doors, files, frames, http, names, reports, server, sts, text
+from tests.fuzz import (
+    bounces,
+    client,
+    desk,
+    dkim,
+    doors,
+    files,
+    frames,
+    http,
+    names,
+    reports,
+    returns,
+    server,
+    sts,
+    text,
+)
 
 
 class Target(NamedTuple):
@@ -56,6 +71,8 @@ TARGETS = {
     "sts_record": Target(sts.sts_record, 256, 20),
     "sts_policy": Target(sts.sts_policy, 512, 20),
     "refusal": Target(bounces.refusal, 512, 1),
+    "returned": Target(returns.returned, 4096, 1),
+    "return_path": Target(returns.return_path, 256, 20),
     "pattern": Target(bounces.pattern, 256, 20),
     "rules": Target(bounces.rules, 1024, 1),
     "config": Target(files.config, 1024, 1),

@@ -74,6 +74,7 @@ pool = "default"
 port = {mx}
 processes = {processes}
 connections = {connections}
+bounce_mail = {bounces}
 {zone}
 [domains.default]
 max_connections = 1000
@@ -182,6 +183,8 @@ class Relay:
             "receivers": 0,
             "listener": "",
             "connections": 20,
+            # Notices come to the MX too, which is there to count: only where a test is about them.
+            "bounces": "false",
             "shutdown_timeout": "10s",
             "hop": 'host = "127.0.0.1"',
             "zone": "",

@@ -30,6 +30,7 @@ pool = "default"
 host = "{ip}"
 port = {mx}
 recipient_domains = ["bare.test"]
+bounce_mail = false
 """
 
 

@@ -193,6 +193,8 @@ class Envelopes(Hostile):
         refusals = [line for line in self.mx.seen() if "perm-rcpt+null@evil.test" in line.get("rcpts", ())]
         self.assertEqual([("refuse", "")], [(line["ev"], line["sender"]) for line in refusals])
         self.assertEqual([], [line for line in self.mx.accepted() if "null" in line["rcpt"] or not line["from"]])
+        skipped = re.compile(r'(?m)^\S+ skipbounce id=\S+ kind=failure sender=<> reason="null sender"$')
+        self.until(lambda: skipped.search(self.relay.said()), "the reason in the log")
 
     def test_S20_source_routes(self) -> None:
         """Taken away, never used: the mail goes where its last part says."""

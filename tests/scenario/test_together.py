@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import smtplib
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
+from bench.network import free_ports
+from bench.peers import environment
 from tests.scenario.harness import Mx, Relay, Scenario, deferToThread, signal
 from tests.scenario.told import attempts
 
@@ -152,6 +156,83 @@ class Together(TogetherCase):
         self.assertEqual(set(copies), wanted)
         self.assertLessEqual(sum(copies.values()) - len(wanted), 2 * 4 * 10)
         self.assertEqual(max(transactions(self.mx).values()), 10)
+
+
+class Neighbours(TogetherCase):
+    """Domains below shared.test have one host, all others each its own; all hosts are at one address."""
+
+    async def named(self, many: int, *domains: str, **settings: Any) -> Relay:
+        """A relay that asks a DNS server, and has met these domains."""
+        [port] = free_ports(1)
+        names = subprocess.Popen(
+            [sys.executable, "-m", "bench.names", "--port", str(port)],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        self.addCleanup(names.wait)
+        self.addCleanup(names.kill)
+        assert names.stdout is not None
+        self.addCleanup(names.stdout.close)
+        await deferToThread(names.stdout.readline)
+        extra = f'[dns]\nnameservers = ["127.0.0.1:{port}"]'
+        relay = await self.begun(many, hop="block_local_addresses = false", extra=extra, **settings)
+        await self.submit(relay, *(f"ok+met@{domain}" for domain in domains), name="met")
+        await self.told(relay, len(domains))
+        return relay
+
+    def sent(self, name: str) -> tuple[list[str], list[int]]:
+        """Who has a message, and how many recipients each of its transactions had."""
+        lines = [line for line in self.mx.accepted() if line["id"] == name]
+        return sorted(line["rcpt"] for line in lines), sorted(Counter(line["tx"] for line in lines).values())
+
+    async def test_D12_at_domains_with_the_same_host(self) -> None:
+        """One transaction, and each its own result. Domains whose hosts differ only in name have theirs."""
+        domains = ("a.shared.test", "b.shared.test", "c.shared.test", "one.test", "two.test")
+        relay = await self.named(20, *domains)
+        recipients = [f"ok+{number}@{domain}" for number in range(2) for domain in domains]
+        recipients[1] = "perm-rcpt+0@b.shared.test"
+        await self.submit(relay, *recipients)
+        told = (await self.told(relay, 15))[5:]
+        by = Counter((one["result"], one["to"].strip("<>")) for one in told)
+        wanted = [("bounced" if to.startswith("perm") else "delivered", to) for to in recipients]
+        self.assertEqual(by, Counter(wanted))
+        taken = sorted(to for result, to in wanted if result == "delivered")
+        self.assertEqual(self.sent("m1"), (taken, [2, 2, 5]))
+
+    async def test_N07_killed_at_the_dot(self) -> None:
+        """All are sent again, each alone."""
+        domains = ("a.shared.test", "b.shared.test", "c.shared.test")
+        relay = await self.named(20, *domains)
+        recipients = [f"ok+{number}@{domain}" for number in range(2) for domain in domains]
+        recipients[4] = "hang-dot-1+1@b.shared.test"
+        await self.submit(relay, *recipients)
+        await self.until(lambda: any(one["ev"] == "hang" for one in self.mx.seen()), 10, "the dot", relay)
+        os.kill(relay.children()[0], signal.SIGKILL)
+        told = (await self.told(relay, 9))[3:]
+        self.assertEqual(Counter(one["result"] for one in told), {"delivered": 6})
+        self.assertEqual(self.sent("m1"), (sorted(recipients), [1] * 6))
+
+    async def test_N26_killed_between_dot_and_report(self) -> None:
+        """What the journal tells of isn't sent again, of whatever domain it is."""
+        domains = ("a.shared.test", "b.shared.test", "c.shared.test")
+        relay = await self.named(20, *domains, lease="8s")
+        recipients = [f"ok+{number}@{domain}" for number in range(2) for domain in domains]
+        recipients[0] = "slow-dot-1+0@a.shared.test"
+        await self.submit(relay, *recipients)
+        await self.until(lambda: any(one["ev"] == "wait" for one in self.mx.seen()), 10, "the dot", relay)
+        os.kill(relay.master(), signal.SIGSTOP)  # nobody hears the report
+        journals = f"{relay.queue}/journal"
+
+        def lines() -> list[bytes]:
+            return [line for name in os.listdir(journals) for line in _read(f"{journals}/{name}").splitlines(True)]
+
+        await self.until(lambda: len(lines()) >= 6, 10, "the acceptances in the journal")
+        await deferToThread(relay.kill)
+        await self.up(relay)
+        told = (await self.told(relay, 9))[3:]
+        self.assertEqual(Counter(one["result"] for one in told), {"delivered": 6})
+        self.assertEqual(self.sent("m1"), (sorted(recipients), [6]))
 
 
 class Lmtp(TogetherCase):

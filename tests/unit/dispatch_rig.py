@@ -76,11 +76,13 @@ class FakeChild:
 
 
 class FakeSites:
-    """Each domain is its own site, but for those in `named`; those in `unknown` are looked up for ever."""
+    """Each domain is its own site, but for those in `named`; those in `unknown` are looked up for ever. Those of a site
+    have the same hosts, unless `marks` say other."""
 
     def __init__(self) -> None:
         self.found: Callable[[str], None] = lambda domain: None
         self.named: dict[str, str] = {}
+        self.marks: dict[str, str] = {}
         self.unknown: set[str] = set()
         self.sections: dict[str, Site] = {}
 
@@ -92,6 +94,12 @@ class FakeSites:
 
     def known(self, domain: str) -> str | None:
         return None if domain in self.unknown else self.named.get(domain, domain)
+
+    def are_alike(self, one: str, other: str) -> bool:
+        return self.mark(one) == self.mark(other)
+
+    def mark(self, domain: str) -> str:
+        return self.marks.get(domain, self.named.get(domain, domain))
 
     def section(self, site: str) -> Site:
         return self.sections.get(site, Site(max_connections=0))

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from relay.listener.destination import refusal
 from relay.listener.door import VOUCHED, Client, Exchange, Refused, Terms
 from relay.listener.draft import Text
+from relay.message.address import Address
 from relay.message.envelope import Envelope
 from relay.message.headers import HeaderBlock
 from relay.message.user import User
@@ -185,6 +187,9 @@ class FakeDoor:
         exchange = FakeExchange(self, mechanism, client)
         self.exchanges.append(exchange)
         return exchange
+
+    def refusal(self, address: Address) -> Reply | None:
+        return refusal(address)
 
     def open(
         self, origin: Origin, user: User | None, recipients: int

@@ -186,6 +186,8 @@ class Tally:
         self.unsigned_ones = 0
         self.refusals: list[tuple[str, str]] = []
         self.pushes: list[bool] = []
+        self.notices: list[str] = []
+        self.no_notices: list[str] = []
 
     def delivery(self, zone: str, result: Result) -> None:
         self.results.append(result)
@@ -198,6 +200,12 @@ class Tally:
 
     def bounce(self) -> None:
         self.bounces += 1
+
+    def notice(self, kind: str) -> None:
+        self.notices.append(kind)
+
+    def no_notice(self, reason: str) -> None:
+        self.no_notices.append(reason)
 
     def reused(self) -> None:
         self.reuses += 1

@@ -293,6 +293,19 @@ class RouteTests(SynchronousTestCase):
             self.assertIn(f"  TLS       {tls}", told)
             self.assertIn("(zones.hop.url)", told.partition("TLS")[2].partition("\n")[0])
 
+    def test_a_return_path(self) -> None:
+        self.assertNotIn("  sender", self.told())
+        section = '[returns]\ndomain = "Back.example.com"\nsecret_file = "x"\nkeep_domains = ["news.example.com"]\n'
+        for how, sender, said in (
+            ("verp", "a@b.example.com", "<bounces+TOKEN@back.example.com>"),
+            ("srs", "a@b.example.com", "<SRS0=HASH=DAY=b.example.com=...@back.example.com>"),
+            ("srs", "a@back.example.com", "<a@back.example.com>, as it came: back.example.com keeps its return paths"),
+            ("verp", "", ""),
+        ):
+            Path(self.path).write_text(f'{CONFIG}{section}[zones.default]\nreturn_path = "{how}"\n')
+            told = self.told(sender=sender)
+            self.assertEqual(f"  sender    {said} (zones.default.return_path)\n" in told, bool(said), told)
+
     def test_a_proxy(self) -> None:
         hop = 'host = "hop.example.com"\n'
         Path(self.path).write_text(CONFIG.replace(hop, hop + 'egress = "socks5://10.0.0.5:1080"\n'))

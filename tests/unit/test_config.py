@@ -151,6 +151,19 @@ BROKEN = {
         ":2: tls_reports.organization: expected 200 characters at most",
         ':3: tls_reports.sender: expected an address such as "tls-reports@example.com", got "a@[192.0.2.1]"',
     ],
+    "[bounces]\nmailer_daemon = 'a@b.test, c@d.test'\nzone = 'bounce'\n[zones.bounces]\nmailer_daemon = 'x'\n": [
+        ':2: bounces.mailer_daemon: expected an address such as "Mail <mailer-daemon@[HOSTNAME]>", got',
+        ':3: bounces.zone: expected the name of a zone (bounces, default), got "bounce"; did you mean "bounces"?',
+        ":5: zones.bounces.mailer_daemon: expected an address such as",
+    ],
+    "[bounces]\nreturn_full_size = '1MB'\ndisabled_listeners = ['feeder', 'api', 'feader']\n": [
+        ':2: bounces.return_full_size: expected "128KB" at most, got 1048576 bytes',
+        ':3: bounces.disabled_listeners[2]: expected the name of a listener (api, feeder), got "feader"',
+    ],
+    "[bounces]\nper_sender = '100'\n[zones.default]\nbounce_zone = 'b'\n": [
+        ':2: bounces.per_sender: expected a rate such as "100/s"',
+        ':4: zones.default.bounce_zone: expected the name of a zone (default), got "b"',
+    ],
     "[dkim]\narc = 'a b'\n": [':2: dkim.arc: expected a domain in ASCII (xn--...), got "a b"'],
     "[dkim]\nexpire = '1d'\n": [":2: dkim.expire: expected timestamp = true beside it"],
     "[dkim]\nexpire = '1m'\ntimestamp = true\n": [':2: dkim.expire: expected "1h" or more, or 0 for ever'],

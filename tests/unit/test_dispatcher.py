@@ -14,9 +14,9 @@ from relay.channel.journal import Acceptance
 from relay.config.schema import Config, PoolAddress, Site, Zone
 from relay.dispatch import addresses, turns
 from relay.dispatch import offers as module
+from relay.dispatch.capacity import UNPROVEN
 from relay.dispatch.connection import State
 from relay.dispatch.dispatcher import POISON
-from relay.dispatch.ledger import UNPROVEN
 from relay.message.values import Outcome, Result
 from relay.queue.store import LaneKey
 from relay.zone.pool import Local

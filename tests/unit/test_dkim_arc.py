@@ -66,7 +66,7 @@ class Arc(SynchronousTestCase):
             return maybeDeferred(work, *arguments)
 
         by = signer(self.directory, **options)
-        signing = Signing(by, section, in_thread, self.told.append, lambda: 0.0, sealing)
+        signing = Signing(by, section, in_thread, lambda late: late(), self.told.append, lambda: 0.0, sealing)
         header, _, body = message.partition(b"\r\n\r\n")
         one = offer(headers=header + b"\r\n", body=body, body_size=len(body))
         deferred = signing(one, "mx.relay.test", lambda number: Deferred())

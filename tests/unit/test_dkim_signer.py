@@ -191,6 +191,20 @@ class Written(SynchronousTestCase):
         message = signed(signer(self.directory), TEXT.replace(b"example.test", long.encode()))[1]
         self.assertEqual(verdicts(message, records(self.directory)), [True])
 
+    def test_what_is_kept_ready_has_nothing_of_the_message_before(self) -> None:
+        """Fields of the same tags differ by the hash of the body, those of keys and times by more."""
+        put(self.directory, "other.test.s1.pem", OTHER_RSA)
+        put(self.directory, "other.test.s2.pem", ED25519)
+        published = records(self.directory)
+        for form in ("relaxed/relaxed", "simple/simple"):
+            for now in (1_700_000_000_000, 1_700_000_001_000):
+                by = signer(self.directory, now, canonicalization=form, timestamp=True)
+                for text in (TEXT, TEXT + b"More.\r\n", TEXT.replace(b"example", b"other"), TEXT):
+                    result, message = signed(by, text)
+                    self.assertEqual(verdicts(message, published), [True] * len(result.tried))
+                    self.assertEqual(result.fields.count(b" t=%d;" % (now // 1000)), len(result.tried))
+                    self.assertTrue(result.fields.isascii() and b"\0" not in result.fields)
+
     def test_oversigned(self) -> None:
         for oversign, tag in (
             (("From", "Subject", "To"), b"h=from:from:subject:subject:to;"),

@@ -37,7 +37,7 @@ class Seals(SynchronousTestCase):
         def in_thread(work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
             return maybeDeferred(work, *arguments)
 
-        return Signing(by, Dkim(**options), in_thread, self.told.append, lambda: self.now)
+        return Signing(by, Dkim(**options), in_thread, lambda late: late(), self.told.append, lambda: self.now)
 
     def chunk(self, number: int) -> Deferred[bytes]:
         self.fetched.append(number)

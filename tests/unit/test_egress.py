@@ -66,7 +66,7 @@ class Telling(SynchronousTestCase):
         service = RelayService(Config(hostname="relay.test", zones={"default": zone}), MemoryReactorClock())
         ports: list[Any] = [("data channel", port("127.0.0.1", 25))]
         service._ports = ports
-        service._briefings.read_passwords()
+        service._briefings.read_secrets()
         told = decode(service._briefings.sender("default", "x").encode(), SenderBriefing)
         self.assertEqual((told.egress_password, told.password), ("p\u00e4ss", ""))
         self.assertEqual((told.options.egress, told.options.egress_user), ("socks5://10.0.0.5:1080", "relay"))

@@ -45,6 +45,12 @@ class StepsTests(SynchronousTestCase):
         self.assertEqual((event.code, event.status, event.reply, event.stage), (452, "4.2.2", "452 4.2.2 full", "rcpt"))
         self.assertEqual((event.attempts, event.seconds, event.tls, event.due), (1, 1.5, "TLSv1.3", NOW + 300_000))
 
+    def test_a_sender_who_is_told(self) -> None:
+        (event,) = self.steps.notified(message(1), delivery(1), "delay", queue_id(2))
+        self.assertEqual((event.kind, event.name), ("notified", delivery(1).name))
+        self.assertEqual((event.what, event.about), ("delay", queue_id(2)))
+        self.assertEqual(Steps(False, lambda: NOW).notified(message(1), delivery(1), "delay", queue_id(2)), ())
+
     def test_without_a_reply_the_category_is_where_it_failed(self) -> None:
         (event,) = self.steps.attempted(
             "bounced", message(1), delivery(1), Outcome(Result.BOUNCED, "no such domain", category="dns"), None

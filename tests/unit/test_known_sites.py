@@ -115,6 +115,26 @@ class Knowing(Case):
         self.ask("a.example")
         self.assertEqual(["a.example"], self.dns.asked)
 
+    def test_alike(self) -> None:
+        """Those with the same exchangers and preferences, in any order and case; who has none is like nobody."""
+        order = [(10, "ALT1.gmail-smtp-in.l.google.com."), (5, "gmail-smtp-in.l.google.com")]
+        for domain, exchangers in (
+            ("a.example", GMAIL), ("b.example", order), ("c.example", GMAIL[:1]), ("d.example", [(5, GMAIL[1][1])]),
+            ("e.example", [(1, GMAIL[0][1]), (2, GMAIL[1][1])]), ("f.example", NoData("x")), ("g.example", NoData("x")),
+        ):  # fmt: skip
+            self.learn(domain, exchangers)
+        self.assertTrue(self.sites.are_alike("a.example", "b.example"))
+        for other in ("c.example", "d.example", "e.example", "f.example", "h.example"):
+            self.assertFalse(self.sites.are_alike("a.example", other), other)
+        for one in ("f.example", "h.example"):
+            self.assertFalse(self.sites.are_alike(one, "g.example"))
+        self.clock.advance(HOLDS)
+        self.learn("b.example", ServerFailure("x"))
+        self.assertTrue(self.sites.are_alike("a.example", "b.example"), "as it was, until another is found")
+        self.clock.advance(FAILURE_HOLDS)
+        self.learn("b.example", YAHOO)
+        self.assertFalse(self.sites.are_alike("a.example", "b.example"))
+
     def test_failures(self) -> None:
         """Whatever the DNS says, mail has a site to go by; it is asked again before long."""
         for number, error in enumerate((NullMX("x"), NoSuchDomain("x"), ServerFailure("x"))):

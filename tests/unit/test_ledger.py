@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.dispatch.connection import Capacity, Connection, State
+from relay.dispatch.capacity import UNPROVEN, Capacity
+from relay.dispatch.connection import Connection, State
 from relay.dispatch.gates import Connections, Gate
 from relay.dispatch.leaving import Leaving
-from relay.dispatch.ledger import UNPROVEN, Ledger, Limit, Permit
+from relay.dispatch.ledger import Ledger, Limit, Permit
 from relay.dispatch.limits import Way
 from relay.dispatch.target import PER_SILENT_TARGET, PROVEN_FOR, STALLED_AFTER, Target
 from relay.zone.decision import Scope
@@ -61,7 +62,7 @@ class Books(Ledger):
         return self.open(zone, way, Leaving(leaving(local)), now)
 
     def may_go(self, child: Capacity, others: bool = False) -> Connection | None:
-        connection = self.first_waiting(child, others)
+        connection = child.first_waiting(others)
         if connection is not None:
             self.go(connection)
         return connection
@@ -266,18 +267,74 @@ class Limits(LedgerRig):
         self.ledger.active(stutters[1])
         self.assertEqual((self.child.busy, self.child.quiet, stutters[1].state), (3, 0, State.SENDING))
 
-    def test_one_that_is_tried_comes_back_among_those_that_are(self) -> None:
-        first, second = self.permitted("first.test"), self.permitted("second.test")
-        for connection in (first, second):
-            self.ledger.quiet(connection)
-        tried = [self.permitted(f"d{n}.test") for n in range(UNPROVEN)]
+    def slow(self, domain: str = "slow.test") -> Connection:
+        """A first connection whose host has let us wait before it answered."""
+        connection = self.permitted(domain)
+        self.ledger.quiet(connection)
+        self.ledger.active(connection)
+        self.ledger.answered(connection, "198.51.100.1", self.now)
+        return connection
+
+    def test_one_that_is_tried_and_slow_stays_quiet(self) -> None:
+        """Whatever it says before it has answered: it will let us wait again."""
+        connection = self.permitted()
+        self.ledger.quiet(connection)
+        self.ledger.active(connection)
+        self.assertEqual((connection.state, self.child.trying, self.child.quiet), (State.QUIET, 0, 1))
+        self.ledger.answered(connection, "198.51.100.1", self.now)
+        self.assertEqual((connection.state, self.child.quiet), (State.WAITING, 0))
+
+    def test_a_slow_host_needs_no_place(self) -> None:
+        others = [self.send(f"o{n}.test") for n in range(3)]
+        first = self.slow()
+        self.assertIs(self.ledger.may_go(self.child), first)
+        self.assertEqual((first.state, self.child.busy), (State.QUIET, 3))
+        self.ledger.quiet(first)
         self.ledger.active(first)
-        self.assertIs(first.state, State.QUIET)
-        self.ledger.remove(tried[0])
-        self.ledger.active(first)
-        self.assertIs(first.state, State.TRYING)
-        self.assertFalse(self.ledger.answered(second, "198.51.100.1", self.now))
-        self.assertEqual((second.state, self.child.quiet, self.child.trying), (State.WAITING, 0, UNPROVEN))
+        self.ledger.idle(first)
+        self.assertIs(self.permitted("slow.test"), first)
+        self.assertEqual((first.state, self.child.busy), (State.QUIET, 3))
+        self.ledger.idle(first)
+        self.assertIs(self.permit("slow.test"), Limit.ZONE, "it is slow no more")
+        self.ledger.remove(others[0])
+        self.assertIs(self.permitted("slow.test"), first)
+        self.assertIs(first.state, State.SENDING)
+
+    def test_nor_do_two_more_connections_to_it(self) -> None:
+        """The third one is like any other."""
+        self.ledger.remove(self.slow())
+        for n in range(3):
+            self.send(f"o{n}.test")
+        more = [self.permitted("slow.test") for _ in range(PER_SILENT_TARGET)]
+        self.assertEqual({one.state for one in more}, {State.QUIET})
+        self.assertIs(self.permit("slow.test"), Limit.ZONE)
+
+    def test_one_that_is_slow_no_more_needs_a_place(self) -> None:
+        self.ledger.remove(self.slow())
+        others = [self.send(f"o{n}.test") for n in range(3)]
+        swift = self.permitted("slow.test")
+        self.ledger.answered(swift, "198.51.100.1", self.now)
+        self.assertIsNone(self.ledger.may_go(self.child))
+        self.assertIs(self.permit("slow.test"), Limit.ZONE)
+        self.ledger.remove(others[0])
+        self.assertIs(self.ledger.may_go(self.child), swift)
+        self.assertIs(swift.state, State.SENDING)
+
+    def test_no_kept_connection_gives_way_to_one_that_needs_no_place(self) -> None:
+        self.ledger.remove(self.slow())
+        for connection in [self.send() for _ in range(3)]:
+            self.ledger.idle(connection)
+        permit = self.permit("slow.test")
+        assert isinstance(permit, Permit)
+        self.assertIsNone(permit.spare)
+
+    def test_nobody_else_is_tried_while_slow_ones_are_as_many_as_may_be(self) -> None:
+        for n in range(self.child.connecting):
+            self.slow(f"s{n}.test")
+            self.ledger.may_go(self.child)
+        self.assertIs(self.permit("new.test"), Limit.TRYING)
+        self.ledger.target("z", "good.test").answered = self.now
+        self.permitted("good.test")
 
     def test_nobody_is_tried_while_many_wait_to_go(self) -> None:
         for n in range(UNPROVEN - 1):
@@ -476,8 +533,9 @@ class Model(SynchronousTestCase):
                 if isinstance(permit, Permit):
                     self.assertLessEqual(ledger.open_to("z", domain), limit)
                     took = permit.connection
-                    if took.state is not State.TRYING:
+                    if took.state in (State.OPENING, State.SENDING):
                         self.assertGreater(room[took.child.key], 0)
+                    self.assertLessEqual(took.child.quiet, 2 * took.child.connecting)
                     if permit.spare is not None:
                         self.assertIs(permit.spare.state, State.CLOSING)
                 elif isinstance(permit, Connections):
@@ -538,7 +596,7 @@ class Model(SynchronousTestCase):
         targets = {one.target for one in every} | set(ledger._proven)
         self.assertEqual({target: target.silent for target in targets if target.silent}, dict(silent))
         idle = Counter((one.way.reach, one.local) for one in every if one.state is State.IDLE)
-        found = {(at, by): len(kept) for (_, at), there in ledger._idle.items() for by, kept in there.items()}
+        found = {(at, by): len(kept) for (_, at), there in ledger._kept._places.items() for by, kept in there.items()}
         self.assertEqual(found, dict(idle))
         self.assertTrue(all(ledger.keeps("z", reach) for reach, _ in idle))
-        self.assertEqual({reach for _, reach in ledger._idle}, {reach for reach, _ in idle})
+        self.assertEqual({reach for _, reach in ledger._kept._places}, {reach for reach, _ in idle})

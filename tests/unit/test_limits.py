@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.config.schema import Domain, Sender, Site, Zone
 from relay.config.schema import Limits as Section
 from relay.dispatch import limits as module
-from relay.dispatch.connection import Capacity, Connection
+from relay.dispatch.capacity import Capacity
+from relay.dispatch.connection import Connection
 from relay.dispatch.gates import MOMENT, Connections, Shut
 from relay.dispatch.leaving import Leaving
 from relay.dispatch.limits import NONE, Limits, Senders, Way

@@ -50,6 +50,16 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(found["zonerelay_bounce_rules", "whose=own"], 3)
         self.assertEqual(found["zonerelay_bounce_rules_stale", ""], 1)
 
+    def test_notices(self) -> None:
+        metrics = Metrics()
+        for kind in ("failure", "failure", "delay"):
+            metrics.notice(kind)
+        metrics.no_notice("null sender")
+        found = samples(metrics)
+        self.assertEqual(found["zonerelay_notices", "kind=failure"], 2)
+        self.assertEqual(found["zonerelay_notices", "kind=delay"], 1)
+        self.assertEqual(found["zonerelay_notices_skipped", "reason=null sender"], 1)
+
     def test_counts(self) -> None:
         metrics = Metrics()
         for result in (Result.DELIVERED, Result.DELIVERED, Result.DEFERRED, Result.BOUNCED, Result.DROPPED):

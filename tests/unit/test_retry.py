@@ -44,6 +44,15 @@ class RetryTests(SynchronousTestCase):
         retry = Retry(Queue(retry=(60.0, 60.0), max_age=1.0))
         self.assertIsNotNone(retry.next(failed(1, NOW - HOUR), NOW))
 
+    def test_when_it_will_be_given_up(self) -> None:
+        retry, now, row = Retry(Queue(retry=(60.0, 120.0, 30.0))), NOW, failed(0)
+        while (due := retry.next(row, now)) is not None:
+            row, now = msgspec.structs.replace(failed(row.attempts + 1), due=due), due
+            self.assertEqual(retry.until(row), NOW + 210_000)
+        retry = Retry(Queue(retry=(60.0,), retry_repeat_last=True, max_age=3600.0))
+        self.assertEqual(retry.until(msgspec.structs.replace(failed(4), due=NOW + 60_000)), NOW + HOUR)
+        self.assertEqual(retry.until(msgspec.structs.replace(failed(1), due=NOW + 2 * HOUR)), NOW + 2 * HOUR)
+
     def test_what_waits_for_its_hosts_is_over_when_its_steps_would_be(self) -> None:
         retry, row = Retry(Queue(retry=(60.0, 120.0))), failed(0)
         self.assertFalse(retry.is_over(row, NOW - HOUR, NOW + 180_000))

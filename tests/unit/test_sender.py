@@ -282,7 +282,8 @@ class Together(SenderRig):
         session = self.sessions[1]
         self.assertEqual(session.orders, ["go 4"])
         lead = session.offers[0]
-        self.sender.left(session, fellows[2:])  # type: ignore[arg-type]
+        self.sender.left(session, fellows[2:3], True)  # type: ignore[arg-type]
+        self.sender.left(session, fellows[3:])  # type: ignore[arg-type]
         self.sender.accepted(session, lead, [(lead, DELIVERED), (fellows[1], DELIVERED)])  # type: ignore[arg-type]
         outcomes = [(lead, DELIVERED), (fellows[0], DEFERRED), (fellows[1], DELIVERED)]
         self.sender.done(session, lead, outcomes, True)  # type: ignore[arg-type]
@@ -291,7 +292,8 @@ class Together(SenderRig):
         self.assertEqual(
             self.said()[1:],
             [
-                frames.Fared(12, None), frames.Fared(11, None), frames.Fared(9, DEFERRED), frames.Fared(10, DELIVERED),
+                frames.Fared(11, None, True), frames.Fared(12, None),
+                frames.Fared(9, DEFERRED), frames.Fared(10, DELIVERED),
                 frames.Done(1, 7, DELIVERED, True),
             ],
         )  # fmt: skip

@@ -137,6 +137,7 @@ class Book:
         self.accept: list[Outcome] = []
         self.taken: list[list[int]] = []
         self.behind: list[int] = []
+        self.apart: list[int] = []
         self.fates: dict[int, tuple[str, str, int]] = {}
         self.allow = True
         self.redials = 0
@@ -169,8 +170,10 @@ class Book:
         self.accept += [outcome for _, outcome in outcomes]
         self.taken.append([one.seq for one, _ in outcomes])
 
-    def left(self, session: Session, behind: Sequence[Addressee]) -> None:
+    def left(self, session: Session, behind: Sequence[Addressee], apart: bool = False) -> None:
         self.behind += [one.seq for one in behind]
+        if apart:
+            self.apart += [one.seq for one in behind]
 
     def done(self, session: Session, offer: Offer, outcomes: Outcomes, kept: bool) -> None:
         self.told.append("done")
@@ -247,6 +250,7 @@ class Case(TestCase):
             "watcher": self.book,
             "avoided": self.avoided,
             "need": lambda offer, host: Approach(self.policy, dane=self.dane),
+            "also": self.also,
             "client_tls": self.tls,
             "reuse": 3,
             "idle": 5.0,
@@ -258,6 +262,9 @@ class Case(TestCase):
         if self.problem is not None:
             raise self.problem
         return [Way(host, self.approach) for host in self.hosts]
+
+    async def also(self, offer: Offer, host: Host) -> Approach | None:
+        raise AssertionError("nobody of another domain is here")
 
     @property
     def approach(self) -> Approach:
@@ -1409,6 +1416,7 @@ class Reuse(Case):
         self.assertEqual(rcpt, b"RCPT TO:<b@to.test> NOTIFY=NEVER ORCPT=rfc822;o@x")
         peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
         peer.say(b"250 2.0.0 queued\r\n")
+        self.assertTrue(self.book.outcomes[-1].dsn, "the host sees to it")
         self.session.deliver(offer(require_tls=True))
         self.assertEqual(peer.line.read(), b"")
         last = self.book.outcomes[-1]

@@ -556,6 +556,7 @@ class ShapedChaos(DispatchRig):
                     self.assertLessEqual(gate.open, gate.most, gate.words())
             elif isinstance(gate, Rate):
                 self.assertAlmostEqual(gate.pending, pending[gate])
+                self.assertLessEqual(set(gate.kept), set(gate.ring))
                 for connection in gate.parked:
                     self.assertIn(connection, connections)
                     if gate.kind != NEW_CONNECTIONS and connection.state not in (State.PARKED, State.WAITING):
@@ -568,7 +569,7 @@ class ShapedChaos(DispatchRig):
         self.assertLessEqual({one for one in connections if one.state is State.PARKED}, parked)
         if at_rest:
             room = self.dispatcher.turns.waiting
-            self.assertEqual((waiting, room.count, room._openers), (0, 0, {}))
+            self.assertEqual((waiting, room.count, room._without), (0, 0, {}))
 
 
     def assert_within(self, rate: Rate, noted: list[tuple[float, float]]) -> None:
@@ -637,6 +638,57 @@ class ManyChaos(ShapedChaos):
         """Or the other test shows nothing."""
         self.go_through([("m", 8), ("m", 7)])
         self.assertEqual(self.most, 6)
+
+    @settings(max_examples=250, deadline=None, report_multiple_bugs=False)
+    @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))
+    def test_no_limit_is_passed_and_no_mail_forgotten(self, steps: list[tuple[str, int]]) -> None:
+        self.live(steps)
+
+
+class SitesChaos(ManyChaos):
+    """Several domains travel together; their children find out that some can't, and leave them behind as they do those
+    for whom a connection came to nothing."""
+
+    domains: ClassVar[dict[str, Domain]] = {
+        "default": Domain(max_connections=2),
+        "d0.test": Domain(max_connections=2, messages=("20/m",)),
+    }
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.sites.named = dict.fromkeys(("d0.test", "d1.test", "d2.test"), "small") | self.sites.named
+        self.shared = 0
+
+    def fare(self, one: Relayed, outcome: Outcome) -> None:
+        number, fellow = one.others[-1]
+        early = outcome.stage in ("connect", "banner", "ehlo")
+        if not fellow.domain or number > one.many or not (early or number % 4 == 0):
+            super().fare(one, outcome)
+            return
+        one.others.pop()
+        if one.goes and not early:
+            self.left_behind(one.offer.lease)
+        self.says(one.child, frames.Fared(fellow.lease, None, not early))
+
+    def note(self, frame: frames.Frame) -> None:
+        super().note(frame)
+        if type(frame) is Offer:
+            connection = self.ledger.get(frame.connection)
+            assert connection is not None
+            for domain in {one.domain for one in frame.fellows} - {""}:
+                self.shared += 1
+                way = self.limits.way(self.made[connection.child.zone], domain, connection.way.site, "")
+                self.assertLessEqual(set(way.own.connections), set(connection.way.counted), "it counts for each")
+                self.assertEqual(way.own.rates, ())
+
+    def do_mail(self, n: int) -> None:
+        """To several at several domains."""
+        domains = [f"d{(n + k * k) % 5}.test" for k in range(1 + n % 9)]
+        self.accept(*domains, zone=("default", "hop")[n % 2], sender=f"s{n % 4}@src.test")
+
+    def test_they_do(self) -> None:
+        self.go_through([("m", 8), ("m", 7)])
+        self.assertGreater(self.shared, 2)
 
     @settings(max_examples=250, deadline=None, report_multiple_bugs=False)
     @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150))

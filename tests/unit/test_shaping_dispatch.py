@@ -534,6 +534,44 @@ class FairAtRates(FairAtRatesOfAddresses):
             self.assertLess(self.clock.seconds() - begun, 15.0)
 
 
+class KeptBesideOpened(Shaped):
+    """Connections are opened a second ahead of their tokens, and wait for them in a line."""
+
+    zones: ClassVar[dict[str, Zone]] = {
+        "default": Zone(connections=50), "few": Zone(connections=50, messages=("5/s",)),
+        "many": Zone(connections=50, messages=("50/s",)),
+    }  # fmt: skip
+    domains: ClassVar[dict[str, Domain]] = {"kept.test": Domain(max_connections=1)}
+
+    def sent(self, zone: str, seconds: float, step: float = 0.02) -> tuple[int, int]:
+        """How many messages of each go: of one user on a kept connection, of another to a new host each."""
+        child = self.join(f"00000005-{zone}", zone)
+        for n in range(int(60 * seconds)):
+            self.accept("kept.test", zone=zone, flow=flow("one"))
+            self.accept(f"d{n}.test", zone=zone, flow=flow("two"))
+        offers: dict[int, Offer] = {}
+        count = Counter[bool]()
+        for _ in range(int(seconds / step)):
+            self.clock.advance(step)
+            self.turn()
+            for offer in child.heard(Offer):
+                offers[offer.connection] = offer
+                if self.ledger.get(offer.connection).state is not State.SENDING:  # type: ignore[union-attr]
+                    self.answer(child, offer)
+            at_work = {one.number for one in self.ledger.connections() if one.state is State.SENDING}
+            for number in at_work & set(offers):
+                offer = offers.pop(number)
+                count[offer.domain == "kept.test"] += 1
+                self.done(child, offer, kept=offer.domain == "kept.test")
+        return count[True], count[False]
+
+    def test_a_kept_one_has_its_share_of_the_tokens(self) -> None:
+        for zone, amount, seconds in (("few", 5, 12), ("many", 50, 3)):
+            kept, opened = self.sent(zone, seconds)
+            self.assertGreaterEqual(kept + opened, 0.85 * amount * seconds, (kept, opened))
+            self.assertGreaterEqual(min(kept, opened), 0.4 * (kept + opened), (kept, opened))
+
+
 class ManySlowHosts(Shaped):
     """Hundreds of new hosts answer, and let each transaction hang for half a second before they count as quiet."""
 
@@ -778,6 +816,33 @@ class Complaints(Shaped):
             self.clock.pump([0.1] * 3)
             self.assertEqual(self.at_work(), left)
         self.assertEqual(len(self.offered()), 1)
+
+    def closed(self) -> list[int]:
+        return [frame.connection for child in self.children for frame in child.heard(frames.Close)]
+
+    def test_kept_connections_that_are_too_many_are_given_back_at_once(self) -> None:
+        """Though nothing waits there, so that nobody asks for room."""
+        for outcome in (RATE, LISTED):
+            self.setUp()
+            kept = self.kept_open(4)
+            self.complain_on_a_kept_one(outcome)
+            self.assertEqual(len(set(self.closed()) & set(kept)), 3)
+            self.assertEqual((self.ledger.idle_connections, len(self.ledger.connections())), (1, 1))
+
+    def test_and_those_at_work_when_they_have_done(self) -> None:
+        self.plumbed.gone = frozenset(POOL[1:])
+        self.prove("a.test", "b.test")
+        self.accept(*["a.test"] * 3, "b.test")
+        first, *others = self.offered()
+        for child, offer in (first, *others):
+            self.answer(child, offer)
+        self.done(*first, RATE)
+        self.assertEqual(self.closed(), [])
+        for child, offer in others:
+            self.done(child, offer, kept=True)
+        self.assertEqual(len(self.closed()), 1)
+        left = {one.domain for one in self.ledger.connections()}
+        self.assertEqual((left, self.ledger.idle_connections), ({"a.test", "b.test"}, 2))
 
     def test_D42_mail_waits_while_all_are_gone_and_goes_when_one_is_back(self) -> None:
         self.plumbed.gone = frozenset(POOL)
@@ -1164,6 +1229,36 @@ class Reused(Shaped):
                 self.answer(child, offer)
             self.done(child, offer, kept=True)
         self.assertEqual(list(used.values()), [2, 2])
+
+
+class SlowAndKept(Shaped):
+    """A slow host's connection takes up no room; in all else it is like any other."""
+
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=9)}
+    domains: ClassVar[dict[str, Domain]] = {"slow.test": Domain(max_connections=1, messages=("6/m",), reuse=2)}
+
+    def test_each_message_is_paid_for(self) -> None:
+        for _ in range(3):
+            self.accept("slow.test")
+        [(child, offer)] = self.offered()
+        quiet = frames.Quiet(offer.connection)
+        self.says(child, quiet, frames.Active(offer.connection))
+        self.answer(child, offer)
+        self.says(child, quiet)
+        self.done(child, offer, kept=True)
+        self.clock.advance(8)
+        self.turn()
+        self.assertEqual(self.offered(), [], "6 in a minute")
+        self.clock.advance(3)
+        self.turn()
+        [(child, again)] = self.offered()
+        self.assertEqual(again.connection, offer.connection)
+        self.says(child, quiet)
+        target = self.limits.target("default", "slow.test")
+        self.assertTrue(target.proven(self.clock.seconds()), "it hasn't been silent for long with this one")
+        self.clock.advance(1)
+        self.done(child, again, kept=True)
+        self.assertIn(frames.Close(offer.connection), child.heard(), "it takes two")
 
 
 class AllSilent(DispatchRig):

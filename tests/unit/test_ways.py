@@ -441,3 +441,89 @@ class ByBoth(PolicyCase):
         self.assertEqual((with_records.approach.dane, with_records.approach.flaw), (dane, ""))
         self.assertFalse(with_records.approach.tested)
         self.assertTrue(without.approach.tested and without.approach.flaw)
+
+
+class SharedResolver(FakeResolver):
+    """The exchangers of all domains are the same two, but those of other.test."""
+
+    async def exchangers(self, domain: str) -> Found[tuple[int, str]]:
+        found = await super().exchangers("shared.test")
+        return Found([(10, "mx.else.test")], self.secure) if domain == "other.test" else found
+
+
+class Also(PolicyCase):
+    """How safe a connection has to be that was made for another domain."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.resolver = SharedResolver()
+        self.resolver.addresses = {"mx.shared.test": "9.0.0.1", "mx.bad.test": "9.0.0.2", "mx.else.test": "9.0.0.1"}
+
+    def also(self, ways: Ways, domain: str, host: Host = KEPT, **changes: Any) -> Approach | None:
+        return self.successResultOf(Deferred.fromCoroutine(ways.also(offer(domain=domain, **changes), host)))
+
+    def test_it_is_one_of_their_hosts_by_name_and_address(self) -> None:
+        ways = self.ways()
+        for name, address, is_theirs in (
+            ("mx.shared.test", "9.0.0.1", True),
+            ("MX.Shared.test.", "9.0.0.1", True),
+            ("mx.bad.test", "9.0.0.2", True),
+            ("mx.shared.test", "9.0.0.2", False),
+            ("mx.else.test", "9.0.0.1", False),
+        ):
+            need = self.also(ways, "x.test", Host(name, address, 10))
+            self.assertEqual(need, Approach(reported=TlsPolicy("x.test")) if is_theirs else None, name)
+        self.assertIsNone(self.also(ways, "other.test", Host("mx.shared.test", "9.0.0.1", 10)))
+
+    def test_as_its_own_domain_asks(self) -> None:
+        host = Host("mx.shared.test", "9.0.0.1", 10)
+        ways = self.ways(tls={"default": "may", "must.test": "must"})
+        for domain, policy_ in (("x.test", Policy.MAY), ("must.test", Policy.MUST)):
+            need = self.also(ways, domain, host)
+            self.assertEqual(need and need.policy, policy_)
+
+    def test_as_the_message_asks(self) -> None:
+        """With REQUIRETLS its own domain has to prove that the host is one of its own."""
+        host = Host("mx.shared.test", "9.0.0.1", 10)
+        for self.resolver.secure, policy_ in ((False, None), (True, Policy.VERIFY)):
+            need = self.also(self.ways(), "x.test", host, require_tls=True)
+            self.assertEqual(need and need.policy, policy_)
+
+    def test_by_its_mta_sts_policy(self) -> None:
+        """It is asked for, if it isn't known; and nothing is told of it."""
+        host = Host("mx.shared.test", "9.0.0.1", 10)
+        self.policies.answers["safe"] = policy(Mode.ENFORCE, "mx.shared.test")
+        ways = self.heeding()
+        for domain, policy_ in (
+            ("plain.test", Policy.MAY), ("lost.test", Policy.MAY), ("safe.test", Policy.STS), ("gone.test", None),
+        ):
+            need = self.also(ways, domain, host)
+            self.assertEqual(need and need.policy, policy_, domain)
+        self.assertEqual(self.policies.asked, ["plain.test", "lost.test", "safe.test", "gone.test"])
+        self.assertEqual(self.told, [])
+
+    def test_by_the_records_of_the_host(self) -> None:
+        """The certificate may bear a name of its own domain, and so each asks for something else."""
+        self.resolver.secure = True
+        self.resolver.records["_25._tcp.mx.shared.test"] = ["3 1 1 " + "ab" * 32]
+        ways = self.ways()
+        [first] = [way for way in self.found(ways, domain="first.test") if way.host.name == "mx.shared.test"]
+        need = self.also(ways, "x.test", first.host)
+        assert need is not None and need.dane is not None and first.approach.dane is not None
+        self.assertEqual(need.dane.records, first.approach.dane.records)
+        self.assertNotEqual(need.dane, first.approach.dane)
+        self.resolver.records["_25._tcp.mx.shared.test"] = ServerFailure("down")
+        self.assertIsNone(self.also(self.ways(), "x.test", first.host))
+        self.assertEqual(self.told, [])
+
+    def test_a_fixed_next_hop_takes_it_all(self) -> None:
+        ways = self.ways(options=Zone(host="smart.test"), tls={"default": "may", "must.test": "must"})
+        host = Host("smart.test", "9.0.0.1")
+        self.assertEqual(self.also(ways, "x.test", host), Approach())
+        self.assertEqual(self.also(ways, "must.test", host), Approach(Policy.MUST))
+        self.assertEqual(self.resolver.asked, [])
+
+    def test_no_hosts(self) -> None:
+        self.resolver.problem = NoSuchDomain("there is none")
+        asked = Deferred.fromCoroutine(self.ways().also(offer(domain="x.test"), KEPT))
+        self.failureResultOf(asked, Unroutable)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from relay.channel import frames
 from relay.config.schema import Backoff, Limits, Sender, Site, Zone
 from relay.dispatch import why as module
-from relay.dispatch.ledger import UNPROVEN
+from relay.dispatch.capacity import UNPROVEN
 from relay.dispatch.why import Reasons, Wait, Why
 from relay.message.flow import Flow, flow_text
 from relay.message.values import Message, Outcome, Result

@@ -50,6 +50,11 @@ class Heeding:
         answer = Deferred.fromCoroutine(self._policies.of(offer.domain))
         return Wish(offer.domain, approach, answer, self._tell)
 
+    async def learn(self, offer: Offer, approach: Approach) -> None:
+        """Ask the domain of a delivery so that `need` knows."""
+        if self._counts(offer, approach):
+            await self._policies.of(offer.domain)
+
     def need(self, offer: Offer, host: Host, approach: Approach) -> Approach | None:
         """How safe a connection to `host` that stands has to be for a delivery; None: it isn't for that."""
         if not self._counts(offer, approach):

@@ -1,0 +1,1 @@
+"""Mail that comes back for mail that has left: taken, understood, matched to its delivery, written down."""
