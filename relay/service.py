@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ from relay.dispatch.results import Results
 from relay.dispatch.shaping import Shaping
 from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
+from relay.events.rollups import NAME, Rollups
 from relay.events.steps import Steps
 from relay.intake.listeners import Listeners, ListenerUnusable
 from relay.intake.own import OwnMail
@@ -110,6 +112,9 @@ class RelayService(Service):
         self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
         self.store = LevelStore(config.queue.path, config.queue, reactor, config.events)
         steps = self._steps = Steps(config.events.keep > 0, now)
+        counted = config.events.keep > 0 and config.events.rollups > 0
+        shelf = partial(self.store.shelf, NAME)
+        self._rollups = Rollups(self.store, shelf, reactor, now, config.events.rollups) if counted else None
         retry = Retry(config.queue)
         leases = Leases(secrets.randbits(31))
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
@@ -200,6 +205,8 @@ class RelayService(Service):
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         self.schedule.start()
+        if self._rollups is not None:
+            self._rollups.start()
         self.keys.start()
         self.roster.start([(zone.name, zone.options.processes) for zone in self._zones.active()])
         self.receivers.start(self._reception.places())
@@ -230,6 +237,7 @@ class RelayService(Service):
         self._listeners.open(access, self._listen)
         from relay.http.events import EventsApi
         from relay.http.operator import Standing
+        from relay.http.rollups import RollupsApi
         from relay.http.shaping import resources
         from relay.http.site import make_site  # Klein installs a reactor when imported.
         from relay.http.tls_reports import TlsReportsApi
@@ -255,6 +263,7 @@ class RelayService(Service):
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self._now),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self._now, config.events.keep),
+                RollupsApi(self._rollups, self._reactor, self._now),
                 UnsubscribeApi(self._returns, self._reactor.seconds),
             ),
         )
@@ -320,6 +329,8 @@ class RelayService(Service):
         if self._access is not None:
             self._access.stop()
         self._stop_reporting()
+        if self._rollups is not None:
+            self._rollups.stop()
         self.shaping.stop()
         self.shaping.write()
         self.store.close()
@@ -392,6 +403,8 @@ class RelayService(Service):
         if self._access is not None:
             self._access.stop()
         await _waited(self.shaping.write())
+        if self._rollups is not None:
+            await _waited(self._rollups.stop())
         await _waited(self.store.close())
         self._log.flush()
 

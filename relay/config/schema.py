@@ -249,6 +249,7 @@ class Backoff(Section, frozen=True):
 class Events(Section, frozen=True):
     keep: Seconds = 30 * 86400.0
     max_size: Size = 2 * 1024**3
+    rollups: Seconds = 30 * 86400.0
 
 
 class Bounces(Section, frozen=True):

@@ -64,24 +64,30 @@ class Results:
         """Whether its retries would be over by now, all in vain, for what is shut since `since` (ms)."""
         return self._retry.is_over(delivery, since, self._now())
 
-    def record(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None = None) -> Deferred[bool]:
-        """Write one outcome, and what its reply means. Fires when it is on disk, with True; with False
+    def record(
+        self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None = None, site: str = ""
+    ) -> Deferred[bool]:
+        """Write one outcome at this site, and what its reply means. Fires when it is on disk, with True; with False
         when the store came to its end before: then it is not known to be."""
         delivery = work.delivery
         if outcome.result is Result.DEFERRED:
             due = self._retry.next(delivery, self._now())
             if due is not None:
-                return self._defer(work, outcome, diagnosis, due)
-            return self.give_up(work, msgspec.structs.replace(outcome, result=Result.BOUNCED), diagnosis)
-        return self._end(outcome.result.value, work, outcome, diagnosis)
+                return self._defer(work, outcome, diagnosis, due, site)
+            return self.give_up(work, msgspec.structs.replace(outcome, result=Result.BOUNCED), diagnosis, site)
+        return self._end(outcome.result.value, work, outcome, diagnosis, site)
 
-    def give_up(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None = None) -> Deferred[bool]:
+    def give_up(
+        self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None = None, site: str = ""
+    ) -> Deferred[bool]:
         """Its retries are over; `outcome` is the last thing that came of it, bounced. Fires as `record` does."""
-        return self._end("expired", work, outcome, diagnosis)
+        return self._end("expired", work, outcome, diagnosis, site)
 
-    def _end(self, kind: str, work: Work, outcome: Outcome, diagnosis: Diagnosis | None) -> Deferred[bool]:
+    def _end(
+        self, kind: str, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, site: str
+    ) -> Deferred[bool]:
         message, delivery = work.held.message, work.delivery
-        told = self._steps.attempted(kind, message, delivery, outcome, diagnosis)
+        told = self._steps.attempted(kind, message, delivery, outcome, diagnosis, site=site)
         notice = None
         if self._notices is not None:
             if outcome.result is Result.BOUNCED:
@@ -95,7 +101,9 @@ class Results:
             written = self._store.finish(message, delivery, (*told, *notice.events), notice.parcel, said)
         return self._settle(written, work, None, lambda: self._tell(work, outcome, diagnosis), notice)
 
-    def _defer(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, due: int) -> Deferred[bool]:
+    def _defer(
+        self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, due: int, site: str
+    ) -> Deferred[bool]:
         now, old = self._now(), work.delivery
         new = msgspec.structs.replace(
             old,
@@ -106,7 +114,7 @@ class Results:
             response=outcome.response,
             category=_category(outcome, diagnosis),
         )
-        told = self._steps.attempted("deferred", work.held.message, old, outcome, diagnosis, due)
+        told = self._steps.attempted("deferred", work.held.message, old, outcome, diagnosis, due, site)
         said = self._said(told, outcome)
         notice = None
         if self._notices is not None and self._notices.is_late(new, new.first_failure):

@@ -59,8 +59,9 @@ class Steps:
         outcome: Outcome,
         diagnosis: Diagnosis | None,
         due: int = 0,
+        site: str = "",
     ) -> Events:
-        """An attempt has ended as `kind` says, and is tried again at `due` (ms) if that isn't 0."""
+        """An attempt at this site has ended as `kind` says, and is tried again at `due` (ms) if that isn't 0."""
         if not self._kept:
             return ()
         category, action, fault, status = outcome.category, "", "", ""
@@ -93,6 +94,7 @@ class Steps:
                 message.origin.user,
                 message.message_id,
                 message.fbl,
+                site=site,
             ),
         )
 
