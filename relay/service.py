@@ -51,7 +51,9 @@ from relay.dispatch.shaping import Shaping
 from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
 from relay.events.rollups import NAME, Rollups
+from relay.events.sinks import Sinks
 from relay.events.steps import Steps
+from relay.events.taker import Means
 from relay.intake.listeners import Listeners, ListenerUnusable
 from relay.intake.own import OwnMail
 from relay.intake.receivers import Receivers
@@ -60,9 +62,11 @@ from relay.listener.door import Door
 from relay.logs.maillog import MailLog
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
-from relay.net.client_tls import TlsUnusable, check_authorities
+from relay.net.client_tls import ClientTls, TlsUnusable, check_authorities
+from relay.net.dns import Resolver
 from relay.net.files import RESERVE, allow_many_files, shortage, spare_files
 from relay.net.listening import CannotListen, listen
+from relay.net.web import Web
 from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
@@ -174,6 +178,8 @@ class RelayService(Service):
         self._legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
         self.operator = Operator(self.store, self.schedule, leases, log, reactor, now, steps)
         self.reporter = reporter_of(config, self.intake, reactor, now, deferToThread)
+        self.sinks = self._make_sinks()
+        self.metrics.sinks = self.sinks.standings
         welcome = Welcome(leases.epoch, config.channel.heartbeat, config.channel.lease)
         self._journals = Path(config.queue.path) / "journal"
         briefings = self._briefings = Briefings(config, zones, self._secret, self._journals, lambda: self._ports)
@@ -219,9 +225,11 @@ class RelayService(Service):
         self._look_at_files(allow_many_files())
         check_authorities(config.tls.authorities)
         self._briefings.read_secrets()
+        self.sinks.make()
         self.diagnoses.start()
         self.store.open()
         self.intake.ids.start_above(self.store.newest)
+        self.sinks.start()
         self.shaping.start()
         if self.reporter is not None:
             self.reporter.start()
@@ -235,10 +243,12 @@ class RelayService(Service):
         self._returns = self._make_returns()
         self._listen("data channel", config.channel.endpoint, self._gate)
         self._listeners.open(access, self._listen)
+        from relay.http.bounces import BouncesApi
         from relay.http.events import EventsApi
         from relay.http.operator import Standing
         from relay.http.rollups import RollupsApi
         from relay.http.shaping import resources
+        from relay.http.sinks import SinksApi
         from relay.http.site import make_site  # Klein installs a reactor when imported.
         from relay.http.tls_reports import TlsReportsApi
         from relay.http.unsubscribe import UnsubscribeApi
@@ -264,6 +274,8 @@ class RelayService(Service):
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self._now, config.events.keep),
                 RollupsApi(self._rollups, self._reactor, self._now),
+                SinksApi(self.sinks.standings),
+                BouncesApi(),
                 UnsubscribeApi(self._returns, self._reactor.seconds),
             ),
         )
@@ -287,6 +299,17 @@ class RelayService(Service):
             raise StartupError(str(error)) from None
         access.start(Path(config.queue.path) / "quota.json")
         return access
+
+    def _make_sinks(self) -> Sinks:
+        config, reactor = self._config, self._reactor
+        names = Resolver(reactor, config.dns)
+        web = Web(reactor, names, ClientTls(config.tls.authorities))
+
+        def addresses(host: str) -> Deferred[list[str]]:
+            return Deferred.fromCoroutine(names.addresses(host, (4, 6)))
+
+        means = Means(reactor, self._now, config.hostname, deferToThread, web, addresses)
+        return Sinks(config, self.store, means)
 
     def _make_returns(self) -> Desk | None:
         """Where what comes back is taken, where there are addresses for it."""
@@ -333,6 +356,7 @@ class RelayService(Service):
             self._rollups.stop()
         self.shaping.stop()
         self.shaping.write()
+        self.sinks.stop()
         self.store.close()
 
     def _admit(self, hello: Hello, link: Link) -> Child | None:
@@ -405,6 +429,8 @@ class RelayService(Service):
         await _waited(self.shaping.write())
         if self._rollups is not None:
             await _waited(self._rollups.stop())
+        # A store that can't write down how far they are doesn't have to.
+        await self._within(self._reactor.seconds() + _KILLED, self.sinks.stop())
         await _waited(self.store.close())
         self._log.flush()
 

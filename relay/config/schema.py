@@ -252,6 +252,28 @@ class Events(Section, frozen=True):
     rollups: Seconds = 30 * 86400.0
 
 
+class Sink(Section, frozen=True):
+    """Where events are handed on to; which keys are of use tells `kind` (relay.config.check_sinks)."""
+
+    kind: Literal["webhook", "file", "udp", "gelf"] = "webhook"
+    events: tuple[str, ...] = ()
+    batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    timeout: Interval = 15.0
+    # webhook
+    url: str = ""
+    secret_file: str = ""
+    secret_variable: str = ""
+    allow_private: bool = False
+    # file
+    path: str = ""
+    max_size: Size = 100 * 1024 * 1024
+    keep: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    # udp, gelf
+    host: str = ""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    transport: Literal["udp", "tcp"] = "udp"
+
+
 class Bounces(Section, frozen=True):
     rules: str = ""
     mail: bool = True
@@ -261,6 +283,10 @@ class Bounces(Section, frozen=True):
     return_full_size: Size = 64 * 1024
     per_sender: Rate = "100/m"
     disabled_listeners: tuple[str, ...] = ()
+    url: str = ""
+    secret_file: str = ""
+    secret_variable: str = ""
+    allow_private: bool = False
 
 
 class Returns(Section, frozen=True):
@@ -363,6 +389,7 @@ class Config(Section, frozen=True):
     warmups: dict[str, Warmup] = msgspec.field(default_factory=lambda: {"default": Warmup()})
     backoff: Backoff = Backoff()
     events: Events = Events()
+    sinks: dict[str, Sink] = {}
     bounces: Bounces = Bounces()
     returns: Returns = Returns()
     timeouts: Timeouts = Timeouts()

@@ -87,7 +87,10 @@ class Results:
         self, kind: str, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, site: str
     ) -> Deferred[bool]:
         message, delivery = work.held.message, work.delivery
-        told = self._steps.attempted(kind, message, delivery, outcome, diagnosis, site=site)
+        unreported = ""
+        if self._notices is not None and outcome.result is Result.BOUNCED:
+            unreported = self._notices.unreported(work)
+        told = self._steps.attempted(kind, message, delivery, outcome, diagnosis, site=site, unreported=unreported)
         notice = None
         if self._notices is not None:
             if outcome.result is Result.BOUNCED:

@@ -60,13 +60,16 @@ class Steps:
         diagnosis: Diagnosis | None,
         due: int = 0,
         site: str = "",
+        unreported: str = "",
     ) -> Events:
-        """An attempt at this site has ended as `kind` says, and is tried again at `due` (ms) if that isn't 0."""
+        """An attempt at this site has ended as `kind` says, and is tried again at `due` (ms) if that isn't 0;
+        `unreported` is why nobody is to be told of it."""
         if not self._kept:
             return ()
-        category, action, fault, status = outcome.category, "", "", ""
+        category, action, fault, status, meaning = outcome.category, "", "", "", ""
         if diagnosis is not None:
             category, action, fault, status = diagnosis.category, diagnosis.action, diagnosis.fault, diagnosis.status
+            meaning = diagnosis.message
         return (
             Event(
                 kind,
@@ -94,7 +97,9 @@ class Steps:
                 message.origin.user,
                 message.message_id,
                 message.fbl,
+                meaning,
                 site=site,
+                unreported=unreported,
             ),
         )
 

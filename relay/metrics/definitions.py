@@ -9,7 +9,7 @@ as Prometheus would have it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import Metric
@@ -37,6 +37,16 @@ _GAUGES = {
     "zonemta_blacklisted": "Local addresses that rest for a domain",
     "zonemta_connection_pool_size": "Open connections to hosts that are idle",
 }
+_SINK_COUNTERS = {
+    "taken": "Events that a sink has taken",
+    "missed": "Events that were forgotten before a sink could have them",
+    "failures": "Batches of events that a sink has not taken",
+}
+_SINK_GAUGES = {
+    "behind": "Events that a sink has yet to be given",
+    "aside": "Events that were refused by themselves and will be tried again",
+    "last_success_seconds": "When a sink has taken events last, since the epoch; 0: not since the start",
+}
 
 
 class QueueSize(NamedTuple):
@@ -44,6 +54,25 @@ class QueueSize(NamedTuple):
 
     queued: int
     deferred: int
+
+
+class SinkStanding(Protocol):
+    """How one sink of events is doing (relay.events.sink)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def behind(self) -> int: ...
+    @property
+    def aside(self) -> int: ...
+    @property
+    def taken(self) -> int: ...
+    @property
+    def missed(self) -> int: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def last(self) -> int: ...
 
 
 class Metrics(Collector):
@@ -59,6 +88,7 @@ class Metrics(Collector):
         self.keys: Callable[[], Mapping[str, int]] = dict
         self.rules: Callable[[], Mapping[str, int]] = dict
         self.stale_rules: Callable[[], bool] = lambda: False
+        self.sinks: Callable[[], Iterable[SinkStanding]] = tuple
         self._decisions: dict[str, int] = {}
         self._deliveries: dict[tuple[str, Result], int] = {}
         self._pushed = {True: 0, False: 0}
@@ -217,6 +247,7 @@ class Metrics(Collector):
         for failure, count in self._tls.items():
             tls.add_sample(f"{tls.name}_total", {"result": failure or "agreed"}, count)
         yield tls
+        yield from self._of_sinks()
         size = Metric("zonemta_queue_size", "Deliveries in the queue", "gauge")
         for kind, count in self.queue_size()._asdict().items():
             size.add_sample(size.name, {"type": kind}, count)
@@ -224,4 +255,18 @@ class Metrics(Collector):
         for (name, what), value in zip(_GAUGES.items(), (self.blacklisted(), self.pool_size()), strict=True):
             gauge = Metric(name, what, "gauge")
             gauge.add_sample(name, {}, value)
+            yield gauge
+
+    def _of_sinks(self) -> Iterator[Metric]:
+        standings = list(self.sinks())
+        for name, what in _SINK_COUNTERS.items():
+            counter = Metric(f"zonerelay_sink_{name}", what, "counter")
+            for one in standings:
+                counter.add_sample(f"{counter.name}_total", {"sink": one.name}, getattr(one, name))
+            yield counter
+        for name, what in _SINK_GAUGES.items():
+            gauge = Metric(f"zonerelay_sink_{name}", what, "gauge")
+            for one in standings:
+                value = one.last / 1000 if name == "last_success_seconds" else getattr(one, name)
+                gauge.add_sample(gauge.name, {"sink": one.name}, value)
             yield gauge
