@@ -303,12 +303,13 @@ class RelayService(Service):
     def _make_sinks(self) -> Sinks:
         config, reactor = self._config, self._reactor
         names = Resolver(reactor, config.dns)
-        web = Web(reactor, names, ClientTls(config.tls.authorities))
+        tls = ClientTls(config.tls.authorities)
+        web = Web(reactor, names, tls)
 
         def addresses(host: str) -> Deferred[list[str]]:
             return Deferred.fromCoroutine(names.addresses(host, (4, 6)))
 
-        means = Means(reactor, self._now, config.hostname, deferToThread, web, addresses)
+        means = Means(reactor, self._now, config.hostname, deferToThread, web, addresses, tls.to)
         return Sinks(config, self.store, means)
 
     def _make_returns(self) -> Desk | None:
