@@ -18,6 +18,7 @@ from relay.cli import (
     route,
     run,
     sinks,
+    suppression,
     tls_report,
     user,
     warmup,
@@ -43,6 +44,7 @@ COMMANDS: tuple[Command, ...] = (
     decisions.COMMAND,
     backoff.COMMAND,
     warmup.COMMAND,
+    suppression.COMMAND,
     tls_report.COMMAND,
     demo.COMMAND,
 )

@@ -72,6 +72,9 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from check_returns.problems(config)
     yield from check_bounces.problems(config)
     yield from check_sinks.problems(config)
+    if config.suppression.bounces != "off" and not config.events.keep:
+        place = ("suppression", "bounces")
+        yield Problem(place, 'expected "off", for events.keep is 0: nobody would be told of a bounce')
     yield from check_tls_reports.problems(config)
     yield from check_dkim.problems(config)
     yield from check_names.problems(config)

@@ -310,6 +310,21 @@ class Returns(Section, frozen=True):
     unsubscribe_url: str = ""
 
 
+class Suppression(Section, frozen=True):
+    """Who gets no mail, and how one comes to be among them."""
+
+    at_submission: Literal["accept", "refuse", "drop"] = "accept"
+    bounces: Literal["off", "recipient"] = "off"
+    after: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    within: Interval = 30 * 86400.0
+    bounce_for: Seconds = 90 * 86400.0
+    bounce_scope: Literal["global", "tenant"] = "global"
+    complaints: bool = True
+    unsubscribes: bool = True
+    complaint_for: Seconds = 0.0
+    complaint_scope: Literal["global", "tenant"] = "tenant"
+
+
 class Timeouts(Section, frozen=True):
     connect: Interval = 60.0
     banner: Interval = 300.0
@@ -400,6 +415,7 @@ class Config(Section, frozen=True):
     sinks: dict[str, Sink] = {}
     bounces: Bounces = Bounces()
     returns: Returns = Returns()
+    suppression: Suppression = Suppression()
     timeouts: Timeouts = Timeouts()
     tls: ClientTls = ClientTls()
     tls_reports: TlsReports = TlsReports()

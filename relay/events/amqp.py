@@ -135,12 +135,16 @@ class Amqp:
         return Letter(key, event.kind, number, event.time // 1000, _encode(shape(one)))
 
 
+def login(name: str, section: Sink) -> tuple[str, str]:
+    """As whom the sink of this name comes, and by which password. Raises SecretUnusable."""
+    if not section.user:
+        return GUEST, GUEST
+    return section.user, password(("sinks", name), "password", section.password_file, section.password_variable)
+
+
 def maker(name: str, section: Sink, means: Means) -> Amqp:
     """As [sinks] say. Raises SecretUnusable."""
-    said = GUEST
-    if section.user:
-        said = password(("sinks", name), "password", section.password_file, section.password_variable)
     port = section.port or (TLS_PORT if section.tls else PORT)
-    user = section.user or GUEST
+    user, said = login(name, section)
     broker = Broker(section.host, port, section.tls, section.vhost, user, said, section.timeout)
     return Amqp(broker, section.exchange, section.routing_key, means)

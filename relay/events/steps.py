@@ -127,6 +127,25 @@ class Steps:
             ),
         )
 
+    def left_out(self, message: Message, recipient: str, reason: str) -> Events:
+        """A recipient of a message that is taken gets none of it, and never was to."""
+        if not self._kept:
+            return ()
+        return (
+            Event(
+                "suppressed",
+                message.created,
+                message.id,
+                sender=message.sender,
+                recipient=recipient,
+                size=message.size,
+                user=message.origin.user,
+                message_id=message.message_id,
+                fbl=message.fbl,
+                reason=reason,
+            ),
+        )
+
     def notified(self, message: Message, delivery: Delivery, kind: str, notice: str) -> Events:
         """The sender is told: of what kind that is, and the queue id of the mail."""
         if not self._kept:

@@ -9,7 +9,7 @@ as Prometheus would have it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import Metric
@@ -89,6 +89,7 @@ class Metrics(Collector):
         self.rules: Callable[[], Mapping[str, int]] = dict
         self.stale_rules: Callable[[], bool] = lambda: False
         self.sinks: Callable[[], Iterable[SinkStanding]] = tuple
+        self.suppressions: Callable[[], int] = lambda: 0
         self._decisions: dict[str, int] = {}
         self._deliveries: dict[tuple[str, Result], int] = {}
         self._pushed = {True: 0, False: 0}
@@ -99,6 +100,7 @@ class Metrics(Collector):
         self._unsigned = 0
         self._notices: dict[str, int] = {}
         self._no_notices: dict[str, int] = {}
+        self._suppressed = {"attempt": 0, "submission": 0}
         self._refusals: dict[tuple[str, str], int] = {}
         self._returned: dict[str, int] = {}
         self._tls: dict[str, int] = dict.fromkeys(("", *FAILURES), 0)
@@ -146,6 +148,10 @@ class Metrics(Collector):
     def reused(self) -> None:
         """A delivery went out on a connection that was open already."""
         self._reuses += 1
+
+    def suppressed(self, where: Literal["attempt", "submission"], count: int = 1) -> None:
+        """Recipients got no mail, since they are on the list of those who are to get none."""
+        self._suppressed[where] += count
 
     def unsigned(self) -> None:
         """An attempt lacked a signature, for the key could not be used."""
@@ -232,6 +238,13 @@ class Metrics(Collector):
         stale = Metric("zonerelay_bounce_rules_stale", "1 where the file of rules can't be used as it is", "gauge")
         stale.add_sample(stale.name, {}, int(self.stale_rules()))
         yield stale
+        suppressions = Metric("zonerelay_suppressions", "Entries on the list of those who get no mail", "gauge")
+        suppressions.add_sample(suppressions.name, {}, self.suppressions())
+        yield suppressions
+        suppressed = Metric("zonerelay_suppressed", "Recipients that got no mail for being on that list", "counter")
+        for where, count in self._suppressed.items():
+            suppressed.add_sample(f"{suppressed.name}_total", {"where": where}, count)
+        yield suppressed
         waiting = Metric("zonerelay_lanes_waiting", "Lanes with mail that is due, by what they wait for", "gauge")
         for kind, count in sorted(self.waiting().items()):
             waiting.add_sample(waiting.name, {"kind": kind}, count)

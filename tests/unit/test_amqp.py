@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import io
 import os
 from collections.abc import Callable
+from contextlib import redirect_stderr
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -13,6 +17,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.cli.check_config import run
 from relay.config import check_sinks
 from relay.config.load import ConfigError, parse
 from relay.config.schema import Sink
@@ -206,6 +211,13 @@ class Configured(SynchronousTestCase):
         shown = self.wrong('password_file = "secret"', 'password_variable = "pa$$word"')
         self.assertIn("expected the name of an environment variable", shown)
         self.assertNotIn("pa$$word", shown)
+
+    def test_check_config_looks_for_the_password(self) -> None:
+        path, told = self.mktemp(), io.StringIO()
+        Path(path).write_text(GOOD.replace('password_file = "secret"', 'password_variable = "NO_SUCH_WORD"'))
+        with redirect_stderr(told):
+            self.assertEqual(run(argparse.Namespace(config=path), lambda *_: 0), 1)
+        self.assertIn("sinks.rabbit.password_variable: NO_SUCH_WORD: expected a password, got nothing", told.getvalue())
 
     def test_a_warning_where_others_may_listen(self) -> None:
         for host, warned in (("mq.example.com", 1), ("127.0.0.1", 0), ("::1", 0), ("localhost", 0), ("10.0.0.1", 1)):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from argparse import Namespace
+from io import StringIO
 from pathlib import Path
 from typing import get_args
 
 from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.cli import check_config
 from relay.config.check_sinks import OPTIONS
 from relay.config.load import ConfigError, load_with_warnings, parse
 from relay.config.schema import Sink
@@ -106,6 +111,22 @@ class Checked(SynchronousTestCase):
         self.assertNotIn("aGVsbG8", said)
         said = self.wrong('url = "https://hooks.example.com/bounces"\n', "")
         self.assertIn("bounces.secret_variable: expected a url beside it", said)
+
+    def test_a_secret_that_cannot_be_had(self) -> None:
+        """Neither check-config nor a start goes on without it."""
+        path, secret = self.mktemp(), self.mktemp()
+        Path(path).write_text(GOOD.replace('"secret"', f'"{secret}"'))
+        self.patch(os, "environb", {b"HOOK": b"0123456789abcdef"})
+        said = StringIO()
+        self.patch(sys, "stderr", said)
+        self.patch(sys, "stdout", StringIO())
+        arguments = Namespace(config=path)
+        self.assertEqual(check_config.run(arguments, lambda *_: 0), 1)
+        self.assertIn(f"sinks.hook.secret_file: {secret}: it can't be read: No such file", said.getvalue())
+        Path(secret).write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
+        os.chmod(secret, 0o644)
+        self.assertEqual(check_config.run(arguments, lambda *_: 0), 0)
+        self.assertIn(f"{secret}: everybody on this machine can read it", said.getvalue())
 
     def test_hosts(self) -> None:
         self.assertIn("sinks.old.host: expected a host name or an address", self.wrong("log.example.com", "a b"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
+from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,3 +44,20 @@ class SignatureTests(SynchronousTestCase):
             with self.assertRaises(ValueError) as caught:
                 key_of(secret)
             self.assertNotIn("not base64*", str(caught.exception))
+
+
+class Receiver(SynchronousTestCase):
+    """The one that the documents show."""
+
+    def test_it_knows_what_is_genuine(self) -> None:
+        text = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
+        [_, code] = text.split("```python\n")
+        shown: dict[str, Any] = {}
+        exec(code.partition("```")[0], shown)
+        genuine, secret, now = shown["genuine"], shown["SECRET"], int(time.time())
+        given = headers([b"another one, older", secret], ID, now, BODY)
+        self.assertTrue(genuine(given, BODY))
+        self.assertFalse(genuine(given, BODY + b" "))
+        self.assertFalse(genuine({**given, "webhook-id": "msg_x"}, BODY))
+        self.assertFalse(genuine(headers([b"another one, older"], ID, now, BODY), BODY))
+        self.assertFalse(genuine(headers([secret], ID, now - 3600, BODY), BODY))
