@@ -20,11 +20,11 @@ _PASSWORD = ("password_file", "password_variable")
 _SECRET = ("secret_file", "secret_variable")
 #: What each kind goes by, beside what all have.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "webhook": ("url", *_SECRET, "allow_private"),
+    "webhook": ("url", "timeout", *_SECRET, "allow_private"),
     "file": ("path", "max_size", "keep"),
     "udp": ("host", "port"),
-    "gelf": ("host", "port", "transport"),
-    "amqp": ("host", "port", "tls", "user", *_PASSWORD, "vhost", "exchange", "routing_key"),
+    "gelf": ("host", "port", "transport", "timeout"),
+    "amqp": ("host", "port", "timeout", "tls", "user", *_PASSWORD, "vhost", "exchange", "routing_key"),
 }
 #: What a kind can't do without, and what that is.
 _NEEDED: Mapping[str, Mapping[str, str]] = {

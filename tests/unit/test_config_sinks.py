@@ -84,6 +84,7 @@ class Checked(SynchronousTestCase):
         said = self.wrong('path = "/var/log/events"', 'path = "/x"\nurl = "https://a.example/"\nallow_private = true')
         self.assertIn('sinks.log.url: of no use, for kind is "file"; expected it with "webhook"', said)
         self.assertIn("sinks.log.allow_private: of no use", said)
+        self.assertIn("sinks.log.timeout: of no use", self.wrong("keep = 9", 'timeout = "1s"'))
         said = self.wrong("port = 31240", 'port = 1\ntransport = "tcp"')
         self.assertIn('sinks.old.transport: of no use, for kind is "udp"; expected it with "gelf"', said)
 

@@ -107,6 +107,15 @@ class ResultTests(DispatchRig):
             self.tell()
             self.assertEqual(self.store.dialogue(self.message.id, 1), said)
 
+    def test_the_event_names_the_site(self) -> None:
+        self.results._steps = Steps(True, self.now)
+        self.results.record(self.work, DEFERRED, site="mx.test")
+        self.tell()
+        self.results.record(self.claimed(), BOUNCED, site="other.test")
+        self.tell()
+        told = [(one.event.kind, one.event.site) for one in self.store.events(0, 10)]
+        self.assertEqual([one for one in told if one[1]], [("deferred", "mx.test"), ("bounced", "other.test")])
+
     def test_put_aside(self) -> None:
         self.results.put_aside(self.work, "3 children died with it")
         self.tell()
