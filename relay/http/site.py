@@ -14,6 +14,7 @@ from klein import Klein
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Site
@@ -26,8 +27,9 @@ from relay.http.message import MessageApi
 from relay.http.metrics import MetricsApi
 from relay.http.operator import Operator, Standing
 from relay.http.queue import QueueApi
-from relay.http.request import ApiChannel, ApiRequest
-from relay.http.submit import MessageUpload, SubmitApi
+from relay.http.request import ApiChannel, ApiRequest, Upload
+from relay.http.send import InThread, SendApi
+from relay.http.submit import SubmitApi
 from relay.http.test_auth import TestAuthApi
 from relay.http.unsubscribe import PLACE
 from relay.listener.door import Intake
@@ -50,6 +52,14 @@ class Resources(typing.Protocol):
         """Says which paths are its own."""
 
 
+class Taker(typing.Protocol):
+    """Resources that take a body of their own as it comes."""
+
+    def upload(self, request: ApiRequest) -> Upload | None:
+        """Where the body of `request`, of which the header is there, goes; None: the request is for others.
+        Raises Problem."""
+
+
 def make_site(
     options: Api,
     *,
@@ -63,16 +73,17 @@ def make_site(
     reactor: IReactorTime,
     now: Callable[[], int],
     more: Iterable[Resources] = (),
+    in_thread: InThread = deferToThread,
 ) -> ApiSite:
     """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
-    /test-auth on; `more` are resources of parts that aren't named here."""
+    /test-auth on; `more` are resources of parts that aren't named here; `in_thread` does what takes long."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    submit = SubmitApi(options, intake, store)
+    takers = (SubmitApi(options, intake, store), SendApi(options, intake, store, in_thread))
     groups: tuple[Resources, ...] = (
-        submit,
+        *takers,
         QueueApi(store, standing, reactor, now),
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
@@ -89,7 +100,7 @@ def make_site(
         (Exception, _on_error),
     ):
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
-    return ApiSite(app, submit, options, hostname, reactor)
+    return ApiSite(app, takers, options, hostname, reactor)
 
 
 class ApiSite(Site):
@@ -100,12 +111,12 @@ class ApiSite(Site):
     protocol = ApiChannel  # type: ignore[assignment]  # by default it is one that speaks HTTP/2 too
 
     def __init__(
-        self, app: Klein, submit: SubmitApi, options: Api, hostname: str, reactor: IReactorTime
+        self, app: Klein, takers: Iterable[Taker], options: Api, hostname: str, reactor: IReactorTime
     ) -> None:
         super().__init__(
             app.resource(), parsePOSTFormSubmission=False, timeout=options.timeout, reactor=reactor
         )
-        self._submit = submit
+        self._takers = tuple(takers)
         self._options = options
         self._names = frozenset(("localhost", hostname.lower())) - {""}
         self._open: set[ApiChannel] = set()
@@ -174,13 +185,17 @@ class ApiSite(Site):
             names=self._names,
         )
 
-    def upload(self, request: ApiRequest) -> MessageUpload | None:
+    def upload(self, request: ApiRequest) -> Upload | None:
         """Where the body of an admitted request goes as it comes; None: it is kept.
 
         Raises:
             Problem: the body can't be taken.
         """
-        return self._submit.upload(request)
+        for taker in self._takers:
+            upload = taker.upload(request)
+            if upload is not None:
+                return upload
+        return None
 
 
 class _Full(Protocol):

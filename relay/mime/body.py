@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from relay.mime import dataurls, part
 from relay.mime.entity import Boundaries, Entity
 from relay.mime.mailobject import Content, MailObject, Text
-from relay.mime.unfit import TooLarge, Unfit
+from relay.mime.unfit import Unfit
 
 #: Attachments, and alternatives, of one mail.
 MOST = 500
@@ -42,7 +42,7 @@ def body(mail: MailObject, seed: str) -> Entity:
     attached = mail.attachments or []
     for name, items in (("attachments", attached), ("alternatives", mail.alternatives or [])):
         if len(items) > MOST:
-            raise TooLarge(name, f"more than {MOST}")
+            raise Unfit(name, f"more than {MOST}")
     files: list[Entity] = []
     images = html.images if html else []
     for number, one in enumerate(attached):

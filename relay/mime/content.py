@@ -10,6 +10,7 @@ import re
 from binascii import unhexlify
 from urllib.parse import unquote_to_bytes
 
+from relay.message.lines import CrlfLines
 from relay.mime.mailobject import Blob, Content
 from relay.mime.transfer import unbase64
 from relay.mime.unfit import Unfit
@@ -22,12 +23,10 @@ _LONGEST_SHOWN = 200
 
 
 class Rejected(Unfit):
-    """It names a file or a page. `said` is what Nodemailer says then."""
+    """It names a file or a page, and the text is what Nodemailer says then."""
 
     def __init__(self, field: str, kind: str, what: str) -> None:
-        shown = _unprintable("?", what[:_LONGEST_SHOWN])
-        self.said = f"{kind} access rejected for {shown}"
-        super().__init__(field, self.said)
+        super().__init__(field, f"{kind} access rejected for {_unprintable('?', what[:_LONGEST_SHOWN])}")
 
 
 def octets(value: str | bytes) -> bytes:
@@ -48,10 +47,19 @@ def given(field: str, content: Content) -> str | bytes:
 
 
 def raw(field: str, value: str | Content | Blob | None) -> bytes | None:
-    """A part or a message that is given as it is, or None. Raises Unfit."""
+    """A part or a message that is given as it is, but for its line ends, or None. Raises Unfit."""
     if isinstance(value, Content):
-        return octets(given(field, value)) if value.raw is None else raw(f"{field}.raw", value.raw)
-    return octets(_decoded(field, value, "")) if value else None
+        if value.raw is not None:
+            return raw(f"{field}.raw", value.raw)
+        text = octets(given(field, value))
+    elif value:
+        text = octets(_decoded(field, value, ""))
+    else:
+        return None
+    if b"\0" in text:
+        raise Unfit(field, "expected a text without NUL")
+    lines = CrlfLines()
+    return lines.feed(text) + lines.end()
 
 
 def data_url(field: str, url: str) -> bytes:

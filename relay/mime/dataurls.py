@@ -7,7 +7,7 @@ import re
 from relay.mime import content, kinds
 from relay.mime.entity import Entity, leaf
 from relay.mime.parameter import parsed
-from relay.mime.unfit import TooLarge, Unfit
+from relay.mime.unfit import Unfit
 
 #: Images of one text.
 _MOST = 200
@@ -20,7 +20,7 @@ def taken_out(field: str, html: str, seed: str) -> tuple[str, list[Entity]]:
 
     def take(match: re.Match[str]) -> str:
         if len(found) == _MOST:
-            raise TooLarge(field, f"more than {_MOST} images as data: URLs")
+            raise Unfit(field, f"more than {_MOST} images as data: URLs")
         kind = parsed(content.data_kind(match[2][:500]))
         if kind is None or not kind[0].startswith("image/"):
             raise Unfit(field, "expected an image in a data: URL")

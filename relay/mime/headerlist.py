@@ -8,7 +8,7 @@ from typing import NamedTuple
 from relay.mime.field import check_name, is_structured, structured, unstructured
 from relay.mime.mailbox import address_field, mailboxes
 from relay.mime.mailobject import Headers, HeaderValue, Prepared, Word
-from relay.mime.unfit import TooLarge, Unfit, one_line
+from relay.mime.unfit import Unfit, one_line
 
 #: Fields of one mail or one part.
 _MOST = 1000
@@ -64,7 +64,7 @@ def read(field: str, headers: Headers) -> list[Given]:
             continue
         for text, prepared in _values(value):
             if len(found) == _MOST:
-                raise TooLarge(field, f"more than {_MOST} headers")
+                raise Unfit(field, f"more than {_MOST} headers")
             found.append(Given(place, name, text, prepared))
     seen: set[str] = set()
     for one in found:

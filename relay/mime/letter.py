@@ -17,7 +17,7 @@ from relay.mime.field import folded, unstructured
 from relay.mime.mailbox import Named, address_field, flat
 from relay.mime.mailobject import MailObject
 from relay.mime.people import people
-from relay.mime.unfit import TooLarge, Unfit, one_line
+from relay.mime.unfit import Nobody, TooLarge, Unfit, one_line
 
 _PRIORITIES = {
     "high": "X-Priority: 1 (Highest)\r\nX-MSMail-Priority: High\r\nImportance: High\r\n",
@@ -29,7 +29,10 @@ _ADDRESSES = ("From", "Sender", "To", "Cc", "Bcc", "Reply-To")
 _KEYS = ("from", "sender", "to", "cc", "bcc", "replyTo")
 _ids = re.compile(r"<[^<>\s]*>|[^<>\s]+").findall
 _is_id = re.compile(r"<[!-;=?-~]{1,900}>").fullmatch
+_begins_header = re.compile(rb"[!-9;-~]+[ \t]*:|\r\n").match
 _is_date = re.compile(r"(?:[A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d(?::\d\d)? [+-]\d{4}").fullmatch
+#: What is made of one request may have so many times the size of one message.
+MOST_SIZES = 10
 #: The last second of the year 9999 (ms).
 _LAST = 253_402_300_799_000
 
@@ -76,22 +79,29 @@ def letter(mail: MailObject, seed: str, *, max_size: int, max_recipients: int) -
     octets = content.raw("raw", mail.raw)
     if octets is not None:
         sender, recipients = _envelope(mail, named, max_recipients)
-        found = Letter(sender, recipients, _is_beyond(sender, recipients), (octets,))
+        # Without a header it is all body, and that stays so when a line is put above it.
+        pieces: tuple[bytes, ...] = (octets,) if _begins_header(octets) else (b"\r\n", octets)
+        found = Letter(sender, recipients, _is_beyond(sender, recipients), pieces)
     else:
         head = _header(mail, headers, named)
         sender, recipients = _envelope(mail, named, max_recipients)
         if sender is None:
             sender = _author(named)
         if recipients is None:
-            raise Unfit("to", "Empty recipients list")
+            raise Nobody("to")
         entity = body(mail, seed)
         content_head = "MIME-Version: 1.0\r\n" + ("" if entity.header is None else entity.header + "\r\n")
         addresses = tuple(one.address.local for field in named for one in flat(field))
         pieces = (head.encode(), content_head.encode(), *entity.pieces)
         found = Letter(sender, recipients, _is_beyond(sender, recipients, addresses), pieces)
-    if found.size > max_size:
-        raise TooLarge("", f"The message has {found.size} bytes, and may have {max_size}")
+    check_size(found.size, max_size)
     return found
+
+
+def check_size(size: int, most: int) -> None:
+    """Raises TooLarge: more bytes than may be."""
+    if size > most:
+        raise TooLarge("", f"It would have {size} bytes, and may have {most}")
 
 
 def to_each(mail: MailObject, seed: str, *, max_size: int, max_recipients: int) -> list[Letter]:
@@ -103,6 +113,7 @@ def to_each(mail: MailObject, seed: str, *, max_size: int, max_recipients: int) 
     for one in flat(named.to):
         head = _header(mail, headers, named._replace(to=(one,), cc=())).encode()
         letters[one.address.key] = whole._replace(recipients=(one.address.text,), pieces=(head, *whole.pieces[1:]))
+    check_size(sum(one.size for one in letters.values()), MOST_SIZES * max_size)
     return list(letters.values())
 
 
@@ -135,7 +146,7 @@ def _envelope(mail: MailObject, named: _People, most: int) -> tuple[str | None, 
         if any(value is not None for _, value in stated):
             recipients = [one for key, value in stated for one in flat(people(f"envelope.{key}", value, most))]
             if not recipients:
-                raise Unfit("envelope.to", "Empty recipients list")
+                raise Nobody("envelope.to")
     # Given twice, in whatever case: one delivery, and the later spelling counts.
     once = {one.address.key: one.address.text for one in recipients}
     if len(once) > most:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _TOKEN = r"[!#$%&'*+.^_`{|}~0-9A-Za-z-]+"
-_is_token = re.compile(_TOKEN).fullmatch
+#: What needs no quotes; the marks of RFC 2231 are in quotes, lest somebody reads them as such.
+_is_plain = re.compile(r"[!#$&+.^_`{|}~0-9A-Za-z-]+").fullmatch
 _is_kind = re.compile(rf'({_TOKEN}/{_TOKEN})((?:\s*;\s*{_TOKEN}=(?:{_TOKEN}|"[^"\\]*"))*)\s*;?').fullmatch
 _given = re.compile(rf'({_TOKEN})=(?:({_TOKEN})|"([^"\\]*)")').findall
 _special = re.compile(r'["\\]').sub
@@ -32,7 +33,7 @@ def value(first: str, parameters: dict[str, str]) -> str:
 def _written(name: str, text: str) -> list[str]:
     """One parameter, in as many pieces as it needs."""
     if text.isascii():
-        short = text if _is_token(text) else '"' + _special(r"\\\g<0>", text) + '"'
+        short = text if _is_plain(text) else '"' + _special(r"\\\g<0>", text) + '"'
         if len(name) + 1 + len(short) <= _LONGEST:
             return [f"{name}={short}"]
     octets = [chr(one) if one in _plain else f"%{one:02X}" for one in text.encode()]

@@ -13,8 +13,8 @@ Encoding = Literal["7bit", "8bit", "quoted-printable", "base64"]
 #: Longest line of text that is left alone (bytes): longer ones are folded by some on the way.
 _SHORT = 76
 _line_ends = re.compile(r"\r\n|\r|\n").sub
-_short_lines = re.compile(rb"[^\n]{%d}" % (_SHORT + 2)).search
-_long_lines = re.compile(rb"[^\n]{%d}" % (LONG + 2)).search
+_short_lines = re.compile(rb"[^\r\n]{%d}" % (_SHORT + 1)).search
+_long_lines = re.compile(rb"[^\r\n]{%d}" % (LONG + 1)).search
 _stray = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n").search
 _bare = re.compile(rb"(?<!\r)\n").sub
 _letters = re.compile(rb"[A-Za-z]").findall
@@ -44,7 +44,7 @@ def for_text(data: bytes, asked: str = "") -> Encoding:
         return "base64"
     if as_it_is(data) == "7bit" and (asked == "7bit" or _short_lines(data) is None):
         return "7bit"
-    return "quoted-printable" if len(_odd(data)) < len(_letters(data)) else "base64"
+    return "quoted-printable" if len(_odd(data)) <= len(_letters(data)) else "base64"
 
 
 def written(data: bytes, encoding: Encoding) -> bytes:

@@ -26,9 +26,21 @@ class Unfit(ValueError):
         self.field = field
         self.text = text
 
+    def within(self, place: str) -> Unfit:
+        """The same, of a mail at `place`."""
+        self.field = f"{place}.{self.field}" if self.field else place
+        return self
+
 
 class TooLarge(Unfit):
-    """It could stand, if there were less of it."""
+    """The message could stand, if there were less of it."""
+
+
+class Nobody(Unfit):
+    """There is no recipient."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field, "Empty recipients list")
 
 
 def one_line(field: str, text: str, longest: int = LONGEST) -> str:
@@ -37,7 +49,7 @@ def one_line(field: str, text: str, longest: int = LONGEST) -> str:
     No line end passes, whatever it is called: behind one another field would begin. Raises Unfit.
     """
     if len(text) > longest:
-        raise TooLarge(field, f"longer than {longest} characters")
+        raise Unfit(field, f"longer than {longest} characters")
     found = _control(text)
     if found is not None:
         character = found[0]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -198,6 +198,7 @@ class Rig:
         clock: Any = None,
         demo_login: bool = False,
         more: Sequence[Any] = (),
+        in_thread: Any = maybeDeferred,
         **options: Any,
     ) -> None:
         self.clock = clock or Clock()
@@ -221,6 +222,7 @@ class Rig:
             reactor=self.clock,
             now=lambda: NOW,
             more=(*more, BackoffApi(self.backoff, lambda: NOW)),
+            in_thread=in_thread,
         )
 
     def connect(self) -> Client:
