@@ -12,25 +12,23 @@ Encoding = Literal["7bit", "8bit", "quoted-printable", "base64"]
 
 #: Longest line of text that is left alone (bytes): longer ones are folded by some on the way.
 _SHORT = 76
-_line_ends = re.compile(r"\r\n|\r|\n").sub
-_short_lines = re.compile(rb"[^\r\n]{%d}" % (_SHORT + 1)).search
-_long_lines = re.compile(rb"[^\r\n]{%d}" % (LONG + 1)).search
-_stray = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n").search
-_bare = re.compile(rb"(?<!\r)\n").sub
-_letters = re.compile(rb"[A-Za-z]").findall
-_odd = re.compile(rb"[^\t\r\n -~]").findall
 _blank = re.compile(r"\s+").sub
+_LETTERS = bytes(range(ord("A"), ord("Z") + 1)) + bytes(range(ord("a"), ord("z") + 1))
+_CONTROLS = bytes(octet for octet in (*range(32), 127) if octet not in b"\t\r\n")
+#: What quoted-printable writes as it is.
+_EASY = bytes(range(32, 127)) + b"\t\r\n"
 
 
 def lines_of(text: str) -> bytes:
     """Text as it is in mail: UTF-8, with CRLF line ends whatever they were. Raises UnicodeEncodeError: a half of a
     surrogate pair."""
-    return _line_ends("\r\n", text).encode()
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n").encode()
 
 
 def as_it_is(data: bytes) -> Encoding | None:
     """How data travels untouched; None: it can't."""
-    if _stray(data) is not None or _long_lines(data) is not None:
+    pairs = data.count(b"\r\n")
+    if _count(data, _CONTROLS) or not pairs == data.count(b"\r") == data.count(b"\n") or _longest(data) > LONG:
         return None
     return "7bit" if data.isascii() else "8bit"
 
@@ -42,18 +40,28 @@ def for_text(data: bytes, asked: str = "") -> Encoding:
         return "quoted-printable"
     if asked == "base64":
         return "base64"
-    if as_it_is(data) == "7bit" and (asked == "7bit" or _short_lines(data) is None):
+    if as_it_is(data) == "7bit" and (asked == "7bit" or _longest(data) <= _SHORT):
         return "7bit"
-    return "quoted-printable" if len(_odd(data)) <= len(_letters(data)) else "base64"
+    return "quoted-printable" if len(data) - _count(data, _EASY) <= _count(data, _LETTERS) else "base64"
 
 
 def written(data: bytes, encoding: Encoding) -> bytes:
     """The data as it travels. Text in quoted-printable has CRLF line ends."""
     if encoding == "quoted-printable":
-        return _bare(b"\r\n", b2a_qp(data, istext=True))
+        text = b2a_qp(data, istext=True)
+        return text if b"\n" in data else text.replace(b"\n", b"\r\n")  # It follows the first line end of the data.
     if encoding == "base64":
         return _in_lines(b2a_base64(data, newline=False))
     return data
+
+
+def _count(data: bytes, octets: bytes) -> int:
+    """How many there are of these."""
+    return len(data) - len(data.translate(None, octets))
+
+
+def _longest(data: bytes) -> int:
+    return max(map(len, data.split(b"\r\n")))
 
 
 def _in_lines(text: bytes) -> bytes:

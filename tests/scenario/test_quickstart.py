@@ -68,9 +68,9 @@ class FirstMail(Scenario):
         self.assertIsNone(running.poll(), self.said())
 
         program("swaks"), program("curl")
-        swaks, curl, python = commands("A first mail")
+        swaks, curl, send, python = commands("A first mail")
         shell, interpreter = ("bash", "-ec"), (sys.executable, "-c")
-        for number, (words, command) in enumerate(((shell, swaks), (shell, curl), (interpreter, python)), 1):
+        for number, (words, command) in enumerate(((shell, swaks), (shell, curl), (shell, send), (interpreter, python)), 1):
             script = re.sub(r"\b(2525|8080)\b", lambda found: self.ports[found[0]], command)
             self.assertNotEqual(command, script)
             done = await deferToThread(subprocess.run, [*words, script], capture_output=True, timeout=30)
