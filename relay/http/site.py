@@ -6,7 +6,7 @@ Klein installs a reactor when it is imported: import this module late.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -45,19 +45,15 @@ _FULL = (
 )
 
 
+#: Begins to take the body of a request whose header is there; None: it isn't for this one. Raises Problem.
+TakeUpload = Callable[[ApiRequest], Upload | None]
+
+
 class Resources(typing.Protocol):
     """A group of resources."""
 
     def add_routes(self, app: Klein) -> None:
         """Says which paths are its own."""
-
-
-class Taker(typing.Protocol):
-    """Resources that take a body of their own as it comes."""
-
-    def upload(self, request: ApiRequest) -> Upload | None:
-        """Where the body of `request`, of which the header is there, goes; None: the request is for others.
-        Raises Problem."""
 
 
 def make_site(
@@ -73,17 +69,21 @@ def make_site(
     reactor: IReactorTime,
     now: Callable[[], int],
     more: Iterable[Resources] = (),
+    uploads: Iterable[TakeUpload] = (),
     in_thread: InThread = deferToThread,
 ) -> ApiSite:
     """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
-    /test-auth on; `more` are resources of parts that aren't named here; `in_thread` does what takes long."""
+    /test-auth on; `more` are resources of parts that aren't named here, and `uploads` what takes
+    bodies for them as they come; `in_thread` does what takes long."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    takers = (SubmitApi(options, intake, store), SendApi(options, intake, store, in_thread))
+    submit = SubmitApi(options, intake, store)
+    send = SendApi(options, intake, store, in_thread)
     groups: tuple[Resources, ...] = (
-        *takers,
+        submit,
+        send,
         QueueApi(store, standing, reactor, now),
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
@@ -100,7 +100,7 @@ def make_site(
         (Exception, _on_error),
     ):
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
-    return ApiSite(app, takers, options, hostname, reactor)
+    return ApiSite(app, (submit.upload, send.upload, *uploads), options, hostname, reactor)
 
 
 class ApiSite(Site):
@@ -111,12 +111,12 @@ class ApiSite(Site):
     protocol = ApiChannel  # type: ignore[assignment]  # by default it is one that speaks HTTP/2 too
 
     def __init__(
-        self, app: Klein, takers: Iterable[Taker], options: Api, hostname: str, reactor: IReactorTime
+        self, app: Klein, uploads: Sequence[TakeUpload], options: Api, hostname: str, reactor: IReactorTime
     ) -> None:
         super().__init__(
             app.resource(), parsePOSTFormSubmission=False, timeout=options.timeout, reactor=reactor
         )
-        self._takers = tuple(takers)
+        self._uploads = uploads
         self._options = options
         self._names = frozenset(("localhost", hostname.lower())) - {""}
         self._open: set[ApiChannel] = set()
@@ -191,8 +191,8 @@ class ApiSite(Site):
         Raises:
             Problem: the body can't be taken.
         """
-        for taker in self._takers:
-            upload = taker.upload(request)
+        for take in self._uploads:
+            upload = take(request)
             if upload is not None:
                 return upload
         return None

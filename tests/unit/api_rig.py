@@ -198,6 +198,7 @@ class Rig:
         clock: Any = None,
         demo_login: bool = False,
         more: Sequence[Any] = (),
+        uploads: Sequence[Any] = (),
         in_thread: Any = maybeDeferred,
         **options: Any,
     ) -> None:
@@ -222,6 +223,7 @@ class Rig:
             reactor=self.clock,
             now=lambda: NOW,
             more=(*more, BackoffApi(self.backoff, lambda: NOW)),
+            uploads=uploads,
             in_thread=in_thread,
         )
 
