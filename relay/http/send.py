@@ -8,20 +8,19 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from klein import Klein
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 
 from relay.config.schema import Api
-from relay.http.answer import Problem, answer, failure, from_reply, refusal, shielded
+from relay.http.answer import Problem, answer, failure, refusal
 from relay.http.fields import wrong
+from relay.http.handover import Handover, Kept
 from relay.http.mailbody import MailBody, Room
-from relay.http.submit import TERMS, origin_of
-from relay.listener.door import Intake, Refused, Submission
-from relay.message.envelope import Envelope, Recipient
-from relay.message.values import Message, Origin
+from relay.http.submit import origin_of
+from relay.listener.door import Intake
 from relay.mime import older
 from relay.mime.content import Rejected
 from relay.mime.letter import MOST_SIZES, Letter, check_size, letter, to_each
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 _SMALL = 32 * 1024
 #: Bodies in memory, as multiples of what one may have.
 _BODIES = 4
-#: Bytes that go to the door at once, and messages that are on their way to the disk together.
-_PIECE = 256 * 1024
-_TOGETHER = 50
 _FORM = b"application/x-www-form-urlencoded"
 
 _mail = msgspec.json.Decoder(MailObject).decode
@@ -55,8 +51,7 @@ class SendApi:
 
     def __init__(self, options: Api, intake: Intake, store: Store, in_thread: InThread) -> None:
         self._options = options
-        self._intake = intake
-        self._store = store
+        self._handover = Handover(intake, store, options.max_recipients)
         self._in_thread = in_thread
         self._room = Room(_BODIES * options.max_size)
         self._letter = partial(letter, max_size=options.max_size, max_recipients=options.max_recipients)
@@ -136,11 +131,11 @@ class SendApi:
             raise Unfit("mails", "expected at least one")
         return letters
 
-    # -- from letters to messages on disk
+    # -- from a request to messages on disk
 
     async def _sent(
         self, request: ApiRequest, compose: Callable[[bytes, bool], list[Letter]]
-    ) -> list[dict[str, Any] | Problem]:
+    ) -> list[Kept | Problem]:
         """What became of each letter; all of them could be written. Raises Problem."""
         upload = request.upload
         if not isinstance(upload, MailBody):
@@ -153,71 +148,9 @@ class SendApi:
                 letters = work() if len(body) <= _SMALL else await self._in_thread(work)
             except Unfit as unfit:
                 raise _problem(unfit) from None
-            sent: list[dict[str, Any] | Problem] = []
-            for at in range(0, len(letters), _TOGETHER):
-                sent += await self._kept(letters[at : at + _TOGETHER], origin, key, at if len(letters) > 1 else None)
-            return sent
+            return await self._handover.kept(letters, origin, key)
         finally:
             upload.abandon()
-
-    async def _kept(
-        self, letters: Sequence[Letter], origin: Origin, key: bytes, first: int | None
-    ) -> list[dict[str, Any] | Problem]:
-        """Writes them; those under one key have a number each, from `first`."""
-        writing: list[Deferred[Message]] = []
-        try:
-            for number, one in enumerate(letters):
-                own = key if first is None or not key else b"%b/%d" % (key, first + number)
-                writing.append(await self._written(one, origin, own))
-        except BaseException:
-            DeferredList(writing, consumeErrors=True)  # What is being written goes on, unheard.
-            raise
-        results: Any = await shielded(DeferredList(writing, consumeErrors=True))
-        return [self._result(one, ok, found) for one, (ok, found) in zip(letters, results, strict=True)]
-
-    async def _written(self, one: Letter, origin: Origin, key: bytes) -> Deferred[Message]:
-        """Hands one to the door; fires when it is on disk, fails with Refused."""
-        try:
-            submission = self._intake.open(origin, TERMS)
-        except Refused as refused:
-            return _failed(refused)
-        try:
-            await _hand_over(submission, one, key)
-        except BaseException:
-            submission.abandon()
-            raise
-        named = None if one.recipients is None else tuple(map(Recipient, one.recipients))
-        return submission.finish(Envelope(one.sender, named, one.utf8, most=self._options.max_recipients))
-
-    def _result(self, one: Letter, ok: bool, found: Any) -> dict[str, Any] | Problem:
-        if not ok:
-            found.trap(Refused)
-            return from_reply(found.value.reply)
-        # Read back in the same turn of the reactor: no delivery can have ended yet.
-        recipients = self._store.recipients(found.id) if one.recipients is None else one.recipients
-        return {
-            "id": found.id,
-            "from": found.sender,
-            "to": recipients,
-            "response": f"Message queued as {found.id}",
-        }
-
-
-async def _hand_over(submission: Submission, one: Letter, key: bytes) -> None:
-    if key:
-        submission.write(b"X-Idempotency-Key: %b\r\n" % key)
-    for piece in one.pieces:
-        for at in range(0, len(piece), _PIECE):
-            submission.write(piece[at : at + _PIECE])
-            waiting = submission.wait()
-            if waiting is not None:
-                await waiting
-
-
-def _failed(refused: Refused) -> Deferred[Message]:
-    failed: Deferred[Message] = Deferred()
-    failed.errback(refused)
-    return failed
 
 
 def _seed() -> str:
@@ -245,13 +178,13 @@ def _problem(unfit: Unfit) -> Problem:
     return wrong(unfit.field, unfit.text) if unfit.field else refusal(400, "InvalidContent", unfit.text)
 
 
-def _said(request: ApiRequest, sent: dict[str, Any] | Problem) -> bytes:
+def _said(request: ApiRequest, sent: Kept | Problem) -> bytes:
     if isinstance(sent, Problem):
         raise sent
     return answer(request, sent)
 
 
-def _all_said(request: ApiRequest, sent: Sequence[dict[str, Any] | Problem]) -> bytes:
+def _all_said(request: ApiRequest, sent: Sequence[Kept | Problem]) -> bytes:
     """A list with what became of each; where nothing was taken, the first problem is the answer."""
     problems = [one for one in sent if isinstance(one, Problem)]
     if len(problems) == len(sent):

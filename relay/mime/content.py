@@ -115,7 +115,8 @@ def _buffer(field: str, octets: list[int]) -> bytes:
 
 def _text(field: str, text: str) -> str:
     try:
-        text.encode()
+        if not text.isascii():
+            text.encode()
     except UnicodeEncodeError:
         raise Unfit(field, "expected text, got half of a surrogate pair in it") from None
     return text

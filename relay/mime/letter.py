@@ -79,6 +79,8 @@ def letter(mail: MailObject, seed: str, *, max_size: int, max_recipients: int) -
     octets = content.raw("raw", mail.raw)
     if octets is not None:
         sender, recipients = _envelope(mail, named, max_recipients)
+        if sender is None and any(flat(named.from_)):
+            sender = _author(named)
         # Without a header it is all body, and that stays so when a line is put above it.
         pieces: tuple[bytes, ...] = (octets,) if _begins_header(octets) else (b"\r\n", octets)
         found = Letter(sender, recipients, _is_beyond(sender, recipients), pieces)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from binascii import a2b_base64, b2a_base64, b2a_qp
 from typing import Literal
 
@@ -12,7 +11,9 @@ Encoding = Literal["7bit", "8bit", "quoted-printable", "base64"]
 
 #: Longest line of text that is left alone (bytes): longer ones are folded by some on the way.
 _SHORT = 76
-_blank = re.compile(r"\s+").sub
+#: The alphabet for URLs made the usual one, and what is left out of base64.
+_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_BLANKS = b" \t\r\n\x0b\x0c"
 _LETTERS = bytes(range(ord("A"), ord("Z") + 1)) + bytes(range(ord("a"), ord("z") + 1))
 _CONTROLS = bytes(octet for octet in (*range(32), 127) if octet not in b"\t\r\n")
 #: What quoted-printable writes as it is.
@@ -70,8 +71,5 @@ def _in_lines(text: bytes) -> bytes:
 
 def unbase64(text: str) -> bytes:
     """What base64 stands for, in either alphabet, with or without line ends and padding. Raises ValueError."""
-    text = _blank("", text).rstrip("=")
-    if not text.isascii():
-        raise ValueError("not ASCII")
-    octets = text.encode().replace(b"-", b"+").replace(b"_", b"/")
+    octets = text.encode("ascii").translate(_ALPHABET, _BLANKS).rstrip(b"=")
     return a2b_base64(octets + b"=" * (-len(octets) % 4), strict_mode=True) if octets else b""

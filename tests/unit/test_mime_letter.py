@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.mime.content import Rejected
 from relay.mime.letter import Letter, letter, to_each
 from relay.mime.mailobject import MailObject, decoded
+from relay.mime.transfer import unbase64
 from relay.mime.unfit import Nobody, TooLarge, Unfit
 from tests.unit.test_mime_header import LINES
 
@@ -289,6 +290,7 @@ class Envelopes(SynchronousTestCase):
             self.assertEqual(one, Letter(None, None, False, (b"From: q@x.de\r\nTo: p@x.de\r\n\r\nhi\r\nthere",)))
         one = write(raw=text, envelope={"from": "e@x.de"})
         self.assertEqual((one.sender, one.recipients), ("e@x.de", ("b@example.net",)))
+        self.assertEqual(write(raw=text).sender, "a@example.com")
         self.assertEqual(text_of(write(raw="all body")), b"\r\nall body")
 
     def test_to_each(self) -> None:
@@ -408,3 +410,12 @@ class Refused(SynchronousTestCase):
         with self.assertRaises(TooLarge):
             to_each(several, "seed", max_size=SIZE - 200_000, max_recipients=20)
         self.assertEqual(len(to_each(several, "seed", max_size=SIZE + 200_000, max_recipients=20)), 15)
+
+    def test_base64_in_any_shape(self) -> None:
+        for text, data in (
+            ("", b""), ("QQ", b"A"), ("QQ==", b"A"), (" Q\r\nUI=\t", b"AB"), ("-_8", b"\xfb\xff"),
+            ("+/8=", b"\xfb\xff"),
+        ):  # fmt: skip
+            self.assertEqual(unbase64(text), data)
+        for text in ("Q", "Q=Q", "Q?Q=", "QQQQQ", "ÄQ=="):
+            self.assertRaises(ValueError, unbase64, text)
