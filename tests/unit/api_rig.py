@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -204,6 +204,7 @@ class Rig:
         demo_login: bool = False,
         more: Sequence[Any] = (),
         uploads: Sequence[Any] = (),
+        in_thread: Any = maybeDeferred,
         **options: Any,
     ) -> None:
         self.clock = clock or Clock()
@@ -228,6 +229,7 @@ class Rig:
             now=lambda: NOW,
             more=(*more, BackoffApi(self.backoff, lambda: NOW)),
             uploads=uploads,
+            in_thread=in_thread,
         )
 
     def connect(self) -> Client:
