@@ -84,7 +84,8 @@ class Desk:
 
     async def take(self, mail: ReturnMail, sender: str, places: Iterable[Place]) -> None:
         """All that follows from a mail is on disk then. Raises Refused."""
-        places = list(places)
+        # Who names a place a hundred times says no more than once.
+        places = list(dict.fromkeys(places))
         told = [place for place in places if place.purpose != "sender"]
         if told:
             returned = await self._room.run(self._in_thread, read, mail.text, not sender)
