@@ -1,7 +1,7 @@
 """Reports that follow no standard: who failed by flufl.bounce, and why by the first line that looks like a reply. Pure.
 
 Its expressions were written for mail, not for those who want to keep a machine busy, and while one is matched
-nothing else in the process goes on. So only the beginning is shown to it, in short lines, and of empty ones one at a time.
+nothing else in the process goes on. So only the beginning is shown to it, in short lines, and never two empty ones.
 """
 
 from __future__ import annotations
