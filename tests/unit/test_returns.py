@@ -326,6 +326,7 @@ class SentOn(ReturnsCase):
         self.assertIn("250 2.0.0", self.send("qmail", self.srs))
         (mail,) = self.intake.taken
         self.assertEqual((mail.sender, mail.recipients), ("", ["ann@example.org"]))
+        self.assertTrue(mail.origin.returned)
         self.assertEqual(mail.text, (SAMPLES / "qmail.eml").read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
         assert mail.user is not None
         self.assertEqual(mail.user.zone, "bounces")
