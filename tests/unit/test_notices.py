@@ -15,6 +15,7 @@ from relay.dispatch.notices import Notices
 from relay.dispatch.results import Results
 from relay.dkim.keys import KeyIndex
 from relay.events.steps import Steps
+from relay.intake.heed import Heed
 from relay.intake.own import OwnMail
 from relay.intake.submission import Intake
 from relay.message.values import Delivery, Message, Outcome, Result
@@ -54,6 +55,7 @@ class NoticesCase(DispatchRig):
             log=self.log,
             counts=self.tally,
             now=self.now,
+            heed=Heed("drop", self.suppressions),
             steps=steps,
         )
         self.notices = Notices(
@@ -121,6 +123,19 @@ class Ends(NoticesCase):
         self.assertEqual(kinds, ["queued", "bounced", "notified"])
         event = self.store.events(0, 100)[-1].event
         self.assertEqual((event.name, event.what, event.about), (work.delivery.name, "failure", row.id))
+
+    def test_whether_it_is_reported_to_a_server_stands_in_the_event(self) -> None:
+        """Also where nobody is told by mail; what has not ended in vain says nothing of it."""
+        for outcome, sender, zone, told in (
+            (BOUNCED, "from@sender.test", "default", ""),
+            (BOUNCED, "", "default", "null sender"),
+            (BOUNCED, "from@sender.test", "web", "by HTTP"),
+            (BOUNCED, "from@sender.test", "quiet", ""),
+            (DELIVERED, "", "default", ""),
+        ):
+            self.results.record(self.work(zone=zone, sender=sender), outcome)
+            ends = [one.event for one in self.store.events(0, 1000) if one.event.kind in ("bounced", "delivered")]
+            self.assertEqual(ends[-1].unreported, told)
 
     def test_D40_no_bounce_of_a_bounce(self) -> None:
         [row] = self.ended()
