@@ -211,7 +211,7 @@ class Committer:
     def _mend(self, book: Book) -> None:
         """Open again: write what is owed, and only then anything new. Nothing owed is written
         too, as a group without operations: it shows whether writing works."""
-        self.book, self.engine, self.phase, self.told = book, book.engine, Phase.MENDING, book.told
+        self.book, self.engine, self.phase = book, book.engine, Phase.MENDING
         if self._doubtful is not None and book.group == self._doubtful.number:
             written = frozenset(self._doubtful.operations)
             self._owed = [Barrier(one.deferred) if one in written else one for one in self._owed]
@@ -220,6 +220,8 @@ class Committer:
 
     def _mended(self) -> None:
         self.phase = Phase.OPEN
+        # Not before: some of what is there was to be taken back.
+        self.told = self.book.told
         self._back_off = BACK_OFF[0]
         _log.info("queue can be written again")
         self._tell_refused()

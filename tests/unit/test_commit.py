@@ -223,6 +223,19 @@ class CommitTests(SynchronousTestCase):
         self.failureResultOf(failed, StoreError)
         self.assertEqual(list(self.disk.data), [keys.STATE])
 
+    def test_it_is_told_to_nobody_while_it_is_still_there(self) -> None:
+        told = [Event("queued", NOW, queue_id(1))]
+        self.disk.faults = ["kept"]
+        failed = self.committer.add(Append(Parcel(message(1), [delivery(1)], b"body", told)))
+        self.reactor.advance(0)
+        self.worker.run_one()  # the write
+        self.worker.run_one()  # the reopening
+        self.assertIs(self.committer.phase, Phase.MENDING)
+        self.assertEqual((len(self.told()), self.committer.told), (1, 0))
+        self.settle()
+        self.failureResultOf(failed, StoreError)
+        self.assertEqual((self.told(), self.committer.told), ([], 1))
+
     def test_what_was_told_is_told_once_through_errors(self) -> None:
         """Whether or not the group that failed is on disk."""
         self.append(1)
