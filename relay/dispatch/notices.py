@@ -163,7 +163,7 @@ class Notices:
         author = (author or self._options.mailer_daemon).replace("[HOSTNAME]", self._hostname)
         body = self._body(work) if what.kind == "failure" else None
         text = notice(what, message, delivery, Author(self._hostname, author), self._now(), body)
-        envelope = Envelope("", (Recipient(message.sender),), speaks_utf8(message))
+        envelope = Envelope("", (Recipient(message.sender),), speaks_utf8(message), message.require_tls)
         return self._desk.parcel(text, envelope, by or self._options.zone)
 
     def _body(self, work: Work) -> bytes | None:

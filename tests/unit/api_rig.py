@@ -20,6 +20,7 @@ from relay.http.backoff import BackoffApi
 from relay.http.operator import Standing
 from relay.http.site import make_site
 from relay.listener.door import Refused, Terms
+from relay.message.dialogue import Dialogue
 from relay.message.envelope import Envelope
 from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
@@ -40,6 +41,7 @@ class FakeStore:
         self.messages: dict[str, Message] = {}
         self.rows: list[Delivery] = []
         self.chunks: dict[tuple[str, int], bytes] = {}
+        self.dialogues: dict[tuple[str, int], Dialogue] = {}
         self.damaged = False
 
     def add(self, message: Message, rows: Sequence[Delivery], *chunks: bytes) -> None:
@@ -60,6 +62,9 @@ class FakeStore:
             (row for row in self.rows if row.id == queue_id and row.seq > after), key=lambda r: r.seq
         )
         return rows[:limit]
+
+    def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
+        return self.dialogues.get((queue_id, seq))
 
     def recipients(self, queue_id: str) -> list[str]:
         return [row.recipient for row in self.deliveries(queue_id, 0, 10**6)]

@@ -161,6 +161,15 @@ class Ends(NoticesCase):
             self.assertEqual(self.tally.no_notices.pop(), reason)
         self.assertEqual(self.tally.notices, [])
 
+    def test_what_must_travel_by_tls_is_told_of_so(self) -> None:
+        """Where that can be had (RFC 8689 5)."""
+        for required in (True, False):
+            self.setUp()
+            [row] = self.ended(require_tls=required)
+            message = self.store.message(row.id)
+            assert message is not None
+            self.assertEqual(message.require_tls, required)
+
     def test_what_is_dropped_or_delivered_is_not_told(self) -> None:
         self.assertEqual(self.ended(Outcome(Result.DROPPED, "suppressed")), [])
         self.assertEqual(self.ended(DELIVERED), [])

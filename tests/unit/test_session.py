@@ -7,7 +7,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import error
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -683,6 +683,21 @@ class Secure(Case):
         self.taken(peer)
         self.session._need = lambda offer, host: None
         self.assertFalse(self.session.fits(offer()))
+
+    def test_D27_one_that_was_called_without_asking_for_records(self) -> None:
+        """Others can't go by what is remembered of these: there may be some by now."""
+        ways = [Way(host, Approach(heedless=True)) for host in self.hosts]
+        self.session = self.make(hosts=lambda offer: succeed(ways))
+        peer = self.starting()
+        peer.shake()
+        peer.say(self.OFFER)
+        self.taken(peer)
+        for heedless, policy, fits in (
+            (True, Policy.MAY, True), (True, Policy.MUST, True), (False, Policy.NONE, True), (False, Policy.MAY, False),
+        ):  # fmt: skip
+            need = Approach(policy, heedless=heedless)
+            self.session._need = lambda offer, host, need=need: need
+            self.assertEqual(self.session.fits(offer()), fits, (heedless, policy))
 
     def test_D27_a_kept_connection_is_for_what_the_same_records_ask(self) -> None:
         others = DANE._replace(records=(Record(3, 1, 1, b"y" * 32),))
@@ -1579,6 +1594,22 @@ class Streaming(Case):
         producer.resumeProducing()
         self.pass_time(STAGES.body)
         self.check(Result.DEFERRED, "body", "ours")
+
+    def test_the_dialogue_comes_with_a_failure_alone(self) -> None:
+        peer = self.to_dot()
+        peer.say(b"451 later\r\n")
+        told = self.outcome.dialogue.split("\n")
+        self.assertTrue(told[0].endswith(" < 220 hi"))
+        self.assertTrue(told[-2].endswith(" - [text]"))
+        self.assertTrue(told[-1].endswith(" < 451 later"))
+        self.setUp()
+        self.to_dot().say(b"250 ok\r\n")
+        self.assertEqual(self.outcome.dialogue, "")
+
+    def test_the_dialogue_ends_with_what_nobody_said(self) -> None:
+        self.to_dot()
+        self.pass_time(STAGES.dot)
+        self.assertEqual(self.outcome.dialogue.rsplit("\n", 1)[1], "80.000 - No reply within 80 s")
 
     def test_d17_drop_mid_body(self) -> None:
         peer, producer = self.begin()
