@@ -14,13 +14,14 @@ export PYTHONPATH := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench audit soak fuzz peers clean
+.PHONY: help run demo test lint accuracy bench audit soak fuzz peers clean
 
 help:
 	@echo "make run     start the relay: SMTP 2525, HTTP 8080, on 127.0.0.1 (CONFIG=$(CONFIG))"
 	@echo "make demo    three messages through a relay and a sink of its own, each one's way printed"
 	@echo "make test    lint, types, layers, unit tests, scenarios with real processes, wheel"
 	@echo "make lint    ruff, mypy, import-linter alone"
+	@echo "make accuracy  how often the rules are right about refusals that they have not seen"
 	@echo "make bench   speed and scale, with Postfix beside it where it is installed"
 	@echo "make audit   the fault tests that take long or need root"
 	@echo "make soak    one day under load with a fault a minute"
@@ -38,6 +39,9 @@ test: $(VENV)/test
 
 lint: $(VENV)/test
 	$(BIN)/python tests/run.py lint
+
+accuracy: $(VENV)/test
+	$(BIN)/python -m tests.labelled
 
 bench: $(VENV)/test
 	$(BIN)/python -m bench

@@ -17,7 +17,7 @@ _KINDS = {
     "miscategorized": Kind.UNKNOWN, "not-spam": Kind.UNKNOWN, "auth-failure": Kind.UNKNOWN,
     "opt-out": Kind.WISH, "opt-out-list": Kind.WISH,
 }  # fmt: skip
-#: Fields of one name that are looked at.
+#: Fields of one name that are looked at, and ids in all of them.
 _MOST = 20
 #: A list of places to unsubscribe at may be long.
 _LIST = 2000
@@ -58,7 +58,7 @@ def original(parts: Iterable[Message]) -> Original:
             found = _id(clean(str(line)))
             if found is not None:
                 received.append(found[1])
-    return Original(message_id, tuple(filter(None, senders)), recipient, tuple(received))
+    return Original(message_id, tuple(filter(None, senders)), recipient, tuple(received[:_MOST]))
 
 
 def _fields(part: Message) -> Message:

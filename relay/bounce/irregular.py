@@ -1,7 +1,7 @@
 """Reports that follow no standard: who failed by flufl.bounce, and why by the first line that looks like a reply. Pure.
 
 Its expressions were written for mail, not for those who want to keep a machine busy, and while one is matched
-nothing else in the process goes on. So only the beginning is shown to it, in short lines.
+nothing else in the process goes on. So only the beginning is shown to it, in short lines, and never two empty ones.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _MOST = 100
 _reply = re.compile(
     r"(?:^|[\s:(<\[#])((?:[45][0-9]{2}[ -]#?)?[(\[]?#?[45]\.[0-9]{1,3}\.[0-9]{1,3}\b.*|[45][0-9]{2}[ -].{3,})", re.ASCII
 ).search
+_empty_lines = re.compile(rb"\n[ \t\n]*\n").sub
 _status = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}", re.ASCII).search
 
 # It tells of each of its steps.
@@ -33,7 +34,7 @@ def notices(text: bytes, mail: Message) -> tuple[Notice, ...]:
     """What an irregular report says, of which `mail` is what was parsed; none where it is no report."""
     begin = b"\n".join(line[:LONGEST] for line in text[:SHOWN].replace(b"\r\n", b"\n").split(b"\n"))
     try:
-        delayed, failed = all_failures(parsed(begin))
+        delayed, failed = all_failures(parsed(_empty_lines(b"\n\n", begin)))
     except Exception:  # it has seen mail, but not everything
         return ()
     said: list[tuple[Action, bytes]] = [("failed", one) for one in failed]

@@ -10,7 +10,10 @@ from email.parser import BytesParser
 #: Of a text so much is read: octets, lines, and fields that may begin another part.
 READ, LINES, PARTS = 256 * 1024, 10_000, 40
 _LONGEST = 500
+#: So much of a field that begins another part (octets): Python looks through all of it once for each of its signs.
+_LONGEST_TYPE = 2000
 
+_type = re.compile(rb"^[ \t]*content-type[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.IGNORECASE | re.MULTILINE).sub
 _part = re.compile(rb"^[ \t]*content-type[ \t]*:", re.IGNORECASE | re.MULTILINE).finditer
 #: What says in UTF-8 what others say in ASCII (RFC 6533), by the names Python knows.
 _global = re.compile(rb"message/global(-delivery-status|-headers)?(?![a-z-])", re.IGNORECASE).sub
@@ -24,10 +27,12 @@ def parsed(text: bytes) -> Message:
 
 def bounded(text: bytes) -> bytes:
     """The beginning that is read."""
-    text = text[:READ].replace(b"\r\n", b"\n")
+    # For Python a CR ends a line.
+    text = text[:READ].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines = text.split(b"\n", LINES)
     if len(lines) > LINES:
         text = b"\n".join(lines[:LINES])
+    text = _type(lambda found: found[0][:_LONGEST_TYPE], text)
     for number, found in enumerate(_part(text)):
         if number == PARTS:
             text = text[: found.start()]

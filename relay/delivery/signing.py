@@ -62,12 +62,15 @@ class Signing:
         self._told: dict[str, tuple[str, float]] = {}
 
     def __call__(self, offer: Offer, host: str, chunk: Callable[[int], Deferred[bytes]]) -> Deferred[Sealed] | None:
-        """What goes on top of an offer's header; None when that is nothing. It doesn't fail, but can be cancelled.
+        """What goes on top of an offer's header; None when that is nothing. It doesn't fail, but can be cancelled. What
+        strangers have brought isn't signed: they could have anybody's From signed.
 
         Args:
             host: the name by which this host goes out.
             chunk: fetches a piece of the body that didn't come with the offer.
         """
+        if offer.origin.returned:
+            return None
         block = HeaderBlock(offer.headers)
         if self._sealing is not None and self._sealing.concerns(block):
             return Deferred.fromCoroutine(self._seal_chain(self._sealing, offer, block, host, chunk))

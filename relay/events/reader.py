@@ -165,7 +165,7 @@ class Reader:
     def _look(self) -> None:
         self._timer = None
         try:
-            oldest, _ = self._source.event_bounds()
+            oldest, newest = self._source.event_bounds()
             if self.cursor < oldest - 1:
                 self.missed += oldest - 1 - self.cursor
                 _log.warn("{name} missed {count} events", name=self.name, count=oldest - 1 - self.cursor)
@@ -175,6 +175,9 @@ class Reader:
             self._failed(Failure(error))
             return
         if not found:
+            if newest - self.cursor >= self._batch:  # A whole batch is damaged, or was taken back.
+                self.move(self.cursor + self._batch)
+                self._look_in(0)
             return
         wanted = [one for one in found if self._kinds is None or one.event.kind in self._kinds]
         last = found[-1].number

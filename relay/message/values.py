@@ -16,7 +16,8 @@ class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where a message came from.
 
     `transport` is the word for the Received header: SMTP, ESMTP or UTF8SMTP, the latter two with S
-    for TLS and A for a login, or HTTP, or LOCAL for mail of the relay's own.
+    for TLS and A for a login, or HTTP, or LOCAL for mail of the relay's own. `returned`: a stranger brought it, and it
+    is only passed on; what it says of itself nobody answers for.
     """
 
     listener: str
@@ -26,6 +27,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
     host: str = ""
     user: str = ""
     tls: str = ""
+    returned: bool = False
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Group:
     """Operations that are written in one batch, and what they make of rows and messages."""
 
-    __slots__ = ("batch", "messages", "operations", "remaining", "rows", "tokens", "told")
+    __slots__ = ("batch", "messages", "number", "operations", "remaining", "rows", "tokens", "told")
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
@@ -45,16 +45,20 @@ class Group:
         self.tokens: set[bytes] = set()
         #: The number of the newest event when it is written; 0: it has none.
         self.told = 0
+        #: Its own, once it is closed.
+        self.number = 0
 
 
 class Book:
     """The planning side of the store, on one open engine. Only operations write through it.
 
     `newest` is the greatest queue id this queue has ever seen, `seen` when it was last written, `told` the number of
-    the newest event; there is none before `oldest`.
+    the newest event; there is none before `oldest`. `group` is the number of the last group that was closed.
     """
 
-    __slots__ = ("counters", "engine", "filling", "newest", "oldest", "seen", "told", "under_way", "writing")
+    __slots__ = (
+        "counters", "engine", "filling", "group", "newest", "oldest", "seen", "told", "under_way", "writing",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine) -> None:
         """Take the counts and the state from what was really committed. Raises Unreadable."""
@@ -65,6 +69,7 @@ class Book:
         self.newest = state.newest
         self.told = state.told
         self.oldest = state.oldest
+        self.group = state.group
         self.counters = Counters(_counts(engine))
         self.under_way: set[str] = set()
         self.writing: Group | None = None
@@ -82,7 +87,9 @@ class Book:
         for queue_id, left in group.remaining.items():
             if left:
                 put(keys.remaining(queue_id), encode(left))
-        put(keys.STATE, encode(State(now, self.newest, self.told, self.oldest)))
+        self.group += 1
+        group.number = self.group
+        put(keys.STATE, encode(State(now, self.newest, self.told, self.oldest, self.group)))
         self.writing = group
         self.filling = Group(self.engine.batch())
         return group

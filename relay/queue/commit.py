@@ -8,8 +8,8 @@ slow disk holds up replies, never the reactor.
                             ▲  │ ▲──back-off───┘   │
                             └──┴────write error────┘
 
-After a write error nobody knows whether the group is in the log. So lasting operations are
-planned again on the reopened database, which does nothing where they are done already, and
+After a write error nobody knows whether the group is in the log, until the database is open again: it has the
+number of the last group that is. So what is there isn't done twice, and all else that is lasting is planned again and
 written before anything new; appends fail, but only once what they may have left has been taken
 back, or that has been tried: a message that was refused must not be delivered later.
 """
@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 
 from relay.queue.book import Book, Group
 from relay.queue.engine import Engine
-from relay.queue.operations import Operation
+from relay.queue.operations import Barrier, Operation
 from relay.queue.store import StoreError
 
 #: Seconds between attempts to reopen: the first, and the most.
@@ -83,6 +83,7 @@ class Committer:
         self._space_asked = -_SPACE_HOLDS
         self._has_space = True
         self._owed: list[Operation] = []  # to be written before anything new, in order
+        self._doubtful: Group | None = None  # failed, and may be written all the same
         self._refused: list[Operation] = []  # failed, but not told yet
         self._timer: IDelayedCall | None = None
         self._back_off = BACK_OFF[0]
@@ -159,6 +160,7 @@ class Committer:
 
     def _broke(self, group: Group, error: Exception) -> None:
         """`group` may or may not be written; what was planned after it was planned in vain."""
+        self._doubtful = group
         self._error = str(error)
         _log.error("queue can't be written: {error}", error=self._error)
         doubtful, planned, waiting = group.operations, self.book.filling.operations, self._owed
@@ -209,12 +211,17 @@ class Committer:
     def _mend(self, book: Book) -> None:
         """Open again: write what is owed, and only then anything new. Nothing owed is written
         too, as a group without operations: it shows whether writing works."""
-        self.book, self.engine, self.phase, self.told = book, book.engine, Phase.MENDING, book.told
+        self.book, self.engine, self.phase = book, book.engine, Phase.MENDING
+        if self._doubtful is not None and book.group == self._doubtful.number:
+            written = frozenset(self._doubtful.operations)
+            self._owed = [Barrier(one.deferred) if one in written else one for one in self._owed]
         self._plan_owed()
         self._begin()
 
     def _mended(self) -> None:
         self.phase = Phase.OPEN
+        # Not before: some of what is there was to be taken back.
+        self.told = self.book.told
         self._back_off = BACK_OFF[0]
         _log.info("queue can be written again")
         self._tell_refused()

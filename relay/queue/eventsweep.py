@@ -1,7 +1,8 @@
 """Forgets events that are too old or too many, and what leads to them.
 
-Slowly: a slice now and then, from the oldest on. What is waited for by somebody who reads them goes as well: the bound
-holds, and who reads counts what they missed.
+In slices, from the oldest on: each takes a millisecond or two, and there are enough of them for more events than the
+relay can make. What is waited for by somebody who reads them goes as well: the bound holds, and who reads counts what
+they missed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.message.event import ENDS
+from relay.message.event import ENDS, Event
 from relay.queue import keys
 from relay.queue.book import Book
 from relay.queue.engine import Engine
@@ -22,10 +23,13 @@ from relay.queue.operations import Operation
 from relay.queue.records import read_event
 from relay.queue.store import StoreError, Unreadable
 
-_SLICE = 200
+#: Events of a slice. With the pause between slices that is five thousand a second.
+SLICE = 250
+#: Traces of one that no event names any more.
+_TRACES = 1000
 #: Seconds between looks, and between slices while there is more.
 PERIOD = 60.0
-PAUSE = 0.25
+PAUSE = 0.05
 #: Whose room is theirs: the kinds of keys that come with events.
 _KINDS = (b"a", b"e", b"f", b"l")
 
@@ -40,10 +44,10 @@ class Forgotten(NamedTuple):
 
 
 class ForgetEvents(Operation):
-    """Keys of events and what leads to them go; `until` is the oldest from now on."""
+    """Keys of events and what leads to them go; `until` is the oldest from now on. It is lasting, for it makes room:
+    it is let through where there is little."""
 
     __slots__ = ("forgotten",)
-    lasting = False
 
     def __init__(self, forgotten: Forgotten) -> None:
         self.deferred = Deferred()
@@ -78,6 +82,8 @@ class EventSweep:
         self._max_size = max_size
         self._timer: IDelayedCall | None = None
         self._stopped = False
+        # Before this key there are no traces. To look again would take the longer the more are gone.
+        self._traces = b"f"
 
     def start(self) -> None:
         """Look for the first time after a while: a start has better things to do."""
@@ -108,10 +114,10 @@ class EventSweep:
     def _find(self) -> Forgotten:
         engine, first = self._engine(), self._oldest()
         before = int((self._clock.seconds() - self._keep) * 1000)
-        much = sum(engine.size(kind, keys.after(kind)) for kind in _KINDS) > self._max_size
+        much = _size(engine, first) > self._max_size
         gone: list[bytes] = []
         day = 0
-        for key, record in engine.items(keys.event(first), b"f", _SLICE):
+        for key, record in engine.items(keys.event(first), b"f", SLICE):
             number = keys.event_of(key)
             try:
                 event = read_event(record)
@@ -121,16 +127,48 @@ class EventSweep:
                 if event.time >= before and not much:
                     break
                 day = event.time
-                if event.id:
-                    gone.append(keys.step(event.id, event.seq, number))
-                # What was taken at once has never failed.
-                if event.kind in ENDS and (event.kind != "delivered" or event.attempts > 1):
-                    gone.append(keys.dialogue(event.id, event.seq))
+                gone += _leading_to(number, event)
             gone.append(key)
             first = number + 1
-        # Traces go by the day: those of days from which no event is left.
-        gone += engine.keys(b"f", keys.trace_day(max(day, before, 0)), 10 * _SLICE)
-        return Forgotten(first, gone)
+        return Forgotten(first, gone + self._old_traces(engine, keys.trace_day(max(day, before, 0))))
+
+    def _old_traces(self, engine: Engine, until: bytes) -> list[bytes]:
+        """Traces of days from which no event is left: of more recipients than their event names, or of damaged ones."""
+        if until <= self._traces:
+            return []
+        found = engine.keys(self._traces, until, _TRACES)
+        self._traces = found[-1] if len(found) == _TRACES else until
+        return found
+
+
+def _size(engine: Engine, oldest: int) -> int:
+    """About how many bytes the events from `oldest` on take, with what leads to them.
+
+    What is deleted takes room until LevelDB compacts it, and would seem to be too much for as long. So of all that is
+    there that part is taken which events have that aren't deleted: the rest goes with them, and is in proportion.
+    """
+    all_events = engine.size(b"e", keys.after(b"e"))
+    if not all_events:
+        return 0
+    left = engine.size(keys.event(oldest), keys.after(b"e"))
+    return sum(engine.size(kind, keys.after(kind)) for kind in _KINDS) * left // all_events
+
+
+def _leading_to(number: int, event: Event) -> list[bytes]:
+    """The keys that lead to an event, and to its message where that is where its history begins."""
+    if not event.id:
+        return []
+    found = [keys.step(event.id, event.seq, number)]
+    # What was taken at once has never failed.
+    if event.kind in ENDS and (event.kind != "delivered" or event.attempts > 1):
+        found.append(keys.dialogue(event.id, event.seq))
+    if event.kind == "queued":
+        for kind, value in (("sender", event.sender), ("message-id", event.message_id)):
+            if value:
+                found.append(keys.trace(kind, value, event.time, event.id, 0))
+        for seq, recipient in enumerate(event.to, 1):
+            found.append(keys.trace("recipient", recipient, event.time, event.id, seq))
+    return found
 
 
 def _left(failure: Failure) -> None:

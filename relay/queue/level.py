@@ -323,7 +323,7 @@ class LevelStore:
 
     def events(self, after: int, limit: int) -> list[Numbered]:
         start = keys.event(max(after + 1, self._writer.book.oldest))
-        return _read(self._engine.items(start, b"f", limit))
+        return _read(self._engine.items(start, keys.event(self._writer.told + 1), limit))
 
     def event_bounds(self) -> Bounds:
         return Bounds(self._writer.book.oldest, self._writer.told)

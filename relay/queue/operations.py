@@ -3,7 +3,7 @@
 A plan reads through the book and writes into the group being filled; everything that can
 fail comes before the first write, so that a refused operation leaves no half behind. Lasting
 operations are never given up: after a write error they are planned anew on the reopened
-database. The others fail then, and `undo` says how what they may have left is taken back.
+database, unless they are found there. The others fail then, and `undo` says how what they may have left is taken back.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ class Barrier(Operation):
     """Changes nothing; its end tells that everything before it is written."""
 
     __slots__ = ()
+
+    def __init__(self, deferred: Deferred[None] | None = None) -> None:
+        """`deferred` is that of an operation which is done already."""
+        self.deferred = Deferred() if deferred is None else deferred
 
     def plan(self, book: Book) -> None:
         """Nothing to write."""

@@ -39,12 +39,13 @@ class Format(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Written with every group: the time (ms), the greatest queue id ever seen, the number of the newest
-    event, and one from which on all that are kept are found."""
+    event, one from which on all that are kept are found, and the number of the group."""
 
     seen: int
     newest: str
     told: int = 0
     oldest: int = 1
+    group: int = 0
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+import msgspec.structs
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
@@ -84,7 +85,8 @@ class Desk:
 
     async def take(self, mail: ReturnMail, sender: str, places: Iterable[Place]) -> None:
         """All that follows from a mail is on disk then. Raises Refused."""
-        places = list(places)
+        # Who names a place a hundred times says no more than once.
+        places = list(dict.fromkeys(places))
         told = [place for place in places if place.purpose != "sender"]
         if told:
             returned = await self._room.run(self._in_thread, read, mail.text, not sender)
@@ -160,7 +162,7 @@ class Desk:
 
     async def _send_on(self, mail: ReturnMail, to: str) -> None:
         """A bounce goes to whom it is for, as it is."""
-        submission = self._intake.open(mail.origin, _ON, _BOUNCES)
+        submission = self._intake.open(msgspec.structs.replace(mail.origin, returned=True), _ON, _BOUNCES)
         submission.write(mail.text)
         # To stop waiting must not undo what is being written.
         stored: Deferred[Any] = Deferred()

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from relay.message.event import RETURNS, Event, Numbered
 from relay.message.queueid import parse_name
+from relay.queue.store import StoreError
 from relay.returns.past import Known
 
-#: Steps of a message that are looked at, for its delivery.
-_STEPS = 100
+#: Steps of a message that are looked at, for its delivery: it may have been tried for days before anything came back.
+_STEPS = 1000
 #: Messages of one Message-ID that are.
 _MESSAGES = 10
 #: How long ago a message may have been sent that somebody complains about (ms).
@@ -22,6 +23,7 @@ _AGO = 90 * 86_400_000
 class Book(Protocol):
     """The store of events (relay.queue.store)."""
 
+    def accepting(self) -> bool: ...
     def tell(self, events: Sequence[Event]) -> Deferred[None]: ...
     def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]: ...
     def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]: ...
@@ -49,7 +51,8 @@ class History:
         return None
 
     def tell(self, *events: Event) -> Deferred[None]:
-        return self._book.tell(events)
+        # Strangers get no room that is kept for what mail of ours comes to.
+        return self._book.tell(events) if self._book.accepting() else fail(StoreError("there is no room for it"))
 
 
 def _known(id: str, seq: int, steps: Sequence[Event]) -> Known | None:

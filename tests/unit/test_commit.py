@@ -14,11 +14,16 @@ from relay.message.values import Delivery, Message
 from relay.queue import keys
 from relay.queue.commit import BACK_OFF, Committer, Phase
 from relay.queue.counters import Counters
-from relay.queue.operations import AddChunk, Append, Change, Discard, Finish
+from relay.queue.operations import AddChunk, Append, Change, Discard, Finish, Tell
+from relay.queue.records import read_event
 from relay.queue.store import Parcel, StoreError, ZoneCount
 from tests.unit.store_rig import HandReactor, HandWorker, delivery, message, queue_id, settle
 
 NOW = 1_700_000_000_000
+
+
+def event(kind: str, number: int) -> Event:
+    return Event(kind, NOW, queue_id(number), 1)
 
 
 class Disk:
@@ -218,6 +223,19 @@ class CommitTests(SynchronousTestCase):
         self.failureResultOf(failed, StoreError)
         self.assertEqual(list(self.disk.data), [keys.STATE])
 
+    def test_it_is_told_to_nobody_while_it_is_still_there(self) -> None:
+        told = [Event("queued", NOW, queue_id(1))]
+        self.disk.faults = ["kept"]
+        failed = self.committer.add(Append(Parcel(message(1), [delivery(1)], b"body", told)))
+        self.reactor.advance(0)
+        self.worker.run_one()  # the write
+        self.worker.run_one()  # the reopening
+        self.assertIs(self.committer.phase, Phase.MENDING)
+        self.assertEqual((len(self.told()), self.committer.told), (1, 0))
+        self.settle()
+        self.failureResultOf(failed, StoreError)
+        self.assertEqual((self.told(), self.committer.told), ([], 1))
+
     def test_what_was_told_is_told_once_through_errors(self) -> None:
         """Whether or not the group that failed is on disk."""
         self.append(1)
@@ -234,6 +252,40 @@ class CommitTests(SynchronousTestCase):
             self.successResultOf(finished)
             self.assertEqual(seen[-1], number)
             self.assertEqual(len(self.committer.book.engine.keys(b"e", b"f", 9)), number)
+
+    def test_nor_does_a_change_or_what_only_tells_come_twice(self) -> None:
+        """With a notice to the sender, which is counted once."""
+        faults = (["kept"], ["lost"], ["kept", "kept", "lost"], ["lost", "kept"], ["kept", "lost", "kept"])
+        for number, fault in enumerate(faults, 1):
+            self.append(number)
+            self.settle()
+            known = len(self.told())
+            notice = Parcel(message(10 + number), [delivery(10 + number)], b"late", [event("queued", 10 + number)])
+            old = delivery(number)
+            self.disk.faults = [*fault]
+            waiting = [
+                self.committer.add(Tell([event("complaint", 20 + number)])),
+                self.committer.add(Change(old, replace(old, attempts=1), [event("deferred", number)], notice)),
+                self.committer.add(Tell([event("complaint", 20 + number)])),
+            ]
+            self.settle()
+            self.wait(BACK_OFF[1])
+            for deferred in waiting:
+                self.successResultOf(deferred)
+            kinds = [one.kind for one in self.told()[known:]]
+            self.assertEqual(sorted(kinds), ["complaint", "complaint", "deferred", "queued"], str(fault))
+            self.check_counts()
+
+    def test_a_change_that_changed_nothing_is_told(self) -> None:
+        self.append(1)
+        self.settle()
+        self.disk.faults = ["lost"]
+        self.committer.add(Change(delivery(1), delivery(1), [event("released", 1)]))
+        self.settle()
+        self.assertEqual([one.kind for one in self.told()], ["released"])
+
+    def told(self) -> list[Event]:
+        return [read_event(record) for key, record in sorted(self.disk.data.items()) if key[:1] == b"e"]
 
     def test_outcomes_are_never_dropped(self) -> None:
         """Q05, Q06: kept through any number of errors, written before anything new."""

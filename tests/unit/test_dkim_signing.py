@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec.structs
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,7 +15,7 @@ from relay.config.schema import Dkim
 from relay.delivery.exchangers import Host
 from relay.delivery.heading import SIGNING
 from relay.delivery.signing import Sealed, Signing
-from relay.message.values import Result
+from relay.message.values import Origin, Result
 from tests.unit.dkim_rig import ED25519, RSA, put, records, signer, verdicts
 from tests.unit.test_session import Case, offer
 
@@ -79,6 +80,13 @@ class Seals(SynchronousTestCase):
     def test_nobodys_mail_costs_nothing(self) -> None:
         one = offer(headers=b"From: a@other.test\r\n")
         self.assertEqual(self.make()(one, "", self.chunk), None)
+
+    def test_nor_is_what_strangers_have_brought_signed(self) -> None:
+        """With whatever From: the listener for what comes back is open to the world."""
+        origin = Origin("back", "192.0.2.7")
+        self.assertNotEqual(self.seal(self.make(), origin=origin).fields, b"")
+        one = offer(headers=HEADERS, origin=msgspec.structs.replace(origin, returned=True))
+        self.assertEqual(self.make(required_domains=["example.test"], on_bad_key="defer")(one, "", self.chunk), None)
 
     def test_K01_policy(self) -> None:
         put(self.directory, "example.test.s1.pem", b"")

@@ -55,6 +55,18 @@ class ReaderTests(SynchronousTestCase):
     def pass_time(self, seconds: float = GATHER) -> None:
         self.clock.pump([seconds] + [0] * 20)
 
+    def test_a_batch_that_can_not_be_read_does_not_stop_it(self) -> None:
+        reader = self.reader(batch=3)
+        self.tell(*["queued"] * 8)
+        readable = self.store.events
+
+        def damaged(after: int, limit: int) -> list[Numbered]:
+            return [one for one in readable(after, limit) if one.number > 7]
+
+        self.store.events = damaged  # type: ignore[method-assign]
+        self.pass_time()
+        self.assertEqual((self.taken, reader.cursor, reader.missed), ([8], 8, 0))
+
     def test_the_first_time_it_begins_with_what_comes(self) -> None:
         self.tell("queued", "delivered")
         self.reader()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.bounce.mailtext import LINES, PARTS, READ, bounded
+from relay.bounce.mailtext import LINES, PARTS, READ, bounded, parsed
 from relay.bounce.reading import read
 from relay.bounce.returned import Kind, Notice, Original, Returned
 
@@ -177,6 +177,9 @@ class Hostile(SynchronousTestCase):
         started = time.process_time()
         for text in (
             nested,
+            b"X: y\r" + nested.replace(b"\n", b"\r") + b"x\r" * READ,
+            b"Content-Type: multipart/mixed; x=\"" + b";" * READ,
+            b"Content-Type: multipart/mixed; x=\"" + (b";" * 900 + b"\r\n ") * 300,
             b"Content-Type: message/rfc822\n\n" * 9000,
             b"Content-Type:message/rfc822\n\n" * (PARTS - 1) + b"\n" * READ,
             daemon + b"\n" + b"<" * READ,
@@ -195,6 +198,18 @@ class Hostile(SynchronousTestCase):
         self.assertLessEqual(len(bounded(b"x" * READ * 2)), READ)
         self.assertEqual(bounded(b"\n" * READ).count(b"\n"), LINES - 1)
         self.assertEqual(bounded(b"Content-Type: text/plain\n" * 100).count(b"Content-Type"), PARTS)
+
+    def test_all_that_ends_a_line_for_python_is_counted(self) -> None:
+        self.assertEqual(bounded(b"x\r" * READ).count(b"x"), LINES)
+        self.assertEqual(bounded(b"Content-Type: text/plain\r" * 100).count(b"Content-Type"), PARTS)
+        self.assertEqual(bounded(b"a: b\r\n\r\nc\rd"), b"a: b\n\nc\nd")
+
+    def test_no_field_is_longer_than_can_be_parsed_in_time(self) -> None:
+        for fold in (b"", b"\n ", b"\r\n\t", b"\r "):
+            text = b"Content-Type: multipart/mixed; x=\"" + (b";" * 900 + fold) * 200 + b"\nSubject: x\n\ny"
+            mail = parsed(text)
+            self.assertLessEqual(len(mail["Content-Type"]), 2000)
+            self.assertEqual(mail["Subject"], "x")
 
     def test_no_line_is_ended(self) -> None:
         text = sample("postfix-failed").replace(b"User unknown in", b"User\x85unknown\x1b\x00\xe2\x80\xa8in")

@@ -263,6 +263,17 @@ class WhatItComesTo(ReturnsCase):
         self.send("postfix-failed", self.bounces, self.desk.paths.address("bounces", ID, 2), self.bounces.upper())
         self.assertEqual([event.name for event in self.past.told], [f"{ID}.001", f"{ID}.002"])
 
+    def test_ids_by_the_thousand_are_not_all_looked_for(self) -> None:
+        """Nor once for each time that the place is named."""
+        asked: list[str] = []
+        self.past.delivery = lambda id, seq: asked.append(id)  # type: ignore[assignment, method-assign]
+        report = b"Content-Type: message/feedback-report\n\nFeedback-Type: abuse\n\n--b\n"
+        seen = b"Content-Type: message/rfc822\n\n" + b"".join(
+            b"Received: by x id %018x.001; now\n" % number for number in range(100)
+        )
+        mail = b"Content-Type: multipart/report; boundary=b\n\n--b\n" + report + (seen + b"\n\nx\n--b\n") * 20
+        self.send(mail, *["fbl@back.example"] * 20, sender="feedback@isp.example")
+        self.assertEqual(len(asked), 20)
 
     def test_no_more_than_so_often(self) -> None:
         """Whoever has a token can't fill the store of events."""
@@ -315,6 +326,7 @@ class SentOn(ReturnsCase):
         self.assertIn("250 2.0.0", self.send("qmail", self.srs))
         (mail,) = self.intake.taken
         self.assertEqual((mail.sender, mail.recipients), ("", ["ann@example.org"]))
+        self.assertTrue(mail.origin.returned)
         self.assertEqual(mail.text, (SAMPLES / "qmail.eml").read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
         assert mail.user is not None
         self.assertEqual(mail.user.zone, "bounces")

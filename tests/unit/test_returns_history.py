@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec.structs
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.message.event import Event, Numbered
+from relay.queue.store import StoreError
 from relay.returns.history import History
 from relay.returns.past import Known
 
@@ -20,6 +22,10 @@ class FakeBook:
     def __init__(self, *events: Event) -> None:
         self.events = list(events)
         self.asked: list[Any] = []
+        self.room = True
+
+    def accepting(self) -> bool:
+        return self.room
 
     def tell(self, events: Sequence[Event]) -> Deferred[None]:
         self.events += events
@@ -55,6 +61,20 @@ class HistoryTests(SynchronousTestCase):
     def of(self, *events: Event) -> History:
         self.book = FakeBook(*events)
         return History(self.book, lambda: NOW)
+
+    def test_no_room(self) -> None:
+        history = self.of()
+        self.successResultOf(history.tell(Event("complaint", NOW, ID, 1)))
+        self.book.room = False
+        self.failureResultOf(history.tell(Event("complaint", NOW, ID, 1)), StoreError)
+        self.assertEqual(len(self.book.events), 1)
+
+    def test_what_came_back_is_counted_behind_many_attempts(self) -> None:
+        tries = [msgspec.structs.replace(delivered(ID, 1, "rob@a.test"), kind="deferred")] * 500
+        history = self.of(queued(ID, "rob@a.test"), *tries, *[Event("complaint", NOW, ID, 1)] * 3)
+        found = history.delivery(ID, 1)
+        assert found is not None
+        self.assertEqual(found.returned, 3)
 
     def test_a_delivery(self) -> None:
         history = self.of(queued(ID, "rob@a.test", "bob@a.test"), delivered(ID, 2, "bob@a.test"))

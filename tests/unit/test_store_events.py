@@ -12,7 +12,7 @@ from relay.config.schema import Events
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event
 from relay.queue import keys
-from relay.queue.eventsweep import PAUSE, PERIOD
+from relay.queue.eventsweep import PAUSE, PERIOD, SLICE
 from relay.queue.memory import MemoryStore
 from relay.queue.store import Bounds, Parcel, Store
 from tests.unit.store_rig import OnDisk, delivery, message, queue_id, settle
@@ -221,17 +221,51 @@ class OnLevelDb(Conformance, OnDisk):
 
 
 class TooMuch(OnDisk):
-    events = Events(max_size=200_000)
+    events = Events(max_size=1_000_000)
 
-    def test_the_oldest_go_when_there_is_too_much(self) -> None:
-        for number in range(1, 3001):
+    def fill(self) -> None:
+        for number in range(1, 101):
+            mail = replace(message(number, recipients=2), message_id=f"<{number}@example.com>")
+            rows = [delivery(number, 1), delivery(number, 2)]
+            to = tuple(row.recipient for row in rows)
+            self.store.append(mail, rows, b"body", b"", [event("queued", number, 0, sender=mail.sender, to=to,
+                                                               message_id=mail.message_id)])  # fmt: skip
+        for number in range(101, 3001):
             told = self.store.tell([event("deferred", number, reply="x" * 500)])
         self.done(told)
         # What is in a table counts: nothing is when it has just come.
         self.store._engine._db.compact_range()  # type: ignore[attr-defined]
+
+    def sweep(self) -> None:
+        """Until nothing more goes."""
         self.reactor.advance(PERIOD)
         settle(self.reactor, self.worker)
-        self.assertEqual(self.store.event_bounds(), Bounds(201, 3000))
-        self.reactor.advance(PAUSE)
-        settle(self.reactor, self.worker)
-        self.assertEqual(self.store.event_bounds().oldest, 401)
+        for _ in range(3000 // SLICE):
+            self.reactor.advance(PAUSE)
+            settle(self.reactor, self.worker)
+
+    def test_the_oldest_go_when_there_is_too_much_and_no_more_than_that(self) -> None:
+        self.fill()
+        self.sweep()
+        oldest, newest = self.store.event_bounds()
+        self.assertTrue(1000 < oldest < 2000, oldest)
+        self.assertEqual(newest, 3000)
+        self.assertEqual([one.number for one in self.store.events(0, 2)], [oldest, oldest + 1])
+
+    def test_with_them_goes_what_they_are_found_by(self) -> None:
+        """Also where others of that day stay."""
+        self.fill()
+        self.assertEqual(len(self.store._engine.keys(b"f", b"g", 9999)), 400)
+        self.sweep()
+        self.assertEqual(self.store._engine.keys(b"f", b"g", 9999), [])
+        self.assertEqual(self.store._engine.keys(b"a", keys.step(queue_id(1000), 1, 1000), 9999), [])
+
+
+class LittleRoom(TooMuch):
+    """They go where there is no room for new mail, most of all."""
+
+    def fill(self) -> None:
+        super().fill()
+        self.store._writer._space = lambda: False
+        self.reactor.advance(2)
+        self.assertFalse(self.store.accepting())

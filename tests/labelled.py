@@ -1,0 +1,84 @@
+"""Refusals with what they mean, from the fixtures; and how often the shipped rules say so (`make accuracy`)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from relay.bounce.rule import by_code
+from relay.bounce.rulebook import Rulebook
+from relay.bounce.rulefile import shipped
+from relay.bounce.said import said
+
+_FIXTURES = Path(__file__).parent / "fixtures"
+#: Those that the rules were written with, and those that they have not seen.
+SEEN, UNSEEN = _FIXTURES / "replies.txt", _FIXTURES / "replies_unseen.txt"
+#: So many words in a row that two have in common make one no news for who knows the other.
+_ALIKE = 6
+
+
+class Labelled(NamedTuple):
+    reply: str
+    category: str
+    action: str
+
+
+class Share(NamedTuple):
+    """How many of so many have the category, the action, and both, that they are labelled with."""
+
+    count: int
+    category: int
+    action: int
+    both: int
+
+    def __str__(self) -> str:
+        named = zip(self._fields[1:], self[1:], strict=True)
+        return f"{self.count}: " + ", ".join(f"{name} {part} ({part / self.count:.0%})" for name, part in named)
+
+
+def labelled(path: Path) -> Iterator[Labelled]:
+    """A file's, in their order."""
+    category = action = ""
+    for line in path.read_text("utf-8").splitlines():
+        if line.startswith("== "):
+            category, _, action = line[3:].partition(" ")
+        elif line and not line.startswith("#"):
+            yield Labelled(line, category, action or by_code(int(line[:3])))
+
+
+def strange(replies: Sequence[Labelled], known: Sequence[Labelled]) -> list[Labelled]:
+    """Those that have no phrase in common with any that is known."""
+    phrases = {phrase for one in known for phrase in _phrases(one.reply)}
+    return [one for one in replies if phrases.isdisjoint(_phrases(one.reply))]
+
+
+def share(replies: Sequence[Labelled]) -> Share:
+    """How good the shipped rules are at them."""
+    book = Rulebook(shipped())
+    found = [book.diagnosis(said(one.reply)) for one in replies]
+    category = [a.category == b.category for a, b in zip(replies, found, strict=True)]
+    action = [a.action == b.action for a, b in zip(replies, found, strict=True)]
+    return Share(len(replies), sum(category), sum(action), sum(map(min, category, action)))
+
+
+def _phrases(reply: str) -> set[tuple[str, ...]]:
+    words = re.findall("[a-z]+", reply.lower())
+    return {tuple(words[at : at + _ALIKE]) for at in range(max(1, len(words) - _ALIKE + 1))}
+
+
+def _main() -> int:
+    book, unseen = Rulebook(shipped()), list(labelled(UNSEEN))
+    print("all unseen", share(unseen), sep=", ")
+    print("without a phrase that the rules were written with", share(strange(unseen, list(labelled(SEEN)))), sep=", ")
+    for one in unseen if "--wrong" in sys.argv else ():
+        found = book.diagnosis(said(one.reply))
+        if (found.category, found.action) != (one.category, one.action):
+            print(f"{one.category} {one.action}, not {found.category} {found.action} (line {found.line}): {one.reply}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
