@@ -116,7 +116,7 @@ class MixedChaos(SitesChaos):
             self.now,
         )
 
-    @settings(max_examples=400, deadline=None, report_multiple_bugs=False)
+    @settings(max_examples=150, deadline=None, report_multiple_bugs=False)
     @given(
         st.integers(0, 1 << 30),
         st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150),
