@@ -216,6 +216,16 @@ class AtLimits(Waiting):
         self.assertEqual(wait.limit, "too many connections of the zone are silent for another to c.test")
         self.assertGreater(wait.until, self.now())
 
+    def test_silence_elsewhere_when_a_slow_host_has_answered(self) -> None:
+        child = self.join("00000005-9", "dull")
+        messages = [self.accept(f"{name}.test", zone="dull") for name in "abc"]
+        offers = self.offers(child)
+        for offer in offers:
+            self.says(child, frames.Quiet(offer.connection))
+        self.says(child, frames.Answered(offers[0].connection, "mx.test", "192.0.2.9"))
+        wait = self.wait(messages[0], "zone")
+        self.assertIn("as many silent connections as it may", wait.limit)
+
     def test_its_turn(self) -> None:
         message = self.accept("d.test")
         self.wait(message, "no child", scope=Scope(zone="default"))
