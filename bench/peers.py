@@ -75,10 +75,10 @@ def _of_addresses(limits: str) -> str:
 
 def zonerelay_config(place: Place) -> str:
     """The relay's configuration for a measurement: a fixed next hop, 20 connections, synced.
-    `limits=on` gives every scope limits of each kind that are never reached. `options` may also change sync,
-    processes (receivers), senders, connections, reuse (a connection is kept without end, as Postfix keeps its own),
-    domain_connections, max_size, max_recipients, tls and nameserver, and add text to sections (queue, listener) and at
-    the end (extra)."""
+    `limits=on` gives every scope limits of each kind that are never reached, `events=off` has none kept. `options` may
+    also change sync, processes (receivers), senders, connections, reuse (a connection is kept without end, as Postfix
+    keeps its own), domain_connections, max_size, max_recipients, tls and nameserver, and add text to sections (queue,
+    listener) and at the end (extra)."""
     o = place.options
     tls = ""
     if place.tls != "off":
@@ -89,6 +89,7 @@ def zonerelay_config(place: Place) -> str:
     hop = "" if "nameserver" in o else 'host = "127.0.0.1"'
     hop += '\ntls = "must"' if place.tls_out else ""
     dkim = f'[dkim]\nkeys = "{os.path.dirname(signing_key(place.state, place.dkim))}"' if place.dkim else ""
+    events = '[events]\nkeep = "0s"' if o.get("events") == "off" else ""
     return f"""hostname = "relay.test"
 [queue]
 path = "{place.state}/queue"
@@ -124,6 +125,7 @@ max_connections = {o.get("domain_connections", "1000")}
 {limits}
 {everywhere}
 {dkim}
+{events}
 {o.get("extra", "")}
 """
 

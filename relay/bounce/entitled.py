@@ -48,6 +48,16 @@ def why_none(case: Case) -> str:
     return ""
 
 
+def why_unreported(case: Case) -> str:
+    """Why its end isn't reported to `bounces.url`; "": it is. The reasons are among those of `why_none`: who was not
+    asked and who lets others see to its senders may still want to know."""
+    for reason, holds in _ENVELOPE:
+        if reason not in _MAIL_ALONE and holds(case):
+            return reason
+    block = HeaderBlock(case.message.headers)
+    return next((reason for reason, told in _HEADER if reason not in _MAIL_ALONE and told(block)), "")
+
+
 def wants(kind: Kind, notify: str) -> bool:
     """Whether NOTIFY asks for it."""
     return kind.upper() in notify.split(",") if notify else kind in _UNASKED
@@ -86,6 +96,8 @@ _HEADER: tuple[tuple[str, Callable[[HeaderBlock], bool]], ...] = (
     ("a report itself", _is_report),
     ("too many hops", lambda block: hops(block) > MOST_HOPS),
 )
+#: What only mail to the sender is not sent for.
+_MAIL_ALONE = frozenset(("not asked for", "zone", "listener", "too many hops"))
 #: All of them, and those that are found out elsewhere: it would be one too many for this sender (relay.bounce.ration);
 #: the sender has no address that mail can go to; the text could not be made.
 REASONS = (*(reason for reason, _ in (*_ENVELOPE, *_HEADER)), "too many", "no way back", "fault")

@@ -149,6 +149,14 @@ class Happened(Frame, frozen=True, array_like=True, gc=False, tag=50):
     counts: Annotated[dict[Short, Count], msgspec.Meta(max_length=100)]
 
 
+class Named(Frame, frozen=True, array_like=True, gc=False, tag=51):
+    """A client names a recipient, whom a user ("": nobody) sends mail: may it?"""
+
+    number: Number
+    user: Long
+    recipient: Long
+
+
 # -- master to receiver
 
 
@@ -192,5 +200,20 @@ class Verdict(Frame, frozen=True, array_like=True, gc=False, tag=64):
     refusal: Reply | None = None
 
 
-FromReceiver = Pong | Entered | Left | Login | Response | Cancel | Open | Piece | To | Finish | Abandon | Happened
-ToReceiver = Welcome | Ping | Quit | Pass | Answer | Opened | Taken | Verdict
+class Admitted(Frame, frozen=True, array_like=True, gc=False, tag=65):
+    """The recipient may be taken; with a refusal: it may not."""
+
+    number: int
+    refusal: Reply | None = None
+
+
+class Heed(Frame, frozen=True, array_like=True, gc=False, tag=66):
+    """From now on each recipient is to be named before it is taken, or none any more; at first none is."""
+
+    named: bool
+
+
+FromReceiver = (
+    Pong | Entered | Left | Login | Response | Cancel | Open | Piece | To | Finish | Abandon | Happened | Named
+)
+ToReceiver = Welcome | Ping | Quit | Pass | Answer | Opened | Taken | Verdict | Admitted | Heed

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from relay.channel.briefing import ReceiverBriefing, SenderBriefing
 from relay.config.schema import Config, Dkim, Listener, Returns
-from relay.config.secret import passwords, return_secrets
+from relay.config.secret import passwords, secrets
 from relay.zone.zones import Zones
 
 
@@ -45,7 +45,7 @@ class Briefings:
         found now. Raises SecretUnusable."""
         self._passwords = passwords(self._config.zones)
         self._egress_passwords = passwords(self._config.zones, "egress")
-        self.return_secrets = return_secrets(self._config.returns)
+        self.return_secrets = secrets(("returns",), self._config.returns)
 
     def sender(self, zone: str, child: str) -> SenderBriefing:
         """For a child that delivers."""

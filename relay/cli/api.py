@@ -7,8 +7,9 @@ import http.client
 import json
 import socket
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from relay.cli.command import config_argument
@@ -19,6 +20,8 @@ from relay.config.load import ConfigError, load
 _PATIENCE = 30.0
 #: Bytes of an answer.
 _LONGEST = 64 * 1024 * 1024
+#: Bytes that are read of one at a time.
+_PIECE = 64 * 1024
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -46,25 +49,57 @@ class Api:
             ApiError: the relay refuses, and says why; or it is no relay that answers.
         """
         body = None if fields is None else json.dumps(fields).encode()
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        return self._ask(method, path, body, "application/json")
+
+    def give(self, method: str, path: str, file: BinaryIO, kind: str) -> Any:
+        """The same with a file for a body, of whatever length, and of this content type."""
+        return self._ask(method, path, file, kind)
+
+    def take(self, path: str) -> Iterator[bytes]:
+        """What is answered, piece by piece. Raises as `ask`."""
+        with self._answer("GET", path, None, {}) as response:
+            if response.status >= 300:
+                raise ApiError(self._refusal(response, path))
+            while data := response.read(_PIECE):
+                yield data
+            if response.length:
+                raise http.client.IncompleteRead(b"")
+
+    def _ask(self, method: str, path: str, body: bytes | BinaryIO | None, kind: str) -> Any:
+        with self._answer(method, path, body, {} if body is None else {"Content-Type": kind}) as response:
+            if response.status >= 300:
+                raise ApiError(self._refusal(response, path))
+            data = response.read(_LONGEST)
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            raise self._no_relay(response, path) from None
+
+    @contextmanager
+    def _answer(
+        self, method: str, path: str, body: bytes | BinaryIO | None, headers: dict[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Raises NoAnswer, also for what goes wrong while it is read."""
         connection = self._connect()
         try:
             connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            data = response.read(_LONGEST)
+            yield connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise NoAnswer(f"no answer from the relay at {self._url}: {plain(why)}") from None
         finally:
             connection.close()
+
+    def _refusal(self, response: http.client.HTTPResponse, path: str) -> str:
+        """Why it refuses. Raises ApiError: it is no relay that does."""
         try:
-            answer = json.loads(data)
-            if response.status < 300:
-                return answer
-            why = str(answer.get("message") or answer["error"])
+            answer = json.loads(response.read(_LONGEST))
+            return plain(answer.get("message") or answer["error"])
         except (ValueError, RecursionError, AttributeError, KeyError):
-            raise ApiError(f"{self._url} answers as no relay does: {response.status} to {path}") from None
-        raise ApiError(plain(why))
+            raise self._no_relay(response, path) from None
+
+    def _no_relay(self, response: http.client.HTTPResponse, path: str) -> ApiError:
+        return ApiError(f"{self._url} answers as no relay does: {response.status} to {path}")
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -15,10 +15,11 @@ from relay.bounce.rulefile import read as read_rules
 from relay.cli.command import Command, Start, config_argument
 from relay.config.load import ConfigError, load_with_warnings
 from relay.config.schema import Config
-from relay.config.secret import SecretUnusable, open_to_all, passwords, return_secrets
+from relay.config.secret import SecretUnusable, open_to_all, passwords, secrets
 from relay.dkim.keyfile import KeyUnusable
 from relay.dkim.keyfile import load as load_key
 from relay.dkim.names import of_file
+from relay.events.webhook import signing_keys
 
 #: How long before its end a certificate is spoken of.
 SOON = timedelta(days=7)
@@ -38,7 +39,10 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
     try:
         passwords(config.zones)
         passwords(config.zones, "egress")
-        return_secrets(config.returns)
+        secrets(("returns",), config.returns)
+        signing_keys(("bounces",), config.bounces)
+        for name, sink in config.sinks.items():
+            signing_keys(("sinks", name), sink)
     except SecretUnusable as error:
         errors.append(str(error))
     if errors:
@@ -71,7 +75,8 @@ def _open_passwords(config: Config) -> list[str]:
     zones = config.zones.values()
     files = [zone.auth_password_file for zone in zones if zone.auth_user]
     files += [zone.egress_password_file for zone in zones if zone.egress_user]
-    files.append(config.returns.secret_file)
+    files += [config.returns.secret_file, config.bounces.secret_file]
+    files += [sink.secret_file for sink in config.sinks.values()]
     return [
         f"{file}: everybody on this machine can read it; expected mode 0600 or 0640"
         for file in files

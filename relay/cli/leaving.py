@@ -125,7 +125,7 @@ class Explained:
             tuple(sorted(excluded)),
             self._preference(zone, domain),
             tuple(self._limits(zone, domain, site, mail.user)),
-            *self._safety.told(zone, domain, wishes(mail.block, mail.believed, mail.require_tls)),
+            *self._safety.told(zone, domain, wishes(mail.block, mail.believed, mail.require_tls, mail.sender)),
             f"{zone.options.egress} (zones.{zone.name}.egress)" if zone.options.egress else "",
             self._sender(zone, mail.sender),
         )

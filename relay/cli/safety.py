@@ -34,20 +34,21 @@ class Told(NamedTuple):
 
 class Wishes(NamedTuple):
     """What a message says itself: as it would be kept with it (relay.message.tls_asked), and whether it has
-    REQUIRETLS."""
+    REQUIRETLS; `bounce`: it does without where that can't be had."""
 
     asked: str
     require_tls: bool
+    bounce: bool
 
 
-def wishes(block: HeaderBlock, believed: bool, require_tls: bool) -> Wishes:
+def wishes(block: HeaderBlock, believed: bool, require_tls: bool, sender: str) -> Wishes:
     """Those of a message with this header; `believed`: X-Sending-TLS is. Raises ValueError: it would not be taken."""
     words = tuple(block.all(tls_asked.ASKED)) if believed else ()
     try:
         asked = tls_asked.asked(words, tuple(block.all(tls_asked.REQUIRED)), require_tls)
     except ValueError as error:
         raise ValueError(f"{tls_asked.ASKED}: {error}") from None
-    return Wishes(asked, require_tls)
+    return Wishes(asked, require_tls, not sender)
 
 
 class Safety:
@@ -67,16 +68,17 @@ class Safety:
         if zone.options.url:
             return Told(f"{own}: {_TLS[own]} ({where}){_by_url(own, wishes)}", _FIXED)
         holds = tls_asked.holding(own, wishes.asked, wishes.require_tls, zone.is_fixed)
+        without = tls_asked.holding(own, wishes.asked, False, zone.is_fixed)
         said = where
         if holds != own:
-            without = tls_asked.holding(own, wishes.asked, False, zone.is_fixed)
             said = f"{tls_asked.ASKED}: {wishes.asked}" if holds == without else "REQUIRETLS"
             said = f"{said}; {where} asks for less: {own}"
         implicit = ", from the first byte" if zone.options.implicit_tls else ""
         tls = f"{holds}: {_TLS[holds]}{implicit} ({said}){self._dane(zone, domain, holds, wishes)}"
         if wishes.require_tls:
             tls += "; REQUIRETLS, which the host has to offer, too"
-            tls += "" if zone.is_fixed else ", and DNSSEC or an MTA-STS policy to name it; else the message bounces"
+            tls += "" if zone.is_fixed else ", and DNSSEC or an MTA-STS policy to name it"
+            tls += f"; else, for it is a bounce, as without: {without}" if wishes.bounce else "; else it bounces"
         return Told(tls, self._sts(zone, domain, where, holds, wishes))
 
     def _dane(self, zone: Zone, domain: str, holds: str, wishes: Wishes) -> str:
@@ -123,5 +125,5 @@ def table_of(zones: Zones, zone: Zone, domain: str, by_domain: bool) -> tuple[st
 
 def _by_url(own: str, wishes: Wishes) -> str:
     """What comes of the wishes where the scheme of a URL has decided."""
-    wants = wishes.require_tls or wishes.asked in tls_asked.DEMANDS
+    wants = (wishes.require_tls and not wishes.bounce) or wishes.asked in tls_asked.DEMANDS
     return "; the message requires TLS, and bounces" if own == "none" and wants else ""

@@ -14,6 +14,7 @@ from relay.config import (
     check_dkim,
     check_names,
     check_returns,
+    check_sinks,
     check_sites,
     check_tls_reports,
     check_zones,
@@ -70,6 +71,10 @@ def problems(config: Config) -> Iterator[Problem]:
             yield Problem(("warmups", name, "days"), "expected at least one day, got an empty list: nothing is limited")
     yield from check_returns.problems(config)
     yield from check_bounces.problems(config)
+    yield from check_sinks.problems(config)
+    if config.suppression.bounces != "off" and not config.events.keep:
+        place = ("suppression", "bounces")
+        yield Problem(place, 'expected "off", for events.keep is 0: nobody would be told of a bounce')
     yield from check_tls_reports.problems(config)
     yield from check_dkim.problems(config)
     yield from check_names.problems(config)
@@ -102,6 +107,7 @@ def warnings(config: Config) -> Iterator[Problem]:
         yield Problem(("access", "demo"), "on: anybody knows this name and password")
     if config.access.url.startswith("http:") and not is_loopback(_asked_host(config.access.url) or ""):
         yield Problem(("access", "url"), "http to another machine: passwords can be read on the way")
+    yield from check_sinks.warnings(config)
     yield from check_auth.warnings(config)
     yield from check_returns.warnings(config)
     for name, zone in config.zones.items():

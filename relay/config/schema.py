@@ -251,6 +251,28 @@ class Events(Section, frozen=True):
     max_size: Size = 2 * 1024**3
 
 
+class Sink(Section, frozen=True):
+    """Where events are handed on to; which keys are of use tells `kind` (relay.config.check_sinks)."""
+
+    kind: Literal["webhook", "file", "udp", "gelf"] = "webhook"
+    events: tuple[str, ...] = ()
+    batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    timeout: Interval = 15.0
+    # webhook
+    url: str = ""
+    secret_file: str = ""
+    secret_variable: str = ""
+    allow_private: bool = False
+    # file
+    path: str = ""
+    max_size: Size = 100 * 1024 * 1024
+    keep: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    # udp, gelf
+    host: str = ""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    transport: Literal["udp", "tcp"] = "udp"
+
+
 class Bounces(Section, frozen=True):
     rules: str = ""
     mail: bool = True
@@ -260,6 +282,10 @@ class Bounces(Section, frozen=True):
     return_full_size: Size = 64 * 1024
     per_sender: Rate = "100/m"
     disabled_listeners: tuple[str, ...] = ()
+    url: str = ""
+    secret_file: str = ""
+    secret_variable: str = ""
+    allow_private: bool = False
 
 
 class Returns(Section, frozen=True):
@@ -273,6 +299,21 @@ class Returns(Section, frozen=True):
     max_size: Size = 1024 * 1024
     srs_age: Interval = 21 * 86400.0
     unsubscribe_url: str = ""
+
+
+class Suppression(Section, frozen=True):
+    """Who gets no mail, and how one comes to be among them."""
+
+    at_submission: Literal["accept", "refuse", "drop"] = "accept"
+    bounces: Literal["off", "recipient"] = "off"
+    after: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    within: Interval = 30 * 86400.0
+    bounce_for: Seconds = 90 * 86400.0
+    bounce_scope: Literal["global", "tenant"] = "global"
+    complaints: bool = True
+    unsubscribes: bool = True
+    complaint_for: Seconds = 0.0
+    complaint_scope: Literal["global", "tenant"] = "tenant"
 
 
 class Timeouts(Section, frozen=True):
@@ -362,8 +403,10 @@ class Config(Section, frozen=True):
     warmups: dict[str, Warmup] = msgspec.field(default_factory=lambda: {"default": Warmup()})
     backoff: Backoff = Backoff()
     events: Events = Events()
+    sinks: dict[str, Sink] = {}
     bounces: Bounces = Bounces()
     returns: Returns = Returns()
+    suppression: Suppression = Suppression()
     timeouts: Timeouts = Timeouts()
     tls: ClientTls = ClientTls()
     tls_reports: TlsReports = TlsReports()

@@ -5,17 +5,27 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
+from relay.config.lines import Path
 from relay.config.load import dotted
-from relay.config.schema import Returns, Zone
+from relay.config.schema import Zone
 
 #: What a login is for: the keys of a zone that are about it begin so.
 Kind = Literal["auth", "egress"]
 #: Longest password of each (bytes; RFC 1929 2).
 LONGEST: Mapping[Kind, int] = {"auth": 1024, "egress": 255}
-#: Secrets of return addresses: bytes of each, and how many there may be.
+#: Secrets of one section: bytes of each, and how many there may be.
 _SHORTEST, _LONGEST, _MOST = 16, 1024, 10
+
+
+class Signing(Protocol):
+    """A section that names secrets."""
+
+    @property
+    def secret_file(self) -> str: ...
+    @property
+    def secret_variable(self) -> str: ...
 
 
 class SecretUnusable(ValueError):
@@ -28,26 +38,26 @@ def passwords(zones: Mapping[str, Zone], kind: Kind = "auth") -> dict[str, str]:
     return {name.lower(): _password(name, zone, kind) for name, zone in zones.items() if getattr(zone, f"{kind}_user")}
 
 
-def return_secrets(section: Returns) -> tuple[bytes, ...]:
-    """What return addresses are signed with, the first; and what is believed, all of them. None where nothing is named.
-    Raises SecretUnusable."""
+def secrets(path: Path, section: Signing) -> tuple[bytes, ...]:
+    """What is signed with for the section at `path`, the first; and what is believed, all of them. None where nothing
+    is named. Raises SecretUnusable."""
     if section.secret_file:
-        place = f"returns.secret_file: {section.secret_file}"
+        place = f"{dotted((*path, 'secret_file'))}: {section.secret_file}"
         try:
             with open(section.secret_file, "rb") as file:
                 found = file.read(_MOST * (_LONGEST + 2) + 1)
         except OSError as error:
             raise SecretUnusable(f"{place}: it can't be read: {error.strerror}") from None
     elif section.secret_variable:
-        place = f"returns.secret_variable: {section.secret_variable}"
+        place = f"{dotted((*path, 'secret_variable'))}: {section.secret_variable}"
         found = os.environb.get(section.secret_variable.encode(), b"")
     else:
         return ()
-    secrets = tuple(line for line in map(bytes.strip, found.splitlines()) if line)
-    if not secrets or len(secrets) > _MOST or not all(_SHORTEST <= len(one) <= _LONGEST for one in secrets):
+    lines = tuple(line for line in map(bytes.strip, found.splitlines()) if line)
+    if not lines or len(lines) > _MOST or not all(_SHORTEST <= len(one) <= _LONGEST for one in lines):
         expected = f"expected 1 to {_MOST} secrets of {_SHORTEST} to {_LONGEST} bytes, each on a line"
         raise SecretUnusable(f"{place}: {expected}")
-    return secrets
+    return lines
 
 
 def open_to_all(path: str) -> bool:

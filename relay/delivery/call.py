@@ -106,7 +106,8 @@ class Call(Line):
             text.size,
             offer.eight_bit,
             utf8_header=offer.smtputf8 and not head.isascii(),
-            require_tls=offer.require_tls,
+            # A bounce does without where that can't be had, and the host was called for that (`ways.Ways.find`).
+            require_tls=self.approach.required if not offer.sender else offer.require_tls,
             ret=offer.ret,
             envid=offer.envid,
             notify=first.notify,

@@ -94,7 +94,8 @@ class Post(Line):
 
     def begin(self, offer: Offer, to: Sequence[Addressee], head: bytes) -> None:
         # A form has one recipient, and no zone with a URL has more of them at a time.
-        if (offer.require_tls or offer.tls in DEMANDS) and not self._url.secure:
+        required = offer.require_tls and offer.sender  # A bounce had rather arrive (RFC 8689 5).
+        if (required or offer.tls in DEMANDS) and not self._url.secure:
             text = f"{NEEDED} The message requires TLS, and it would go to an http:// URL"
             self._caller.ended(Ending(Result.BOUNCED, "mail", text, category="message", reusable=True))
             return

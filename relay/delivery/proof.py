@@ -33,13 +33,13 @@ class Proof(NamedTuple):
     def satisfies(self, need: Approach) -> bool:
         """Whether a delivery may go here that would have to be as safe as that on a new connection. What was called in
         the clear for want of something better is for one delivery alone, what was called with TLS that is no longer
-        safe is for those that don't need any, and what was called before TLSA records asked for what they ask now is
-        for none."""
+        safe is for those that don't need any, what was called before TLSA records asked for what they ask now is
+        for none, and what was called without asking for any is for those alone that don't."""
         if self.approach.clear:
             return False
         if need.policy is Policy.NONE:
             return True
-        if need.dane != self.approach.dane:
+        if need.dane != self.approach.dane or (self.approach.heedless and not need.heedless):
             return False
         if need.authority is not None:
             return self.matched

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+import msgspec.structs
+
 from relay.channel.briefing import SenderBriefing
 from relay.channel.frames import Offer
 from relay.config import urls
@@ -68,7 +70,19 @@ class Ways:
         self._demands = Demands(resolver, options.port)
 
     async def find(self, offer: Offer) -> list[Way]:
-        """The ways of a delivery, in the order to try them. Raises Unroutable."""
+        """The ways of a delivery, in the order to try them. Raises Unroutable.
+
+        Those of a bounce with REQUIRETLS are the ways of any such message, and behind them all that it would have
+        without: nobody would hear that it was lost for want of safe ones (RFC 8689 4.2.1, 5)."""
+        if not self._may_do_without(offer):
+            return await self._find(offer)
+        try:
+            safe = await self._find(offer)
+        except Unroutable:
+            safe = []
+        return safe + await self._find(msgspec.structs.replace(offer, require_tls=False))
+
+    async def _find(self, offer: Offer) -> list[Way]:
         approach = self._approach(offer)
         if self._fixed:
             return [Way(host, approach) for host in await next_hop(self._resolver, self._fixed, self._settings)]
@@ -78,6 +92,8 @@ class Ways:
     def need(self, offer: Offer, host: Host) -> Approach | None:
         """How safe a connection to `host` that stands already has to be for a delivery; None: nothing of it may
         go there. It is asked of every kept connection, and answers from memory."""
+        if self._may_do_without(offer):
+            return None  # Whether it has to do without has to be found out.
         approach = self._approach(offer)
         need = approach if self._sts is None else self._sts.need(offer, host, approach)
         if need is None or not _is_meant(host, need):
@@ -96,11 +112,13 @@ class Ways:
             same = [one for one in theirs if one.address == host.address and form(one.name) == form(host.name)]
             if not same:
                 return None
-            host = same[0]
+            host, approach = same[0], self._approach(offer)
             if self._sts is not None:
-                await self._sts.learn(offer, self._approach(offer))
-            if host.proven is not None:
-                await self._demands.of((host.proven,))
+                await self._sts.learn(offer, approach)
+            if host.proven is not None and self._records_count(offer, approach):
+                demands = await self._demands.of((host.proven,))
+                if isinstance(demands[host.proven], DnsError):
+                    return None  # What they were before they are not for certain now.
         return self.need(offer, host)
 
     def serves(self, domain: str, host: Host) -> bool:
@@ -150,7 +168,7 @@ class Ways:
         options = self._options
         if offer.origin.listener == REPORTS and not options.host:
             # A report of what is wrong with a domain's TLS gets there in any case, and is none of what it tells of.
-            return Approach(Policy.MAY)
+            return Approach(Policy.MAY, heedless=True)
         policy = self._tls.get(offer.domain) or self._tls.get(DEFAULT, Policy.MAY)
         if offer.tls or offer.require_tls:
             policy = Policy(holding(policy, offer.tls, offer.require_tls, bool(options.host)))
@@ -166,9 +184,14 @@ class Ways:
             heedless=heedless,
         )
 
+    def _may_do_without(self, offer: Offer) -> bool:
+        """Whether it has REQUIRETLS, and goes all the same where that can't be had. A URL says by its scheme how safe
+        it is."""
+        return offer.require_tls and not offer.sender and self._url is None
+
     def _records_count(self, offer: Offer, approach: Approach) -> bool:
         """Whether TLSA records of hosts have a word in it."""
-        if approach.policy is Policy.NONE or approach.heedless or offer.origin.listener == REPORTS:
+        if approach.policy is Policy.NONE or approach.heedless:
             return False
         return approach.policy is Policy.DANE or self._dane.get(offer.domain, self._dane.get(DEFAULT, True))
 

@@ -28,12 +28,13 @@ from relay.dispatch.leaving import Leaving
 from relay.dispatch.ledger import Ledger, Limit, Permit
 from relay.dispatch.lessons import Lessons
 from relay.dispatch.limits import Limits, Way
-from relay.dispatch.lines import Placed
+from relay.dispatch.lines import Placed, Struck
 from relay.dispatch.lives import Child, Lives
 from relay.dispatch.neighbours import Neighbours
 from relay.dispatch.offers import Offers
 from relay.dispatch.results import Results
 from relay.dispatch.shutters import Shutters
+from relay.dispatch.suppressing import List, Suppressing
 from relay.dispatch.tokens import Tokens
 from relay.dispatch.turns import AHEAD, Turns
 from relay.message.values import Outcome, Result
@@ -87,6 +88,7 @@ class Dispatcher:
         counts: Counts,
         clock: IReactorTime,
         shaping: Shaping,
+        suppressions: List,
     ) -> None:
         self._store = store
         self._schedule = schedule
@@ -106,6 +108,8 @@ class Dispatcher:
         self._lessons = shaping.lessons
         self._tokens = Tokens(shaping.limits.keep)
         expiry = Expiry(schedule, results, lambda gate: self._turns.opened(gate))
+        suppressing = Suppressing(suppressions, schedule, results, lambda zone: self._turns.wake(zone))
+        self._suppressed = suppressing.look
         self.turns = self._turns = Turns(
             schedule,
             leases,
@@ -117,6 +121,7 @@ class Dispatcher:
             self._may_offer,
             lambda connection, rate: self._lives.resume(connection, rate),
             expiry.give_up,
+            suppressing.strike,
             shaping.shutters,
         )
         self._addresses.opened = self._turns.opened
@@ -126,7 +131,7 @@ class Dispatcher:
         self._turns.served = self._lives.lines_served
         self._offers = Offers(store, leases, results, self._lives)
         neighbours = Neighbours(schedule, zones, self._addresses, self._shutters)
-        self._fellows = Fellows(schedule, self._tokens, self._addresses, ledger, neighbours)
+        self._fellows = Fellows(schedule, self._tokens, self._addresses, ledger, neighbours, self._suppressed)
         #: Is told of keys that a child can't use.
         self.bad_key: Callable[[frames.BadKey], None] = lambda frame: None
         #: Is told what TLS came to on connections.
@@ -159,16 +164,20 @@ class Dispatcher:
 
     # -- offers
 
-    def _place(self, zone: Zone, way: Way, works: Collection[Work], behind: bool) -> Placed | Limit | Gate:
+    def _place(self, zone: Zone, way: Way, works: Collection[Work], behind: bool) -> Placed | Struck | Limit | Gate:
         """Give the first delivery that may go to a child, with its fellows, and return them; or what is in the way.
-        One whose address may not be used now lets those behind it pass; where that is so of all, the one that opens
-        first is in the way. `behind`: it comes after those who wait at the gates of an address."""
+        One that stands before it and is for somebody who gets no mail is returned instead. One whose address may not
+        be used now lets those behind it pass; where that is so of all, the one that opens first is in the way.
+        `behind`: it comes after those who wait at the gates of an address."""
         now = self._clock.seconds()
         for gate in way.busy:
             if not gate.room(now):
                 return gate
         stopped: Gate | None = None
         for work in islice(works, AHEAD):
+            struck = self._suppressed(work)
+            if struck is not None:
+                return struck
             leaving = self._addresses.choose(zone, way, work, now)
             found: Connection | Limit | Gate
             if isinstance(leaving, Gate):

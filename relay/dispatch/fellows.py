@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from relay.dispatch.addresses import Addresses
@@ -21,13 +21,21 @@ class Fellows:
     """Finds them."""
 
     def __init__(
-        self, schedule: Schedule, tokens: Tokens, addresses: Addresses, ledger: Ledger, neighbours: Neighbours
+        self,
+        schedule: Schedule,
+        tokens: Tokens,
+        addresses: Addresses,
+        ledger: Ledger,
+        neighbours: Neighbours,
+        is_suppressed: Callable[[Work], object],
     ) -> None:
+        """`is_suppressed` says of a delivery whether it may not be attempted."""
         self._schedule = schedule
         self._tokens = tokens
         self._addresses = addresses
         self._ledger = ledger
         self._neighbours = neighbours
+        self._is_suppressed = is_suppressed
 
     def of(self, zone: Zone, way: Way, work: Work, connection: Connection, now: float) -> list[Work]:
         """Deliveries of the same message that go with this one on `connection`: first those that stand in its lane and
@@ -66,8 +74,9 @@ class Fellows:
         """Who could, its own lane first."""
         yield from self._behind(work, most)
         for head in self._neighbours.of(zone, way, work, connection, now):
-            yield head
-            yield from self._behind(head, most)
+            if not self._is_suppressed(head):
+                yield head
+                yield from self._behind(head, most)
 
     def _behind(self, work: Work, most: int) -> list[Work]:
         """Those of its message that come right behind it in its lane, `most` with it."""
@@ -82,5 +91,6 @@ class Fellows:
             elif reached:
                 if other.held is not work.held or other.crashes or len(found) == most - 1:
                     break
-                found.append(other)
+                if not self._is_suppressed(other):
+                    found.append(other)
         return found

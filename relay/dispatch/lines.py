@@ -10,6 +10,7 @@ from relay.dispatch.ledger import Limit
 from relay.dispatch.limits import Way
 from relay.dispatch.ring import Ring
 from relay.queue.schedule import Work
+from relay.suppression.entry import Entry
 from relay.zone.zones import Zone
 
 
@@ -19,6 +20,14 @@ class Placed(NamedTuple):
 
     works: tuple[Work, ...]
     gates: tuple[Gate, ...]
+
+
+class Struck(NamedTuple):
+    """A delivery that may not be attempted, for this entry of the list of those who get no mail; None: that can't be
+    told now."""
+
+    work: Work
+    entry: Entry | None
 
 
 class Turn:

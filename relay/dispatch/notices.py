@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from relay.access.refused import Refused
 from relay.bounce import fate
-from relay.bounce.entitled import Case, wants, why_none
+from relay.bounce.entitled import Case, wants, why_none, why_unreported
 from relay.bounce.fate import Fate, Kind
 from relay.bounce.notice import Author, notice, speaks_utf8
 from relay.bounce.quoting import may_be_whole
@@ -95,6 +95,11 @@ class Notices:
         """It is given up; `expired`: for it was tried for long enough. None: nobody is told anything here."""
         return self._of(work, fate.failed(outcome, expired)) if self._options.mail else None
 
+    def unreported(self, work: Work) -> str:
+        """Why a failure isn't to be reported to `bounces.url`, "" where it is."""
+        message, delivery = work.held.message, work.delivery
+        return why_unreported(Case("failure", message, delivery, self._by_http(delivery)))
+
     def of_success(self, work: Work, outcome: Outcome) -> Notice | None:
         """A host has taken it, and the client had wishes. None: not this one, or the host itself sees to it."""
         if outcome.dsn or not self._options.mail or not wants("success", work.delivery.notify):
@@ -140,11 +145,16 @@ class Notices:
 
     def _why_none(self, message: Message, delivery: Delivery, kind: Kind) -> str:
         zone = self._zones.get(delivery.zone)
-        by_http, silent = (False, False) if zone is None else (bool(zone.options.url), not zone.options.bounce_mail)
+        silent = zone is not None and not zone.options.bounce_mail
+        by_http = self._by_http(delivery)
         reason = why_none(Case(kind, message, delivery, by_http, silent, self._options.disabled_listeners))
         if not reason and not self._ration.take(message.sender, self._seconds()):
             reason = "too many"
         return reason
+
+    def _by_http(self, delivery: Delivery) -> bool:
+        zone = self._zones.get(delivery.zone)
+        return zone is not None and bool(zone.options.url)
 
     def _parcel(self, work: Work, what: Fate) -> Parcel:
         message, delivery = work.held.message, work.delivery
@@ -153,7 +163,7 @@ class Notices:
         author = (author or self._options.mailer_daemon).replace("[HOSTNAME]", self._hostname)
         body = self._body(work) if what.kind == "failure" else None
         text = notice(what, message, delivery, Author(self._hostname, author), self._now(), body)
-        envelope = Envelope("", (Recipient(message.sender),), speaks_utf8(message))
+        envelope = Envelope("", (Recipient(message.sender),), speaks_utf8(message), message.require_tls)
         return self._desk.parcel(text, envelope, by or self._options.zone)
 
     def _body(self, work: Work) -> bytes | None:

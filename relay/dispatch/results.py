@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec.structs
 from twisted.internet.defer import Deferred
@@ -18,6 +18,7 @@ from relay.message.values import Delivery, Outcome, Result
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule, Work
 from relay.queue.store import Store
+from relay.suppression.entry import Entry
 
 _log = Logger()
 
@@ -31,6 +32,7 @@ class Counts(Protocol):
     def bounce(self) -> None: ...
     def refusal(self, category: str, action: str) -> None: ...
     def unsigned(self) -> None: ...
+    def suppressed(self, where: Literal["attempt", "submission"], count: int = 1) -> None: ...
 
 
 class Results:
@@ -80,7 +82,10 @@ class Results:
 
     def _end(self, kind: str, work: Work, outcome: Outcome, diagnosis: Diagnosis | None) -> Deferred[bool]:
         message, delivery = work.held.message, work.delivery
-        told = self._steps.attempted(kind, message, delivery, outcome, diagnosis)
+        unreported = ""
+        if self._notices is not None and outcome.result is Result.BOUNCED:
+            unreported = self._notices.unreported(work)
+        told = self._steps.attempted(kind, message, delivery, outcome, diagnosis, unreported=unreported)
         notice = None
         if self._notices is not None:
             if outcome.result is Result.BOUNCED:
@@ -136,6 +141,14 @@ class Results:
         written = self._store.change(old, new, notice.events, notice.parcel)
         return self._settle(written, work, new, lambda: None, notice)
 
+    def suppress(self, work: Work, entry: Entry) -> Deferred[bool]:
+        """End a delivery that is for somebody who gets no mail, for the reason that this entry gives, without an
+        attempt and without a bounce; fires as `record` does."""
+        message, delivery = work.held.message, work.delivery
+        told = self._steps.happened("suppressed", message, delivery, entry.words)
+        written = self._store.finish(message, delivery, told)
+        return self._settle(written, work, None, lambda: self._tell_suppressed(work, entry))
+
     def lost(self, work: Work) -> None:
         """Whoever had begun to send it is gone without a word of what came of it."""
         delivery = work.delivery
@@ -173,6 +186,22 @@ class Results:
             return False
 
         return written.addCallbacks(on_disk, lost)
+
+    def _tell_suppressed(self, work: Work, entry: Entry) -> None:
+        delivery = work.delivery
+        self._counts.delivery(delivery.zone, Result.DROPPED)
+        self._counts.suppressed("attempt")
+        self._log.write(
+            "suppressed",
+            delivery.name,
+            zone=delivery.zone,
+            sender=f"<{work.held.message.sender}>",
+            to=f"<{delivery.recipient}>",
+            user=work.held.message.origin.user,
+            entry=entry.id,
+            source=entry.source,
+            reason=entry.reason,
+        )
 
     def _tell(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, **more: object) -> None:
         delivery, result = work.delivery, outcome.result

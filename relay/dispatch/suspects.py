@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from relay.dispatch.connection import State
 from relay.dispatch.gates import Gate
 from relay.dispatch.ledger import Ledger, Limit
-from relay.dispatch.lines import Placed
+from relay.dispatch.lines import Placed, Struck
 from relay.queue.leases import Lease, Leases
 from relay.queue.schedule import Work
 
@@ -39,10 +39,10 @@ class Suspects:
         leases: Leases,
         ledger: Ledger,
         clock: IReactorTime,
-        attempt: Callable[[Work], Placed | Limit | Gate],
+        attempt: Callable[[Work], Placed | Struck | Limit | Gate],
         wake: Callable[[str], None],
     ) -> None:
-        """`attempt` gives one to a child, or says what is in the way; `wake` has a zone pumped."""
+        """`attempt` gives one to a child, strikes it off, or says what is in the way; `wake` has a zone pumped."""
         self._leases = leases
         self._ledger = ledger
         self._clock = clock
@@ -87,6 +87,8 @@ class Suspects:
             if isinstance(stopped, Placed):
                 row.works.popleft()
                 row.at_work = self._leases.get(work.lease)
+            elif isinstance(stopped, Struck):
+                row.works.popleft()
             elif isinstance(stopped, Gate):
                 row.works.rotate(-1)
             else:

@@ -20,7 +20,7 @@ from relay.dispatch.connection import Connection
 from relay.dispatch.gates import NEW_CONNECTIONS, Gate, Rate, Shut
 from relay.dispatch.ledger import Ledger, Limit
 from relay.dispatch.limits import Limits, Way
-from relay.dispatch.lines import Line, Placed, Turn
+from relay.dispatch.lines import Line, Placed, Struck, Turn
 from relay.dispatch.ring import Ring, cost
 from relay.dispatch.shutters import HOLD, Shutters
 from relay.dispatch.suspects import Suspects
@@ -45,9 +45,11 @@ _AGAIN = 1.0
 #: was any.
 GiveUp = Callable[[Lane, Shut, int], bool]
 #: Gives the first delivery of those that may go to a child, with others of its message where that may be, and tells
-#: which; or says what is in the way, for one that comes behind those who `wait` at the gates of an address, or for
-#: one that doesn't.
-PlaceIt = Callable[[Zone, Way, Collection[Work], bool], Placed | Limit | Gate]
+#: which; or tells of one before it that may not be attempted at all; or says what is in the way, for one that comes
+#: behind those who `wait` at the gates of an address, or for one that doesn't.
+PlaceIt = Callable[[Zone, Way, Collection[Work], bool], Placed | Struck | Limit | Gate]
+#: Ends a delivery that may not be attempted and stands in this lane, or in none; False: later.
+Strike = Callable[[Struck, Lane | None], bool]
 
 
 class Turns:
@@ -65,6 +67,7 @@ class Turns:
         may: Callable[[], bool],
         resume: Callable[[Connection, Rate], None],
         give_up: GiveUp,
+        strike: Strike,
         shutters: Shutters,
     ) -> None:
         """`place` is asked only while `may()` holds. `resume` is told of a parked connection whose token has
@@ -76,6 +79,7 @@ class Turns:
         self._place = place
         self.may = may
         self._give_up = give_up
+        self._strike = strike
         self._site = shutters.site
         self.closed = shutters.closed
         self._wall = shutters.now
@@ -256,6 +260,10 @@ class Turns:
                 turn.let_go = None
                 if self.waiting.count and turn.way is not None:
                     self._share(lane, (*turn.way.gates, *done.gates), spent)
+            elif isinstance(done, Struck):
+                if not self._strike(done, lane):
+                    return None
+                turn.ring.served(lane, cost(0, 1))
             elif isinstance(done, Gate):
                 if isinstance(done, Shut) and done.since and self._has_given_up(turn, lane, done):
                     continue
@@ -286,8 +294,8 @@ class Turns:
         self._leave(turn, lane)
         self._enter(turn, lane, ring)
 
-    def _try(self, turn: Turn, lane: Lane) -> Placed | Limit | Gate:
-        """One delivery of the lane to a child, or what is in the way."""
+    def _try(self, turn: Turn, lane: Lane) -> Placed | Struck | Limit | Gate:
+        """One delivery of the lane to a child, or one that may not go to any, or what is in the way."""
         way = turn.way
         assert way is not None, "found when it was put into the line"
         behind = self.waiting.count > 0 and turn.let_go is None
@@ -308,12 +316,13 @@ class Turns:
 
     # -- suspects
 
-    def _attempt(self, work: Work) -> Placed | Limit | Gate:
-        """A suspect to a child, past all that wait."""
+    def _attempt(self, work: Work) -> Placed | Struck | Limit | Gate:
+        """A suspect to a child, past all that wait; or it is struck off."""
         turn = Turn(self._lines[work.delivery.zone])
         gate = self._find_way(turn, work.lane.key)
         if gate is None and turn.way is not None:
             zone = turn.line.zone
-            return self.closed(zone.name, turn.way) or self._place(zone, turn.way, (work,), False)
+            done = self.closed(zone.name, turn.way) or self._place(zone, turn.way, (work,), False)
+            return Limit.ZONE if isinstance(done, Struck) and not self._strike(done, None) else done
         assert gate is not None, "found, or there is a gate"
         return gate

@@ -33,6 +33,16 @@ GATHER = 0.1
 KEEP = 1.0
 #: Pauses after a failure: the first, and the longest (seconds).
 PAUSES = (1.0, 60.0)
+#: The longest that whoever takes events may ask for (seconds).
+LONGEST = 900.0
+
+
+class NotTaken(Exception):
+    """Events were not taken; the text can be logged. They aren't to come again for `after` seconds, if that may be."""
+
+    def __init__(self, text: str, after: float = 0.0) -> None:
+        super().__init__(text)
+        self.after = after
 
 
 class Source(Protocol):
@@ -93,7 +103,8 @@ class Reader:
         self._kept = -1 if kept is None else self.cursor
         self._stopped = False
         self._source.on_events(self._told)
-        self._keep_soon()
+        # The first time this is written before all events to come: a crash leaves none out.
+        self._keep()
         self._look_in(0)
 
     def stop(self) -> Deferred[None]:
@@ -106,6 +117,13 @@ class Reader:
         if self._taking is not None:
             self._taking.cancel()
         return self._keep()
+
+    @property
+    def waits(self) -> float:
+        """For how many more seconds after a failure; 0: it doesn't."""
+        if not self.trouble or self._timer is None:
+            return 0.0
+        return max(0.0, self._timer.getTime() - self._clock.seconds())
 
     @property
     def behind(self) -> int:
@@ -162,7 +180,8 @@ class Reader:
             return
         self.trouble = (failure.getErrorMessage() or repr(failure.value))[:500]
         _log.warn("{name}: {trouble}", name=self.name, trouble=self.trouble)
-        self._look_in(self._pause)
+        asked = failure.value.after if isinstance(failure.value, NotTaken) else 0.0
+        self._look_in(max(self._pause, min(asked, LONGEST)))
         self._pause = min(self._pause * 2, PAUSES[1])
 
     # -- the cursor

@@ -59,13 +59,16 @@ class Steps:
         outcome: Outcome,
         diagnosis: Diagnosis | None,
         due: int = 0,
+        unreported: str = "",
     ) -> Events:
-        """An attempt has ended as `kind` says, and is tried again at `due` (ms) if that isn't 0."""
+        """An attempt has ended as `kind` says, and is tried again at `due` (ms) if that isn't 0; `unreported` is why
+        nobody is to be told of it."""
         if not self._kept:
             return ()
-        category, action, fault, status = outcome.category, "", "", ""
+        category, action, fault, status, meaning = outcome.category, "", "", "", ""
         if diagnosis is not None:
             category, action, fault, status = diagnosis.category, diagnosis.action, diagnosis.fault, diagnosis.status
+            meaning = diagnosis.message
         return (
             Event(
                 kind,
@@ -93,6 +96,8 @@ class Steps:
                 message.origin.user,
                 message.message_id,
                 message.fbl,
+                meaning,
+                unreported=unreported,
             ),
         )
 
@@ -112,6 +117,25 @@ class Steps:
                 category=delivery.category,
                 attempts=delivery.attempts,
                 due=due,
+                size=message.size,
+                user=message.origin.user,
+                message_id=message.message_id,
+                fbl=message.fbl,
+                reason=reason,
+            ),
+        )
+
+    def left_out(self, message: Message, recipient: str, reason: str) -> Events:
+        """A recipient of a message that is taken gets none of it, and never was to."""
+        if not self._kept:
+            return ()
+        return (
+            Event(
+                "suppressed",
+                message.created,
+                message.id,
+                sender=message.sender,
+                recipient=recipient,
                 size=message.size,
                 user=message.origin.user,
                 message_id=message.message_id,

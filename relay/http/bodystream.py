@@ -1,8 +1,8 @@
-"""A stored body on its way to a client: no more of it in memory than the client takes."""
+"""A long body on its way to a client: no more of it in memory than the client takes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -14,7 +14,7 @@ from relay.queue.store import Unreadable
 
 @implementer(IPushProducer)
 class BodyStream:
-    """Writes chunks to a request whose header is written, as fast as it is read.
+    """Writes pieces to a request whose header is written, as fast as it is read.
 
     A client that takes nothing for `timeout` seconds is cut off.
     """
@@ -28,17 +28,17 @@ class BodyStream:
         self._timer: IDelayedCall | None = None
         self._gone = False
 
-    async def send(self, read: Callable[[int], bytes], numbers: Iterable[int]) -> None:
-        """Sends the chunks; returns when they are written. It is cancelled when the client is
-        gone. A chunk that can't be read ends the connection: the client sees that the text
+    async def send(self, pieces: Iterable[bytes]) -> None:
+        """Sends the pieces; returns when they are written. It is cancelled when the client is
+        gone. Unreadable, raised by `pieces`, ends the connection: the client sees that the text
         is incomplete."""
         request = self._request
         request.registerProducer(self, True)
         try:
-            for number in numbers:
+            for piece in pieces:
+                request.write(piece)
                 if self._waiting is not None:
                     await self._waiting
-                request.write(read(number))
         except Unreadable:
             self._abort()
             await Deferred()  # until the loss of the connection cancels it

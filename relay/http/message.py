@@ -75,7 +75,7 @@ class MessageApi:
         request.write(head + first)
         if message.chunks > 1:
             await BodyStream(request, self._clock, self._timeout).send(
-                lambda number: self._store.chunk(queue_id, number), range(1, message.chunks)
+                self._store.chunk(queue_id, number) for number in range(1, message.chunks)
             )
         return None
 

@@ -6,7 +6,7 @@ Klein installs a reactor when it is imported: import this module late.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -26,8 +26,8 @@ from relay.http.message import MessageApi
 from relay.http.metrics import MetricsApi
 from relay.http.operator import Operator, Standing
 from relay.http.queue import QueueApi
-from relay.http.request import ApiChannel, ApiRequest
-from relay.http.submit import MessageUpload, SubmitApi
+from relay.http.request import ApiChannel, ApiRequest, Upload
+from relay.http.submit import SubmitApi
 from relay.http.test_auth import TestAuthApi
 from relay.http.unsubscribe import PLACE
 from relay.listener.door import Intake
@@ -41,6 +41,10 @@ _FULL = (
     b"Content-Type: application/json\r\nContent-Length: 32\r\n\r\n"
     b'{"error":"Too many connections"}'
 )
+
+
+#: Begins to take the body of a request whose header is there; None: it isn't for this one. Raises Problem.
+TakeUpload = Callable[[ApiRequest], Upload | None]
 
 
 class Resources(typing.Protocol):
@@ -63,9 +67,11 @@ def make_site(
     reactor: IReactorTime,
     now: Callable[[], int],
     more: Iterable[Resources] = (),
+    uploads: Iterable[TakeUpload] = (),
 ) -> ApiSite:
     """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
-    /test-auth on; `more` are resources of parts that aren't named here."""
+    /test-auth on; `more` are resources of parts that aren't named here, and `uploads` what takes
+    bodies for them as they come."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
@@ -89,7 +95,7 @@ def make_site(
         (Exception, _on_error),
     ):
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
-    return ApiSite(app, submit, options, hostname, reactor)
+    return ApiSite(app, (submit.upload, *uploads), options, hostname, reactor)
 
 
 class ApiSite(Site):
@@ -100,12 +106,12 @@ class ApiSite(Site):
     protocol = ApiChannel  # type: ignore[assignment]  # by default it is one that speaks HTTP/2 too
 
     def __init__(
-        self, app: Klein, submit: SubmitApi, options: Api, hostname: str, reactor: IReactorTime
+        self, app: Klein, uploads: Sequence[TakeUpload], options: Api, hostname: str, reactor: IReactorTime
     ) -> None:
         super().__init__(
             app.resource(), parsePOSTFormSubmission=False, timeout=options.timeout, reactor=reactor
         )
-        self._submit = submit
+        self._uploads = uploads
         self._options = options
         self._names = frozenset(("localhost", hostname.lower())) - {""}
         self._open: set[ApiChannel] = set()
@@ -174,13 +180,17 @@ class ApiSite(Site):
             names=self._names,
         )
 
-    def upload(self, request: ApiRequest) -> MessageUpload | None:
+    def upload(self, request: ApiRequest) -> Upload | None:
         """Where the body of an admitted request goes as it comes; None: it is kept.
 
         Raises:
             Problem: the body can't be taken.
         """
-        return self._submit.upload(request)
+        for take in self._uploads:
+            upload = take(request)
+            if upload is not None:
+                return upload
+        return None
 
 
 class _Full(Protocol):

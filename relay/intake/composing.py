@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from relay.dkim.need import domain_at_a_glance
+from relay.intake.heed import Heed, Unwanted
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Terms
 from relay.listener.draft import Text
@@ -42,23 +43,32 @@ BAD_KEY = reply(554, f"5.6.0 Error: X-Idempotency-Key is not one of 1 to {MAX_KE
 
 class Composed(NamedTuple):
     """What is to be written. `body` is the last piece of it; `token` stands for the sender's
-    X-Idempotency-Key and is b"" where there was none."""
+    X-Idempotency-Key and is b"" where there was none. `unwanted` are recipients that are dropped; where that is so of
+    all, there is no delivery, and nothing to write."""
 
     message: Message
     deliveries: list[Delivery]
     body: bytes
     token: bytes
+    unwanted: tuple[Unwanted, ...] = ()
 
 
 class Composer:
     """Knows what is the same for every message."""
 
-    __slots__ = ("_hostname", "_router", "_trail", "_urgency")
+    __slots__ = ("_heed", "_hostname", "_router", "_trail", "_urgency")
 
     def __init__(
-        self, router: Router, trail: Trail, hostname: str, urgency: Callable[[str], str] = lambda user: ""
+        self,
+        router: Router,
+        trail: Trail,
+        hostname: str,
+        heed: Heed,
+        urgency: Callable[[str], str] = lambda user: "",
     ) -> None:
-        """`urgency` gives the priority of a user's mail, "" where the way in decides."""
+        """`heed` knows recipients who get no mail, `urgency` gives the priority of a user's mail, "" where the way in
+        decides."""
+        self._heed = heed
         self._router = router
         self._urgency = urgency
         self._trail = trail
@@ -79,13 +89,14 @@ class Composer:
     ) -> Composed:
         """The message and its deliveries, as of `now` (ms). `user` is whose message it is, and whose
         X-Idempotency-Keys; `zone` the one that all mail of the user goes through, if any. Raises Refused."""
-        sender, recipients = _envelope(envelope, block)
-        self._check_trail(block, recipients, terms)
+        sender, named = _envelope(envelope, block)
+        self._check_trail(block, named, terms)
+        recipients, unwanted = self._heed.sort_out(user, named) if terms.heed else (named, ())
         try:
             fit = fitted(
                 block,
                 sender=sender,
-                recipients=recipients,
+                recipients=named,
                 hostname=self._hostname,
                 client="" if _is_here(origin.address) or not terms.x_originating_ip else origin.address,
                 add=terms.add_missing,
@@ -136,7 +147,7 @@ class Composer:
                     flow=flow,
                 )
             )
-        return Composed(message, deliveries, text.rest, _token(fit.keys, user, recipients) if fit.keys else b"")
+        return Composed(message, deliveries, text.rest, _token(fit.keys, user, named) if fit.keys else b"", unwanted)
 
     def _priority(self, block: HeaderBlock, user: str, terms: Terms) -> Priority:
         """How urgent it is: by its header, where that is believed, else by its user, else by its way in."""

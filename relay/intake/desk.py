@@ -214,6 +214,16 @@ class Desk:
 
     # -- messages
 
+    def _named(self, frame: frames.Named) -> None:
+        if not frames.fit((frame.user, frame.recipient)):
+            raise BadFrame("a recipient with control characters, or over-long")
+        refusal = None
+        try:
+            self._door.admit(frame.user, frame.recipient)
+        except Exception:
+            refusal = self._refusal(Failure())
+        self._say(frames.Admitted(frame.number, refusal))
+
     def _open(self, frame: frames.Open) -> None:
         user = self._known(frame.user)
         if frame.origin.listener != self._listener:
@@ -314,6 +324,7 @@ class Desk:
         frames.Login: _login,
         frames.Response: _response,
         frames.Cancel: _cancel,
+        frames.Named: _named,
         frames.Open: _open,
         frames.Piece: _piece,
         frames.To: _to,

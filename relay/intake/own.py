@@ -13,7 +13,7 @@ from relay.queue.store import Parcel
 #: What its door is called, as ZoneMTA calls it.
 LISTENER = "bounce"
 _ORIGIN = Origin(LISTENER, "127.0.0.1", "localhost", "LOCAL")
-_TERMS = Terms(x_originating_ip=False)
+_TERMS = Terms(x_originating_ip=False, heed=False)
 
 
 class OwnMail:

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 from relay.channel.briefing import ReceiverBriefing
 from relay.channel.codec import FROM_RECEIVER
 from relay.channel.frames import Pong
+from relay.channel.reception import Heed as Heeded
 from relay.children.child import Child
 from relay.config.schema import Listener
 from relay.intake.desk import Desk
 from relay.intake.frontdoor import FrontDoor
+from relay.intake.heed import Heed
 
 #: The number under which a receiver finds the socket of its listener.
 LISTENING = 3
@@ -39,10 +41,13 @@ class Receivers:
     def __init__(
         self,
         briefing: Callable[[str, str, Listener], ReceiverBriefing],
+        heed: Heed,
         counted: Callable[[str, str, int], None] = lambda listener, happening, count: None,
     ) -> None:
-        """`briefing(listener, child id, its section)` makes what a new child is told; `counted(listener,
-        what, how often)` is told what happened to clients."""
+        """`briefing(listener, child id, its section)` makes what a new child is told; `heed` knows recipients who get
+        no mail; `counted(listener, what, how often)` is told what happened to clients."""
+        self._heed = heed
+        self._watchers: dict[str, Callable[[bool], None]] = {}
         self._brief = briefing
         self._counted = counted
         self._entrances: dict[str, _Entrance] = {}
@@ -71,6 +76,9 @@ class Receivers:
             child.place, entrance.section, entrance.door, child.send, partial(self._counted, child.place)
         )
 
+        watcher = self._watchers[child.id] = lambda named: child.send(Heeded(named))
+        self._heed.watch(watcher)
+
     def frame(self, child: Child, frame: Any) -> None:
         """What a child says. Raises BadFrame for what it may not say now."""
         if type(frame) is not Pong:
@@ -78,6 +86,9 @@ class Receivers:
 
     def ended(self, child: Child, crashed: bool) -> None:
         """It is surely gone: so are its clients, and messages whose text had not ended."""
+        watcher = self._watchers.pop(child.id, None)
+        if watcher is not None:
+            self._heed.unwatch(watcher)
         desk = self._desks.pop(child.id, None)
         if desk is not None:
             desk.close()

@@ -9,7 +9,7 @@ is done with them and with the header is the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec.structs
 from twisted.internet.defer import Deferred, fail
@@ -21,9 +21,10 @@ from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.config.schema import Dkim
 from relay.dkim.keys import KeyIndex
 from relay.dkim.need import is_hashed
-from relay.events.steps import Steps
+from relay.events.steps import Events, Steps
 from relay.intake.author import check_author
 from relay.intake.composing import Composed, Composer
+from relay.intake.heed import Heed
 from relay.intake.repeats import Repeats
 from relay.listener.door import Refused, Terms
 from relay.listener.draft import TOO_LONG_HEADER, Draft, HeaderTooLong, Text
@@ -53,6 +54,7 @@ class Counts(Protocol):
     """What is counted of messages; the metrics implement it."""
 
     def pushed(self, ok: bool) -> None: ...
+    def suppressed(self, where: Literal["attempt", "submission"], count: int = 1) -> None: ...
 
 
 class Intake:
@@ -69,15 +71,16 @@ class Intake:
         log: MailLog,
         counts: Counts,
         now: Callable[[], int],
+        heed: Heed,
         names: Collection[str] = (),
         idempotency: float = 86400.0,
         urgency: Callable[[str], str] = lambda user: "",
         dkim: Dkim | None = None,
         steps: Steps | None = None,
     ) -> None:
-        """`names`: what deliveries call us, beside `hostname`; `idempotency`: for how long an
-        X-Idempotency-Key is remembered (seconds); `urgency`: see Composer; `steps`: None where no events
-        are kept."""
+        """`heed`: what is done with recipients who get no mail; `names`: what deliveries call us, beside `hostname`;
+        `idempotency`: for how long an X-Idempotency-Key is remembered (seconds); `urgency`: see Composer; `steps`: None
+        where no events are kept."""
         self.store = store
         self.schedule = schedule
         self.keys = keys
@@ -87,7 +90,8 @@ class Intake:
         self.now = now
         self.steps = steps or Steps(False, now)
         self.ids = QueueIds(now)
-        self.composer = Composer(router, Trail({hostname, *names}, self.ids.node), hostname, urgency)
+        self.heed = heed
+        self.composer = Composer(router, Trail({hostname, *names}, self.ids.node), hostname, heed, urgency)
         self.repeats = Repeats(store, now, round(idempotency * 1000))
         #: Chunks of all submissions that are given to the store and not yet on disk.
         self.flying = 0
@@ -241,7 +245,47 @@ class Submission:
             composed = self._composed = self._compose(envelope, block, text)
         except Refused as refused:
             return self.refuse(refused, envelope.sender)
+        if not composed.deliveries:
+            return self._keep_nothing(composed)
         return self._intake.repeats.once(composed.token, self) if composed.token else self.keep(b"")
+
+    def _keep_nothing(self, composed: Composed) -> Deferred[Message]:
+        """All its recipients are dropped: it is taken, and only that is written down."""
+        chunks, self._chunks = self._chunks, 0
+        return self._intake.store.tell(self._left_out(composed)).addCallbacks(
+            self._nothing_kept, self._not_stored, callbackArgs=(composed, chunks), errbackArgs=(chunks,)
+        )
+
+    def _nothing_kept(self, _: None, composed: Composed, chunks: int) -> Message:
+        self._charge = None
+        self._chunks = chunks
+        self._forget_chunks()
+        self._intake.counts.pushed(True)
+        self._note_unwanted(composed)
+        return composed.message
+
+    def _left_out(self, composed: Composed) -> Events:
+        left_out = self._intake.steps.left_out
+        return tuple(
+            event for one in composed.unwanted for event in left_out(composed.message, one.recipient, one.entry.words)
+        )
+
+    def _note_unwanted(self, composed: Composed) -> None:
+        """Those who are dropped: nobody else is told."""
+        for recipient, entry in composed.unwanted:
+            self._intake.log.write(
+                "suppressed",
+                self.id,
+                listener=self._origin.listener,
+                sender=f"<{composed.message.sender}>",
+                to=f"<{recipient}>",
+                user=self._origin.user,
+                entry=entry.id,
+                source=entry.source,
+                reason=entry.reason,
+            )
+        if composed.unwanted:
+            self._intake.counts.suppressed("submission", len(composed.unwanted))
 
     def refuse(self, refused: Refused, sender: str | None = None) -> Deferred[Message]:
         """Forget it; the Deferred has failed with `refused`."""
@@ -277,10 +321,10 @@ class Submission:
         assert self._composed is not None
         if self._problem is not None:
             return self.refuse(Refused(self._problem))  # a chunk was lost while another was waited for
-        message, deliveries, body, _ = self._composed
+        message, deliveries, body, *_ = self._composed
         # The chunks are the message's from now on: what is abandoned takes none away.
         chunks, self._chunks = self._chunks, 0
-        told = self._intake.steps.queued(message, deliveries)
+        told = self._intake.steps.queued(message, deliveries) + self._left_out(self._composed)
         written = self._intake.store.append(message, deliveries, body, token, told)
         return written.addCallbacks(
             self._stored,
@@ -299,6 +343,8 @@ class Submission:
     def _stored(self, _: None, message: Message, deliveries: list[Delivery], body: bytes) -> Message:
         self._charge = None  # It was taken: nothing gives that back any more.
         self._intake.taken(message, deliveries, body)
+        if self._composed is not None:
+            self._note_unwanted(self._composed)
         return message
 
     def _not_stored(self, failure: Failure, chunks: int) -> Failure:

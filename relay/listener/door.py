@@ -30,7 +30,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a way in does to the header of a message, and what it believes of it.
 
     The fields are those of the same names in the configuration of listeners; `max_header` in bytes,
-    `max_future` in seconds.
+    `max_future` in seconds. `heed`: recipients who get no mail are refused or dropped where the policy says so;
+    of the relay's own mail they are struck off before the attempt alone.
     """
 
     max_header: int = 1024 * 1024
@@ -41,6 +42,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     future_date: bool = False
     max_hops: int = 35
     max_future: float = 365 * 86400.0
+    heed: bool = True
 
 
 class Submission(Protocol):
@@ -93,6 +95,10 @@ class Door(Protocol):
 
     def refusal(self, address: Address) -> Reply | None:
         """Why mail to a recipient isn't taken here, whoever brings it; None: it is."""
+
+    def admit(self, user: str, recipient: str) -> Deferred[None] | None:
+        """A client of this user ("": of nobody) names a recipient. None, or a Deferred that fires: it is taken. Raises
+        Refused, or fails with it."""
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission | Deferred[Submission]:
         """Begin a submission for so many recipients. Raises Refused, or fails with it."""

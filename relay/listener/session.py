@@ -234,7 +234,35 @@ class ListenerProtocol(Connection):
         elif (refusal := self.factory.door.refusal(event.address)) is not None:
             self._deny(refusal)
         else:
+            self._ask_for(event.address.text)
+
+    def _ask_for(self, recipient: str) -> None:
+        """Whether it is one who is to get no mail."""
+        try:
+            user = self._visitor.user
+            admitted = self.factory.door.admit("" if user is None else user.name, recipient)
+        except Exception:
+            self._not_admitted(Failure())
+            return
+        if admitted is None:
             self.server.answer(words.RECIPIENT_ACCEPTED)
+        else:
+            admitted.addCallbacks(self._admitted, self._not_admitted)
+
+    def _admitted(self, _: None) -> None:
+        if not self._over:
+            self.server.answer(words.RECIPIENT_ACCEPTED)
+            self._run()
+
+    def _not_admitted(self, failure: Failure) -> None:
+        if self._over:
+            return
+        refused = failure.value
+        if isinstance(refused, Refused):
+            self._deny(refused.reply)
+        else:
+            self.server.answer(self._reason(failure))
+        self._run()
 
     def _deny(self, refusal: Reply) -> None:
         self.factory.observe("denied")

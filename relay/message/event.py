@@ -32,7 +32,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     (RFC 3463) and `reply` what was said there, at `stage` of the conversation; `category`, `action` and `fault` what
     the rules make of it. `user` submitted the message, `fbl` is its X-FBL. `reason` is for people. `about` and
     `what` say of a decision what was decided about whom; of a sender who was notified, the queue id of that mail, and
-    whether it tells of a "failure", a "delay" or a "success". All text from outside is cut to a bound and free of
+    whether it tells of a "failure", a "delay" or a "success". `unreported` is why nobody is to be told of a bounce
+    (relay.bounce.entitled). All text from outside is cut to a bound and free of
     control characters.
     """
 
@@ -67,6 +68,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     to: tuple[str, ...] = ()
     about: str = ""
     what: str = ""
+    unreported: str = ""
 
     @property
     def name(self) -> str:

@@ -25,10 +25,15 @@ def flow_text(flow: Flow) -> str:
     """One short text for a flow, "" for the usual one. The same user in another case is the same flow."""
     if flow == _USUAL:
         return ""
-    user = flow.user.lower()[:LONGEST]
+    return f"{PRIORITIES.index(flow.priority)}{known_as(flow.user)}"
+
+
+def known_as(user: str) -> str:
+    """A user's name as flows have it: in lower case, of bounded length, and printable."""
+    user = user.lower()[:LONGEST]
     if not user.isprintable():
         user = "".join(char if char.isprintable() else "?" for char in user)
-    return f"{PRIORITIES.index(flow.priority)}{user}"
+    return user
 
 
 @lru_cache(4096)

@@ -9,7 +9,7 @@ as Prometheus would have it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import Metric
@@ -37,6 +37,16 @@ _GAUGES = {
     "zonemta_blacklisted": "Local addresses that rest for a domain",
     "zonemta_connection_pool_size": "Open connections to hosts that are idle",
 }
+_SINK_COUNTERS = {
+    "taken": "Events that a sink has taken",
+    "missed": "Events that were forgotten before a sink could have them",
+    "failures": "Batches of events that a sink has not taken",
+}
+_SINK_GAUGES = {
+    "behind": "Events that a sink has yet to be given",
+    "aside": "Events that were refused by themselves and will be tried again",
+    "last_success_seconds": "When a sink has taken events last, since the epoch; 0: not since the start",
+}
 
 
 class QueueSize(NamedTuple):
@@ -44,6 +54,25 @@ class QueueSize(NamedTuple):
 
     queued: int
     deferred: int
+
+
+class SinkStanding(Protocol):
+    """How one sink of events is doing (relay.events.sink)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def behind(self) -> int: ...
+    @property
+    def aside(self) -> int: ...
+    @property
+    def taken(self) -> int: ...
+    @property
+    def missed(self) -> int: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def last(self) -> int: ...
 
 
 class Metrics(Collector):
@@ -59,6 +88,8 @@ class Metrics(Collector):
         self.keys: Callable[[], Mapping[str, int]] = dict
         self.rules: Callable[[], Mapping[str, int]] = dict
         self.stale_rules: Callable[[], bool] = lambda: False
+        self.sinks: Callable[[], Iterable[SinkStanding]] = tuple
+        self.suppressions: Callable[[], int] = lambda: 0
         self._decisions: dict[str, int] = {}
         self._deliveries: dict[tuple[str, Result], int] = {}
         self._pushed = {True: 0, False: 0}
@@ -69,6 +100,7 @@ class Metrics(Collector):
         self._unsigned = 0
         self._notices: dict[str, int] = {}
         self._no_notices: dict[str, int] = {}
+        self._suppressed = {"attempt": 0, "submission": 0}
         self._refusals: dict[tuple[str, str], int] = {}
         self._returned: dict[str, int] = {}
         self._tls: dict[str, int] = dict.fromkeys(("", *FAILURES), 0)
@@ -116,6 +148,10 @@ class Metrics(Collector):
     def reused(self) -> None:
         """A delivery went out on a connection that was open already."""
         self._reuses += 1
+
+    def suppressed(self, where: Literal["attempt", "submission"], count: int = 1) -> None:
+        """Recipients got no mail, since they are on the list of those who are to get none."""
+        self._suppressed[where] += count
 
     def unsigned(self) -> None:
         """An attempt lacked a signature, for the key could not be used."""
@@ -202,6 +238,13 @@ class Metrics(Collector):
         stale = Metric("zonerelay_bounce_rules_stale", "1 where the file of rules can't be used as it is", "gauge")
         stale.add_sample(stale.name, {}, int(self.stale_rules()))
         yield stale
+        suppressions = Metric("zonerelay_suppressions", "Entries on the list of those who get no mail", "gauge")
+        suppressions.add_sample(suppressions.name, {}, self.suppressions())
+        yield suppressions
+        suppressed = Metric("zonerelay_suppressed", "Recipients that got no mail for being on that list", "counter")
+        for where, count in self._suppressed.items():
+            suppressed.add_sample(f"{suppressed.name}_total", {"where": where}, count)
+        yield suppressed
         waiting = Metric("zonerelay_lanes_waiting", "Lanes with mail that is due, by what they wait for", "gauge")
         for kind, count in sorted(self.waiting().items()):
             waiting.add_sample(waiting.name, {"kind": kind}, count)
@@ -217,6 +260,7 @@ class Metrics(Collector):
         for failure, count in self._tls.items():
             tls.add_sample(f"{tls.name}_total", {"result": failure or "agreed"}, count)
         yield tls
+        yield from self._of_sinks()
         size = Metric("zonemta_queue_size", "Deliveries in the queue", "gauge")
         for kind, count in self.queue_size()._asdict().items():
             size.add_sample(size.name, {"type": kind}, count)
@@ -224,4 +268,18 @@ class Metrics(Collector):
         for (name, what), value in zip(_GAUGES.items(), (self.blacklisted(), self.pool_size()), strict=True):
             gauge = Metric(name, what, "gauge")
             gauge.add_sample(name, {}, value)
+            yield gauge
+
+    def _of_sinks(self) -> Iterator[Metric]:
+        standings = list(self.sinks())
+        for name, what in _SINK_COUNTERS.items():
+            counter = Metric(f"zonerelay_sink_{name}", what, "counter")
+            for one in standings:
+                counter.add_sample(f"{counter.name}_total", {"sink": one.name}, getattr(one, name))
+            yield counter
+        for name, what in _SINK_GAUGES.items():
+            gauge = Metric(f"zonerelay_sink_{name}", what, "gauge")
+            for one in standings:
+                value = one.last / 1000 if name == "last_success_seconds" else getattr(one, name)
+                gauge.add_sample(gauge.name, {"sink": one.name}, value)
             yield gauge

@@ -214,6 +214,9 @@ class Resolver:
             question = Question(name, kind, self._dnssec)
             try:
                 await self._exchange(server, question)
+                if question.is_strange:
+                    question = Question(name, kind, self._dnssec, edns=False)
+                    await self._exchange(server, question)
             except CancelledError:
                 raise
             except Unanswered as error:

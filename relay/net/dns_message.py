@@ -74,10 +74,12 @@ class Question:
 
     __slots__ = ("_query", "_response", "wire")
 
-    def __init__(self, name: str, kind: Kind, validated: bool = False) -> None:
-        """`validated`: ask to be told whether the answer is. Raises NoSuchDomain when `name` can't be one."""
+    def __init__(self, name: str, kind: Kind, validated: bool = False, edns: bool = True) -> None:
+        """`validated`: ask to be told whether the answer is. `edns`: in the words of RFC 6891. Raises NoSuchDomain when
+        `name` can't be one."""
         try:
-            query = dns.message.make_query(name, kind.name, use_edns=0, payload=PAYLOAD, id=secrets.randbits(16))
+            version = 0 if edns else -1
+            query = dns.message.make_query(name, kind.name, use_edns=version, payload=PAYLOAD, id=secrets.randbits(16))
         except _NO_NAME:
             raise NoSuchDomain(f"{printable(name)} is no domain name") from None
         if validated:
@@ -106,6 +108,14 @@ class Question:
     def truncated(self) -> bool:
         """The answer didn't fit, and is to be had over TCP."""
         return self._response is not None and bool(self._response.flags & dns.flags.TC)
+
+    @property
+    def is_strange(self) -> bool:
+        """The name server knows no EDNS, and didn't make out what it was asked (RFC 6891 7)."""
+        response = self._response
+        if response is None or self._query.edns < 0 or response.edns >= 0:
+            return False
+        return response.rcode() in (dns.rcode.FORMERR, dns.rcode.NOTIMP)
 
     @property
     def failure(self) -> str:

@@ -47,8 +47,11 @@ class AskingDoor:
         self._visits: dict[int, tuple[str, Deferred[None]]] = {}
         self._logins: dict[int, Login] = {}
         self._submissions: dict[int, Submission] = {}
+        self._admissions: dict[int, Deferred[None]] = {}
+        self._heeds = False
         self._opening: dict[int, tuple[Deferred[Any], Origin]] = {}
         self._visit_numbers, self._login_numbers, self._numbers = count(1), count(1), count(1)
+        self._admission_numbers = count(1)
 
     def frame(self, frame: Frame) -> None:
         """What the master says of clients, logins and submissions."""
@@ -93,6 +96,32 @@ class AskingDoor:
         login = self._logins.get(frame.number)
         if login is not None:  # Else it was cancelled, and the answer crossed that.
             login.answered(frame)
+
+    # -- recipients
+
+    def admit(self, user: str, recipient: str) -> Deferred[None] | None:
+        """A recipient is named. Nobody is asked where the master has said that it would refuse none."""
+        if not self._heeds:
+            return None
+        if len(self._admissions) >= self._most:
+            raise Refused(TOO_MUCH)
+        if not frames.fit((user, recipient)):
+            raise Refused(UNFIT)
+        number = next(self._admission_numbers)
+        admitted: Deferred[None] = Deferred()
+        self._admissions[number] = admitted
+        self._say(frames.Named(number, user, recipient))
+        return admitted
+
+    def _admitted(self, frame: frames.Admitted) -> None:
+        admitted = self._admissions.pop(frame.number)
+        if frame.refusal is not None:
+            admitted.errback(Refused(frame.refusal))
+        else:
+            admitted.callback(None)
+
+    def _heed(self, frame: frames.Heed) -> None:
+        self._heeds = frame.named
 
     # -- submissions
 
@@ -141,6 +170,8 @@ class AskingDoor:
     _hears: ClassVar[dict[type, Callable[[AskingDoor, Any], None]]] = {
         frames.Pass: _passed,
         frames.Answer: _answered,
+        frames.Admitted: _admitted,
+        frames.Heed: _heed,
         frames.Opened: _opened,
         frames.Taken: _taken,
         frames.Verdict: _judged,

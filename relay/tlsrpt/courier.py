@@ -23,7 +23,7 @@ __all__ = ["Courier", "NotTaken"]
 #: Reports are mail of the relay's own, and go by this zone where there is one, else as mail of their sender does.
 _OURS = User("", zone="bounces")
 _ORIGIN = Origin(REPORTS, "127.0.0.1", "localhost", "LOCAL")
-_TERMS = Terms(priority="low", x_originating_ip=False)
+_TERMS = Terms(priority="low", x_originating_ip=False, heed=False)
 
 
 class Resolver(Protocol):

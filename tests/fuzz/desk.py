@@ -151,6 +151,11 @@ class _Door:
         self.exchanges.append(_Exchange(self))
         return self.exchanges[-1]
 
+    def admit(self, user: str, recipient: str) -> None:
+        self.must(frames.fit((user, recipient)), "unfit words")
+        if bit(self.how, 2):
+            raise Refused(_NO)
+
     def open(self, origin: Origin, user: User | None, recipients: int) -> Any:
         self.must(recipients <= self.section.max_recipients, "too many recipients")
         self.must(origin.user == (user.name if user else ""), "two users")
@@ -200,6 +205,8 @@ class _Receiver:
         number %= 16
         word = _one(_WORDS, choice >> 3)
         match kind % 14:
+            case 1 if bit(how, 7):
+                self.begins(frames.Admitted, frames.Named(number, _one(("", "me", word[:4096]), choice), word[:4096]))
             case 0 | 1:
                 self.begins(frames.Pass, frames.Entered(number, _one(_ADDRESSES, choice)))
             case 2:

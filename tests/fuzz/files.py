@@ -1,4 +1,4 @@
-"""Files that people write: the configuration and the users."""
+"""Files that people write: the configuration, the users, lists of those who get no mail."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from unittest.mock import patch
 from relay.access.users import BadUsers, read
 from relay.config.load import ConfigError, parse
 from relay.config.schema import Config
+from relay.suppression import whom
+from relay.suppression.table import HEADING, Line, Reader, written
 from tests.fuzz.choices import long
 
 
@@ -43,3 +45,33 @@ def users(data: bytes) -> None:
         return
     for name, known in found.items():
         assert name == known.user.name.lower()
+
+
+#: When lists are read (ms since the epoch).
+_NOW = 1_800_000_000_000
+
+
+def _read(*pieces: bytes) -> list[Line]:
+    reader = Reader(lambda: _NOW)
+    return [*(line for piece in pieces for line in reader.feed(piece)), *reader.end()]
+
+
+def suppressions(data: bytes) -> None:
+    """An entry or a fault for each line, the same in any split; what is written is read again, and is found."""
+    cut, text = data[:1], long(data[1:])
+    at = (cut[0] if cut else 0) * len(text) // 255
+    found = _read(text)
+    assert found == _read(text[:at], text[at:])
+    numbers = [line.number for line in found]
+    assert numbers == sorted(set(numbers))
+    for line in found:
+        assert (line.entry is None) == bool(line.fault)
+        assert line.fault.isprintable()
+    entries = [line.entry for line in found if line.entry is not None]
+    assert [line.entry for line in _read(HEADING + written(entries))] == entries
+    for entry in entries:
+        assert entry.reason.isprintable() and entry.tenant.isprintable()
+        if entry.address:
+            assert whom.mailbox(entry.address) == whom.address(entry.address) == entry.address
+        else:
+            assert whom.domain(entry.domain) == entry.domain

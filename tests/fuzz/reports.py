@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from relay.tlsrpt.post import NotTaken, _Exchange
+from relay.net.exchange import Exchange, NoAnswer
 from relay.tlsrpt.record import LONGEST_URI, MOST, Mailbox, destination_of, record_of
 from tests.fuzz.choices import bit, head, long, pieces
 
@@ -47,13 +48,15 @@ def tls_answer(data: bytes) -> None:
 
 
 def _result(parts: list[bytes]) -> Any:
-    exchange: Any = _Exchange(_Trusting(), b"")  # type: ignore[arg-type]
+    exchange: Any = Exchange(Clock(), b"", _Trusting())  # type: ignore[arg-type]
     exchange.transport = StringTransport()
     told: list[Any] = []
-    exchange.status.addCallbacks(told.append, lambda failure: told.append(failure.trap(NotTaken)))
+    exchange.answer.addCallbacks(
+        lambda answer: told.append(answer.status), lambda failure: told.append(failure.trap(NoAnswer))
+    )
     for part in parts:
         exchange.dataReceived(part)
     exchange.connectionLost()
     (result,) = told
-    assert result is NotTaken or 200 <= result < 600
+    assert result is NoAnswer or 200 <= result < 600
     return result

@@ -77,4 +77,5 @@ TARGETS = {
     "rules": Target(bounces.rules, 1024, 1),
     "config": Target(files.config, 1024, 1),
     "users": Target(files.users, 1024, 1),
+    "suppressions": Target(files.suppressions, 1024, 1),
 }

@@ -29,10 +29,17 @@ class MailServer:
     name: ClassVar[str]
 
     def __init__(
-        self, folder: str, certificate: str = "", version: str = "", login: tuple[str, str] | None = None
+        self,
+        folder: str,
+        certificate: str = "",
+        version: str = "",
+        login: tuple[str, str] | None = None,
+        broken: bool = False,
     ) -> None:
-        """It offers TLS with a `certificate` (a file with its key), of one `version` only, such as "1.2". With a
-        `login`, a name and its password, Exim takes mail from nobody else."""
+        """It offers TLS with a `certificate` (a file with its key), of one `version` only, such as "1.2". `broken`: no
+        handshake succeeds, for it takes no cipher that goes with a key of RSA. With a `login`, a name and its
+        password, Exim takes mail from nobody else."""
+        self.broken = broken
         self.login = login
         self.folder = Path(folder)
         self.certificate = certificate
@@ -124,7 +131,7 @@ smtpd_tls_cert_file = {self.certificate}
 smtpd_tls_key_file = {self.certificate}
 smtpd_tls_protocols = >=TLSv{self.version.removesuffix('.0')}, <=TLSv{self.version.removesuffix('.0')}
 smtpd_tls_ciphers = medium
-tls_medium_cipherlist = ALL:@SECLEVEL=0
+tls_medium_cipherlist = {"aECDSA" if self.broken else "ALL:@SECLEVEL=0"}
 """
         place = peers.Place(str(self.folder), self.port, 9, options={"extra": mailbox})
         return peers.postfix(place, log)
@@ -172,7 +179,7 @@ class Exim(MailServer):
             tls = f"""tls_advertise_hosts = *
 tls_certificate = {self.certificate}
 tls_privatekey = {self.certificate}
-tls_require_ciphers = NORMAL:-VERS-ALL:+VERS-TLS{self.version}"""
+tls_require_ciphers = NORMAL:-VERS-ALL:+VERS-TLS{self.version}{":-KX-ALL:+ECDHE-ECDSA" if self.broken else ""}"""
         config.write_text(f"""exim_path = {EXIM}
 deliver_drop_privilege = true
 primary_hostname = exim.test

@@ -254,13 +254,13 @@ class Relay:
             return file.read()
 
 
-def submit_required(relay: Relay, *recipients: str) -> None:
+def submit_required(relay: Relay, *recipients: str, sender: str = "a@src.test") -> None:
     """A message to each with REQUIRETLS, which a listener takes over TLS alone."""
     with smtplib.SMTP("127.0.0.1", relay.smtp, "required.test", timeout=30) as client:
         client.starttls(context=ssl._create_unverified_context())
         for to in recipients:
             text = f"From: <a@src.test>\r\nTo: <{to}>\r\nSubject: x\r\n\r\nhello\r\n"
-            client.sendmail("a@src.test", [to], text, ["REQUIRETLS"])
+            client.sendmail(sender, [to], text, ["REQUIRETLS"])
 
 
 class Speaks(Protocol):

@@ -186,6 +186,12 @@ class Dane(Scenario):
         }
         await self.ended(relay, expected, submit_required)
         self.assertEqual([(one["requiretls"], one["viol"]) for one in self.mx.accepted()], [(True, [])])
+        # A bounce has it where that can be had, and arrives in any case.
+        bounces = [f"ok-0+bounce@{domain}" for domain in ("ee.signed.test", "plain.test")]
+        await deferToThread(submit_required, relay, *bounces, sender="")
+        await self.until(lambda: len(self.mx.accepted()) == 3, 10, "the bounces", relay)
+        said = {one["rcpt"]: (one["requiretls"], one["tls"] != "", one["viol"]) for one in self.mx.accepted()[1:]}
+        self.assertEqual(said, dict(zip(bounces, ((True, True, []), (False, True, [])), strict=True)))
 
     async def test_D27_name_servers_that_are_not_believed(self) -> None:
         """The same records, and nobody who vouches for them: they count only where the operator says so."""

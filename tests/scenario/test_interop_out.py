@@ -110,10 +110,10 @@ class IntoServers(Interop):
             server.stop()
 
     async def test_postfix_over_tls(self) -> None:
-        await self.over_tls(Postfix, ("1.0", "1.2", "1.3"))
+        await self.over_tls(Postfix, ("1.0", "1.1", "1.2", "1.3"))
 
     async def test_exim_over_tls(self) -> None:
-        await self.over_tls(Exim, ("1.2", "1.3"))
+        await self.over_tls(Exim, ("1.0", "1.1", "1.2", "1.3"))
 
     async def at_once(self, relay: Relay) -> None:
         """The relay has nothing left to send, and had no answer but yes."""

@@ -21,9 +21,11 @@ from relay.channel.frames import CHUNK, Welcome
 from relay.children import roster as rosters
 from relay.children.roster import Roster
 from relay.config.schema import Listener
+from relay.intake.heed import Heed
 from relay.intake.receivers import Receivers
 from relay.net.shared import hold
 from tests.scenario.harness import Load, Relay, Scenario, deferToThread, post, signal
+from tests.unit.suppression_rig import a_list
 from tests.unit.test_desk import FakeDoor
 from tests.unit.test_receiver import BRIEFING
 
@@ -225,7 +227,8 @@ class Births(TestCase):
         self.patch(rosters, "_FIRST_PAUSE", 0.001)
         self.patch(rosters, "_LONGEST_PAUSE", 0.001)
         trade = Receivers(
-            lambda listener, child, section: msgspec.structs.replace(BRIEFING, child=child, master=os.getpid())
+            lambda listener, child, section: msgspec.structs.replace(BRIEFING, child=child, master=os.getpid()),
+            Heed("refuse", a_list()),
         )
         port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")  # type: ignore[attr-defined]
         hold(port)

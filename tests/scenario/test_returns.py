@@ -134,6 +134,7 @@ class Returns(Scenario):
             self.assertEqual(code, 250, said)
         await self.until(lambda: relay.said().count(" complaint id=") == 2, 20, "both complaints", relay)
         self.assertEqual(relay.said().count("to=<ok+1@to.test> client=127.0.0.1 returned="), 2)
+        await self.until(lambda: "ok+1@to.test gets no more mail: complaint" in relay.said(), 20, "an entry", relay)
 
         fields = message_from_bytes(text)
         self.assertEqual(fields["List-Unsubscribe-Post"], "List-Unsubscribe=One-Click")

@@ -198,6 +198,7 @@ class Rig:
         clock: Any = None,
         demo_login: bool = False,
         more: Sequence[Any] = (),
+        uploads: Sequence[Any] = (),
         **options: Any,
     ) -> None:
         self.clock = clock or Clock()
@@ -221,6 +222,7 @@ class Rig:
             reactor=self.clock,
             now=lambda: NOW,
             more=(*more, BackoffApi(self.backoff, lambda: NOW)),
+            uploads=uploads,
         )
 
     def connect(self) -> Client:

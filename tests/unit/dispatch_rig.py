@@ -41,6 +41,7 @@ from tests.unit.journey_rig import (
     milliseconds,
     zones_of,
 )
+from tests.unit.suppression_rig import FakeShelf, a_list
 
 DELIVERED = Outcome(Result.DELIVERED, "250 2.0.0 ok", 250, stage="dot", host="mx.test")
 DEFERRED = Outcome(Result.DEFERRED, "451 later", 451, "reply", "rcpt", "mx.test")
@@ -199,6 +200,8 @@ class DispatchRig(SynchronousTestCase):
         )
         self.lessons = Lessons(self.backoff, self.shutters, self.sites.is_of, self.now)
         self.leases, self.ledger = Leases(5), Ledger()
+        self.shelf = FakeShelf()
+        self.suppressions = a_list(self.shelf, self.clock)
         self.diagnoses = Diagnoses("", self.clock.seconds)
         self.dispatcher = Dispatcher(
             self.store,
@@ -211,6 +214,7 @@ class DispatchRig(SynchronousTestCase):
             self.tally,
             self.clock,
             self,
+            self.suppressions,
         )
         self.operator = Operator(self.store, self.schedule, self.leases, self.log, self.clock, self.now)
         self.number = 0

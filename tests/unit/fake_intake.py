@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
 
@@ -164,7 +164,7 @@ class FakeExchange:
 
 class FakeDoor:
     """A listener's door to a fake intake. `users`: password and user by name. `later`: logins take their
-    time. `entering`: what `enter` gives or raises."""
+    time. `entering`: what `enter` gives or raises, `admitting` what is made of recipients."""
 
     def __init__(self, intake: FakeIntake) -> None:
         self.intake = intake
@@ -173,6 +173,7 @@ class FakeDoor:
         self.exchanges: list[FakeExchange] = []
         self.later = False
         self.entering: Deferred[None] | Exception | None = None
+        self.admitting: Callable[[str, str], Deferred[None] | None] = lambda user, recipient: None
 
     def enter(self, address: str) -> Deferred[None] | None:
         if isinstance(self.entering, Exception):
@@ -190,6 +191,9 @@ class FakeDoor:
 
     def refusal(self, address: Address) -> Reply | None:
         return refusal(address)
+
+    def admit(self, user: str, recipient: str) -> Deferred[None] | None:
+        return self.admitting(user, recipient)
 
     def open(
         self, origin: Origin, user: User | None, recipients: int

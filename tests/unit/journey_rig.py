@@ -173,6 +173,7 @@ class Tally:
         self.bounces = 0
         self.reuses = 0
         self.unsigned_ones = 0
+        self.suppressions = {"attempt": 0, "submission": 0}
         self.refusals: list[tuple[str, str]] = []
         self.pushes: list[bool] = []
         self.notices: list[str] = []
@@ -180,6 +181,9 @@ class Tally:
 
     def delivery(self, zone: str, result: Result) -> None:
         self.results.append(result)
+
+    def suppressed(self, where: str, count: int = 1) -> None:
+        self.suppressions[where] += count
 
     def unsigned(self) -> None:
         self.unsigned_ones += 1

@@ -154,6 +154,8 @@ class RouteTests(SynchronousTestCase):
             found = self.asked(*given, to=to, sender="a@news.example.com")
             self.assertRegex(found["tls"], tls.replace("(", r"\(").replace(")", r"\)"))
             self.assertTrue(found["sts"].startswith(sts), found["sts"])
+        bounce = self.asked("--require-tls", to="b@safe.test", sender="<>")["tls"]
+        self.assertTrue(bounce.endswith("policy to name it; else, for it is a bounce, as without: verify"), bounce)
         told = self.told("--header", "X-Sending-TLS: dane", "--listener", "feeder", sender="a@news.example.com")
         self.assertRegex(told, r"TLS +may: .*\(zones\.news\.tls\)")
         self.assertIn("passed over: X-Sending-TLS: dane, which this listener doesn't believe\n", told)

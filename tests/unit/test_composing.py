@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.schema import Zone
 from relay.intake.composing import EARLY, MAX_KEY, WAITS, Composed, Composer
+from relay.intake.heed import Heed
 from relay.listener.door import Refused, Terms
 from relay.listener.draft import Text
 from relay.message.date import date_of
@@ -20,6 +21,7 @@ from relay.message.trail import Trail
 from relay.message.values import Origin
 from relay.zone.routing import Router
 from tests.unit.journey_rig import zones_of
+from tests.unit.suppression_rig import a_list
 
 NOW = 1_700_000_000_123
 DAY = 86_400_000
@@ -33,7 +35,7 @@ class Case(SynchronousTestCase):
     def setUp(self) -> None:
         near = Zone(client_networks=("192.0.2.0/24",))
         zones = zones_of(bulk=Zone(recipient_domains=("bulk.test",)), near=near, alices=Zone(users=("alice",)))
-        self.composer = Composer(Router(zones), Trail({"relay.test"}, "beef"), "relay.test")
+        self.composer = Composer(Router(zones), Trail({"relay.test"}, "beef"), "relay.test", Heed("accept", a_list()))
 
     def compose(self, header: bytes = HEADER, envelope: Envelope | None = None, **changes: Any) -> Composed:
         options: dict[str, Any] = {"origin": ORIGIN, "terms": Terms(), "now": NOW}
@@ -51,7 +53,7 @@ class KeptTests(Case):
     def test_S24_what_the_client_asked_for_is_kept(self) -> None:
         to = (Recipient("b@to.test", "SUCCESS,DELAY", "rfc822;b@other.test"), Recipient("c@to.test"))
         envelope = Envelope("s@x.test", to, smtputf8=True, require_tls=True, ret="HDRS", envid="QQ+2B1")
-        message, rows, body, token = self.compose(HEADER + b"X-FBL: c7\r\n", envelope)
+        message, rows, body, token, _ = self.compose(HEADER + b"X-FBL: c7\r\n", envelope)
         self.assertEqual((message.smtputf8, message.require_tls), (True, True))
         self.assertEqual((message.ret, message.envid, message.fbl), ("HDRS", "QQ+2B1", "c7"))
         kept = [Recipient(row.recipient, row.notify, row.orcpt) for row in rows]

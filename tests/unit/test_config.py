@@ -38,6 +38,9 @@ BROKEN = {
     "[queue]\nretry = '5m'\n": [':2: queue.retry: expected a list, got "5m"'],
     "[queue]\nretry = []\n": [":2: queue.retry: expected at least one step"],
     "[backoff]\npauses = []\n": [":2: backoff.pauses: expected at least one pause"],
+    '[events]\nkeep = "0s"\n[suppression]\nbounces = "recipient"\n': [
+        ':4: suppression.bounces: expected "off", for events.keep is 0'
+    ],
     "[backoff]\nunreachable = []\n": [":2: backoff.unreachable: expected at least one pause"],
     "[queue]\nretry = ['5m', 0, 'x']\n": [
         ':2: queue.retry[1]: expected a duration such as "4h" (ms, s, m, h, d, w) or a number of seconds ab',

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.load import ConfigError, load_with_warnings, parse
 from relay.config.schema import Returns
-from relay.config.secret import SecretUnusable, return_secrets
+from relay.config.secret import SecretUnusable, secrets
 
 GOOD = """hostname = "relay.example.com"
 [returns]
@@ -87,15 +87,15 @@ class Secrets(SynchronousTestCase):
     def of(self, text: bytes) -> tuple[bytes, ...]:
         path = self.mktemp()
         Path(path).write_bytes(text)
-        return return_secrets(Returns(secret_file=path))
+        return secrets(("returns",), Returns(secret_file=path))
 
     def test_in_a_file(self) -> None:
         self.assertEqual(self.of(b"a" * 16 + b"\r\n" + b"b" * 20 + b"\n"), (b"a" * 16, b"b" * 20))
 
     def test_in_the_environment(self) -> None:
         self.patch(os, "environb", {b"BACK": b"c" * 16})
-        self.assertEqual(return_secrets(Returns(secret_variable="BACK")), (b"c" * 16,))
-        self.assertEqual(return_secrets(Returns()), ())
+        self.assertEqual(secrets(("returns",), Returns(secret_variable="BACK")), (b"c" * 16,))
+        self.assertEqual(secrets(("returns",), Returns()), ())
 
     def test_unusable(self) -> None:
         for text in (b"", b"\n\n", b"too short", b"a" * 16 + b"\nb", b"a" * 1025, b"a" * 16 + b"\n" + b"b" * 20000,
@@ -105,4 +105,4 @@ class Secrets(SynchronousTestCase):
             self.assertIn("expected 1 to 10 secrets of 16 to 1024 bytes", str(caught.exception))
         for section in (Returns(secret_file="/nowhere/x"), Returns(secret_variable="NOT_THERE")):
             with self.assertRaises(SecretUnusable):
-                return_secrets(section)
+                secrets(("returns",), section)

@@ -81,6 +81,7 @@ class FakeDoor:
         self.clients: list[tuple[str, Client]] = []
         self.submissions: list[FakeSubmission] = []
         self.opened: list[tuple[Origin, User | None, int]] = []
+        self.named: list[tuple[str, str]] = []
 
     def enter(self, address: str) -> Deferred[None] | None:
         if isinstance(self.answer, Exception):
@@ -97,6 +98,11 @@ class FakeDoor:
         self.clients.append((mechanism, client))
         self.exchanges.append(FakeExchange())
         return self.exchanges[-1]
+
+    def admit(self, user: str, recipient: str) -> None:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        self.named.append((user, recipient))
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Any:
         if isinstance(self.answer, Exception):

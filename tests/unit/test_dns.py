@@ -267,6 +267,24 @@ class Doubts(Case):
             # It isn't asked the same again at once.
             self.assertEqual(len(net.questions), 1)
 
+    def test_one_that_does_not_understand_edns(self) -> None:
+        """Is asked once more without (RFC 6891 7); its refusal may not even repeat the question."""
+
+        def say(query: dns.message.Message, code: int, bare: bool) -> dns.message.Message:
+            if query.edns < 0:
+                return answer(query, "to.test 60 MX 10 a.test.")
+            refusal = answer(query, code=code)
+            refusal.use_edns(False)
+            if bare:
+                refusal.question.clear()
+            return refusal
+
+        for code in (dns.rcode.FORMERR, dns.rcode.NOTIMP):
+            for bare in (False, True):
+                net, resolver = self.resolver(lambda query, tcp, code=code, bare=bare: say(query, code, bare), tries=1)
+                self.assertEqual(self.ask(net, resolver.mx("to.test")), [(10, "a.test")])
+                self.assertEqual(len(net.questions), 2)
+
     def test_silence(self) -> None:
         net, resolver = self.resolver(lambda query, tcp: None, timeout=5.0, tries=3)
         self.assertTrue(self.fails(our.TimedOut, net, resolver.mx("to.test"), 15).temporary)

@@ -65,9 +65,9 @@ class Telling(SynchronousTestCase):
         zone = Zone(egress="socks5://10.0.0.5:1080", egress_user="relay", egress_password_file=path)
         service = RelayService(Config(hostname="relay.test", zones={"default": zone}), MemoryReactorClock())
         ports: list[Any] = [("data channel", port("127.0.0.1", 25))]
-        service._ports = ports
-        service._briefings.read_secrets()
-        told = decode(service._briefings.sender("default", "x").encode(), SenderBriefing)
+        service.parts.ports = ports
+        service.parts.briefings.read_secrets()
+        told = decode(service.parts.briefings.sender("default", "x").encode(), SenderBriefing)
         self.assertEqual((told.egress_password, told.password), ("p\u00e4ss", ""))
         self.assertEqual((told.options.egress, told.options.egress_user), ("socks5://10.0.0.5:1080", "relay"))
 

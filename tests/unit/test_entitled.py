@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.bounce.entitled import REASONS, Case, wants, why_none
+from relay.bounce.entitled import REASONS, Case, wants, why_none, why_unreported
 from relay.bounce.ration import REMEMBERED, Ration
 from tests.unit.test_notice import DELIVERY, HEADER, MESSAGE
 
@@ -64,6 +64,28 @@ class WhoIsTold(SynchronousTestCase):
             self.assertEqual(wanted, list(kinds))
         never = replace(DELIVERY, notify="NEVER")
         self.assertEqual(why_none(self.case._replace(delivery=never)), "not asked for")
+
+    def test_whose_bounces_are_not_reported_to_a_server(self) -> None:
+        """ZoneMTA's list; what only mail to the sender isn't sent for is reported."""
+        case = self.case
+        for told, reason in (
+            (case, ""),
+            (case._replace(message=replace(MESSAGE, sender="")), "null sender"),
+            (case._replace(message=replace(MESSAGE, sender="mailer-daemon@src.test")), "mailer-daemon"),
+            (case._replace(by_http=True), "by HTTP"),
+            (case._replace(delivery=replace(DELIVERY, notify="NEVER")), ""),
+            (case._replace(silent=True), ""),
+            (case._replace(silent_listeners=("feeder",)), ""),
+        ):
+            self.assertEqual(why_unreported(told), reason)
+        for header, reason in (
+            (b"From: mailer-daemon@src.test\r\n", "from mailer-daemon"),
+            (b"X-Auto-Response-Suppress: All\r\n", "X-Auto-Response-Suppress"),
+            (b"Auto-Submitted: auto-replied\r\n", "Auto-Submitted"),
+            (b"Content-Type: multipart/report\r\n", "a report itself"),
+            (b"Received: x\r\n" * 26, ""),
+        ):
+            self.assertEqual(why_unreported(case._replace(message=replace(MESSAGE, headers=HEADER + header))), reason)
 
     def test_reasons_are_told_apart(self) -> None:
         self.assertEqual(len(set(REASONS)), len(REASONS))

@@ -84,6 +84,13 @@ class ReaderTests(SynchronousTestCase):
         self.pass_time()
         self.assertEqual(self.taken, [1, 2, 2])
 
+    def test_a_crash_right_after_the_first_start_leaves_nothing_out(self) -> None:
+        self.reader()
+        self.tell("queued")
+        self.reader()
+        self.pass_time()
+        self.assertEqual(self.taken, [1, 1])
+
     def test_one_batch_at_a_time(self) -> None:
         reader = self.reader(batch=2)
         first: Deferred[None] = Deferred()

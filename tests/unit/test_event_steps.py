@@ -43,6 +43,7 @@ class StepsTests(SynchronousTestCase):
         self.assertEqual((event.category, event.action, event.fault), ("capacity", "defer", "recipient"))
         self.assertEqual((event.host, event.host_address, event.local_address), ("mx.test", "192.0.2.1", "192.0.2.9"))
         self.assertEqual((event.code, event.status, event.reply, event.stage), (452, "4.2.2", "452 4.2.2 full", "rcpt"))
+        self.assertEqual((event.reason, event.unreported), ("The mailbox is full", ""))
         self.assertEqual((event.attempts, event.seconds, event.tls, event.due), (1, 1.5, "TLSv1.3", NOW + 300_000))
 
     def test_a_sender_who_is_told(self) -> None:

@@ -10,6 +10,7 @@ from relay.channel import frames
 from relay.config.schema import Backoff, Config, Domain, PoolAddress, Site, Zone
 from relay.dispatch.neighbours import MOST
 from relay.message.values import Outcome, Result
+from relay.suppression.entry import Entry
 from relay.zone.decision import Scope
 from relay.zone.hold import Hold
 from relay.zone.zones import from_config
@@ -62,6 +63,12 @@ class Grouping(Neighbours):
         self.assertEqual(whom(offer), [(1, ""), (5, ""), (2, "f.test"), (4, "f.test"), (3, "g.test")])
         self.assertEqual(offer.domain, "e.test")
         self.assertEqual(len({offer.lease, *(one.lease for one in offer.fellows)}), 5)
+
+    def test_not_who_is_to_get_no_mail(self) -> None:
+        self.suppressions.add(Entry("to2@f.test"))
+        self.assertEqual(self.sent("e.test", "f.test", "g.test"), [[1, 3]])
+        self.tell()
+        self.assertEqual(self.tally.suppressions["attempt"], 1)
 
     def test_no_more_than_the_zone_says(self) -> None:
         self.assertEqual(self.sent(*(THREE * 3)), [[1, 4, 7, 2, 5], [8, 3, 6, 9]])

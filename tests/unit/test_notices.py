@@ -15,6 +15,7 @@ from relay.dispatch.notices import Notices
 from relay.dispatch.results import Results
 from relay.dkim.keys import KeyIndex
 from relay.events.steps import Steps
+from relay.intake.heed import Heed
 from relay.intake.own import OwnMail
 from relay.intake.submission import Intake
 from relay.message.values import Delivery, Message, Outcome, Result
@@ -54,6 +55,7 @@ class NoticesCase(DispatchRig):
             log=self.log,
             counts=self.tally,
             now=self.now,
+            heed=Heed("drop", self.suppressions),
             steps=steps,
         )
         self.notices = Notices(
@@ -122,6 +124,19 @@ class Ends(NoticesCase):
         event = self.store.events(0, 100)[-1].event
         self.assertEqual((event.name, event.what, event.about), (work.delivery.name, "failure", row.id))
 
+    def test_whether_it_is_reported_to_a_server_stands_in_the_event(self) -> None:
+        """Also where nobody is told by mail; what has not ended in vain says nothing of it."""
+        for outcome, sender, zone, told in (
+            (BOUNCED, "from@sender.test", "default", ""),
+            (BOUNCED, "", "default", "null sender"),
+            (BOUNCED, "from@sender.test", "web", "by HTTP"),
+            (BOUNCED, "from@sender.test", "quiet", ""),
+            (DELIVERED, "", "default", ""),
+        ):
+            self.results.record(self.work(zone=zone, sender=sender), outcome)
+            ends = [one.event for one in self.store.events(0, 1000) if one.event.kind in ("bounced", "delivered")]
+            self.assertEqual(ends[-1].unreported, told)
+
     def test_D40_no_bounce_of_a_bounce(self) -> None:
         [row] = self.ended()
         bounce = self.schedule.work(row.id, 1)
@@ -145,6 +160,15 @@ class Ends(NoticesCase):
             self.assertEqual(self.ended(**more), [], reason)
             self.assertEqual(self.tally.no_notices.pop(), reason)
         self.assertEqual(self.tally.notices, [])
+
+    def test_what_must_travel_by_tls_is_told_of_so(self) -> None:
+        """Where that can be had (RFC 8689 5)."""
+        for required in (True, False):
+            self.setUp()
+            [row] = self.ended(require_tls=required)
+            message = self.store.message(row.id)
+            assert message is not None
+            self.assertEqual(message.require_tls, required)
 
     def test_what_is_dropped_or_delivered_is_not_told(self) -> None:
         self.assertEqual(self.ended(Outcome(Result.DROPPED, "suppressed")), [])

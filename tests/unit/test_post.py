@@ -175,6 +175,12 @@ class Requests(Posting):
             self.check(Result.BOUNCED, "mail", "message")
             self.assertEqual(self.outcome.response[:7], "5.7.10 ")
 
+    def test_a_bounce_had_rather_arrive(self) -> None:
+        """Nobody would hear that it was lost (RFC 8689 5)."""
+        peer = self.called(require_tls=True, sender="")
+        peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        self.check(Result.DELIVERED, "dot", "")
+
 
 class Answers(Posting):
     def test_what_each_means(self) -> None:

@@ -17,11 +17,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.channel import frames
 from relay.channel.briefing import ReceiverBriefing, decode
-from relay.channel.codec import STRANGER, FrameReader, pack
+from relay.channel.codec import STRANGER, TO_RECEIVER, FrameReader, pack
 from relay.channel.frames import VERSION, Hello
 from relay.channel.journal import Acceptance, encode
 from relay.channel.link import Link
 from relay.channel.reception import Entered
+from relay.channel.reception import Heed as Heeded
 from relay.children import fence as fences
 from relay.children import roster as module
 from relay.children.child import GRACE, Child
@@ -29,7 +30,10 @@ from relay.children.fence import fence
 from relay.children.roster import Roster
 from relay.children.senders import Senders, read_journals
 from relay.config.schema import Listener
+from relay.intake.heed import Heed
 from relay.intake.receivers import Receivers
+from relay.suppression.entry import Entry
+from tests.unit.suppression_rig import a_list
 from tests.unit.test_child import WELCOME, FakeProcess, a_briefing, linked, said
 from tests.unit.test_desk import FakeDoor
 from tests.unit.test_gate import Wire
@@ -189,7 +193,8 @@ class ReceiverPosts(SynchronousTestCase):
         self.clock = SpawningClock()
         self.section = Listener(processes=2)
         self.door = FakeDoor()
-        self.trade = Receivers(self.brief)
+        self.suppressions = a_list()
+        self.trade = Receivers(self.brief, Heed("refuse", self.suppressions))
         self.trade.serve("feeder", self.section, self.door, FakePort())  # type: ignore[arg-type]
         self.roster = Roster(self.clock, self.trade, WELCOME)
 
@@ -200,6 +205,13 @@ class ReceiverPosts(SynchronousTestCase):
         link = Link(process.protocol, FrameReader(STRANGER))
         link.makeConnection(Wire())
         return link
+
+    def heard(self, link: Link) -> list[Any]:
+        """What a child was told of recipients since that was asked last."""
+        wire: Any = link.transport
+        found = [frame for frame in FrameReader(TO_RECEIVER).feed(wire.value()) if type(frame) is Heeded]
+        wire.clear()
+        return found
 
     def test_P05_what_one_is_started_with(self) -> None:
         self.roster.start(self.trade.places())
@@ -219,6 +231,21 @@ class ReceiverPosts(SynchronousTestCase):
         self.assertFalse(link.transport.aborted)  # type: ignore[attr-defined]
         link.dataReceived(pack(frames.Closed(1)))
         self.assertTrue(link.transport.aborted)  # type: ignore[attr-defined]
+
+    def test_each_is_told_whether_recipients_are_to_be_named(self) -> None:
+        self.roster.start(self.trade.places())
+        first, second = self.clock.spawned
+        link = self.join(first)
+        self.assertEqual(self.heard(link), [Heeded(False)])
+        entry = self.successResultOf(self.suppressions.add(Entry("x@to.test"))).entry
+        self.assertEqual(self.heard(link), [Heeded(True)])
+        other = self.join(second)
+        self.assertEqual(self.heard(other), [Heeded(True)])
+        first.end(by_signal=9)
+        link.connectionLost(Failure(ConnectionError("closed")))
+        self.successResultOf(self.suppressions.remove(entry.id))
+        self.assertEqual((self.heard(link), self.heard(other)), ([], [Heeded(False)]))
+        self.assertEqual(len(self.suppressions._watchers), 1)
 
     def test_N07_one_that_dies_takes_its_clients_along_and_is_back_at_once(self) -> None:
         self.roster.start(self.trade.places())

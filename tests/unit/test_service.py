@@ -17,6 +17,7 @@ from relay.children import fence as fences
 from relay.config.schema import Bounces, ClientTls, Config, Domain, Listener, Logs, Queue, Zone
 from relay.queue.store import QueueUnusable
 from relay.service import RelayService, StartupError
+from tests.unit.suppression_rig import a_list
 
 
 class FakePort:
@@ -46,16 +47,16 @@ class Briefings(SynchronousTestCase):
             ("listener local", FakePort(UNIXAddress("smtp.sock"))),
             ("API", port("192.0.2.3", 25)),
         ]
-        service._ports = ports
-        self.assertEqual(service._briefings.sender("default", "x").own, ("192.0.2.1", "2001:db8::1"))
-        self.assertEqual(service._briefings.sender("high", "x").own, ("192.0.2.2",))
+        service.parts.ports = ports
+        self.assertEqual(service.parts.briefings.sender("default", "x").own, ("192.0.2.1", "2001:db8::1"))
+        self.assertEqual(service.parts.briefings.sender("high", "x").own, ("192.0.2.2",))
 
     def test_how_domains_are_reached(self) -> None:
         domains = {"default": Domain(), "four.test": Domain(ignore_ipv6="on")}
         service = RelayService(Config(hostname="relay.test", domains=domains), MemoryReactorClock())
-        service._ports = [("data channel", port("127.0.0.1", 25))]  # type: ignore[list-item]
+        service.parts.ports = [("data channel", port("127.0.0.1", 25))]  # type: ignore[list-item]
         wanted = {"default": (False, False), "four.test": (True, False)}
-        self.assertEqual(service._briefings.sender("default", "x").ipv6, wanted)
+        self.assertEqual(service.parts.briefings.sender("default", "x").ipv6, wanted)
 
 
 class Part:
@@ -106,15 +107,15 @@ class Draining(SynchronousTestCase):
         )  # fmt: skip
         self.parts = {name: Part(name, self.told) for name in names}
         service: Any = self.service
-        service._ports = [("data channel", self.parts["channel"]), ("listener a", self.parts["port"])]
-        service._listeners._factories = {"a": self.parts["listener"], "b": self.parts["second"]}
+        service.parts.ports = [("data channel", self.parts["channel"]), ("listener a", self.parts["port"])]
+        service.parts.listeners._factories = {"a": self.parts["listener"], "b": self.parts["second"]}
         service._site = self.parts["api"]
-        service.dispatcher = self.parts["dispatch"]
-        service.roster = self.parts["roster"]
-        service.receivers = self.parts["receivers"]
-        service._gate = self.parts["gate"]
-        service.schedule = self.parts["schedule"]
-        service.store = self.parts["store"]
+        service.parts.dispatcher = self.parts["dispatch"]
+        service.parts.roster = self.parts["roster"]
+        service.parts.receivers = self.parts["receivers"]
+        service.parts.gate = self.parts["gate"]
+        service.parts.schedule = self.parts["schedule"]
+        service.parts.store = self.parts["store"]
 
     def never(self, name: str) -> None:
         """This part does not end, whatever it is told."""
@@ -213,9 +214,9 @@ class Beginning(SynchronousTestCase):
         self.service = RelayService(config, self.reactor)
         self.told: list[str] = []
         service: Any = self.service
-        service.dispatcher = self.dispatch = Part("dispatch", self.told)
+        service.parts.dispatcher = self.dispatch = Part("dispatch", self.told)
         self.dispatch.start = lambda: self.told.append("dispatch start")  # type: ignore[attr-defined]
-        service._ports = [("data channel", Part("channel", []))]
+        service.parts.ports = [("data channel", Part("channel", []))]
         service._site = Part("api", [])
         self.holder: int | None = 0
         self.patch(fences, "holder", lambda path: self.holder)
@@ -258,9 +259,10 @@ class Refusing(SynchronousTestCase):
             if error is not None:
                 raise error
 
-        service.store = Part("store", told)
-        service.store.open, service.store.newest = opens, ""
-        service.store.on_writable = service.store.on_broken = lambda call: None
+        service.parts.store = Part("store", told)
+        service.parts.store.open, service.parts.store.newest = opens, ""
+        service.parts.suppressions = a_list()
+        service.parts.store.on_writable = service.parts.store.on_broken = lambda call: None
         said = str(self.assertRaises(StartupError, service.startService))
         self.assertEqual((told, service.running), (["store close"], 0))
         return said

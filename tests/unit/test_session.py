@@ -7,7 +7,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import error
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -683,6 +683,21 @@ class Secure(Case):
         self.taken(peer)
         self.session._need = lambda offer, host: None
         self.assertFalse(self.session.fits(offer()))
+
+    def test_D27_one_that_was_called_without_asking_for_records(self) -> None:
+        """Others can't go by what is remembered of these: there may be some by now."""
+        ways = [Way(host, Approach(heedless=True)) for host in self.hosts]
+        self.session = self.make(hosts=lambda offer: succeed(ways))
+        peer = self.starting()
+        peer.shake()
+        peer.say(self.OFFER)
+        self.taken(peer)
+        for heedless, policy, fits in (
+            (True, Policy.MAY, True), (True, Policy.MUST, True), (False, Policy.NONE, True), (False, Policy.MAY, False),
+        ):  # fmt: skip
+            need = Approach(policy, heedless=heedless)
+            self.session._need = lambda offer, host, need=need: need
+            self.assertEqual(self.session.fits(offer()), fits, (heedless, policy))
 
     def test_D27_a_kept_connection_is_for_what_the_same_records_ask(self) -> None:
         others = DANE._replace(records=(Record(3, 1, 1, b"y" * 32),))

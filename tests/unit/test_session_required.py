@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from OpenSSL import SSL
 from twisted.internet import error
+from twisted.internet.defer import succeed
 
 from relay.delivery.security import Approach, Policy
+from relay.delivery.ways import Way
 from relay.message.values import Result
 from tests.unit.test_session import Case, Peer, offer
 
@@ -142,3 +144,22 @@ class Required(Case):
             if fits:
                 self.begin()
                 self.assertTrue(self.taken(peer).endswith(b"REQUIRETLS"))
+
+    def test_a_bounce_goes_without_where_it_has_to(self) -> None:
+        """It says REQUIRETLS to a host that was called for it alone: the other call has looked at no certificate."""
+        for last in (LACKS, KEEPS):
+            self.setUp()
+            ways = [Way(host, approach) for approach in (self.approach, Approach()) for host in self.hosts]
+            self.session = self.make(hosts=lambda offer, ways=ways: succeed(ways), need=lambda offer, host: None)
+            self.session.deliver(offer(require_tls=True, sender=""))
+            for _ in self.hosts:
+                peer, said = self.secure(LACKS)
+                self.assertEqual(said, b"QUIT\r\n")
+                peer.close()
+            peer, _ = self.secure(last)
+            self.assertEqual(self.taken(peer), b"MAIL FROM:<>")
+            self.assertEqual(self.outcome.result, Result.DELIVERED)
+        self.setUp()
+        self.session.deliver(offer(require_tls=True, sender=""))
+        peer, _ = self.secure(KEEPS)
+        self.assertEqual(self.taken(peer), b"MAIL FROM:<> REQUIRETLS")

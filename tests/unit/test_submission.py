@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +14,7 @@ from relay.channel.frames import CHUNK, MAX_HEADER
 from relay.config.schema import Zone
 from relay.dkim.canon import RelaxedBody
 from relay.intake import submission as module
+from relay.intake.heed import Heed
 from relay.intake.repeats import Repeats
 from relay.intake.submission import Intake, Submission
 from relay.listener.door import Refused, Terms
@@ -26,6 +27,7 @@ from relay.queue.schedule import Schedule
 from relay.queue.store import LaneKey, StoreError, Unreadable, ZoneCount
 from relay.zone.routing import Router
 from tests.unit.journey_rig import ORIGIN, LateStore, Tally, a_clock, a_retry, milliseconds, zones_of
+from tests.unit.suppression_rig import a_list
 
 HEADER = (
     b"Message-ID: <1@x.test>\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
@@ -55,7 +57,7 @@ class FakeKeys:
 
 
 class Rig:
-    def __init__(self, late: bool = False) -> None:
+    def __init__(self, late: bool = False, at_submission: Literal["accept", "refuse", "drop"] = "accept") -> None:
         self.clock = a_clock()
         self.now = milliseconds(self.clock)
         self.store = LateStore()
@@ -65,6 +67,8 @@ class Rig:
         self.schedule = Schedule(self.store, a_retry(), self.clock, self.now, 1 << 24)
         zones = zones_of(bulk=Zone(recipient_domains=("bulk.test",)))
         keys: Any = FakeKeys()
+        self.suppressions = a_list(clock=self.clock)
+        self.heed = Heed(at_submission, self.suppressions)
         self.intake = Intake(
             store=self.store,
             schedule=self.schedule,
@@ -74,6 +78,7 @@ class Rig:
             log=self.log,
             counts=self.tally,
             now=self.now,
+            heed=self.heed,
         )
 
     def open(self, routing: bool = False, max_header: int = 10_000) -> Submission:

@@ -186,7 +186,7 @@ class Posting(TestCase):
         url = self.serve(b"")
         await self.port.stopListening()
         error = await self.refused(url)
-        self.assertEqual((str(error), error.final), ("127.0.0.1: ConnectionRefusedError", False))
+        self.assertEqual((str(error), error.final), ("127.0.0.1: Connection refused", False))
 
     async def test_the_next_address(self) -> None:
         self.resolver.addresses_ = ["127.0.0.2", "127.0.0.1"]

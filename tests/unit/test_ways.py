@@ -89,10 +89,10 @@ class Finding(Case):
 
     def test_mail_with_a_report_goes_in_any_case(self) -> None:
         """And tells nothing of itself (RFC 8460 3); a next hop of ours asks for what it asks of all mail."""
-        for host, policy in (("", Policy.MAY), ("smart.test", Policy.VERIFY)):
+        for host, approach in (("", Approach(heedless=True)), ("smart.test", Approach(Policy.VERIFY))):
             ways = self.ways(options=Zone(host=host), tls={"default": "verify"})
             [way] = self.found(ways, origin=Origin(REPORTS, ""))
-            self.assertEqual(way.approach, Approach(policy))
+            self.assertEqual(way.approach, approach)
 
     def test_mail_for_our_own_listener_loops(self) -> None:
         """Told in the briefing: 192.0.2.25 is this relay itself."""
@@ -233,7 +233,7 @@ class ByPolicy(PolicyCase):
             self.assertEqual(way.approach.policy, Policy.MAY)
         [way] = self.found(self.heeding(), domain="[9.0.0.1]")
         [way] = self.found(self.heeding(), domain="safe.test", origin=Origin(REPORTS, ""))
-        self.assertEqual((way.approach, self.policies.asked), (Approach(Policy.MAY), []))
+        self.assertEqual((way.approach, self.policies.asked), (Approach(heedless=True), []))
 
     def test_kept_connections(self) -> None:
         """Nothing is known before a look; then each domain asks for its own, whatever another has on the host."""
@@ -375,7 +375,7 @@ class ByRecords(Case):
         ways = self.ways()
         [kept, _] = self.found(ways, origin=Origin(REPORTS, ""))
         self.assertIsNone(ways.need(offer(), kept.host))
-        self.assertEqual(ways.need(offer(origin=Origin(REPORTS, "")), kept.host), Approach())
+        self.assertEqual(ways.need(offer(origin=Origin(REPORTS, "")), kept.host), Approach(heedless=True))
 
 
 class ByBoth(PolicyCase):
@@ -515,6 +515,15 @@ class Also(PolicyCase):
         self.resolver.records["_25._tcp.mx.shared.test"] = ServerFailure("down")
         self.assertIsNone(self.also(self.ways(), "x.test", first.host))
         self.assertEqual(self.told, [])
+
+    def test_records_that_can_not_be_looked_up_now_are_not_those_of_before(self) -> None:
+        self.resolver.secure = True
+        host, ways = Host("mx.shared.test", "9.0.0.1", 10), self.ways(dane={"default": True, "off.test": False})
+        for domain in ("x.test", "off.test"):
+            self.assertIsNotNone(self.also(ways, domain, host), "it has none")
+        self.resolver.records["_25._tcp.mx.shared.test"] = ServerFailure("down")
+        self.assertIsNone(self.also(ways, "x.test", host))
+        self.assertIsNotNone(self.also(ways, "off.test", host), "they don't count")
 
     def test_a_fixed_next_hop_takes_it_all(self) -> None:
         ways = self.ways(options=Zone(host="smart.test"), tls={"default": "may", "must.test": "must"})

@@ -13,7 +13,7 @@ from relay.delivery.sts.policies import Answer
 from relay.delivery.ways import Ways
 from relay.message.tls import TlsPolicy
 from relay.message.values import Result
-from relay.net.dns import NoData
+from relay.net.dns import NoData, NoSuchDomain
 from tests.unit.test_session import offer
 from tests.unit.test_ways import DANE, RECORDS, PolicyCase
 
@@ -146,3 +146,38 @@ class Required(PolicyCase):
             [way] = self.found(ways, domain=asked, require_tls=True)
             self.assertEqual((way.approach.policy, way.approach.required), (Policy.VERIFY, True))
             self.assertIsNotNone(ways.need(offer(domain=asked, require_tls=True), way.host))
+
+
+class Bounces(PolicyCase):
+    """REQUIRETLS in a bounce: where it can be had, and where it can't the bounce goes without (RFC 8689 4.2.1, 5)."""
+
+    def bounce(self, ways: Ways, domain: str) -> list[tuple[str, Policy, bool]]:
+        found = self.found(ways, domain=domain, sender="", require_tls=True)
+        for way in found:
+            self.assertIsNone(ways.need(offer(domain=domain, sender="", require_tls=True), way.host))
+        return [(way.host.name, way.approach.policy, way.approach.required) for way in found]
+
+    def test_hosts_that_are_proven_come_first(self) -> None:
+        self.resolver.secure = True
+        for tls, without in (("may", Policy.MAY), ("verify", Policy.VERIFY)):
+            ways = self.bounce(self.heeding(tls={"default": tls}), "plain.test")
+            hosts = list(dict.fromkeys(name for name, _, _ in ways))
+            safe = [(name, Policy.VERIFY, True) for name in hosts]
+            self.assertEqual(ways, safe + [(name, without, False) for name in hosts])
+
+    def test_nothing_proves_them(self) -> None:
+        ways = self.bounce(self.heeding(), "plain.test")
+        self.assertEqual({(policy, required) for _, policy, required in ways}, {(Policy.MAY, False)})
+
+    def test_what_the_domain_asks_for_stays(self) -> None:
+        self.assertEqual({policy for _, policy, _ in self.bounce(self.heeding(), "safe.test")}, {Policy.STS})
+
+    def test_there_is_no_host(self) -> None:
+        self.resolver.problem = NoSuchDomain("gone.test does not exist")
+        found = Deferred.fromCoroutine(self.heeding().find(offer(domain="gone.test", sender="", require_tls=True)))
+        self.assertEqual(self.failureResultOf(found, Unroutable).value.result, Result.BOUNCED)
+
+    def test_by_http_the_scheme_says_how_safe_it_is(self) -> None:
+        ways = self.heeding(options=Zone(url="https://hook.test/in"))
+        [way] = self.found(ways, sender="", require_tls=True)
+        self.assertIsNotNone(ways.need(offer(sender="", require_tls=True), way.host))

@@ -1,0 +1,101 @@
+"""What each kind of sink needs, and what is of no use to it; and where bounces are reported to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+
+from relay.config import urls
+from relay.config.check_auth import is_variable
+from relay.config.lines import Path
+from relay.config.names import is_address, is_host
+from relay.config.plain import meant, shown
+from relay.config.schema import Bounces, Config, Sink
+from relay.config.shape import Problem
+from relay.message.event import KINDS
+from relay.message.internet import is_public
+
+_SECRET = ("secret_file", "secret_variable")
+#: What each kind goes by, beside what all have.
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "webhook": ("url", "timeout", *_SECRET, "allow_private"),
+    "file": ("path", "max_size", "keep"),
+    "udp": ("host", "port"),
+    "gelf": ("host", "port", "transport", "timeout"),
+}
+#: What a kind can't do without, and what that is.
+_NEEDED: Mapping[str, Mapping[str, str]] = {
+    "webhook": {"url": "a URL"},
+    "file": {"path": "a file"},
+    "udp": {"host": "a host"},
+    "gelf": {"host": "a host"},
+}
+_ALL = frozenset(key for keys in OPTIONS.values() for key in keys)
+_DEFAULTS = Sink()
+_LONGEST_NAME = 60
+
+
+def problems(config: Config) -> Iterator[Problem]:
+    """All that is wrong with [sinks] and with where [bounces] are reported to."""
+    paths: dict[str, str] = {}
+    for name, sink in config.sinks.items():
+        yield from _sink(("sinks", name), sink)
+        if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+            yield Problem(("sinks", name), f"expected a name of {_LONGEST_NAME} characters at most")
+        if sink.path and sink.path in paths:
+            text = f"expected a file of its own, got {shown(sink.path)}, which sinks.{paths[sink.path]} has"
+            yield Problem(("sinks", name, "path"), text)
+        paths.setdefault(sink.path, name)
+        if not config.events.keep:
+            yield Problem(("sinks", name), "expected events.keep above 0: there are no events to hand on")
+    bounces = config.bounces
+    yield from _url(("bounces",), bounces)
+    if bounces.url and not config.events.keep:
+        yield Problem(("bounces", "url"), "expected events.keep above 0: there are no events that tell of bounces")
+    for key in (*_SECRET, "allow_private"):
+        if getattr(bounces, key) and not bounces.url:
+            yield Problem(("bounces", key), "expected a url beside it")
+
+
+def warnings(config: Config) -> Iterator[Problem]:
+    """What others on the way can read or change."""
+    sections: list[tuple[Path, Sink | Bounces]] = [(("sinks", name), sink) for name, sink in config.sinks.items()]
+    for path, section in (*sections, (("bounces",), config.bounces)):
+        if section.url.startswith("http:") and not section.allow_private:
+            yield Problem((*path, "url"), "http: whoever is on the way can read what is sent")
+
+
+def _sink(path: Path, sink: Sink) -> Iterator[Problem]:
+    for index, kind in enumerate(sink.events):
+        if kind not in KINDS:
+            hint = meant(kind, KINDS) or "; expected one of " + ", ".join(sorted(KINDS))
+            yield Problem((*path, "events", f"[{index}]"), f"unknown kind {shown(kind)}{hint}")
+    mine = OPTIONS[sink.kind]
+    for key, what in _NEEDED[sink.kind].items():
+        if not getattr(sink, key):
+            yield Problem((*path, key), f'expected {what}, for kind is "{sink.kind}"')
+    for key in sorted(_ALL.difference(mine)):
+        if getattr(sink, key) != getattr(_DEFAULTS, key):
+            kinds = " or ".join(f'"{kind}"' for kind, keys in OPTIONS.items() if key in keys)
+            yield Problem((*path, key), f'of no use, for kind is "{sink.kind}"; expected it with {kinds}')
+    if "url" in mine:
+        yield from _url(path, sink)
+    if sink.host and not is_address(sink.host) and not is_host(sink.host):
+        yield Problem((*path, "host"), f"expected a host name or an address, got {shown(sink.host)}")
+
+
+def _url(path: Path, section: Sink | Bounces) -> Iterator[Problem]:
+    if section.url:
+        try:
+            url = urls.read(section.url)
+        except ValueError as error:
+            # It may hold a password.
+            yield Problem((*path, "url"), f'expected a URL such as "https://example.com/mail": {error}')
+        else:
+            if is_address(url.host) and not section.allow_private and not is_public(ip_address(url.host)):
+                yield Problem((*path, "url"), f"{url.host} is no public address; expected allow_private = true with it")
+    if section.secret_file and section.secret_variable:
+        yield Problem((*path, "secret_file"), "expected either secret_file or secret_variable")
+    if section.secret_variable and not is_variable(section.secret_variable):
+        # A secret that was put here by mistake isn't shown.
+        yield Problem((*path, "secret_variable"), "expected the name of an environment variable")

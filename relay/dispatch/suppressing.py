@@ -1,0 +1,79 @@
+"""Mail for those who are to get none: it is struck off where an attempt was about to be made, and nobody is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from relay.dispatch.lines import Struck
+from relay.dispatch.results import Results
+from relay.message.flow import read_flow
+from relay.message.values import Outcome, Result
+from relay.queue.schedule import Lane, Schedule, Work
+from relay.queue.store import StoreError
+from relay.suppression.entry import Entry
+
+_log = Logger()
+
+#: Deliveries that may wait for the disk at a time.
+_UNDER_WAY = 1000
+
+
+class List(Protocol):
+    """Who gets no mail (relay.suppression)."""
+
+    def find(self, user: str, recipient: str) -> Entry | None:
+        """What stops the mail of a user to a recipient. Raises StoreError."""
+
+
+class Suppressing:
+    """Looks, and strikes off."""
+
+    def __init__(self, listed: List, schedule: Schedule, results: Results, wake: Callable[[str], None]) -> None:
+        """`wake` has a zone looked at again."""
+        self._list = listed
+        self._schedule = schedule
+        self._results = results
+        self._wake = wake
+        self._under_way = 0
+        # Zones with more of them, for when those that are under way are on disk.
+        self._more: set[str] = set()
+
+    def look(self, work: Work) -> Struck | None:
+        """Whether a delivery may not be attempted."""
+        delivery = work.delivery
+        try:
+            entry = self._list.find(read_flow(delivery.flow).user, delivery.recipient)
+        except StoreError as error:
+            _log.warn("who gets no mail can't be looked up for {name}: {error}", name=delivery.name, error=str(error))
+            return Struck(work, None)
+        return None if entry is None else Struck(work, entry)
+
+    def strike(self, struck: Struck, lane: Lane | None) -> bool:
+        """End a delivery, or where that is in doubt put it off; `lane` is where it stands. False: so many wait for the
+        disk that it stays where it is, and its zone is woken later."""
+        work = struck.work
+        if self._under_way >= _UNDER_WAY:
+            self._more.add(work.delivery.zone)
+            return False
+        if lane is not None:
+            self._schedule.take(lane, work)
+        done: Deferred[bool]
+        if struck.entry is None:
+            outcome = Outcome(Result.DEFERRED, "the list of those who get no mail can't be read", category="ours")
+            done = self._results.record(work, outcome)
+        else:
+            done = self._results.suppress(work, struck.entry)
+        self._under_way += 1
+        done.addCallback(self._written)
+        return True
+
+    def _written(self, _: bool) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            more, self._more = self._more, set()
+            for zone in more:
+                self._wake(zone)

@@ -1,0 +1,174 @@
+"""`POST /v1/suppressions/import`: a list of any length as CSV, read as it comes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from relay.http.answer import RETRY_AFTER, answer, failure, refusal, shielded
+from relay.queue.store import StoreError
+from relay.suppression import table
+from relay.suppression.entry import Entry, fit_reason
+from relay.suppression.suppressions import Added, Suppressions
+from relay.suppression.table import Line
+
+if TYPE_CHECKING:
+    from relay.http.request import ApiRequest
+
+_PATH = b"/v1/suppressions/import"
+#: Longest file (bytes).
+_LONGEST = 1024 * 1024 * 1024
+#: Lines that are named for what is wrong with them; others are counted.
+_NAMED = 1000
+#: Entries that are put on the list together.
+_PAGE = 300
+#: Bytes that are taken ahead of those that are read.
+_AHEAD = 256 * 1024
+
+
+class ListUpload:
+    """One file on its way to the list: a page is read while the page before it is written."""
+
+    limit = _LONGEST
+
+    def __init__(self, reader: table.Reader, suppressions: Suppressions) -> None:
+        self._reader = reader
+        self._list = suppressions
+        self._pieces: deque[bytes] = deque()
+        self._held = 0
+        self._page: list[Entry] = []
+        self._written: Deferred[list[Added]] | None = None
+        self._busy = False
+        self._waiter: Deferred[None] | None = None
+        self._over = False
+        self._error: Exception | None = None
+        self._added = self._unchanged = self._bad = 0
+        self._faults: list[dict[str, object]] = []
+
+    # -- the body comes
+
+    def write(self, data: bytes) -> None:
+        """Takes the next piece."""
+        if not self._over:
+            self._pieces.append(data)
+            self._held += len(data)
+            self._read_on()
+
+    def wait(self) -> Deferred[None] | None:
+        """None: give more. Else hold the client back until it fires."""
+        return self._caught_up() if self._held > _AHEAD else None
+
+    def abandon(self) -> None:
+        """The client is gone: what was not read yet is forgotten, what was is on the list."""
+        self._over = True
+        self._pieces.clear()
+
+    async def finish(self) -> dict[str, object]:
+        """The end: what came of it, once all of it is on disk. Raises what has stopped it: StoreError."""
+        if self._busy:
+            await self._caught_up()
+        await self._take(self._reader.end())
+        await self._write_page()
+        await self._settle()
+        if self._error is not None:
+            raise self._error
+        return {"added": self._added, "unchanged": self._unchanged, "bad": self._bad, "faults": self._faults}
+
+    # -- inside
+
+    def _caught_up(self) -> Deferred[None]:
+        """Fires when all that came was read."""
+        if self._waiter is None:
+            self._waiter = Deferred()
+        return self._waiter
+
+    def _read_on(self) -> None:
+        if not self._busy:
+            self._busy = True
+            Deferred.fromCoroutine(self._read()).addErrback(self._failed).addBoth(self._rest)
+
+    async def _read(self) -> None:
+        while self._pieces:
+            data = self._pieces.popleft()
+            await self._take(self._reader.feed(data))
+            self._held -= len(data)
+
+    def _failed(self, failed: Failure) -> None:
+        self._error = self._error or failed.value  # type: ignore[assignment]
+        self._over = True
+        self._pieces.clear()
+
+    def _rest(self, _: object) -> None:
+        self._busy = False
+        self._held = 0
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.callback(None)
+
+    async def _take(self, lines: Iterator[Line]) -> None:
+        for line in lines:
+            if self._over:
+                return
+            if line.entry is None:
+                self._bad += 1
+                if len(self._faults) < _NAMED:
+                    self._faults.append({"line": line.number, "message": line.fault})
+            else:
+                self._page.append(line.entry)
+                if len(self._page) >= _PAGE:
+                    await self._write_page()
+
+    async def _write_page(self) -> None:
+        """The next page, when the one before it is on disk."""
+        await self._settle()
+        page, self._page = self._page, []
+        if page and self._error is None:
+            self._written = self._list.add_all(page)
+
+    async def _settle(self) -> None:
+        written, self._written = self._written, None
+        if written is not None:
+            added = await written
+            changed = sum(one.changed for one in added)
+            self._added += changed
+            self._unchanged += len(added) - changed
+
+
+class Imports:
+    """The resource, and what takes its bodies."""
+
+    def __init__(self, suppressions: Suppressions, now: Callable[[], int]) -> None:
+        """`now` gives ms since the epoch."""
+        self._list = suppressions
+        self._now = now
+
+    def upload(self, request: ApiRequest) -> ListUpload | None:
+        """Begins an import when `request`, of which the header is there, brings one. Its query may name a `tenant`
+        and a `reason` for lines without. Raises Problem."""
+        if request.method != b"POST" or request.path != _PATH:
+            return None
+        try:
+            fields = parse_qs(request.uri.partition(b"?")[2].decode("ascii"), errors="strict", max_num_fields=10)
+            if set(fields) - {"tenant", "reason"} or any(len(values) > 1 for values in fields.values()):
+                raise ValueError("expected tenant and reason, each once at most")
+            tenant, reason = (fields.get(name, [""])[0] for name in ("tenant", "reason"))
+            reader = table.Reader(self._now, table.tenant_of(tenant), fit_reason(reason))
+        except ValueError as error:
+            raise refusal(400, "InvalidArgument", f"Bad query: {error}") from None
+        return ListUpload(reader, self._list)
+
+    async def take(self, request: ApiRequest) -> bytes:
+        """The body is there: what came of it, once that is on disk."""
+        upload = request.upload
+        if not isinstance(upload, ListUpload):
+            raise failure(400, "Send it to /v1/suppressions/import, spelt like that")
+        try:
+            return answer(request, await shielded(Deferred.fromCoroutine(upload.finish())))
+        except StoreError as error:
+            text = f"Only a part is on the list: {error}; send it again"
+            raise failure(503, text, RETRY_AFTER) from None

@@ -1,0 +1,105 @@
+"""Recipients who get no mail, where mail is submitted: taken, refused, or taken and not queued, as the policy says.
+
+Whatever way a message comes, it is looked at once more at its end, where its recipients are all known. A listener tells
+of each one at RCPT already, where one can be refused without the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from twisted.logger import Logger
+
+from relay.listener.door import Refused
+from relay.message.envelope import Recipient
+from relay.queue.store import StoreError
+from relay.smtp.reply import Reply, reply
+from relay.suppression.entry import Entry
+
+_log = Logger()
+
+#: How much of a reply is for names (characters).
+_NAMES = 400
+BUSY = reply(451, "4.3.0 Error: the suppression list can't be read now, try again later")
+
+
+class List(Protocol):
+    """Who gets no mail (relay.suppression)."""
+
+    def find(self, user: str, recipient: str) -> Entry | None:
+        """What stops the mail of a user to a recipient. Raises StoreError."""
+
+    def watch(self, watcher: Callable[[bool], None]) -> None:
+        """Have it told whether there is anybody on the list, now and whenever that changes."""
+
+    def unwatch(self, watcher: Callable[[bool], None]) -> None:
+        """Tell it no more."""
+
+
+class Unwanted(NamedTuple):
+    """A recipient who gets no mail, and for which entry of the list."""
+
+    recipient: str
+    entry: Entry
+
+
+class Heed:
+    """Of all ways in."""
+
+    def __init__(self, policy: Literal["accept", "refuse", "drop"], listed: List) -> None:
+        self._policy = policy
+        self._list = listed
+
+    def admit(self, user: str, recipient: str) -> None:
+        """At RCPT. Raises Refused: the recipient gets no mail, at least of this user ("": nobody)."""
+        if self._policy == "refuse" and self._find(user, recipient) is not None:
+            raise Refused(_refusal((recipient,)))
+
+    def sort_out(
+        self, user: str, recipients: tuple[Recipient, ...]
+    ) -> tuple[tuple[Recipient, ...], tuple[Unwanted, ...]]:
+        """At the end of a message: the recipients that are queued, and those that are dropped. Raises Refused, and
+        names those who get no mail."""
+        if self._policy == "accept":
+            return recipients, ()
+        kept, unwanted = [], []
+        for recipient in recipients:
+            entry = self._find(user, recipient.address)
+            if entry is None:
+                kept.append(recipient)
+            else:
+                unwanted.append(Unwanted(recipient.address, entry))
+        if not unwanted:
+            return recipients, ()
+        if self._policy == "refuse":
+            raise Refused(_refusal([one.recipient for one in unwanted]))
+        return tuple(kept), tuple(unwanted)
+
+    def watch(self, watcher: Callable[[bool], None]) -> None:
+        """Have it told whether anybody would be refused at RCPT, now and whenever that changes."""
+        if self._policy == "refuse":
+            self._list.watch(watcher)
+
+    def unwatch(self, watcher: Callable[[bool], None]) -> None:
+        """Tell it no more."""
+        if self._policy == "refuse":
+            self._list.unwatch(watcher)
+
+    def _find(self, user: str, recipient: str) -> Entry | None:
+        try:
+            return self._list.find(user, recipient)
+        except StoreError as error:
+            _log.warn("who gets no mail can't be looked up: {error}", error=str(error))
+            raise Refused(BUSY) from None
+
+
+def _refusal(recipients: Sequence[str]) -> Reply:
+    """One line, with as many names as it has room for."""
+    names = ""
+    for number, recipient in enumerate(recipients):
+        if number and len(names) + len(recipient) > _NAMES:
+            names += f" and {len(recipients) - number} more"
+            break
+        names += f"{', ' if number else ''}<{recipient}>"
+    return reply(550, f"5.1.1 Error: on the suppression list: {names}")

@@ -1,0 +1,1 @@
+"""Who gets no mail: addresses and domains, for all users or for one."""
