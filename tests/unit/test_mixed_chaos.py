@@ -20,12 +20,16 @@ from relay.dispatch.notices import Notices
 from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
 from relay.events.steps import Steps
+from relay.intake.heed import Heed
 from relay.intake.own import OwnMail
 from relay.intake.submission import Intake
 from relay.message.event import ENDS
 from relay.message.values import Message
+from relay.queue.store import StoreError
+from relay.suppression.entry import Entry
 from relay.zone.routing import Router
-from tests.unit.test_shaping_chaos import POOL, STEPS, SitesChaos
+from tests.unit import test_shaping_chaos as shaping
+from tests.unit.test_shaping_chaos import POOL, STEPS
 from tests.unit.test_why import KINDS
 
 IPV6 = ("2001:db8::1", "2001:db8::2")
@@ -88,7 +92,7 @@ class World:
         )
 
 
-class MixedChaos(SitesChaos):
+class MixedChaos(shaping.SitesChaos):
     world: ClassVar[World] = World(0)
 
     def setUp(self) -> None:
@@ -101,10 +105,13 @@ class MixedChaos(SitesChaos):
         self.sites.sections["big"] = world.big
         self.sites.named = {"d2.test": "big", "d3.test": "big"} | dict.fromkeys(world.small, "small")
         self.names: list[str] = []
+        self.suppressed: dict[str, Entry | None] = {}
+        self.patch(self.suppressions, "find", self.find)
         steps = Steps(True, self.now)
         intake = Intake(
             store=self.store, schedule=self.schedule, router=Router(self.made), keys=KeyIndex("none", self.clock),
-            dkim=Dkim(), hostname="relay.test", log=self.log, counts=self.tally, now=self.now, steps=steps,
+            dkim=Dkim(), hostname="relay.test", log=self.log, counts=self.tally, now=self.now,
+            heed=Heed("drop", self.suppressions), steps=steps,
         )  # fmt: skip
         self.results._steps = self.operator._steps = steps
         self.results._notices = Notices(
@@ -119,19 +126,43 @@ class MixedChaos(SitesChaos):
     @settings(max_examples=150, deadline=None, report_multiple_bugs=False)
     @given(
         st.integers(0, 1 << 30),
-        st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 30)), min_size=20, max_size=150),
+        st.lists(st.tuples(st.sampled_from(STEPS + "LL"), st.integers(0, 30)), min_size=20, max_size=150),
     )
     def test_no_limit_is_passed_and_no_mail_forgotten(self, number: int, steps: list[tuple[str, int]]) -> None:  # type: ignore[override]
         type(self).world = World(number)
         self.live(steps)
+
+    def test_they_do(self) -> None:
+        """Travel together, in some worlds."""
+        most = 0
+        for number in range(20):
+            type(self).world = World(number)
+            self.go_through([("m", 8), ("m", 7)])
+            most = max(most, self.most)
+        self.assertGreater(most, 3)
 
     def accept(self, *domains: str, **more: Any) -> Message:  # type: ignore[override]
         message = super().accept(*domains, **more)
         self.names += [f"{message.id}.{seq:03x}" for seq in range(1, 1 + len(domains))]
         return message
 
+    def find(self, user: str, recipient: str) -> Entry | None:
+        entry = self.suppressed.get(recipient, Entry(recipient))
+        if entry is None:
+            raise StoreError("the list can't be read")
+        return entry if recipient in self.suppressed else None
+
+    def do_suppress(self, n: int) -> None:
+        """Somebody is to get no mail, or may again; or nobody can tell for a while."""
+        recipient = f"to{1 + n % 3}@d{n % 5}.test"
+        if recipient in self.suppressed:
+            del self.suppressed[recipient]
+        else:
+            self.suppressed[recipient] = Entry(recipient) if n % 2 else None
+
     def calm_down(self) -> None:
         """What is in the way goes, one by one; nobody looks at what has waited for nothing of that."""
+        self.suppressed = {name: entry for name, entry in self.suppressed.items() if entry is not None}
         if self.holds.hold is not None:
             self.do_release(0)
         if self.plumbed.gone:

@@ -726,5 +726,5 @@ _NAMES = {
     "c": "close", "z": "death", "w": "wait", "t": "tell", "r": "birth", "p": "complain", "b": "list",
     "s": "silence", "e": "early", "h": "hold", "H": "release", "g": "lose", "G": "regain", "u": "unknown", "l": "found",
     "n": "part", "f": "redial", "M": "move", "W": "warm", "x": "fare", "D": "death_with_a_journal", "S": "send_now",
-    "X": "delete", "P": "full_disk", "B": "bounce",
+    "X": "delete", "P": "full_disk", "B": "bounce", "L": "suppress",
 }  # fmt: skip
