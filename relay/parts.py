@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from relay.dispatch.shaping import Shaping
 from relay.dispatch.why import Reasons
 from relay.dkim.keys import KeyIndex
 from relay.events.reader import Reader
+from relay.events.rollups import NAME, Rollups
 from relay.events.sinks import Sinks
 from relay.events.steps import Steps
 from relay.events.taker import Means
@@ -88,6 +90,10 @@ class Parts:
         self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
         self.store = LevelStore(config.queue.path, config.queue, reactor, config.events)
         steps = self.steps = Steps(config.events.keep > 0, now)
+        self.rollups: Rollups | None = None
+        if config.events.keep and config.events.rollups:
+            shelf = partial(self.store.shelf, NAME)
+            self.rollups = Rollups(self.store, shelf, reactor, now, config.events.rollups)
         retry = Retry(config.queue)
         leases = Leases(secrets.randbits(31))
         self.schedule = Schedule(self.store, retry, reactor, now, config.queue.memory)
@@ -179,6 +185,7 @@ class Parts:
         from relay.http.bounces import BouncesApi
         from relay.http.events import EventsApi
         from relay.http.operator import Standing
+        from relay.http.rollups import RollupsApi
         from relay.http.shaping import resources
         from relay.http.sinks import SinksApi
         from relay.http.site import make_site
@@ -207,6 +214,7 @@ class Parts:
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self.now),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self.now, config.events.keep),
+                RollupsApi(self.rollups, self._reactor, self.now),
                 SinksApi(self.sinks.standings),
                 BouncesApi(),
                 UnsubscribeApi(self.returns, self._reactor.seconds),
@@ -219,12 +227,14 @@ class Parts:
     def _make_sinks(self) -> Sinks:
         config, reactor = self._config, self._reactor
         names = Resolver(reactor, config.dns)
-        web = Web(reactor, names, ClientTls(config.tls.authorities))
+        tls = ClientTls(config.tls.authorities)
+        web = Web(reactor, names, tls)
 
         def addresses(host: str) -> Deferred[list[str]]:
             return Deferred.fromCoroutine(names.addresses(host, (4, 6)))
 
-        return Sinks(config, self.store, Means(reactor, self.now, config.hostname, deferToThread, web, addresses))
+        means = Means(reactor, self.now, config.hostname, deferToThread, web, addresses, tls.to)
+        return Sinks(config, self.store, means)
 
     def open_returns(self) -> None:
         """Take what comes back, where there are addresses for it: once their secrets are read."""

@@ -81,6 +81,8 @@ class RelayService(Service):
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         parts.schedule.start()
+        if parts.rollups is not None:
+            parts.rollups.start()
         parts.keys.start()
         parts.sweeping.start()
         policy = self._config.suppression
@@ -214,6 +216,8 @@ class RelayService(Service):
         if self._access is not None:
             self._access.stop()
         await _waited(parts.suppressing.stop())
+        if parts.rollups is not None:
+            await _waited(parts.rollups.stop())
         await _waited(parts.shaping.write())
         # A store that can't write down how far they are doesn't have to.
         await self._within(self._reactor.seconds() + _KILLED, parts.sinks.stop())

@@ -19,6 +19,7 @@ from relay.config.secret import SecretUnusable, open_to_all, passwords, secrets
 from relay.dkim.keyfile import KeyUnusable
 from relay.dkim.keyfile import load as load_key
 from relay.dkim.names import of_file
+from relay.events.amqp import login
 from relay.events.webhook import signing_keys
 
 #: How long before its end a certificate is spoken of.
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
         signing_keys(("bounces",), config.bounces)
         for name, sink in config.sinks.items():
             signing_keys(("sinks", name), sink)
+            login(name, sink)
     except SecretUnusable as error:
         errors.append(str(error))
     if errors:
@@ -76,7 +78,7 @@ def _open_passwords(config: Config) -> list[str]:
     files = [zone.auth_password_file for zone in zones if zone.auth_user]
     files += [zone.egress_password_file for zone in zones if zone.egress_user]
     files += [config.returns.secret_file, config.bounces.secret_file]
-    files += [sink.secret_file for sink in config.sinks.values()]
+    files += [file for sink in config.sinks.values() for file in (sink.secret_file, sink.password_file)]
     return [
         f"{file}: everybody on this machine can read it; expected mode 0600 or 0640"
         for file in files

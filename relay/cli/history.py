@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
             steps = told["events"] if arguments.name else [one["last"] for one in told["found"]]
             for step in steps:
                 print(line(step))
+            for spoken in told.get("dialogue", ()):
+                print(spoken_line(spoken))
             if not steps:
                 print("nothing is known of it")
             if told.get("more"):
@@ -84,6 +86,17 @@ def run_events(arguments: argparse.Namespace, start: Start) -> int:
 def line(step: Any) -> str:
     """An event for people."""
     return " ".join(_words(step))
+
+
+def spoken_line(spoken: Any) -> str:
+    """A line of the dialogue of a failure: when, who to whom, and what."""
+    mark = {"host": "<", "relay": ">"}.get(spoken["who"], "-")
+    return f"  {_clock(spoken['time'])} {mark} {plain(spoken['text'])}"
+
+
+def _clock(time_ms: int) -> str:
+    seconds, ms = divmod(time_ms, 1000)
+    return time.strftime("%H:%M:%S", time.gmtime(seconds)) + f".{ms:03d}"
 
 
 def _words(step: Any) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from ipaddress import ip_address
 
 from relay.config import urls
@@ -15,6 +16,7 @@ from relay.config.shape import Problem
 from relay.message.event import KINDS
 from relay.message.internet import is_public
 
+_PASSWORD = ("password_file", "password_variable")
 _SECRET = ("secret_file", "secret_variable")
 #: What each kind goes by, beside what all have.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
@@ -22,6 +24,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "file": ("path", "max_size", "keep"),
     "udp": ("host", "port"),
     "gelf": ("host", "port", "transport", "timeout"),
+    "amqp": ("host", "port", "timeout", "tls", "user", *_PASSWORD, "vhost", "exchange", "routing_key"),
 }
 #: What a kind can't do without, and what that is.
 _NEEDED: Mapping[str, Mapping[str, str]] = {
@@ -29,10 +32,14 @@ _NEEDED: Mapping[str, Mapping[str, str]] = {
     "file": {"path": "a file"},
     "udp": {"host": "a host"},
     "gelf": {"host": "a host"},
+    "amqp": {"host": "a host", "exchange": "an exchange", "routing_key": "a routing key"},
 }
 _ALL = frozenset(key for keys in OPTIONS.values() for key in keys)
 _DEFAULTS = Sink()
 _LONGEST_NAME = 60
+#: Of what AMQP has names for (bytes, AMQP 0-9-1 4.2.5.3), and what a routing key may hold of an event.
+_LONGEST_WORD = 255
+_FROM_EVENT = ("{kind}", "{zone}")
 
 
 def problems(config: Config) -> Iterator[Problem]:
@@ -63,6 +70,10 @@ def warnings(config: Config) -> Iterator[Problem]:
     for path, section in (*sections, (("bounces",), config.bounces)):
         if section.url.startswith("http:") and not section.allow_private:
             yield Problem((*path, "url"), "http: whoever is on the way can read what is sent")
+    for name, sink in config.sinks.items():
+        if sink.kind == "amqp" and not sink.tls and not _is_here(sink.host):
+            text = "without it whoever is on the way can read what is sent, and the password"
+            yield Problem(("sinks", name, "tls"), text)
 
 
 def _sink(path: Path, sink: Sink) -> Iterator[Problem]:
@@ -82,6 +93,34 @@ def _sink(path: Path, sink: Sink) -> Iterator[Problem]:
         yield from _url(path, sink)
     if sink.host and not is_address(sink.host) and not is_host(sink.host):
         yield Problem((*path, "host"), f"expected a host name or an address, got {shown(sink.host)}")
+    if sink.kind == "amqp":
+        yield from _amqp(path, sink)
+
+
+def _amqp(path: Path, sink: Sink) -> Iterator[Problem]:
+    if find_spec("pika") is None:
+        yield Problem((*path, "kind"), 'expected pika for "amqp", which is not installed: pip install zonerelay[amqp]')
+    for key in ("user", "vhost", "exchange", "routing_key"):
+        if len(getattr(sink, key).encode()) > _LONGEST_WORD:
+            yield Problem((*path, key), f"expected {_LONGEST_WORD} bytes at most")
+    bare = sink.routing_key
+    for word in _FROM_EVENT:
+        bare = bare.replace(word, "")
+    if "{" in bare or "}" in bare:
+        expected = " and ".join(_FROM_EVENT)
+        yield Problem((*path, "routing_key"), f"expected no braces but {expected}, got {shown(sink.routing_key)}")
+    if sink.password_file and sink.password_variable:
+        yield Problem((*path, "password_file"), "expected either password_file or password_variable")
+    if sink.password_variable and not is_variable(sink.password_variable):
+        # A password that was put here by mistake isn't shown.
+        yield Problem((*path, "password_variable"), "expected the name of an environment variable")
+    if bool(sink.user) != bool(sink.password_file or sink.password_variable):
+        text = "expected both, user and password_file or password_variable, or neither"
+        yield Problem((*path, "user"), text)
+
+
+def _is_here(host: str) -> bool:
+    return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
 
 
 def _url(path: Path, section: Sink | Bounces) -> Iterator[Problem]:

@@ -249,12 +249,13 @@ class Backoff(Section, frozen=True):
 class Events(Section, frozen=True):
     keep: Seconds = 30 * 86400.0
     max_size: Size = 2 * 1024**3
+    rollups: Seconds = 30 * 86400.0
 
 
 class Sink(Section, frozen=True):
     """Where events are handed on to; which keys are of use tells `kind` (relay.config.check_sinks)."""
 
-    kind: Literal["webhook", "file", "udp", "gelf"] = "webhook"
+    kind: Literal["webhook", "file", "udp", "gelf", "amqp"] = "webhook"
     events: tuple[str, ...] = ()
     batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
     timeout: Interval = 15.0
@@ -267,10 +268,18 @@ class Sink(Section, frozen=True):
     path: str = ""
     max_size: Size = 100 * 1024 * 1024
     keep: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
-    # udp, gelf
+    # udp, gelf, amqp
     host: str = ""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     transport: Literal["udp", "tcp"] = "udp"
+    # amqp
+    tls: bool = False
+    user: str = ""
+    password_file: str = ""
+    password_variable: str = ""
+    vhost: str = "/"
+    exchange: str = "amq.topic"
+    routing_key: str = "zonerelay.{kind}"
 
 
 class Bounces(Section, frozen=True):

@@ -65,26 +65,31 @@ def open_to_all(path: str) -> bool:
     return bool(os.stat(path).st_mode & stat.S_IROTH)
 
 
-def _password(name: str, zone: Zone, kind: Kind) -> str:
-    path: str = getattr(zone, f"{kind}_password_file")
-    variable: str = getattr(zone, f"{kind}_password_variable")
-    longest = LONGEST[kind]
-    if path:
-        place = f"{dotted(('zones', name, f'{kind}_password_file'))}: {path}"
+def password(path: Path, key: str, file: str, variable: str, longest: int = 1024) -> str:
+    """What the section at `path` names by `key`_file or `key`_variable, the one that isn't empty; `longest` in bytes.
+    Raises SecretUnusable."""
+    if file:
+        place = f"{dotted((*path, f'{key}_file'))}: {file}"
         try:
-            with open(path, "rb") as file:
-                found = file.read(longest + 3).partition(b"\n")[0].removesuffix(b"\r")
+            with open(file, "rb") as opened:
+                found = opened.read(longest + 3).partition(b"\n")[0].removesuffix(b"\r")
         except OSError as error:
             raise SecretUnusable(f"{place}: it can't be read: {error.strerror}") from None
     else:
-        place = f"{dotted(('zones', name, f'{kind}_password_variable'))}: {variable}"
+        place = f"{dotted((*path, f'{key}_variable'))}: {variable}"
         found = os.environb.get(variable.encode(), b"")
     try:
-        password = found.decode("utf-8")
+        said = found.decode("utf-8")
     except UnicodeDecodeError:
         raise SecretUnusable(f"{place}: expected a password in UTF-8") from None
-    if not password:
+    if not said:
         raise SecretUnusable(f"{place}: expected a password, got nothing")
-    if len(found) > longest or not password.isprintable():
+    if len(found) > longest or not said.isprintable():
         raise SecretUnusable(f"{place}: expected a password of {longest} bytes at most, without control characters")
-    return password
+    return said
+
+
+def _password(name: str, zone: Zone, kind: Kind) -> str:
+    key = f"{kind}_password"
+    file, variable = getattr(zone, f"{key}_file"), getattr(zone, f"{key}_variable")
+    return password(("zones", name), key, file, variable, LONGEST[kind])

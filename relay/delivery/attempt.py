@@ -72,8 +72,11 @@ class Attempt:
     def outcomes(self, ending: Ending, call: Contact | None, now: float, unsigned: str) -> Outcomes:
         """How it ended on this call for each but those that are postponed. `unsigned` is why a signature is missing, ""
         where none is."""
+        # Of what is our own fault the host may have heard nothing; the failures of one attempt are told together.
+        failed = ending.result is not Result.DELIVERED or bool(ending.apart)
+        told = call.dialogue(ending) if call is not None and failed and ending.category != "ours" else ""
         return [
-            (one, self._outcome(ending.of(place), call, now, unsigned))
+            (one, self._outcome(ending.of(place), call, now, unsigned, told))
             for place, one in enumerate(self.to)
             if not ending.of(place).postponed
         ]
@@ -92,7 +95,9 @@ class Attempt:
         self._noted.update(one.lease for one, _ in taken)
         return taken
 
-    def _outcome(self, ending: Ending, call: Contact | None, now: float, unsigned: str) -> Outcome:
+    def _outcome(
+        self, ending: Ending, call: Contact | None, now: float, unsigned: str, dialogue: str = ""
+    ) -> Outcome:
         text = ending.text[:MAX_RESPONSE]
         if not text.isprintable():
             text = "".join(letter if letter.isprintable() else "?" for letter in text)
@@ -111,4 +116,5 @@ class Attempt:
             "" if call is None else call.tls,
             unsigned[:MAX_RESPONSE],
             call is not None and call.dsn,
+            "" if ending.result is Result.DELIVERED else dialogue,
         )

@@ -22,6 +22,7 @@ from relay.message.envelope import Recipient
 from relay.net.client_tls import ClientTls
 from relay.smtp.client import Conversation, Event
 from relay.smtp.ending import Ending, unfit
+from relay.smtp.minutes import Minutes
 
 if TYPE_CHECKING:
     from relay.delivery.wire import Reactor
@@ -38,7 +39,7 @@ _TOGETHER = 10
 class Call(Line):
     """See the module; a Contact (`contact.py`)."""
 
-    __slots__ = ("_conversation", "_manner", "_replies", "_until")
+    __slots__ = ("_conversation", "_manner", "_minutes", "_replies", "_until")
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Call(Line):
         """`name` is what we call ourselves in EHLO; "" for the address literal."""
         super().__init__(caller, host, name, local_address, reactor, timeouts, now, approach, client_tls)
         self._manner = manner
+        self._minutes = Minutes(now)
         self._conversation = self._converse(name)
         self._replies = 0
         self._until = NEVER
@@ -90,6 +92,10 @@ class Call(Line):
 
     def satisfies(self, need: Approach) -> bool:
         return super().satisfies(need) and (not need.required or self._conversation.keeps_tls)
+
+    def dialogue(self, ending: Ending) -> str:
+        """See `Contact`; an ending that no reply led to is told at its end."""
+        return self._minutes.told("" if ending.code else ending.text)
 
     # -- orders
 
@@ -148,7 +154,13 @@ class Call(Line):
     def _converse(self, name: str) -> Conversation:
         approach, manner = self.approach, self._manner
         return Conversation(
-            name, approach.starttls, approach.implicit, manner.chunking, choose=manner.choose, lmtp=manner.lmtp
+            name,
+            approach.starttls,
+            approach.implicit,
+            manner.chunking,
+            choose=manner.choose,
+            lmtp=manner.lmtp,
+            minutes=self._minutes,
         )
 
     def received(self, data: bytes) -> None:

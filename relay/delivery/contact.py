@@ -102,6 +102,9 @@ class Contact(Protocol):
     def resume(self) -> None:
         """The end of a message that was held may be sent."""
 
+    def dialogue(self, ending: Ending) -> str:
+        """What was said before it ended like this (relay.message.dialogue); "" where that isn't kept."""
+
     def rest(self, seconds: float) -> None:
         """Nothing is to be done for `seconds` at most."""
 

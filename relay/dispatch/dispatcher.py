@@ -374,7 +374,8 @@ class Dispatcher:
             outcome, diagnosis = self._diagnoses.judged(outcome, bool(self._zones[child.place].options.url))
         except Exception:
             _log.failure("No rule can be found for what a host says of {name}", name=delivery.name)
-        written = self._results.record(lease.work, outcome, diagnosis)
+        site = "" if connection is None else connection.way.place
+        written = self._results.record(lease.work, outcome, diagnosis, site)
         if outcome.result is Result.DELIVERED:
             written.addCallback(lambda on_disk: child.settle() if on_disk else None)
         if connection is not None:

@@ -12,8 +12,9 @@ from twisted.python.failure import Failure
 
 from relay.bounce.diagnosis import Diagnosis
 from relay.dispatch.notices import Notice, Notices
-from relay.events.steps import Steps
+from relay.events.steps import Events, Steps
 from relay.logs.maillog import MailLog
+from relay.message.dialogue import Dialogue
 from relay.message.values import Delivery, Outcome, Result
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule, Work
@@ -65,40 +66,49 @@ class Results:
         """Whether its retries would be over by now, all in vain, for what is shut since `since` (ms)."""
         return self._retry.is_over(delivery, since, self._now())
 
-    def record(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None = None) -> Deferred[bool]:
-        """Write one outcome, and what its reply means. Fires when it is on disk, with True; with False
+    def record(
+        self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None = None, site: str = ""
+    ) -> Deferred[bool]:
+        """Write one outcome at this site, and what its reply means. Fires when it is on disk, with True; with False
         when the store came to its end before: then it is not known to be."""
         delivery = work.delivery
         if outcome.result is Result.DEFERRED:
             due = self._retry.next(delivery, self._now())
             if due is not None:
-                return self._defer(work, outcome, diagnosis, due)
-            return self.give_up(work, msgspec.structs.replace(outcome, result=Result.BOUNCED), diagnosis)
-        return self._end(outcome.result.value, work, outcome, diagnosis)
+                return self._defer(work, outcome, diagnosis, due, site)
+            return self.give_up(work, msgspec.structs.replace(outcome, result=Result.BOUNCED), diagnosis, site)
+        return self._end(outcome.result.value, work, outcome, diagnosis, site)
 
-    def give_up(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None = None) -> Deferred[bool]:
+    def give_up(
+        self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None = None, site: str = ""
+    ) -> Deferred[bool]:
         """Its retries are over; `outcome` is the last thing that came of it, bounced. Fires as `record` does."""
-        return self._end("expired", work, outcome, diagnosis)
+        return self._end("expired", work, outcome, diagnosis, site)
 
-    def _end(self, kind: str, work: Work, outcome: Outcome, diagnosis: Diagnosis | None) -> Deferred[bool]:
+    def _end(
+        self, kind: str, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, site: str
+    ) -> Deferred[bool]:
         message, delivery = work.held.message, work.delivery
         unreported = ""
         if self._notices is not None and outcome.result is Result.BOUNCED:
             unreported = self._notices.unreported(work)
-        told = self._steps.attempted(kind, message, delivery, outcome, diagnosis, unreported=unreported)
+        told = self._steps.attempted(kind, message, delivery, outcome, diagnosis, site=site, unreported=unreported)
         notice = None
         if self._notices is not None:
             if outcome.result is Result.BOUNCED:
                 notice = self._notices.of_failure(work, outcome, kind == "expired")
             elif delivery.notify and outcome.result is Result.DELIVERED:
                 notice = self._notices.of_success(work, outcome)
+        said = self._said(told, outcome)
         if notice is None:
-            written = self._store.finish(message, delivery, told)
+            written = self._store.finish(message, delivery, told, dialogue=said)
         else:
-            written = self._store.finish(message, delivery, (*told, *notice.events), notice.parcel)
+            written = self._store.finish(message, delivery, (*told, *notice.events), notice.parcel, said)
         return self._settle(written, work, None, lambda: self._tell(work, outcome, diagnosis), notice)
 
-    def _defer(self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, due: int) -> Deferred[bool]:
+    def _defer(
+        self, work: Work, outcome: Outcome, diagnosis: Diagnosis | None, due: int, site: str
+    ) -> Deferred[bool]:
         now, old = self._now(), work.delivery
         new = msgspec.structs.replace(
             old,
@@ -109,13 +119,14 @@ class Results:
             response=outcome.response,
             category=_category(outcome, diagnosis),
         )
-        told = self._steps.attempted("deferred", work.held.message, old, outcome, diagnosis, due)
+        told = self._steps.attempted("deferred", work.held.message, old, outcome, diagnosis, due, site)
+        said = self._said(told, outcome)
         notice = None
         if self._notices is not None and self._notices.is_late(new, new.first_failure):
             notice = self._notices.of_delay(work, outcome, self._retry.until(new))
             new = msgspec.structs.replace(new, warned=now)
             told = (*told, *notice.events)
-        written = self._store.change(old, new, told, None if notice is None else notice.parcel)
+        written = self._store.change(old, new, told, None if notice is None else notice.parcel, said)
         step = {"attempts": new.attempts, "seconds_to_retry": (due - now) // 1000}
         return self._settle(written, work, new, lambda: self._tell(work, outcome, diagnosis, **step), notice)
 
@@ -140,6 +151,10 @@ class Results:
         )
         written = self._store.change(old, new, notice.events, notice.parcel)
         return self._settle(written, work, new, lambda: None, notice)
+
+    def _said(self, told: Events, outcome: Outcome) -> Dialogue | None:
+        """What is kept of a failure, where its event is."""
+        return Dialogue(self._now(), outcome.dialogue) if told and outcome.dialogue else None
 
     def suppress(self, work: Work, entry: Entry) -> Deferred[bool]:
         """End a delivery that is for somebody who gets no mail, for the reason that this entry gives, without an

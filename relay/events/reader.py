@@ -6,7 +6,8 @@
        └───────────────┘
 
 Where it is, its *cursor*, is kept on a shelf, a second later at most. After a crash what was taken in that second is
-handed on again: whoever takes events knows them by their numbers. What was forgotten by the store before it was read is
+handed on again: whoever takes events knows them by their numbers. Who may take none twice keeps the cursor itself, by
+`place`, in one write to that shelf with what it makes of them. What was forgotten by the store before it was read is
 counted as missed.
 """
 
@@ -53,6 +54,17 @@ class Source(Protocol):
     def on_events(self, callback: Callable[[], None]) -> None: ...
 
 
+def place(name: str, cursor: int) -> dict[bytes, bytes]:
+    """What stands on the shelf for a reader of this name that has taken everything up to this event."""
+    return {name.encode(): _number.pack(cursor)}
+
+
+def place_of(name: str, shelf: Shelf) -> int | None:
+    """Up to which event a reader of this name has taken all; None: it has never begun. Raises StoreError."""
+    kept = shelf.get(name.encode())
+    return None if kept is None else int(_number.unpack(kept)[0])
+
+
 class Reader:
     """One reader, by its name."""
 
@@ -66,9 +78,11 @@ class Reader:
         *,
         kinds: frozenset[str] | None = None,
         batch: int = 500,
+        keeps: bool = False,
     ) -> None:
         """`shelf` is asked for when it starts. `take` gets up to `batch` events, of these `kinds` only, and fires when
-        they are taken for good; when it fails they come again, after a pause that grows."""
+        they are taken for good; when it fails they come again, after a pause that grows. `keeps`: it keeps the cursor
+        too, wants all kinds, and begins with the oldest event there is."""
         self.name = name
         self._source = source
         self._open = shelf
@@ -76,7 +90,7 @@ class Reader:
         self._clock = clock
         self._kinds = kinds
         self._batch = batch
-        self._key = name.encode()
+        self._keeps = keeps
         self._shelf: Shelf | None = None
         self._timer: IDelayedCall | None = None
         self._keeper: IDelayedCall | None = None
@@ -96,10 +110,13 @@ class Reader:
     def start(self) -> None:
         """Go on where it was; the first time of all, from now on. Raises StoreError."""
         self._shelf = self._open()
-        kept = self._shelf.get(self._key)
-        newest = self._source.event_bounds()[1]
-        # A cursor from before the store was made anew means nothing.
-        self.cursor = newest if kept is None else min(_number.unpack(kept)[0], newest)
+        kept = place_of(self.name, self._shelf)
+        oldest, newest = self._source.event_bounds()
+        if kept is None:
+            self.cursor = oldest - 1 if self._keeps else newest
+        else:
+            # A cursor from before the store was made anew means nothing.
+            self.cursor = min(kept, newest)
         self._kept = -1 if kept is None else self.cursor
         self._stopped = False
         self._source.on_events(self._told)
@@ -187,12 +204,12 @@ class Reader:
     # -- the cursor
 
     def _keep_soon(self) -> None:
-        if self._keeper is None and not self._stopped and self._kept != self.cursor:
+        if self._keeper is None and not self._stopped and not self._keeps and self._kept != self.cursor:
             self._keeper = self._clock.callLater(KEEP, self._keep)
 
     def _keep(self) -> Deferred[None]:
         self._keeper = None
-        if self._shelf is None or self._kept == self.cursor:
+        if self._shelf is None or self._keeps or self._kept == self.cursor:
             return succeed(None)
         cursor = self.cursor
 
@@ -205,4 +222,4 @@ class Reader:
             if not self._stopped:
                 self._keeper = self._clock.callLater(PAUSES[1], self._keep)
 
-        return self._shelf.write({self._key: _number.pack(cursor)}).addCallbacks(kept, not_kept)
+        return self._shelf.write(place(self.name, cursor)).addCallbacks(kept, not_kept)

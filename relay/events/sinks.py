@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from relay.config import schema, urls
 from relay.config.schema import Config
-from relay.events import datagrams, file, webhook
+from relay.events import amqp, datagrams, file, webhook
 from relay.events.bounceform import KINDS
 from relay.events.bouncepost import BouncePost
 from relay.events.bounceshelf import BounceShelf
@@ -26,6 +26,7 @@ MAKERS: Mapping[str, Maker] = {
     "file": file.maker,
     "udp": datagrams.zonemta_maker,
     "gelf": datagrams.gelf_maker,
+    "amqp": amqp.maker,
 }
 
 

@@ -59,10 +59,11 @@ class Steps:
         outcome: Outcome,
         diagnosis: Diagnosis | None,
         due: int = 0,
+        site: str = "",
         unreported: str = "",
     ) -> Events:
-        """An attempt has ended as `kind` says, and is tried again at `due` (ms) if that isn't 0; `unreported` is why
-        nobody is to be told of it."""
+        """An attempt at this site has ended as `kind` says, and is tried again at `due` (ms) if that isn't 0;
+        `unreported` is why nobody is to be told of it."""
         if not self._kept:
             return ()
         category, action, fault, status, meaning = outcome.category, "", "", "", ""
@@ -97,6 +98,7 @@ class Steps:
                 message.message_id,
                 message.fbl,
                 meaning,
+                site=site,
                 unreported=unreported,
             ),
         )

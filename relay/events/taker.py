@@ -47,6 +47,13 @@ class Web(Protocol):
         its text can be logged."""
 
 
+class Handshake(Protocol):
+    """What `startTLS` is to be given for one connection (relay.net.client_tls)."""
+
+    def distrust(self) -> str:
+        """After it: why the host hasn't proven that it is the host; "" when it has."""
+
+
 class Means(NamedTuple):
     """What takers are made with."""
 
@@ -60,3 +67,5 @@ class Means(NamedTuple):
     web: Web
     #: The addresses of a host, by its name; fails with an error that can be logged.
     addresses: Callable[[str], Deferred[list[str]]]
+    #: A handshake with a host, by its name or address; raises an error that can be logged.
+    handshake: Callable[[str], Handshake]

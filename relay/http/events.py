@@ -8,14 +8,15 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IRequest
 
-from relay.config.plain import shown
+from relay.config import plain
 from relay.events.shape import shape
 from relay.http.answer import answer, failure
 from relay.http.fields import number, query_of, wrong
 from relay.http.slices import Slices
+from relay.message.dialogue import shown
 from relay.message.event import KINDS, Numbered
 from relay.message.queueid import parse_name
-from relay.queue.store import Store
+from relay.queue.store import Store, Unreadable
 
 _LIMIT = 100
 _MOST = 1000
@@ -72,13 +73,20 @@ class EventsApi:
         )
 
     def history(self, request: IRequest, name: str) -> bytes:
-        """All that is known of a delivery (`id.seq`) or a message (`id`), oldest first. 404: nothing is."""
+        """All that is known of a delivery (`id.seq`) or a message (`id`), oldest first; of a delivery that has failed
+        also what was said at the last failure. 404: nothing is."""
         query_of(request, ())
-        parsed = parse_name(name)
-        found = self._store.history(*parsed, _STEPS) if parsed else []
+        queue_id, seq = parse_name(name) or ("", None)
+        found = self._store.history(queue_id, seq, _STEPS) if queue_id else []
         if not found:
             raise failure(404, "Nothing is known of it")
-        return answer(request, {"name": name, "events": [shape(one) for one in found]})
+        told: dict[str, object] = {"name": name, "events": [shape(one) for one in found]}
+        if seq is not None:
+            try:
+                told["dialogue"] = shown(self._store.dialogue(queue_id, seq))
+            except Unreadable as error:
+                raise failure(500, f"The dialogue can't be read: {error}") from None
+        return answer(request, told)
 
     async def search(self, request: IRequest) -> bytes:
         """Whose history has this `?message_id=`, `?sender=` or `?recipient=`, in any case; latest first. `since` and
@@ -109,5 +117,5 @@ def _kinds(text: str) -> frozenset[str]:
     """The kinds of a list with commas. Raises Problem."""
     kinds = frozenset(kind for kind in text.split(",") if kind)
     for kind in kinds - KINDS:
-        raise wrong("kind", f"unknown kind {shown(kind[:40])}; expected some of " + ", ".join(sorted(KINDS)))
+        raise wrong("kind", f"unknown kind {plain.shown(kind[:40])}; expected some of " + ", ".join(sorted(KINDS)))
     return kinds

@@ -16,6 +16,7 @@ from relay.http.bodystream import BodyStream
 from relay.http.operator import Operator
 from relay.http.slices import Slices
 from relay.message.addresslist import parse_list
+from relay.message.dialogue import HOST, WE, Spoken
 from relay.message.headers import HeaderBlock
 from relay.message.queueid import is_queue_id, parse_seq
 from relay.message.values import Delivery, Message
@@ -23,6 +24,7 @@ from relay.queue.store import Store, Unreadable
 
 _ROWS = 200
 _ADDRESSES = 10_000
+_ENDS = {HOST: "server", WE: "client"}
 _ENVELOPE = {"from": "From", "to": "To", "cc": "Cc", "bcc": "Bcc", "replyTo": "Reply-To", "sender": "Sender"}
 
 
@@ -145,9 +147,24 @@ class MessageApi:
                 "next": row.due,
                 "response": row.response,
                 "category": row.category,
-                "log": [],
+                "log": self._log(row),
             }
         return shown
+
+
+    def _log(self, row: Delivery) -> list[dict[str, object]]:
+        """The dialogue of the last failure."""
+        try:
+            dialogue = self._store.dialogue(row.id, row.seq)
+        except Unreadable:
+            dialogue = None
+        lines = [] if dialogue is None else dialogue.lines()
+        return [_logged(one) for one in lines]
+
+
+def _logged(one: Spoken) -> dict[str, object]:
+    level, end = ("debug", _ENDS[one.who]) if one.who in _ENDS else ("info", "network")
+    return {"time": one.time, "level": level, "tnx": end, "message": one.text}
 
 
 def described(message: Message, recipients: list[str], body_hash: bytes) -> dict[str, object]:

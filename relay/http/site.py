@@ -14,6 +14,7 @@ from klein import Klein
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Site
@@ -27,6 +28,7 @@ from relay.http.metrics import MetricsApi
 from relay.http.operator import Operator, Standing
 from relay.http.queue import QueueApi
 from relay.http.request import ApiChannel, ApiRequest, Upload
+from relay.http.send import InThread, SendApi
 from relay.http.submit import SubmitApi
 from relay.http.test_auth import TestAuthApi
 from relay.http.unsubscribe import PLACE
@@ -68,17 +70,20 @@ def make_site(
     now: Callable[[], int],
     more: Iterable[Resources] = (),
     uploads: Iterable[TakeUpload] = (),
+    in_thread: InThread = deferToThread,
 ) -> ApiSite:
     """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
     /test-auth on; `more` are resources of parts that aren't named here, and `uploads` what takes
-    bodies for them as they come."""
+    bodies for them as they come; `in_thread` does what takes long."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     submit = SubmitApi(options, intake, store)
+    send = SendApi(options, intake, store, in_thread)
     groups: tuple[Resources, ...] = (
         submit,
+        send,
         QueueApi(store, standing, reactor, now),
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
@@ -95,7 +100,7 @@ def make_site(
         (Exception, _on_error),
     ):
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
-    return ApiSite(app, (submit.upload, *uploads), options, hostname, reactor)
+    return ApiSite(app, (submit.upload, send.upload, *uploads), options, hostname, reactor)
 
 
 class ApiSite(Site):

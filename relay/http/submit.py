@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LISTENER = "api"
 _PATH = b"/send-raw"
-_TERMS = Terms(routing_headers=True, future_date=True)
+TERMS = Terms(routing_headers=True, future_date=True)
 _MAX_USER = 1024
 
 
@@ -99,7 +99,7 @@ class SubmitApi:
             return None
         sender, recipients = self._envelope(request.uri.partition(b"?")[2])
         try:
-            submission = self._intake.open(_origin(request), _TERMS)
+            submission = self._intake.open(origin_of(request), TERMS)
         except Refused as refused:
             raise from_reply(refused.reply) from None
         return MessageUpload(submission, self._options, sender, recipients)
@@ -145,7 +145,7 @@ class SubmitApi:
         return sender, recipients
 
 
-def _origin(request: ApiRequest) -> Origin:
+def origin_of(request: ApiRequest) -> Origin:
     """Where the message came from; programs of this machine are believed in who they speak for."""
     user = (request.getHeader(b"x-authenticated-user") or b"").decode("utf-8", "replace")
     if len(user) > _MAX_USER:

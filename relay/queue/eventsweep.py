@@ -123,7 +123,8 @@ class EventSweep:
                 day = event.time
                 if event.id:
                     gone.append(keys.step(event.id, event.seq, number))
-                if event.kind in ENDS:
+                # What was taken at once has never failed.
+                if event.kind in ENDS and (event.kind != "delivered" or event.attempts > 1):
                     gone.append(keys.dialogue(event.id, event.seq))
             gone.append(key)
             first = number + 1

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
 from relay.config.schema import Events, Queue
+from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
 from relay.message.queueid import name_of
 from relay.message.values import Delivery, Message
@@ -26,6 +27,7 @@ from relay.queue.records import (
     encode,
     read_chunk,
     read_delivery,
+    read_dialogue,
     read_event,
     read_format,
     read_message,
@@ -193,14 +195,24 @@ class LevelStore:
         return self._writer.add(Discard(queue_id, 0, chunks, whole=True))
 
     def finish(
-        self, message: Message, delivery: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+        self,
+        message: Message,
+        delivery: Delivery,
+        events: Sequence[Event] = (),
+        notice: Parcel | None = None,
+        dialogue: Dialogue | None = None,
     ) -> Deferred[None]:
-        return self._writer.add(Finish(message, delivery, events, notice))
+        return self._writer.add(Finish(message, delivery, events, notice, dialogue))
 
     def change(
-        self, old: Delivery, new: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+        self,
+        old: Delivery,
+        new: Delivery,
+        events: Sequence[Event] = (),
+        notice: Parcel | None = None,
+        dialogue: Dialogue | None = None,
     ) -> Deferred[None]:
-        return self._writer.add(Change(old, new, events, notice))
+        return self._writer.add(Change(old, new, events, notice, dialogue))
 
     def tell(self, events: Sequence[Event]) -> Deferred[None]:
         return self._writer.add(Tell(events))
@@ -331,6 +343,10 @@ class LevelStore:
         numbers = sorted(keys.event_of(key) for key in steps)[:limit]
         found = ((keys.event(number), engine.get(keys.event(number))) for number in numbers)
         return _read((key, record) for key, record in found if record is not None)
+
+    def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
+        record = self._engine.get(keys.dialogue(queue_id, seq)) if _is_id(queue_id) else None
+        return None if record is None else read_dialogue(record)
 
     def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
         found: list[bytes] = []

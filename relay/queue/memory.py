@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 
+from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
 from relay.message.values import Delivery, Message
 from relay.queue import keys
@@ -28,6 +29,7 @@ class MemoryStore:
         self._rows: dict[_Name, Delivery] = {}
         self._taken: dict[bytes, tuple[str, int]] = {}
         self._events: list[Event] = []
+        self._dialogues: dict[_Name, Dialogue] = {}
         self._traces: list[tuple[str, str, int, str]] = []
         self._shelves: dict[str, MemoryShelf] = {}
         self._event_callbacks: list[Callable[[], None]] = []
@@ -75,28 +77,46 @@ class MemoryStore:
         return succeed(None)
 
     def finish(
-        self, message: Message, delivery: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+        self,
+        message: Message,
+        delivery: Delivery,
+        events: Sequence[Event] = (),
+        notice: Parcel | None = None,
+        dialogue: Dialogue | None = None,
     ) -> Deferred[None]:
         queue_id = message.id
         if self._rows.pop((queue_id, delivery.seq), None) is not None:
             self._follow(events, notice)
+            self._note(delivery, dialogue)
+            if not events:
+                self._dialogues.pop((queue_id, delivery.seq), None)
         if queue_id in self._messages and not self.deliveries(queue_id, 0, 1):
             del self._messages[queue_id], self._recipients[queue_id]
             self.discard(queue_id, message.chunks)
         return succeed(None)
 
     def change(
-        self, old: Delivery, new: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+        self,
+        old: Delivery,
+        new: Delivery,
+        events: Sequence[Event] = (),
+        notice: Parcel | None = None,
+        dialogue: Dialogue | None = None,
     ) -> Deferred[None]:
         if (new.id, new.seq) in self._rows:
             self._rows[new.id, new.seq] = new
             self._follow(events, notice)
+            self._note(new, dialogue)
         return succeed(None)
 
     def _follow(self, events: Sequence[Event], notice: Parcel | None) -> None:
         if notice is not None:
             self.append(notice.message, notice.deliveries, notice.last_chunk, b"", notice.events)
         self.tell(events)
+
+    def _note(self, delivery: Delivery, dialogue: Dialogue | None) -> None:
+        if dialogue is not None:
+            self._dialogues[delivery.id, delivery.seq] = dialogue
 
     def tell(self, events: Sequence[Event]) -> Deferred[None]:
         self._events += events
@@ -221,6 +241,9 @@ class MemoryStore:
     def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]:
         found = [one for one in self.events(0, 1 << 32) if one.event.id == queue_id]
         return [one for one in found if seq is None or one.event.seq in (0, seq)][:limit]
+
+    def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
+        return self._dialogues.get((queue_id, seq))
 
     def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
         days = range(since // keys.DAY, until // keys.DAY + 1)

@@ -15,6 +15,7 @@ from typing import ClassVar
 import msgspec
 from twisted.internet.defer import Deferred
 
+from relay.message.dialogue import Dialogue
 from relay.message.event import Event
 from relay.message.values import Delivery, Message
 from relay.queue import keys
@@ -165,16 +166,22 @@ class Discard(Operation):
 class Finish(Operation):
     """A row goes; with the last one of a message everything of it. What tells of that comes."""
 
-    __slots__ = ("delivery", "events", "message", "notice")
+    __slots__ = ("delivery", "dialogue", "events", "message", "notice")
 
     def __init__(
-        self, message: Message, delivery: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+        self,
+        message: Message,
+        delivery: Delivery,
+        events: Sequence[Event] = (),
+        notice: Parcel | None = None,
+        dialogue: Dialogue | None = None,
     ) -> None:
         self.deferred = Deferred()
         self.message = message
         self.delivery = delivery
         self.events = events
         self.notice = notice
+        self.dialogue = dialogue
 
     def plan(self, book: Book) -> None:
         message, queue_id = self.message, self.message.id
@@ -183,6 +190,10 @@ class Finish(Operation):
         if row is None:
             return
         _follow(book, self.events, self.notice)
+        _note(book, self.delivery, self.dialogue)
+        if row.attempts and not self.events:
+            # There is no event with which what was kept of it would go.
+            book.filling.batch.delete(keys.dialogue(queue_id, row.seq))
         last = message.recipients == 1 or book.one_less(queue_id) <= 0
         book.strike_row(key, row, message.sender)
         if last:
@@ -195,16 +206,22 @@ class Finish(Operation):
 class Change(Operation):
     """A row is replaced, if it is still there. What tells of that comes."""
 
-    __slots__ = ("events", "new", "notice", "old")
+    __slots__ = ("dialogue", "events", "new", "notice", "old")
 
     def __init__(
-        self, old: Delivery, new: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+        self,
+        old: Delivery,
+        new: Delivery,
+        events: Sequence[Event] = (),
+        notice: Parcel | None = None,
+        dialogue: Dialogue | None = None,
     ) -> None:
         self.deferred = Deferred()
         self.old = old
         self.new = new
         self.events = events
         self.notice = notice
+        self.dialogue = dialogue
 
     def plan(self, book: Book) -> None:
         new = self.new
@@ -216,6 +233,7 @@ class Change(Operation):
         sender = book.sender(new.id) if indexed(row) != indexed(new) else None
         entries(new, sender)  # fails, if it does, before anything is written
         _follow(book, self.events, self.notice)
+        _note(book, new, self.dialogue)
         book.strike_row(key, row, sender)
         book.put_row(key, new, sender)
 
@@ -273,6 +291,11 @@ def _follow(book: Book, events: Sequence[Event], notice: Parcel | None) -> None:
     if notice is not None:
         _put(book, notice, b"")
     book.tell(told)
+
+
+def _note(book: Book, delivery: Delivery, dialogue: Dialogue | None) -> None:
+    if dialogue is not None:
+        book.filling.batch.put(keys.dialogue(delivery.id, delivery.seq), encode(dialogue))
 
 
 def _put(book: Book, parcel: Parcel, token: bytes) -> None:

@@ -17,6 +17,7 @@ from zlib import crc32
 import msgspec
 from google_crc32c import value as crc32c
 
+from relay.message.dialogue import Dialogue
 from relay.message.event import Event
 from relay.message.values import Delivery, Message
 from relay.queue.store import Unreadable
@@ -91,6 +92,7 @@ read_format = Reader(Format)
 read_state = Reader(State)
 read_taken = Reader(Taken)
 read_event = Reader(Event)
+read_dialogue = Reader(Dialogue)
 
 
 def encode_chunk(data: bytes) -> bytes:

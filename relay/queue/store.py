@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
+from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
 from relay.message.values import Delivery, Message
 from relay.shelf import Shelf
@@ -105,15 +106,26 @@ class Store(Protocol):
         """Forget the first `chunks` chunks of a message that will not be completed."""
 
     def finish(
-        self, message: Message, delivery: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+        self,
+        message: Message,
+        delivery: Delivery,
+        events: Sequence[Event] = (),
+        notice: Parcel | None = None,
+        dialogue: Dialogue | None = None,
     ) -> Deferred[None]:
         """Strike off a delivery; with the last one of a message its body and record go too. The `notice`
-        about it, a message to its sender, is kept in the same batch."""
+        about it, a message to its sender, is kept in the same batch, and so is the `dialogue` of its last failure, as
+        long as its events are."""
 
     def change(
-        self, old: Delivery, new: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+        self,
+        old: Delivery,
+        new: Delivery,
+        events: Sequence[Event] = (),
+        notice: Parcel | None = None,
+        dialogue: Dialogue | None = None,
     ) -> Deferred[None]:
-        """Replace a row: deferral, send now, hold, release. Same id and seq. `notice` as in `finish`."""
+        """Replace a row: deferral, send now, hold, release. Same id and seq. The rest as in `finish`."""
 
     def tell(self, events: Sequence[Event]) -> Deferred[None]:
         """Keep events of what changes nothing else here."""
@@ -168,6 +180,10 @@ class Store(Protocol):
 
     def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]:
         """The first events of a delivery and of its message, in order; `seq` None: of all its deliveries."""
+
+    def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
+        """What was said when the delivery failed last, as far as anything was; None: nothing is known. Raises
+        Unreadable."""
 
     def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
         """Names (`id` or `id.seq`), latest days first, of what was queued between these times (ms) with this

@@ -29,6 +29,7 @@ from relay.smtp.client_states import Event, Move, Step
 from relay.smtp.ending import Ending
 from relay.smtp.introduction import Introduction, Said, Tls
 from relay.smtp.login import Choose
+from relay.smtp.minutes import HIDDEN, Minutes, without_secrets
 from relay.smtp.offered import Offered
 from relay.smtp.opening import open_with
 from relay.smtp.reply import Reply
@@ -54,7 +55,7 @@ class Conversation:
 
     __slots__ = (
         "_awaited", "_chunked", "_chunking", "_ending", "_framing", "_in_text", "_interrupted", "_introduction",
-        "_lmtp", "_output", "_reader", "_roll", "_soiled", "_telling", "_unsent", "replies", "transactions",
+        "_lmtp", "_minutes", "_output", "_reader", "_roll", "_soiled", "_telling", "_unsent", "replies", "transactions",
     )  # fmt: skip
 
     def __init__(
@@ -65,12 +66,15 @@ class Conversation:
         chunking: bool = False,
         choose: Choose | None = None,
         lmtp: bool = False,
+        minutes: Minutes | None = None,
     ) -> None:
         """`name` is what we call ourselves in EHLO: a domain or an address literal. `tls` says whether STARTTLS is to
         be used; `secure`, that the connection is by TLS from its beginning; `chunking`, that texts may go in chunks.
-        `choose` takes the way to log in; None: there is no login. `lmtp`: LMTP is spoken, by which no chunks go."""
+        `choose` takes the way to log in; None: there is no login. `lmtp`: LMTP is spoken, by which no chunks go.
+        `minutes` are taken of all that is said, but for logins and texts."""
         self._introduction = Introduction(name, tls, secure, choose, lmtp)
         self._lmtp = lmtp
+        self._minutes = minutes or Minutes()
         self._reader = ReplyReader()
         self._awaited: deque[Step] = deque((steps.BANNER,))
         self._unsent: deque[tuple[Step, bytes]] = deque()
@@ -182,6 +186,7 @@ class Conversation:
         Returns:
             What to send, or the ending of a message that this host can't be offered.
         """
+        self._minutes.began()
         offered = self._introduction.offered
         opening = open_with(
             offered,
@@ -208,7 +213,9 @@ class Conversation:
             self._awaited.append(steps.MAIL)
             self._awaited.extend((steps.RCPT,) * len(opening.rcpts))
             self._awaited.append(steps.DATA)
-            return b"".join((opening.mail, *opening.rcpts, b"DATA\r\n"))
+            commands = b"".join((opening.mail, *opening.rcpts, b"DATA\r\n"))
+            self._minutes.note(commands)
+            return commands
         if soiled:
             self._unsent.append((steps.RSET, b"RSET\r\n"))
         self._unsent.append((steps.MAIL, opening.mail))
@@ -231,10 +238,12 @@ class Conversation:
         self._interrupted = self._reader.pending
         end = steps.LAST_CHUNK if self._chunked else steps.DOT
         self._awaited.extend((end,) * (self._roll.accepted if self._lmtp else 1))
+        self._minutes.note("[text]")
         return self._framing.end(data)
 
     def secured(self) -> bytes:
         """The TLS handshake is done: what to send now."""
+        self._minutes.note("[TLS]")
         self._say(self._introduction.secured())
         return self.take()
 
@@ -252,12 +261,18 @@ class Conversation:
                 reply = self._reader.next()
                 if reply is None:
                     return None
-                # A login needs to hear all of it.
-                event = self._replied(reply if self._awaited[0] is steps.AUTH else self._introduction.fit(reply))
+                told = self._introduction.fit(reply)
+                # A login needs to hear all of it, and nobody else does.
+                login = self._awaited[0] is steps.AUTH
+                self._minutes.note(Reply(reply.code, (HIDDEN,)) if login and reply.code < 400 else told)
+                event = self._replied(reply if login else told)
                 if event is not None:
                     return event
             reply = self._reader.next()
-            return self._unasked(reply and self._introduction.fit(reply))
+            if reply is not None:
+                reply = self._introduction.fit(reply)
+                self._minutes.note(reply)
+            return self._unasked(reply)
         except BadReply as error:
             # What a host says that repeats a login may hold a part of it.
             return self._broken("no SMTP reply" if self._introduction.guarded else str(error))
@@ -389,6 +404,7 @@ class Conversation:
         return Ending(Result.DEFERRED, self.stage, reason, code, category, doubtful, False, stale, apart)
 
     def _say(self, said: Said) -> None:
+        self._minutes.note(without_secrets(said.line) if said.step is steps.AUTH else said.line)
         self._awaited.append(said.step)
         self._output = said.line
 
@@ -397,8 +413,10 @@ class Conversation:
         if not self.offered.pipelining:
             step, command = self._unsent.popleft()
             self._awaited.append(step)
+            self._minutes.note(command)
             return command
         self._awaited.extend(step for step, _ in self._unsent)
         commands = b"".join(command for _, command in self._unsent)
         self._unsent.clear()
+        self._minutes.note(commands)
         return commands

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from bench import peers
 from tests.peers.mailserver import EXIM, ROOT, Exim, Postfix
@@ -150,3 +150,12 @@ login:
   {logins[mechanism]}
 """)
         return [str(EXIM), "-C", str(self.config), "-odf", "-oi"]
+
+
+def objects(node: str, mails: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What Nodemailer makes of mail objects (see nodemailer_objects.js): JSON, envelope, message."""
+    script = str(ROOT / "tests/peers/nodemailer_objects.js")
+    given = json.dumps({"module": str(NODEMAILER), "mails": mails}).encode()
+    done = subprocess.run([node, script], input=given, capture_output=True, timeout=30, check=True)
+    made: list[dict[str, Any]] = json.loads(done.stdout)
+    return made

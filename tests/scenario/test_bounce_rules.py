@@ -15,6 +15,7 @@ LISTED = "554 5.7.1 Client host [127.0.0.1] blocked using zen.spamhaus.org"
 FULL = "452 4.2.2 The email account that you tried to reach is over quota. abc1234567890 - gsmtp"
 ODD = "550 5.1.1 The stars are against it"
 RULE = '[[rules]]\ncategory = "{}"\naction = "defer"\nmessage = "Wait for the stars"\nmatch = ["stars * against"]\n'
+COUNTED = {"deferred blacklist": 1, "delivered ": 1, "bounced capacity": 1}
 
 
 class BounceRules(LimitsCase):
@@ -52,6 +53,10 @@ class BounceRules(LimitsCase):
         self.assertIn(" bounced ", line := await self.step(relay, full))
         self.assertIn(" category=capacity action=reject ", line)
 
+        # What was said is kept, and what happened counted.
+        self.replies_are_kept(relay, full)
+        await self.until(lambda: self.counts(relay) == COUNTED, 20, "what happened is counted", relay)
+
         # The operator's file is read when it is replaced; a bad one leaves things as they are, and is told of.
         [first] = await self.submit(relay, 1, "one.odd.test")
         self.assertIn(" bounced ", line := await self.step(relay, first))
@@ -82,6 +87,18 @@ class BounceRules(LimitsCase):
             check=True,
         )
         self.assertIn(b"action   : defer\nmessage  : Wait for the stars\ncategory : policy\n", said.stdout)
+
+    def replies_are_kept(self, relay: Relay, name: str) -> None:
+        """The whole dialogue that a delivery failed with."""
+        said = [(one["who"], one["text"]) for one in self.asked(relay, f"/v1/history/{name}.001")["dialogue"]]
+        self.assertEqual(said[0][0], "host")
+        self.assertTrue(said[0][1].startswith("220 "), said)
+        self.assertTrue([text for who, text in said if who == "relay" and text.startswith("RCPT TO:<")], said)
+        self.assertIn(("host", FULL), said)
+
+    def counts(self, relay: Relay) -> dict[str, int]:
+        series = self.asked(relay, "/v1/rollups?by=site,kind,reason&kind=delivered,deferred,bounced")["series"]
+        return {" ".join(one[by] for by in ("kind", "reason")): one["total"] for one in series}
 
     async def one_deferred(self, relay: Relay, domain: str) -> str:
         """Of the deliveries there the first that was not bounced: the new rules are seen within a second."""

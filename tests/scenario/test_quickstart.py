@@ -38,8 +38,8 @@ class FirstMail(Scenario):
             config = self.replace(config, endpoint(port), endpoint(free)[1:])
             self.ports[port] = str(free)
         config = self.replace(config, '#path = "var/queue"', f'path = "{self.directory}/queue"')
-        config = self.replace(config, '#host = ""', 'host = "127.0.0.1"')
-        return self.replace(config, "#port = 25\n", f"port = {self.hop.port}\n")
+        hop = '#host = ""\n# The port there.\n#port = 25\n'
+        return self.replace(config, hop, f'host = "127.0.0.1"\nport = {self.hop.port}\n')
 
     def said(self) -> str:
         """What `make run` printed."""
@@ -68,9 +68,10 @@ class FirstMail(Scenario):
         self.assertIsNone(running.poll(), self.said())
 
         program("swaks"), program("curl")
-        swaks, curl, python = commands("A first mail")
+        swaks, curl, send, python = commands("A first mail")
         shell, interpreter = ("bash", "-ec"), (sys.executable, "-c")
-        for number, (words, command) in enumerate(((shell, swaks), (shell, curl), (interpreter, python)), 1):
+        told = ((shell, swaks), (shell, curl), (shell, send), (interpreter, python))
+        for number, (words, command) in enumerate(told, 1):
             script = re.sub(r"\b(2525|8080)\b", lambda found: self.ports[found[0]], command)
             self.assertNotEqual(command, script)
             done = await deferToThread(subprocess.run, [*words, script], capture_output=True, timeout=30)
@@ -84,5 +85,5 @@ class FirstMail(Scenario):
         tree.pids()  # so that children are known when their parents are gone
         os.killpg(running.pid, signal.SIGINT)  # as Control-C does
         self.assertTrue(await deferToThread(wait_gone, tree, 15), f"it does not stop: {self.said()}")
-        self.assertEqual(3, len(self.hop.taken))
+        self.assertEqual(4, len(self.hop.taken))
         self.assertNotIn("Traceback", self.said())

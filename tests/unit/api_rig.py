@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -20,6 +20,7 @@ from relay.http.backoff import BackoffApi
 from relay.http.operator import Standing
 from relay.http.site import make_site
 from relay.listener.door import Refused, Terms
+from relay.message.dialogue import Dialogue
 from relay.message.envelope import Envelope
 from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
@@ -40,6 +41,7 @@ class FakeStore:
         self.messages: dict[str, Message] = {}
         self.rows: list[Delivery] = []
         self.chunks: dict[tuple[str, int], bytes] = {}
+        self.dialogues: dict[tuple[str, int], Dialogue] = {}
         self.damaged = False
 
     def add(self, message: Message, rows: Sequence[Delivery], *chunks: bytes) -> None:
@@ -60,6 +62,9 @@ class FakeStore:
             (row for row in self.rows if row.id == queue_id and row.seq > after), key=lambda r: r.seq
         )
         return rows[:limit]
+
+    def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
+        return self.dialogues.get((queue_id, seq))
 
     def recipients(self, queue_id: str) -> list[str]:
         return [row.recipient for row in self.deliveries(queue_id, 0, 10**6)]
@@ -199,6 +204,7 @@ class Rig:
         demo_login: bool = False,
         more: Sequence[Any] = (),
         uploads: Sequence[Any] = (),
+        in_thread: Any = maybeDeferred,
         **options: Any,
     ) -> None:
         self.clock = clock or Clock()
@@ -223,6 +229,7 @@ class Rig:
             now=lambda: NOW,
             more=(*more, BackoffApi(self.backoff, lambda: NOW)),
             uploads=uploads,
+            in_thread=in_thread,
         )
 
     def connect(self) -> Client:

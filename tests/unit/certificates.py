@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,8 @@ class Authority(Pair):
         self.name = name
 
     def server(self, *hosts: str, key: Any = None, days: int = 1) -> Pair:
-        """A server's certificate for these names."""
-        names = [x509.DNSName(host) for host in hosts]
+        """A server's certificate for these names or addresses."""
+        names = [_called(host) for host in hosts]
         return self._issue(hosts[0], names, ExtendedKeyUsageOID.SERVER_AUTH, key, days)
 
     def common(self, host: str) -> Pair:
@@ -102,6 +103,13 @@ class Authority(Pair):
             made = made.add_extension(x509.SubjectAlternativeName(names), False)
         made = made.add_extension(x509.ExtendedKeyUsage([use]), False)
         return Pair(made.sign(self.key, SHA256()), key)
+
+
+def _called(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _builder(common: str, issuer: str, key: Any, days: int = 1) -> x509.CertificateBuilder:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from relay.config.schema import Config, Domain, Queue, Zone
+from relay.message.dialogue import Dialogue
 from relay.message.event import Event
 from relay.message.values import Delivery, Message, Origin, Result
 from relay.queue.memory import MemoryStore
@@ -114,14 +115,24 @@ class LateStore(MemoryStore):
         return self._later(super().discard(queue_id, chunks))
 
     def finish(
-        self, message: Message, delivery: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+        self,
+        message: Message,
+        delivery: Delivery,
+        events: Sequence[Event] = (),
+        notice: Parcel | None = None,
+        dialogue: Dialogue | None = None,
     ) -> Deferred[None]:
-        return self._part(lambda: super(LateStore, self).finish(message, delivery, events, notice))
+        return self._part(lambda: super(LateStore, self).finish(message, delivery, events, notice, dialogue))
 
     def change(
-        self, old: Delivery, new: Delivery, events: Sequence[Event] = (), notice: Parcel | None = None
+        self,
+        old: Delivery,
+        new: Delivery,
+        events: Sequence[Event] = (),
+        notice: Parcel | None = None,
+        dialogue: Dialogue | None = None,
     ) -> Deferred[None]:
-        return self._part(lambda: super(LateStore, self).change(old, new, events, notice))
+        return self._part(lambda: super(LateStore, self).change(old, new, events, notice, dialogue))
 
     def tell(self, events: Sequence[Event]) -> Deferred[None]:
         return self._later(super().tell(events))

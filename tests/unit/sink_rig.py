@@ -52,7 +52,7 @@ class FakeWeb:
             self.open -= 1
 
 
-def means(reactor: Any, web: Any = None, addresses: Any = None) -> Means:
+def means(reactor: Any, web: Any = None, addresses: Any = None, handshake: Any = None) -> Means:
     """Threads run at once."""
     return Means(
         reactor,
@@ -61,6 +61,7 @@ def means(reactor: Any, web: Any = None, addresses: Any = None) -> Means:
         maybeDeferred,
         web or FakeWeb(),
         addresses or (lambda host: succeed(["192.0.2.1"])),
+        handshake,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.cli.history import line
+from relay.cli.history import line, spoken_line
 
 
 class LineTests(SynchronousTestCase):
@@ -26,3 +26,9 @@ class LineTests(SynchronousTestCase):
     def test_a_decision(self) -> None:
         step = {"number": 3, "kind": "decision", "time": 0, "what": "held", "about": "zone a", "reason": "wait"}
         self.assertEqual(line(step), "1970-01-01T00:00:00Z decision: held, zone a - wait")
+
+    def test_what_was_said(self) -> None:
+        said = {"time": 3_661_005, "who": "host", "text": "550 no\x1b[31m"}
+        self.assertEqual(spoken_line(said), "  01:01:01.005 < 550 no\\u001b[31m")
+        self.assertEqual(spoken_line(said | {"who": "relay", "text": "QUIT"}), "  01:01:01.005 > QUIT")
+        self.assertEqual(spoken_line(said | {"who": "", "text": "No reply"}), "  01:01:01.005 - No reply")

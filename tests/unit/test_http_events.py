@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.http.events import EventsApi
+from relay.message.dialogue import Dialogue
 from relay.message.event import Event
 from relay.queue.memory import MemoryStore
 from tests.unit.api_rig import NOW, Rig
@@ -68,6 +69,20 @@ class EventsApiTests(SynchronousTestCase):
         self.assertEqual([one["kind"] for one in told["events"]], ["queued", "delivered"])
         self.assertEqual(told["events"][1]["reply"], "250 ok")
         self.assertEqual(self.get(f"/v1/history/{queue_id(1)}").json["events"], told["events"])
+
+    def test_the_dialogue_of_the_last_failure(self) -> None:
+        self.put(1)
+        row = delivery(1)
+        said = Dialogue(NOW, "0.5 < 220 hi\n1.5 - Connection lost")
+        self.store.change(row, replace(row, attempts=1), [Event("deferred", NOW, queue_id(1), 1)], dialogue=said)
+        self.assertEqual(
+            self.get(f"/v1/history/{queue_id(1)}.001").json["dialogue"],
+            [
+                {"time": NOW - 1000, "who": "host", "text": "220 hi"},
+                {"time": NOW, "who": "", "text": "Connection lost"},
+            ],
+        )
+        self.assertNotIn("dialogue", self.get(f"/v1/history/{queue_id(1)}").json)
 
     def test_nothing_is_known(self) -> None:
         for name in (queue_id(7), f"{queue_id(7)}.001", "nonsense"):

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.dispatch.operator import LeaseInfo
+from relay.message.dialogue import Dialogue
 from relay.message.values import Result
 from relay.queue import keys
 from tests.unit.api_rig import ID, NOW, Rig, row, stored
@@ -202,6 +203,19 @@ class MessageTests(SynchronousTestCase):
         self.assertNotIn("lock", messages[1])
         self.assertEqual(messages[1]["deferred"]["next"], NOW + 60_000)
         self.assertEqual(messages[1]["deferred"]["response"], "450 x")
+        self.assertEqual(messages[1]["deferred"]["log"], [])
+
+    def test_the_log_of_the_last_failure(self) -> None:
+        said = Dialogue(NOW, "0.0 < 220 hi\n0.1 > EHLO a\n0.2 - Connection lost")
+        self.rig.store.dialogues[ID, 2] = said
+        self.assertEqual(
+            self.rig.get(f"/message/{ID}").json["messages"][1]["deferred"]["log"],
+            [
+                {"time": NOW - 200, "level": "debug", "tnx": "server", "message": "220 hi"},
+                {"time": NOW - 100, "level": "debug", "tnx": "client", "message": "EHLO a"},
+                {"time": NOW, "level": "info", "tnx": "network", "message": "Connection lost"},
+            ],
+        )
 
     def test_unknown(self) -> None:
         for path in ("/message/", "/fetch/"):

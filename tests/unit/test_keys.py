@@ -104,8 +104,9 @@ class KeyTests(SynchronousTestCase):
             decoded = keys.decode(key)
         except ValueError:
             return
-        self.assertNotIn(key[:1], (b"a", b"e"))
         self.assertIsInstance(decoded.kind, str)
+        if decoded.kind == "event":
+            self.assertEqual(keys.event(*decoded.fields), key)  # type: ignore[arg-type]
 
     def test_a_zero_byte_in_a_name_is_refused(self) -> None:
         self.assertRaises(ValueError, keys.lane, "a\0", "b")

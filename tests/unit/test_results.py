@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec.structs
 
 from relay.bounce.diagnosis import Diagnosis
+from relay.events.steps import Steps
+from relay.message.dialogue import Dialogue
 from relay.message.values import Delivery, Message, Outcome, Result
 from relay.queue.schedule import Work
 from tests.unit.dispatch_rig import BOUNCED, DEFERRED, DELIVERED, DispatchRig
@@ -96,6 +98,23 @@ class ResultTests(DispatchRig):
         self.tell()
         self.assertEqual((self.tally.results, self.tally.bounces), ([Result.BOUNCED, Result.DROPPED], 1))
         self.everything_is_free()
+
+    def test_the_dialogue_is_kept_where_events_are(self) -> None:
+        failed = msgspec.structs.replace(DEFERRED, dialogue="0.1 < 451 later")
+        for kept, said in ((False, None), (True, Dialogue(self.now(), "0.1 < 451 later"))):
+            self.results._steps = Steps(kept, self.now)
+            self.results.record(self.claimed() if kept else self.work, failed)
+            self.tell()
+            self.assertEqual(self.store.dialogue(self.message.id, 1), said)
+
+    def test_the_event_names_the_site(self) -> None:
+        self.results._steps = Steps(True, self.now)
+        self.results.record(self.work, DEFERRED, site="mx.test")
+        self.tell()
+        self.results.record(self.claimed(), BOUNCED, site="other.test")
+        self.tell()
+        told = [(one.event.kind, one.event.site) for one in self.store.events(0, 10)]
+        self.assertEqual([one for one in told if one[1]], [("deferred", "mx.test"), ("bounced", "other.test")])
 
     def test_put_aside(self) -> None:
         self.results.put_aside(self.work, "3 children died with it")

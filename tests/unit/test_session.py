@@ -1595,6 +1595,22 @@ class Streaming(Case):
         self.pass_time(STAGES.body)
         self.check(Result.DEFERRED, "body", "ours")
 
+    def test_the_dialogue_comes_with_a_failure_alone(self) -> None:
+        peer = self.to_dot()
+        peer.say(b"451 later\r\n")
+        told = self.outcome.dialogue.split("\n")
+        self.assertTrue(told[0].endswith(" < 220 hi"))
+        self.assertTrue(told[-2].endswith(" - [text]"))
+        self.assertTrue(told[-1].endswith(" < 451 later"))
+        self.setUp()
+        self.to_dot().say(b"250 ok\r\n")
+        self.assertEqual(self.outcome.dialogue, "")
+
+    def test_the_dialogue_ends_with_what_nobody_said(self) -> None:
+        self.to_dot()
+        self.pass_time(STAGES.dot)
+        self.assertEqual(self.outcome.dialogue.rsplit("\n", 1)[1], "80.000 - No reply within 80 s")
+
     def test_d17_drop_mid_body(self) -> None:
         peer, producer = self.begin()
         producer.resumeProducing()

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.schema import Events
+from relay.message.dialogue import Dialogue
 from relay.message.event import Event
 from relay.queue import keys
 from relay.queue.eventsweep import PAUSE, PERIOD
@@ -92,6 +93,27 @@ class Conformance:
         self.done(self.store.change(row, replace(row, attempts=1), [event("deferred")], notice))
         self.assertEqual(self.store.deliveries(queue_id(2), 0, 10), [delivery(2)])
 
+    # -- the dialogue of the last failure
+
+    def test_the_dialogue_comes_with_the_failure_and_the_last_one_stays(self) -> None:
+        mail, (row,) = self.put(1)
+        self.assertIsNone(self.store.dialogue(queue_id(1), 1))
+        later = replace(row, attempts=1, first_failure=NOW)
+        self.done(self.store.change(row, later, [event("deferred")], dialogue=Dialogue(NOW, "0.1 < 450 no")))
+        self.assertEqual(self.store.dialogue(queue_id(1), 1), Dialogue(NOW, "0.1 < 450 no"))
+        self.done(self.store.finish(mail, later, [event("bounced")], dialogue=Dialogue(NOW, "0.1 < 550 no")))
+        self.assertEqual(self.store.dialogue(queue_id(1), 1), Dialogue(NOW, "0.1 < 550 no"))
+        self.done(self.store.finish(mail, later, [event("bounced")], dialogue=Dialogue(NOW, "never")))
+        self.assertEqual(self.store.dialogue(queue_id(1), 1), Dialogue(NOW, "0.1 < 550 no"))
+        self.assertIsNone(self.store.dialogue("nonsense", 1))
+
+    def test_it_goes_with_the_delivery_where_no_events_are_kept_any_more(self) -> None:
+        mail, (row,) = self.put(1)
+        later = replace(row, attempts=1, first_failure=NOW)
+        self.done(self.store.change(row, later, [event("deferred")], dialogue=Dialogue(NOW, "0.1 < 450 no")))
+        self.done(self.store.finish(mail, later))
+        self.assertIsNone(self.store.dialogue(queue_id(1), 1))
+
     # -- history
 
     def test_the_history_of_a_delivery_has_its_message_and_no_other(self) -> None:
@@ -162,7 +184,7 @@ class OnLevelDb(Conformance, OnDisk):
 
     def test_what_is_too_old_goes_with_all_that_leads_to_it(self) -> None:
         mail, (row,) = self.put(1, message_id="<a@example.com>")
-        self.done(self.store.finish(mail, row, [event("bounced")]))
+        self.done(self.store.finish(mail, row, [event("bounced")], dialogue=Dialogue(NOW, "0.1 < 550 no")))
         self.put(2, created=NOW + 3 * DAY)
         self.reactor.advance(3 * 86_400 + PERIOD)
         settle(self.reactor, self.worker)

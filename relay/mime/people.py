@@ -1,0 +1,45 @@
+"""From, To and the like of a mail object: text, objects, lists and lists of lists. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relay.mime.mailbox import Group, Mailbox, Named, mailbox, mailboxes
+from relay.mime.mailobject import Person
+from relay.mime.unfit import LONGEST, Unfit, one_line
+
+#: Characters of a list for each address that it may have.
+_LONGEST_OF_ONE = 320
+
+
+def people(field: str, given: object, most: int) -> list[Named]:
+    """Whom a field names, at most `most`; nobody where it is None, false or "". `given` is one of the forms that
+    relay.mime.mailobject has for it. Raises Unfit."""
+    found: list[Named] = []
+    for place, one in _each(field, given):
+        if isinstance(one, str):
+            text = one_line(place, one, max(LONGEST, most * _LONGEST_OF_ONE))
+            found += mailboxes(place, text, most)
+        elif isinstance(one, Person):
+            found.append(_person(place, one, most))
+    if sum(len(one.mailboxes) if isinstance(one, Group) else 1 for one in found) > most:
+        raise Unfit(field, f"more than {most} addresses")
+    return found
+
+
+def _each(field: str, given: object) -> Iterator[tuple[str, object]]:
+    if isinstance(given, list):
+        for number, one in enumerate(given):
+            yield from _each(f"{field}[{number}]", one)
+    elif given:
+        yield field, given
+
+
+def _person(field: str, given: Person, most: int) -> Named:
+    name = one_line(f"{field}.name", given.name or "")
+    if given.group is None:
+        return mailbox(f"{field}.address", name, one_line(f"{field}.address", given.address or ""))
+    members = people(f"{field}.group", given.group, most)
+    if any(isinstance(one, Group) for one in members):
+        raise Unfit(f"{field}.group", "expected no group within a group")
+    return Group(name, tuple(one for one in members if isinstance(one, Mailbox)))

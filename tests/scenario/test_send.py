@@ -1,0 +1,170 @@
+"""Mail by HTTP: what docs/api.md tells people to type, and what Nodemailer would have made of the same objects."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode
+from collections import Counter
+from email import message_from_bytes
+from email.header import decode_header, make_header
+from email.message import Message
+from typing import Any
+
+import msgspec
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.mime.letter import letter
+from relay.mime.mailobject import MailObject
+from tests.peers.clients import NODEMAILER, objects
+from tests.scenario.harness import deferToThread, post
+from tests.scenario.interop import ROOT, Interop, absent, program
+
+#: Two people, as most of the mails have them.
+ENDS = {"from": "Me <me@example.com>", "to": "you@example.org"}
+MAILS: list[dict[str, Any]] = [
+    {**ENDS, "subject": "hello", "text": "hello world!"},
+    {
+        "from": {"name": "Jürgen, d. Ä.", "address": "j@müller.example"},
+        "to": ["A B <a@example.org>", {"name": "世界", "address": "b@example.org"}, "Us: c@example.org, d@x.example;"],
+        "cc": "e@example.org",
+        "bcc": "f@example.org",
+        "replyTo": ["g@example.org", "h@example.org"],
+        "subject": "Grüße an alle, die das lesen, und an die, die es nicht lesen, weil es zu lang ist",
+        "text": "Grüße\n.\nFrom here\nblanks \n",
+        "html": "<p>Größe</p>" * 50,
+    },
+    {**ENDS, "text": "привет", "icalEvent": {"method": "request", "content": "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"}},
+    {
+        **ENDS,
+        "html": '<img src="cid:logo">',
+        "watchHtml": "<b>w</b>",
+        "amp": "<html amp4email></html>",
+        "attachments": [
+            {"filename": "logo.png", "cid": "logo", "content": {"$buffer": "89504e470d0a1a0a00ff"}},
+            {"filename": "Prüfung & 'mehr'.csv", "content": "a;b\nä;c\n"},
+            {"content": "3q2+7w==", "encoding": "base64", "contentType": "application/x-own"},
+            {"filename": "x.pdf", "path": "data:application/pdf;base64,JVBERg=="},
+            {"contentType": "message/rfc822", "content": "Subject: in\r\n\r\nhere\r\n"},
+        ],
+    },
+    {
+        **ENDS,
+        "text": {"content": "Z2V0cmVubnQ=", "encoding": "base64"},
+        "alternatives": [
+            {"contentType": "text/x-markdown", "content": "# x"},
+            {"contentType": "text/html", "content": "<p>"},
+        ],
+        "headers": {"X-One": "1", "X-Two": ["2", "drei ü"], "X-Three": {"prepared": True, "value": "v"}},
+        "messageId": "<fixed@example.com>",
+        "inReplyTo": "1@example.com",
+        "references": ["1@example.com", "<2@example.com>"],
+        "date": {"$date": "2026-11-27T15:00:00Z"},
+        "priority": "high",
+        "list": {"unsubscribe": {"url": "https://example.com/" + "x" * 300, "comment": "now"}},
+    },
+    {**ENDS, "html": "<p>", "envelope": {"from": "bounce@example.com", "to": ["x@example.org", "y@example.org"]}},
+    {**ENDS, "html": '<img src="data:image/gif;base64,R0lG">', "attachDataUrls": True},
+    {**ENDS, "raw": "From: me@example.com\r\nTo: you@example.org\r\nX-Own: 1\r\n\r\nas it is\r\n"},
+]  # fmt: skip
+_HEADERS = (
+    "From", "Sender", "To", "Cc", "Reply-To", "Subject", "In-Reply-To", "References", "X-One", "X-Two", "X-Three",
+    "Importance", "X-Priority", "List-Unsubscribe", "X-Own", "MIME-Version",
+)  # fmt: skip
+
+
+def seen(message: Message) -> list[Any]:
+    """What a reader of mail sees: people, texts, parts."""
+    header = [
+        (name, str(make_header(decode_header(re.sub(r"\r?\n", "", value).strip()))).replace(": ", ":").replace('"', ""))
+        for name in _HEADERS
+        for value in message.get_all(name, [])
+    ]
+    return [header, parts(message)]
+
+
+def parts(message: Message) -> Any:
+    kind = message.get_content_type()
+    if message.get_content_maintype() == "multipart":
+        return [kind, [parts(one) for one in message.get_payload()]]  # type: ignore[arg-type, union-attr]
+    if kind == "message/rfc822":
+        return [kind, message.get_payload(0).as_string()]  # type: ignore[union-attr]
+    text = message.get_payload(decode=True)
+    assert isinstance(text, bytes)
+    cid = message["Content-ID"]
+    return [
+        kind,
+        message.get_filename(),
+        message.get_content_disposition(),
+        # Those of images that were data: URLs are made up.
+        cid if cid is None or "logo" in cid else "made",
+        # A last line end is part of the text only between boundaries.
+        re.sub(rb"cid:[^\"]+", b"cid:", text.replace(b"\r\n", b"\n")).removesuffix(b"\n"),
+        message.get_param("method"),
+    ]
+
+
+class NodemailersObjects(SynchronousTestCase):
+    def test_a_reader_sees_the_same(self) -> None:
+        if not NODEMAILER.exists():
+            raise absent("Nodemailer")
+        made = objects(program("node"), MAILS)
+        self.assertEqual(len(made), len(MAILS))
+        for mail, one in zip(MAILS, made, strict=True):
+            given = msgspec.json.decode(one["json"], type=MailObject)
+            ours = letter(given, "seed", max_size=10**6, max_recipients=100)
+            theirs = message_from_bytes(b64decode(one["message"]))
+            self.assertEqual(seen(message_from_bytes(b"".join(ours.pieces))), seen(theirs), mail)
+            if "raw" not in mail:
+                self.assertEqual(ours.sender, one["envelope"]["from"])
+                self.assertEqual(Counter(ours.recipients), Counter(one["envelope"]["to"]))
+
+
+class Documented(Interop):
+    async def test_the_commands_of_docs_api(self) -> None:
+        program("curl")
+        relay = await self.begin()
+        text = (ROOT / "docs/api.md").read_text()
+        blocks = [re.sub(r"^    ", "", block, flags=re.M) for block in re.findall(r"(?:^    .*\n)+", text, re.M)]
+        commands = [block for block in blocks if "curl" in block]
+        # How many messages each makes, and what comes out at the other end.
+        expected = [2, 2, 1, 1, 2, 2]
+        self.assertEqual(len(commands), len(expected))
+        for command, count in zip(commands, expected, strict=True):
+            before = len(self.hop.taken)
+            script = command.replace("127.0.0.1:8080", f"127.0.0.1:{relay.api}").replace("curl", "curl -sS --fail")
+            self.assertNotEqual(script, command)
+            answer = json.loads(await self.run_program("bash", "-ec", script))
+            said = answer if isinstance(answer, list) else [answer]
+            for one in said:
+                self.assertEqual(list(one), ["id", "from", "to", "response"])
+                self.assertEqual(one["response"], f"Message queued as {one['id']}")
+            await self.until(lambda want=before + count: len(self.hop.taken) == want, 20, command, relay)
+            arrived = Counter(to for taken in self.hop.taken[before:] for to in taken.recipients)
+            self.assertEqual(arrived, Counter(to for one in said for to in one["to"]))
+        first = message_from_bytes(self.hop.taken[0].text)
+        self.assertEqual(str(make_header(decode_header(first["Subject"]))), "Grüße")
+        self.assertEqual(first.get_payload(1).get_filename(), "Prüfung.csv")  # type: ignore[union-attr]
+        self.assertIsNotNone(first["Message-ID"])
+
+    async def test_H26_H27_a_key_holds_over_a_kill(self) -> None:
+        relay = await self.begin()
+        mail = json.dumps({**ENDS, "text": "once"}).encode()
+        headers = {"Content-Type": "application/json", "Idempotency-Key": "order-1"}
+        first = await deferToThread(post, relay.api, "/send", mail, headers=headers)
+        await self.until(lambda: self.hop.taken, 20, "the message", relay)
+        relay.kill()
+        await self.up(relay)
+        self.assertEqual(await deferToThread(post, relay.api, "/send", mail, headers=headers), first)
+        other = await deferToThread(post, relay.api, "/send", mail, headers={**headers, "Idempotency-Key": "order-2"})
+        self.assertNotEqual(other, first)
+        await self.until(lambda: len(self.hop.taken) == 2, 20, "the other", relay)
+
+    async def test_H10_nothing_is_fetched(self) -> None:
+        relay = await self.begin()
+        for place in ("/etc/hostname", "http://169.254.169.254/", f"http://127.0.0.1:{relay.api}/metrics"):
+            mail = json.dumps({**ENDS, "attachments": [{"path": place}]}).encode()
+            status, said = await deferToThread(post, relay.api, "/send", mail)
+            self.assertEqual(status, 400)
+            self.assertIn(f"access rejected for {place}", json.loads(said)["message"])
+        self.assertEqual(self.hop.taken, [])
