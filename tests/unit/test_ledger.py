@@ -577,7 +577,7 @@ class Model(SynchronousTestCase):
                 elif move == "v":
                     ledger.active(one)
                 elif move == "i" and one.state in (State.SENDING, State.QUIET):
-                    ledger.idle(one, 0.0)
+                    ledger.idle(one, now)
                 elif move == "e" and one.state is not State.CLOSING:
                     ledger.close(one)
                 elif move == "r":
