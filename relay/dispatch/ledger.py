@@ -142,7 +142,11 @@ class Ledger:
         if child is None:
             if not proven:
                 return Limit.TRYING
-            return target if _opener(children, place, another=False) is not None else Limit.ZONE
+            if place and not any(one.has_place for one in children):
+                return Limit.ZONE
+            target.crowded = True
+            return target
+        target.crowded = False
         if not proven and target.silent >= (PER_SILENT_TARGET if child.silent < UNPROVEN else 1):
             return target
         for gate in (*way.counted, *leaving.limits.connections):
@@ -199,12 +203,8 @@ class Ledger:
         connection.greeted = True
         target.slow = connection.lagged
         connection.slow = connection.slow and connection.lagged
-        target.answered = now
         connection.faces = host_address
-        self._proven[target] = None
-        self._proven.move_to_end(target)
-        if len(self._proven) > _REMEMBERED:
-            self._proven.popitem(last=False)
+        self._answers(target, now)
         self._move(connection, State.WAITING)
 
     def redial(self, connection: Connection, host_address: str) -> None:
@@ -258,9 +258,10 @@ class Ledger:
             if not connection.slow and connection.child.may_return(connection.before_quiet):
                 self._move(connection, connection.before_quiet)
 
-    def idle(self, connection: Connection) -> None:
+    def idle(self, connection: Connection, now: float) -> None:
         """Its transaction ended and it stays open."""
         connection.target.stalled = math.inf
+        self._answers(connection.target, now)
         self._move(connection, State.IDLE)
         connection.fresh = False
         connection.slow = connection.slow and connection.lagged
@@ -276,6 +277,14 @@ class Ledger:
         self._count(connection, -1)
         del self._all[connection.number]
         _count(_counting(connection), -1)
+
+    def _answers(self, target: Target, now: float) -> None:
+        """One of its hosts has said something."""
+        target.answered = now
+        self._proven[target] = None
+        self._proven.move_to_end(target)
+        if len(self._proven) > _REMEMBERED:
+            self._proven.popitem(last=False)
 
     def _end(self, connection: Connection) -> None:
         """What it does comes to its end; a transaction that isn't silent has come forward."""

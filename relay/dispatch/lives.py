@@ -115,7 +115,6 @@ class Lives:
         self._tokens.answered(connection)
         self._let_go(connection.child)
         self._lessons.answered(connection)
-        self._turns.answered(connection.target)
         self._turns.freed(connection)
 
     def _give_back(self, connection: Connection) -> None:
@@ -258,7 +257,7 @@ class Lives:
         if connection.gone:
             self._remove(connection)
         elif connection.kept and not (reuse and connection.sent >= reuse):
-            self._ledger.idle(connection)
+            self._ledger.idle(connection, self._clock.seconds())
             self._turns.freed(connection)
         else:
             if connection.kept:

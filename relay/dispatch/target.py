@@ -16,7 +16,7 @@ PER_SILENT_TARGET = 2
 #: How long a transaction may have lasted whose host is silent, and the target still counts as one that answers
 #: (seconds).
 STALLED_AFTER = 30.0
-#: How soon lanes ask again that one that answers was given no second silent connection for (seconds).
+#: How soon lanes ask again that were given none to one that answers, for too many elsewhere are silent (seconds).
 AGAIN = 2.0
 
 
@@ -25,6 +25,7 @@ class Target(Gate):
 
     Attributes:
         silent: connections to it whose peer has said nothing.
+        crowded: whoever asked last got no connection to it because of those that are silent, here or elsewhere.
         slow: the last one to answer let us wait before it did.
         trying: lanes that stand in line to be tried.
         answered: when one last answered (seconds), `-inf` for never.
@@ -32,11 +33,12 @@ class Target(Gate):
             `inf` for none.
     """
 
-    __slots__ = ("answered", "silent", "slow", "stalled", "trying")
+    __slots__ = ("answered", "crowded", "silent", "slow", "stalled", "trying")
 
     def __init__(self, zone: str, name: str, weight: Callable[[str], float]) -> None:
         super().__init__("answer", Scope(zone=zone, site=name), weight)
         self.silent = 0
+        self.crowded = False
         self.slow = False
         self.trying: dict[Lane, None] = {}
         self.answered = -math.inf
@@ -60,4 +62,6 @@ class Target(Gate):
         return AGAIN if self.proven(now) else None
 
     def words(self) -> str:
+        if self.crowded:
+            return f"too many connections of the zone are silent for another to {self.scope.site}"
         return f"{self.scope.site} has yet to answer: {self.silent} connections to it are silent or being tried"

@@ -24,7 +24,6 @@ from relay.dispatch.lines import Line, Placed, Struck, Turn
 from relay.dispatch.ring import Ring, cost
 from relay.dispatch.shutters import HOLD, Shutters
 from relay.dispatch.suspects import Suspects
-from relay.dispatch.target import Target
 from relay.dispatch.waiting import Waiting
 from relay.message.flow import read_flow
 from relay.queue.leases import Leases
@@ -116,14 +115,14 @@ class Turns:
             self._mark(line)
 
     def freed(self, connection: Connection) -> None:
-        """A connection changed: whoever waited for that gets a turn."""
+        """A connection changed: whoever waited for that gets a turn, and lanes of a target that answers wait no longer
+        among those that have yet to be tried."""
+        target = connection.target
+        if target.trying and target.proven(self._clock.seconds()):
+            for lane in list(target.trying):
+                self._change(lane.turn, lane, lane.turn.line.ready)
         self.waiting.freed(connection)
         self.wake(connection.child.zone)
-
-    def answered(self, target: Target) -> None:
-        """It has answered: its lanes wait no longer among those that may not."""
-        for lane in list(target.trying):
-            self._change(lane.turn, lane, lane.turn.line.ready)
 
     def opened(self, gate: Gate) -> None:
         """All that waited there get a turn."""
@@ -302,7 +301,8 @@ class Turns:
         behind = self.waiting.count > 0 and turn.let_go is None
         if behind:
             for gate in way.gates:
-                if len(gate.ring) and not (gate.kind == NEW_CONNECTIONS and self._ledger.keeps(lane.zone, way.reach)):
+                asked = gate is not way.target and gate.kind != NEW_CONNECTIONS
+                if len(gate.ring) and (asked or not self._ledger.keeps(lane.zone, way.reach)):
                     return gate
         zone = turn.line.zone
         return self.closed(zone.name, way) or self._place(zone, way, lane.ready, behind)

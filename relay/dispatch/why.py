@@ -183,6 +183,8 @@ class Reasons:
                 return self._at(gate, since)
         state = State.SENDING if connection.slow and connection.settled else connection.state
         kind, limit, freed_by = _SENDING.get(state, _SENDING[State.SENDING])
+        if state is State.WAITING and connection.slow:
+            limit, freed_by = "its host has answered; the process has as many silent connections as it may", "one ends"
         scope = Scope(zone=connection.child.zone, domain=connection.domain, site=connection.way.site)
         return Wait(kind=kind, limit=limit, freed_by=freed_by, since=since, scope=scope)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from bench.network import free_ports
-from tests.scenario.harness import signal
+from tests.scenario.harness import Relay, signal
 from tests.scenario.recording import Recorder
 from tests.scenario.test_limits import LimitsCase
 
@@ -33,6 +33,17 @@ class Decisions(LimitsCase):
         self.assertNotIn("u0@one.test", {rcpt for _, rcpt, _ in sink.taken})
         self.asked(relay, f"/v1/holds/{hold['id']}", "DELETE")
         await self.until(lambda: any(rcpt == "u0@one.test" for _, rcpt, _ in sink.taken), 10, "what was held", relay)
+        reason = f"hold {hold['id']}: they asked us to"
+        await self.told(relay, [("held", reason), ("released", reason.replace(":", " ended by hand:"))])
+
+    async def told(self, relay: Relay, decisions: list[tuple[str, str]]) -> None:
+        """Each decision, by its kind and reason, is an event."""
+
+        def events() -> list[tuple[str, str]]:
+            found = self.asked(relay, "/v1/events?kind=decision")["events"]
+            return [(one["what"], one["reason"]) for one in found][: len(decisions)]
+
+        await self.until(lambda: events() == decisions, 10, f"events of {decisions}", relay)
 
     async def test_a_complaint_rests_one_address_and_mail_goes_by_the_other(self) -> None:
         def answer(peer: str, rcpt: str) -> str:
@@ -47,6 +58,7 @@ class Decisions(LimitsCase):
         decisions = self.asked(relay, "/v1/decisions")["decisions"]
         first = next(one for one in decisions if one["kind"] == "suspended")
         self.assertEqual((first["address"], "slow down" in first["reason"]), ("127.0.0.2", True))
+        await self.told(relay, [(one["kind"], one["reason"]) for one in decisions])
         angry = False
         self.asked(relay, "/v1/backoff?everything=true", "DELETE")
         await self.submit(relay, 30, "one.test")

@@ -178,7 +178,7 @@ class Limits(LedgerRig):
 
     def test_D37_an_idle_connection_counts_until_it_is_given_back(self) -> None:
         kept = self.send(limit=1)
-        self.ledger.idle(kept)
+        self.ledger.idle(kept, self.now)
         self.assertEqual(self.ledger.open_to("z", "d.test"), 1)
         gate = self.ledger.count("d.test", 1)
         self.assertIs(self.permit(limit=1, local="192.0.2.2"), gate)
@@ -192,7 +192,7 @@ class Limits(LedgerRig):
     def test_D37_no_more_give_way_than_are_wanted(self) -> None:
         kept = [self.send() for _ in range(3)]
         for connection in kept:
-            self.ledger.idle(connection)
+            self.ledger.idle(connection, self.now)
         gate = self.ledger.count("d.test", 3)
         room = [self.ledger.make_room("z", gate, 2, self.now) for _ in range(4)]
         self.assertEqual(room, [*kept[:2], None, None])
@@ -227,7 +227,7 @@ class Limits(LedgerRig):
             hanging += 1
         self.assertEqual((hanging, permit), (self.child.connecting, Limit.TRYING))
         connection = self.send("good.test")
-        self.ledger.idle(connection)
+        self.ledger.idle(connection, self.now)
         self.assertIs(self.permitted("good.test"), connection)
 
     def test_quiet_ones_are_bounded_even_to_proven_targets(self) -> None:
@@ -235,8 +235,9 @@ class Limits(LedgerRig):
             self.prove(f"d{n}.test")
         for n in range(2 * self.child.connecting):
             self.ledger.quiet(self.permitted(f"d{n}.test"))
-        self.ledger.target("z", "other.test").answered = self.now
-        self.assertIs(self.permit("other.test"), Limit.ZONE)
+        other = self.ledger.target("z", "other.test")
+        other.answered = self.now
+        self.assertIs(self.permit("other.test"), other, "there are places, for kept ones")
 
     def test_one_that_is_proven_has_not_all_the_quiet_ones_to_itself(self) -> None:
         self.prove(target="hop")
@@ -291,10 +292,10 @@ class Limits(LedgerRig):
         self.assertEqual((first.state, self.child.busy), (State.QUIET, 3))
         self.ledger.quiet(first)
         self.ledger.active(first)
-        self.ledger.idle(first)
+        self.ledger.idle(first, self.now)
         self.assertIs(self.permitted("slow.test"), first)
         self.assertEqual((first.state, self.child.busy), (State.QUIET, 3))
-        self.ledger.idle(first)
+        self.ledger.idle(first, self.now)
         self.assertIs(self.permit("slow.test"), Limit.ZONE, "it is slow no more")
         self.ledger.remove(others[0])
         self.assertIs(self.permitted("slow.test"), first)
@@ -323,7 +324,7 @@ class Limits(LedgerRig):
     def test_no_kept_connection_gives_way_to_one_that_needs_no_place(self) -> None:
         self.ledger.remove(self.slow())
         for connection in [self.send() for _ in range(3)]:
-            self.ledger.idle(connection)
+            self.ledger.idle(connection, self.now)
         permit = self.permit("slow.test")
         assert isinstance(permit, Permit)
         self.assertIsNone(permit.spare)
@@ -367,12 +368,21 @@ class Limits(LedgerRig):
         self.ledger.remove(first)
         self.assertFalse(target.proven(self.now), "a greeting and a time-out are no progress")
         self.ledger.go(second)
-        self.ledger.idle(second)
+        self.ledger.idle(second, self.now)
         self.assertTrue(target.proven(self.now))
+
+    def test_a_connection_that_is_used_for_long_proves_its_target(self) -> None:
+        way = self.ledger.way("d.test", 5, "d.test")
+        connection = self.send()
+        for _ in range(3):
+            self.now += PROVEN_FOR / 2 + 1
+            self.ledger.idle(connection, self.now)
+            self.ledger.reuse(connection, way)
+        self.assertTrue(connection.target.proven(self.now))
 
     def test_what_is_progress_there(self) -> None:
         target = self.ledger.target("z", "d.test")
-        for progress in (self.ledger.active, self.ledger.idle):
+        for progress in (self.ledger.active, lambda stalled: self.ledger.idle(stalled, self.now)):
             progress(self.stall("d.test"))
             self.assertTrue(target.proven(self.now))
         for end in (self.ledger.close, self.ledger.remove):
@@ -406,7 +416,7 @@ class Limits(LedgerRig):
 class Reuse(LedgerRig):
     def test_a_kept_connection_goes_on_with_the_same_domain_and_address(self) -> None:
         connection = self.send()
-        self.ledger.idle(connection)
+        self.ledger.idle(connection, self.now)
         self.assertEqual((self.child.busy, self.ledger.idle_connections), (0, 1))
         self.assertIsNot(self.permitted("e.test"), connection)
         self.assertIsNot(self.permitted(local="192.0.2.2"), connection)
@@ -415,26 +425,26 @@ class Reuse(LedgerRig):
 
     def test_a_fixed_next_hop_takes_any_domain_and_the_counts_follow(self) -> None:
         connection = self.send("a.test", target="hop")
-        self.ledger.idle(connection)
+        self.ledger.idle(connection, self.now)
         self.assertIs(self.permitted("b.test", target="hop"), connection)
         self.assertEqual((self.ledger.open_to("z", "a.test"), self.ledger.open_to("z", "b.test")), (0, 1))
 
     def test_but_not_beyond_that_domains_limit(self) -> None:
         self.send("b.test", 1, "hop")
         connection = self.send("a.test", 1, "hop")
-        self.ledger.idle(connection)
+        self.ledger.idle(connection, self.now)
         self.assertIs(self.permit("b.test", 1, "hop"), self.ledger.way("b.test", 1).counted[0])
 
     def test_the_latest_is_taken_first(self) -> None:
         """So that those no longer needed fall idle for good."""
         first, second = self.send(), self.send()
-        self.ledger.idle(first)
-        self.ledger.idle(second)
+        self.ledger.idle(first, self.now)
+        self.ledger.idle(second, self.now)
         self.assertIs(self.permitted(), second)
 
     def test_not_by_a_child_that_has_no_room(self) -> None:
         kept = self.send()
-        self.ledger.idle(kept)
+        self.ledger.idle(kept, self.now)
         others = [self.permitted(f"o{n}.test") for n in range(3)]
         for connection in others:
             self.ledger.answered(connection, "198.51.100.1", self.now)
@@ -447,21 +457,21 @@ class Reuse(LedgerRig):
         self.prove("other.test")
         kept = [self.send() for _ in range(3)]
         for connection in kept:
-            self.ledger.idle(connection)
+            self.ledger.idle(connection, self.now)
         permit = self.permit("other.test")
         assert isinstance(permit, Permit)
         self.assertEqual((permit.spare, kept[0].state), (kept[0], State.CLOSING))
 
     def test_a_mere_trial_takes_nobodys_kept_connection(self) -> None:
         for connection in [self.send() for _ in range(3)]:
-            self.ledger.idle(connection)
+            self.ledger.idle(connection, self.now)
         permit = self.permit("unheard-of.test")
         assert isinstance(permit, Permit)
         self.assertIsNone(permit.spare)
 
     def test_one_that_calls_another_host_needs_leave_again(self) -> None:
         connection = self.send()
-        self.ledger.idle(connection)
+        self.ledger.idle(connection, self.now)
         self.permitted()
         for silent in (False, True):
             if silent:
@@ -567,7 +577,7 @@ class Model(SynchronousTestCase):
                 elif move == "v":
                     ledger.active(one)
                 elif move == "i" and one.state in (State.SENDING, State.QUIET):
-                    ledger.idle(one)
+                    ledger.idle(one, now)
                 elif move == "e" and one.state is not State.CLOSING:
                     ledger.close(one)
                 elif move == "r":

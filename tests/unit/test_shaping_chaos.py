@@ -21,7 +21,7 @@ from relay.zone.decision import Scope
 from relay.zone.hold import Hold
 from relay.zone.zones import Zones, from_config
 from tests.unit import dispatch_rig
-from tests.unit.dispatch_rig import DEFERRED, DELIVERED, DispatchRig, FakeChild
+from tests.unit.dispatch_rig import BOUNCED, DEFERRED, DELIVERED, DispatchRig, FakeChild
 
 RATE = Outcome(Result.DEFERRED, "421 4.7.0 too many messages, slow down", 421, "reply", "mail", "mx.test", "192.0.2.9")
 LISTED = Outcome(Result.DEFERRED, "554 listed at zen.spamhaus.org", 554, "reply", "rcpt", "mx.test", "192.0.2.9")
@@ -31,7 +31,7 @@ USERS = ("", "one", "two")
 POOL = ("10.0.0.1", "10.0.0.2")
 #: Of IPv4 and of IPv6.
 HOSTS = ("192.0.2.9", "2001:db8:f::9")
-STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnffMWxxDSXP"
+STEPS = "aaaaammmmddddkkkkoqvcczwwwwttrpbseehHgGulnnnffMWxxDSXPB"
 
 
 def is_under_way(connection: Connection) -> bool:
@@ -130,18 +130,7 @@ class ShapedChaos(DispatchRig):
             getattr(self, f"do_{_NAMES[step]}")(n)
             self.look()
             self.check()
-        self.holds.hold, self.holds.held, self.plumbed.gone = None, frozenset(), frozenset()
-        for domain in list(self.sites.unknown):
-            self.do_found(int(domain[1]))
-        self.warm(10_000)
-        self.moved()
-        if self.broken:
-            self.do_full_disk(0)
-        self.tell()
-        for name in [name for name, row in self.store.rows.items() if row.held]:
-            self.operator.send_now(*name)
-        self.bear()
-        self.bear()
+        self.calm_down()
         for _ in range(600):
             self.look()
             for lease in sorted(self.working):
@@ -161,6 +150,21 @@ class ShapedChaos(DispatchRig):
         self.part()
         self.everything_is_free()
         self.check(at_rest=True)
+
+    def calm_down(self) -> None:
+        """Nothing is in the way any more but the limits."""
+        self.holds.hold, self.holds.held, self.plumbed.gone = None, frozenset(), frozenset()
+        for domain in list(self.sites.unknown):
+            self.do_found(int(domain[1]))
+        self.warm(10_000)
+        self.moved()
+        if self.broken:
+            self.do_full_disk(0)
+        self.tell()
+        for name in [name for name, row in self.store.rows.items() if row.held]:
+            self.operator.send_now(*name)
+        self.bear()
+        self.bear()
 
     def count_calls(self) -> None:
         """However many gates and lanes there are, not many calls are made within one moment."""
@@ -334,6 +338,9 @@ class ShapedChaos(DispatchRig):
 
     def do_defer(self, n: int) -> None:
         self.end(n, DEFERRED, n % 2 == 0)
+
+    def do_bounce(self, n: int) -> None:
+        self.end(n, BOUNCED, n % 2 == 0)
 
     def do_complain(self, n: int) -> None:
         self.end(n, RATE, False)
@@ -719,5 +726,5 @@ _NAMES = {
     "c": "close", "z": "death", "w": "wait", "t": "tell", "r": "birth", "p": "complain", "b": "list",
     "s": "silence", "e": "early", "h": "hold", "H": "release", "g": "lose", "G": "regain", "u": "unknown", "l": "found",
     "n": "part", "f": "redial", "M": "move", "W": "warm", "x": "fare", "D": "death_with_a_journal", "S": "send_now",
-    "X": "delete", "P": "full_disk",
+    "X": "delete", "P": "full_disk", "B": "bounce", "L": "suppress",
 }  # fmt: skip

@@ -78,6 +78,83 @@ class Children(DispatchRig):
         self.assertEqual([offer.domain for offer in self.offers(second)], ["a.test"])
 
 
+class Silence(DispatchRig):
+    """As many connections as may be wait for hosts that had answered, and won't for long."""
+
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=4, connecting=1)}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.child = self.join()
+        for domain in ("good.test", "a.test", "b.test", "c.test"):
+            self.accept(domain)
+            [offer] = self.offers(self.child)
+            self.begin(self.child, offer)
+            self.done(self.child, offer, kept=domain == "good.test")
+        self.silent: list[frames.Offer] = []
+        for domain in ("a.test", "b.test"):
+            self.accept(domain)
+            self.silent += self.offers(self.child)
+            self.says(self.child, frames.Quiet(self.silent[-1].connection))
+
+    def test_kept_connections_are_used_all_the_while(self) -> None:
+        self.accept("c.test")
+        self.assertEqual(self.offers(self.child), [])
+        for _ in range(3):
+            self.accept("good.test")
+            [offer] = self.offers(self.child)
+            self.done(self.child, offer, kept=True)
+            self.clock.pump([1.0] * 3)
+        self.done(self.child, self.silent[0], SILENT)
+        self.clock.advance(AGAIN)
+        self.turn()
+        self.assertEqual([offer.domain for offer in self.offers(self.child)], ["c.test"])
+
+    def test_a_kept_one_is_used_though_others_wait_for_a_new_one(self) -> None:
+        """Those of another domain with the same hosts can't use it."""
+        self.sites.named["twin.test"] = "good.test"
+        self.accept("twin.test")
+        self.assertEqual(self.offers(self.child), [])
+        for _ in range(3):
+            self.accept("good.test")
+            [offer] = self.offers(self.child)
+            self.done(self.child, offer, kept=True)
+
+    def test_places_that_nobody_else_can_have_are_for_new_hosts(self) -> None:
+        for offer in self.silent:
+            self.done(self.child, offer)
+        self.accept(*(f"new{n}.test" for n in range(4)))
+        new = self.offers(self.child)
+        for domain in ("a.test", "b.test"):
+            self.accept(domain)
+            [offer] = self.offers(self.child)
+            self.says(self.child, frames.Quiet(offer.connection))
+        self.accept("c.test")
+        self.assertEqual(self.offers(self.child), [])
+        for offer in new:
+            self.begin(self.child, offer)
+
+
+class ComingForward(DispatchRig):
+    zones: ClassVar[dict[str, Zone]] = {"default": Zone(connections=5, connecting=2)}
+
+    def test_who_comes_forward_is_among_those_that_answer(self) -> None:
+        """Though its mail had got into line with that to hosts that have yet to."""
+        child = self.join()
+        self.accept("good.test")
+        [good] = self.offers(child)
+        self.begin(child, good)
+        self.says(child, frames.Quiet(good.connection))
+        self.clock.advance(31)
+        self.accept("dead.test", "gone.test")
+        for offer in self.offers(child):
+            self.says(child, frames.Quiet(offer.connection))
+        self.accept("never.test", "good.test")
+        self.assertEqual(self.offers(child), [])
+        self.says(child, frames.Active(good.connection))
+        self.assertEqual([offer.domain for offer in self.offers(child)], ["good.test"])
+
+
 class Probes(DispatchRig):
     backoff_section = Backoff(unreachable=(70.0, 90.0))
 

@@ -38,6 +38,7 @@ class Waiting(DispatchRig):
         "opening": Zone(connections=50, host="hop.test", new_connections=("1/m",)),
         "bytes": Zone(connections=50, host="hop.test", bytes=("1KB/m",)),
         "addressed": Zone(connections=50, host="hop.test", address=Limits(max_connections=1)),
+        "dull": Zone(connections=5, connecting=1),
         "off": Zone(disabled=True),
         "slow": Zone(connections=1, host="hop.test", throttling="6/m"),
     }
@@ -201,6 +202,29 @@ class AtLimits(Waiting):
         wait = self.wait(self.accept("d.test"), "answer", scope=Scope(zone="default", site="d.test"))
         self.assertIn("2 connections to it are silent or being tried", wait.limit)
         self.assertEqual(len(self.offers(child)), 2)
+
+    def test_silence_elsewhere(self) -> None:
+        child = self.join("00000005-9", "dull")
+        for domain in ("a.test", "b.test", "c.test"):
+            offer = self.sending(child, "dull", domain)
+            self.done(child, offer)
+        for domain in ("a.test", "b.test"):
+            self.accept(domain, zone="dull")
+            [offer] = self.offers(child)
+            self.says(child, frames.Quiet(offer.connection))
+        wait = self.wait(self.accept("c.test", zone="dull"), "answer", scope=Scope(zone="dull", site="c.test"))
+        self.assertEqual(wait.limit, "too many connections of the zone are silent for another to c.test")
+        self.assertGreater(wait.until, self.now())
+
+    def test_silence_elsewhere_when_a_slow_host_has_answered(self) -> None:
+        child = self.join("00000005-9", "dull")
+        messages = [self.accept(f"{name}.test", zone="dull") for name in "abc"]
+        offers = self.offers(child)
+        for offer in offers:
+            self.says(child, frames.Quiet(offer.connection))
+        self.says(child, frames.Answered(offers[0].connection, "mx.test", "192.0.2.9"))
+        wait = self.wait(messages[0], "zone")
+        self.assertIn("as many silent connections as it may", wait.limit)
 
     def test_its_turn(self) -> None:
         message = self.accept("d.test")
