@@ -53,7 +53,7 @@ def labelled(path: Path) -> Iterator[Labelled]:
 
 
 def halves(replies: Iterable[Labelled]) -> tuple[list[Labelled], list[Labelled]]:
-    """Those that rules may be written from, and those that no rule may be: by a checksum of the text, so nobody has chosen them."""
+    """Those that rules may be written from, and those that none may be: by a checksum, so nobody has chosen them."""
     parts: tuple[list[Labelled], list[Labelled]] = ([], [])
     for one in replies:
         parts[zlib.crc32(one.reply.encode()) % 2].append(one)
@@ -84,7 +84,8 @@ def _main() -> int:
     seen, unseen = list(labelled(SEEN)), list(labelled(UNSEEN))
     first, second = halves(labelled(HALVES))
     print("the first half, which rules are written from", share(first), sep=", ")
-    print("THE SECOND HALF, WHICH NO RULE HAS SEEN", share(second), sep=", ")
+    print("the second half, which no rule has seen", share(second), sep=", ")
+    print(f"the same by their codes alone: action {sum(one.action == by_code(int(one.reply[:3])) for one in second)}")
     print("the older set", share(unseen), sep=", ")
     print("those of it without a phrase that rules were written with", share(strange(unseen, seen)), sep=", ")
     book = Rulebook(shipped())
