@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from relay.bounce.said import said
 _FIXTURES = Path(__file__).parent / "fixtures"
 #: Those that the rules were written with, and those that they have not seen.
 SEEN, UNSEEN = _FIXTURES / "replies.txt", _FIXTURES / "replies_unseen.txt"
+#: A set that was labelled before any rule was asked; see `halves`.
+HALVES = _FIXTURES / "replies_halves.txt"
 #: So many words in a row that two have in common make one no news for who knows the other.
 _ALIKE = 6
 
@@ -49,6 +52,14 @@ def labelled(path: Path) -> Iterator[Labelled]:
             yield Labelled(line, category, action or by_code(int(line[:3])))
 
 
+def halves(replies: Iterable[Labelled]) -> tuple[list[Labelled], list[Labelled]]:
+    """Those that rules may be written from, and those that none may be: by a checksum, so nobody has chosen them."""
+    parts: tuple[list[Labelled], list[Labelled]] = ([], [])
+    for one in replies:
+        parts[zlib.crc32(one.reply.encode()) % 2].append(one)
+    return parts
+
+
 def strange(replies: Sequence[Labelled], known: Sequence[Labelled]) -> list[Labelled]:
     """Those that have no phrase in common with any that is known."""
     phrases = {phrase for one in known for phrase in _phrases(one.reply)}
@@ -70,10 +81,15 @@ def _phrases(reply: str) -> set[tuple[str, ...]]:
 
 
 def _main() -> int:
-    book, unseen = Rulebook(shipped()), list(labelled(UNSEEN))
-    print("all unseen", share(unseen), sep=", ")
-    print("without a phrase that the rules were written with", share(strange(unseen, list(labelled(SEEN)))), sep=", ")
-    for one in unseen if "--wrong" in sys.argv else ():
+    seen, unseen = list(labelled(SEEN)), list(labelled(UNSEEN))
+    first, second = halves(labelled(HALVES))
+    print("the first half, which rules are written from", share(first), sep=", ")
+    print("the second half, which no rule has seen", share(second), sep=", ")
+    print(f"the same by their codes alone: action {sum(one.action == by_code(int(one.reply[:3])) for one in second)}")
+    print("the older set", share(unseen), sep=", ")
+    print("those of it without a phrase that rules were written with", share(strange(unseen, seen)), sep=", ")
+    book = Rulebook(shipped())
+    for one in first if "--wrong" in sys.argv else ():
         found = book.diagnosis(said(one.reply))
         if (found.category, found.action) != (one.category, one.action):
             print(f"{one.category} {one.action}, not {found.category} {found.action} (line {found.line}): {one.reply}")
