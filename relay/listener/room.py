@@ -58,7 +58,7 @@ class Room:
         full: whoever holds something is to be read no more, and to be told to `hold_back`.
     """
 
-    __slots__ = ("_bounds", "_called", "_clock", "_everyone", "_held_back", "_long", "_name", "_told", "held")
+    __slots__ = ("_before", "_bounds", "_called", "_clock", "_everyone", "_held_back", "_long", "_name", "_told", "held")
 
     def __init__(self, bound: int, name: str, everyone: Iterable[Holder], clock: IReactorTime) -> None:
         """`bound` in bytes, 0 for none; `everyone` are all sessions there are; `name` is for the log."""
@@ -71,6 +71,7 @@ class Room:
         self._called = False
         self._long = False
         self._told = 0
+        self._before = 0
         self.held = 0
 
     @property
@@ -111,9 +112,13 @@ class Room:
         for session in self._held_back:
             session.weigh()
         long, self._long = self._long, self.full
+        still, self._before = self.held == self._before, self.held
         self._tell()
         if long and self._long:
             self._cut()
+        elif still and not self.full:
+            # Nobody else gives any of it up, perhaps since they are all held back: who isn't read can't end, either.
+            self._read_on()
 
     def _settle(self) -> None:
         self._called = False
@@ -121,9 +126,12 @@ class Room:
             self._tell()
             self._cut()
         if not self.tight:
-            waiting, self._held_back = self._held_back, set()
-            for session in waiting:
-                session.read_on()
+            self._read_on()
+
+    def _read_on(self) -> None:
+        waiting, self._held_back = self._held_back, set()
+        for session in waiting:
+            session.read_on()
 
     def _cut(self) -> None:
         for session in self._everyone:

@@ -117,6 +117,22 @@ class RoomTests(SynchronousTestCase):
         self.assertEqual((other.reads, lost.reads), (True, False))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_nor_for_ever_when_all_are_held_back(self) -> None:
+        """Whoever isn't read can't leave, so that no room would ever come of it."""
+        one = Session(self)
+        one.hold(710)
+        self.room.hold_back(one)
+        one.hold(650)
+        self.room.look()
+        self.assertFalse(one.reads)
+        self.room.look()
+        self.assertTrue(one.reads)
+        one.reads = False
+        one.hold(720)
+        self.room.hold_back(one)
+        self.room.look()
+        self.assertFalse(one.reads)
+
     def test_each_step_is_logged_once(self) -> None:
         one = Session(self)
         with capturedLogs() as logs:
