@@ -58,7 +58,9 @@ class Room:
         full: whoever holds something is to be read no more, and to be told to `hold_back`.
     """
 
-    __slots__ = ("_before", "_bounds", "_called", "_clock", "_everyone", "_held_back", "_long", "_name", "_told", "held")
+    __slots__ = (
+        "_before", "_bounds", "_called", "_clock", "_everyone", "_held_back", "_long", "_name", "_told", "held",
+    )  # fmt: skip
 
     def __init__(self, bound: int, name: str, everyone: Iterable[Holder], clock: IReactorTime) -> None:
         """`bound` in bytes, 0 for none; `everyone` are all sessions there are; `name` is for the log."""
