@@ -25,6 +25,9 @@ class AtATime(SitesCase):
     async def test_connections_of_a_zone_with_three_children(self) -> None:
         await self.of_a_zone(3)
 
+    async def test_connections_of_a_zone_with_eight(self) -> None:
+        await self.of_a_zone(8)
+
     async def test_connections_of_an_address(self) -> None:
         sink = await self.counted(8, zone="address = { max_connections = 4 }")
         self.assertEqual(sink.most_open, 4)

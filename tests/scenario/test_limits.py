@@ -78,6 +78,12 @@ class Rates(LimitsCase):
     async def test_of_a_zone_with_three_children(self) -> None:
         await self.paced(3, 20, zone='messages = ["20/s"]')
 
+    async def test_of_a_zone_with_one_child(self) -> None:
+        await self.paced(1, 20, zone='messages = ["20/s"]')
+
+    async def test_of_a_zone_with_eight_children(self) -> None:
+        await self.paced(8, 20, zone='messages = ["20/s"]')
+
     async def test_of_an_address(self) -> None:
         await self.paced(3, 20, zone='address = { messages = ["20/s"] }')
 

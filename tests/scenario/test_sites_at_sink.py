@@ -71,6 +71,9 @@ class Sites(SitesCase):
     async def test_seven_domains_share_a_rate_with_three_children(self) -> None:
         await self.shared(3)
 
+    async def test_and_with_eight(self) -> None:
+        await self.shared(8)
+
 
 class Counts(SitesCase):
     async def test_new_connections_of_a_zone(self) -> None:
