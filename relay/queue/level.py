@@ -15,7 +15,7 @@ from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
 from relay.message.queueid import name_of
 from relay.message.values import Delivery, Message
-from relay.queue import keys
+from relay.queue import chronicle, keys
 from relay.queue.commit import Committer, Phase, Worker
 from relay.queue.engine import Engine, LevelDb
 from relay.queue.eventsweep import EventSweep
@@ -27,8 +27,6 @@ from relay.queue.records import (
     encode,
     read_chunk,
     read_delivery,
-    read_dialogue,
-    read_event,
     read_format,
     read_message,
     read_names,
@@ -50,9 +48,6 @@ from relay.queue.sweep import Sweep
 from relay.queue.tokens import TokenSweep
 from relay.queue.worker import WorkerThread
 from relay.shelf import Shelf
-
-#: So far back a history is looked for (days).
-_MOST_DAYS = 400
 
 _log = Logger()
 
@@ -322,41 +317,20 @@ class LevelStore:
     # -- what was told
 
     def events(self, after: int, limit: int) -> list[Numbered]:
-        start = keys.event(max(after + 1, self._writer.book.oldest))
-        return _read(self._engine.items(start, keys.event(self._writer.told + 1), limit))
+        first = max(after + 1, self._writer.book.oldest)
+        return chronicle.events(self._engine, first, self._writer.told + 1, limit)
 
     def event_bounds(self) -> Bounds:
         return Bounds(self._writer.book.oldest, self._writer.told)
 
     def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]:
-        if not _is_id(queue_id):
-            return []
-        engine, all_of_it = self._engine, keys.of_message(b"a", queue_id)
-        if seq is None:
-            steps = engine.keys(all_of_it, keys.after(all_of_it), limit)
-        else:
-            steps = [
-                key
-                for one in sorted({0, seq})
-                for key in engine.keys(keys.step(queue_id, one, 0), keys.step(queue_id, one, 2**64 - 1), limit)
-            ]
-        numbers = sorted(keys.event_of(key) for key in steps)[:limit]
-        found = ((keys.event(number), engine.get(keys.event(number))) for number in numbers)
-        return _read((key, record) for key, record in found if record is not None)
+        return chronicle.history(self._engine, queue_id, seq, limit) if _is_id(queue_id) else []
 
     def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
-        record = self._engine.get(keys.dialogue(queue_id, seq)) if _is_id(queue_id) else None
-        return None if record is None else read_dialogue(record)
+        return chronicle.dialogue(self._engine, queue_id, seq) if _is_id(queue_id) else None
 
     def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
-        found: list[bytes] = []
-        engine = self._engine
-        for day in range(until // keys.DAY, max(since // keys.DAY, until // keys.DAY - _MOST_DAYS, 0) - 1, -1):
-            first = keys.trace_prefix(kind, value, day * keys.DAY)
-            found += engine.keys(first, keys.after(first), limit - len(found))
-            if len(found) >= limit:
-                break
-        return [name_of(*keys.name_of(key)) for key in found]
+        return chronicle.trace(self._engine, kind, value, since, until, limit)
 
     def shelf(self, name: str) -> Shelf:
         return LevelShelf(name, lambda: self._engine, lambda operation: self._writer.add(operation))
@@ -374,17 +348,6 @@ class LevelStore:
 
 def _is_id(queue_id: str) -> bool:
     return len(queue_id) == keys.ID_LENGTH
-
-
-def _read(found: Iterable[tuple[bytes, bytes]]) -> list[Numbered]:
-    """The events of these records; one that can't be read is logged and left out."""
-    events = []
-    for key, record in found:
-        try:
-            events.append(Numbered(keys.event_of(key), read_event(record)))
-        except Unreadable as error:
-            _log.error("event {number}: {error}", number=keys.event_of(key), error=str(error))
-    return events
 
 
 def _check_format(engine: Engine, path: Path) -> None:

@@ -1,0 +1,70 @@
+"""What was told, read back: the events in their order, histories, and what these are found by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twisted.logger import Logger
+
+from relay.message.dialogue import Dialogue
+from relay.message.event import Numbered
+from relay.message.queueid import name_of
+from relay.queue import keys
+from relay.queue.engine import Engine
+from relay.queue.records import read_dialogue, read_event
+from relay.queue.store import Unreadable
+
+#: So far back a history is looked for (days).
+MOST_DAYS = 400
+
+_log = Logger()
+
+
+def events(engine: Engine, first: int, stop: int, limit: int) -> list[Numbered]:
+    """Up to `limit` events from number `first` on, before `stop`."""
+    return _read(engine.items(keys.event(first), keys.event(stop), limit))
+
+
+def history(engine: Engine, queue_id: str, seq: int | None, limit: int) -> list[Numbered]:
+    """The first events of a delivery and of its message, or with None of all of it, in order."""
+    if seq is None:
+        all_of_it = keys.of_message(b"a", queue_id)
+        steps = engine.keys(all_of_it, keys.after(all_of_it), limit)
+    else:
+        steps = [
+            key
+            for one in sorted({0, seq})
+            for key in engine.keys(keys.step(queue_id, one, 0), keys.step(queue_id, one, 2**64 - 1), limit)
+        ]
+    numbers = sorted(keys.event_of(key) for key in steps)[:limit]
+    found = ((keys.event(number), engine.get(keys.event(number))) for number in numbers)
+    return _read((key, record) for key, record in found if record is not None)
+
+
+def dialogue(engine: Engine, queue_id: str, seq: int) -> Dialogue | None:
+    """What was said when a delivery failed last. Raises Unreadable."""
+    record = engine.get(keys.dialogue(queue_id, seq))
+    return None if record is None else read_dialogue(record)
+
+
+def trace(engine: Engine, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
+    """Names of what was queued between these times (ms) with this value, latest days first."""
+    found: list[bytes] = []
+    last = until // keys.DAY
+    for day in range(last, max(since // keys.DAY, last - MOST_DAYS, 0) - 1, -1):
+        first = keys.trace_prefix(kind, value, day * keys.DAY)
+        found += engine.keys(first, keys.after(first), limit - len(found))
+        if len(found) >= limit:
+            break
+    return [name_of(*keys.name_of(key)) for key in found]
+
+
+def _read(found: Iterable[tuple[bytes, bytes]]) -> list[Numbered]:
+    """The events of these records; one that can't be read is logged and left out."""
+    read = []
+    for key, record in found:
+        try:
+            read.append(Numbered(keys.event_of(key), read_event(record)))
+        except Unreadable as error:
+            _log.error("event {number}: {error}", number=keys.event_of(key), error=str(error))
+    return read
