@@ -186,6 +186,7 @@ relayhost = [127.0.0.1]:{place.sink}
 {milter}
 {tls}
 default_process_limit = 100
+service_throttle_time = 1s
 default_destination_concurrency_limit = 50
 initial_destination_concurrency = 20
 smtp_connection_cache_on_demand = yes

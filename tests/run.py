@@ -77,7 +77,7 @@ def runs() -> dict[str, list[str]]:
     names = sorted(path.stem.removeprefix("test_") for path in (ROOT / "tests/scenario").glob("test_*.py"))
     return {
         "unit": ["-j2", "tests.unit"],
-        "scenario, three at a time": ["-j3", *(f"tests.scenario.test_{name}" for name in names if name not in ALONE)],
+        "scenario, two at a time": ["-j2", *(f"tests.scenario.test_{name}" for name in names if name not in ALONE)],
         "scenario": [f"tests.scenario.test_{name}" for name in names if name in ALONE],
     }
 

@@ -27,7 +27,9 @@ LOST       answered 250, never arrived          CORRUPT  arrived with another bo
 DUPLICATE  surplus copies: excused when a copy reached the MX within --dup-window s of a
            fault (it was in flight), else UNEXCUSED; keep --min-gap > 2 x --dup-window
 GHOST      refused with 4xx/5xx, arrived anyway UNKNOWN  no answer to the dot: either is right
-Exit status 1 for any LOST, CORRUPT or GHOST, a relay that did not come back, more than
+UNTOLD     answered 250, and its events (read at --api) are not one that it was queued and one
+           for the end of each delivery
+Exit status 1 for any LOST, CORRUPT, GHOST or UNTOLD, a relay that did not come back, more than
 --max-unexcused duplicates, or more than --max-dups excused ones at a single fault.
 """
 
@@ -47,6 +49,10 @@ import subprocess
 import sys
 import time
 import urllib.parse
+import urllib.request
+
+#: Kinds of events that tell of the end of a delivery.
+ENDS = {"delivered", "bounced", "expired", "dropped", "suppressed", "deleted"}
 
 A = R = None  # arguments, run state
 
@@ -361,6 +367,31 @@ async def fault(kind):
         raise SystemExit("relay did not come back: see " + A.relay_log)
 
 
+def untold():
+    """Accepted mails whose events are not what they have to be, in words; none are looked for without --api."""
+    if not A.api:
+        return []
+    queued, ends, after = collections.defaultdict(list), collections.Counter(), 0
+    while True:
+        with urllib.request.urlopen(f"{A.api}/v1/events?after={after}&limit=1000", timeout=60) as answer:
+            page = json.load(answer)
+        if page["next"] == after:
+            break
+        after = page["next"]
+        for event in page["events"]:
+            if event["kind"] == "queued":
+                queued[event.get("message_id", "")].append(event["id"])
+            elif event["kind"] in ENDS:
+                ends[event["id"], event["seq"]] += 1
+    wrong = []
+    for mid in (mid for mid, (state, _) in R.outcome.items() if state == "accepted"):
+        ids = queued[f"<{mid}@audit.test>"]
+        told = [ends[one, seq] for one in ids for seq in range(1, A.rcpts + 1)]
+        if len(ids) != 1 or set(told) != {1}:
+            wrong.append(f"{mid}: queued {len(ids)} times, ends {told}")
+    return wrong
+
+
 def verdict(t_drain):
     R.read_mx()
     by = collections.Counter(s for s, _ in R.outcome.values())
@@ -386,6 +417,7 @@ def verdict(t_drain):
             corrupt += [mid] if sha and any(s != sha for _, s in got) else []
             ghost += [mid] if state in ("refused", "unsent") and got else []
             unknown_in += state == "unknown" and bool(got)
+    silent = untold()
     lat, q = sorted(R.latency), lambda v, p: round(v[min(len(v) - 1, int(len(v) * p))], 4) if v else None
     rec = sorted(k["recovery_s"] for k in R.kills if k["recovery_s"] is not None)
     kills = sum("no-target" not in k["kind"] for k in R.kills)
@@ -405,6 +437,7 @@ def verdict(t_drain):
         "duplicates_unexcused": len(unexcused),
         "duplicates_worst_fault": max(excused.values(), default=0),
         "max_copies": max(map(len, R.mx.values()), default=0),
+        "UNTOLD": len(silent),
         "REPEATED": sum(len(ids) > 1 for ids in R.notices.values()),
         "kills": kills,
         "kills_by_kind": collections.Counter(k["kind"] for k in R.kills),
@@ -417,9 +450,10 @@ def verdict(t_drain):
         "corrupt_first": corrupt[:20],
         "ghost_first": ghost[:20],
         "unexcused_first": unexcused[:20],
+        "untold_first": silent[:20],
     }
     ok = (
-        not (lost or corrupt or ghost or rep["REPEATED"])
+        not (lost or corrupt or ghost or silent or rep["REPEATED"])
         and len(R.kills) == A.rounds
         and by["accepted"]
         and len(unexcused) <= A.max_unexcused
@@ -508,6 +542,7 @@ if __name__ == "__main__":
         "leave-orphans": {"action": "store_true", "help": "restart beside surviving children"},
         "between": {},
         "bounced": {"action": "store_true"},
+        "api": {"help": "http://HOST:PORT of the relay's API"},
         "up-limit": {"type": float, "default": 60},
         "timeout": {"type": float, "default": 30},
         "drain": {"type": float, "default": 120},

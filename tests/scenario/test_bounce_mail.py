@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 from flufl.bounce import scan_message
 
+from bench.network import free_ports
 from tests.scenario.harness import Relay, Scenario, deferToThread, post, signal
 
 BACK = '[zones.bounces]\npool = "default"\nhost = "127.0.0.1"\nport = {mx}\n'
-TEXT = "From: <me@src.test>\r\nTo: <you@evil.test>\r\nSubject: x\r\nMessage-ID: <{id}@src.test>\r\n{more}\r\nhello\r\n"
+TEXT = "From: <{author}>\r\nTo: <you@evil.test>\r\nSubject: x\r\nMessage-ID: <{id}@src.test>\r\n{more}\r\nhello\r\n"
 
 
 class Notice(NamedTuple):
@@ -40,12 +41,12 @@ class Notice(NamedTuple):
 class BounceMail(Scenario):
     timeout = 60
 
-    async def begun(self, bounces: str = "", **settings: Any) -> Relay:
+    async def begun(self, bounces: str = "", extra_listener: str = "", **settings: Any) -> Relay:
         """A relay that is up, and an MX that keeps what it takes."""
         mail = f"{self.directory}/mail"
         os.mkdir(mail)
         self.mx.options = ("--dump", mail)
-        extra = f"[bounces]\n{bounces}\n{BACK.format(mx=self.mx.port)}"
+        extra = f"{extra_listener}\n[bounces]\n{bounces}\n{BACK.format(mx=self.mx.port)}"
         relay = self.relay(bounces="true", extra=extra, **settings)
         await self.up(relay)
         return relay
@@ -58,16 +59,19 @@ class BounceMail(Scenario):
         more: str = "",
         mail: Sequence[str] = (),
         rcpt: Sequence[str] = (),
+        author: str = "me@src.test",
+        port: int = 0,
     ) -> str:
         """One message to these; its queue id."""
 
         def submit() -> str:
-            with smtplib.SMTP("127.0.0.1", relay.smtp, "client.test", timeout=20) as client:
+            with smtplib.SMTP("127.0.0.1", port or relay.smtp, "client.test", timeout=20) as client:
                 client.ehlo()
                 self.assertEqual(client.mail(sender, mail)[0], 250)
                 for recipient in recipients:
                     self.assertEqual(client.rcpt(recipient, rcpt)[0], 250)
-                code, reply = client.data(TEXT.format(id=recipients[0].partition("@")[0], more=more).encode())
+                text = TEXT.format(author=author, id=recipients[0].partition("@")[0], more=more)
+                code, reply = client.data(text.encode())
                 self.assertEqual(code, 250)
                 return reply.split()[-1].decode()
 
@@ -149,6 +153,37 @@ class BounceMail(Scenario):
             self.assertRegex(line, f'reason="?{reason}"?$')
         self.assertEqual(len(self.said(relay, "bounced", f"{bounce}.001")), 1)
         await self.told(relay, 0)
+
+    async def test_nor_is_anybody_whom_nobody_reads(self) -> None:
+        """Programs that write to programs, and reports of reports: each rule by a mail of its own."""
+        listener = '[listeners.quiet]\nendpoint = "tcp:{port}:interface=127.0.0.1"'
+        [quiet] = free_ports(1)
+        relay = await self.begun(
+            'disabled_listeners = ["quiet"]\nper_sender = "1/d"',
+            extra_listener=listener.format(port=quiet),
+        )
+        passed = "Received: from a.test by b.test; Mon, 1 Jan 2024 00:00:00 +0000\r\n"
+        report = 'Content-Type: multipart/report; report-type=delivery-status; boundary="x"\r\n'
+        reasons = {
+            await self.send(relay, "perm-rcpt+a@evil.test", sender="Mailer-Daemon@src.test"): "mailer-daemon",
+            await self.send(relay, "perm-rcpt+b@evil.test", more="X-Auto-Response-Suppress: OOF, All\r\n"): (
+                "X-Auto-Response-Suppress"
+            ),
+            await self.send(relay, "perm-rcpt+c@evil.test", more=report): "a report itself",
+            await self.send(relay, "perm-rcpt+d@evil.test", more=passed * 26): "too many hops",
+            await self.send(relay, "perm-rcpt+e@evil.test", author="MAILER-DAEMON@src.test"): "from mailer-daemon",
+            await self.send(relay, "perm-rcpt+f@evil.test", port=quiet): "listener",
+        }
+        for name, reason in reasons.items():
+            await self.until(lambda name=name: self.said(relay, "skipbounce", f"{name}.001"), 20, reason, relay)
+            [line] = self.said(relay, "skipbounce", f"{name}.001")
+            self.assertRegex(line, f'reason="?{reason}"?$')
+        # And who is told, is told no more than so often.
+        for name in ("g", "h"):
+            await self.send(relay, f"perm-rcpt+{name}@evil.test", sender="ok+often@src.test")
+        refused = re.compile(r' skipbounce .* reason="too many"').search
+        await self.until(lambda: refused(relay.said()), 20, "one too many", relay)
+        await self.told(relay, 1)
 
     async def test_D39_late_and_in_the_end_never(self) -> None:
         """A warning, once, and then the bounce, once."""
