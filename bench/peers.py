@@ -161,9 +161,7 @@ def postfix(place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
     if place.tls_out:
         outgoing = "smtp_tls_security_level = encrypt\nsmtp_tls_connection_reuse = yes"
     milter = f"smtpd_milters = {opendkim(place, log)}" if place.dkim else ""
-    write(
-        f"{etc}/main.cf",
-        f"""compatibility_level = 3.6
+    settings = f"""compatibility_level = 3.6
 queue_directory = {state}/spool
 data_directory = {state}/data
 command_directory = {os.path.dirname(shutil.which("postfix") or "/usr/sbin/postfix")}
@@ -186,7 +184,6 @@ relayhost = [127.0.0.1]:{place.sink}
 {milter}
 {tls}
 default_process_limit = 100
-service_throttle_time = 1s
 default_destination_concurrency_limit = 50
 initial_destination_concurrency = 20
 smtp_connection_cache_on_demand = yes
@@ -199,9 +196,13 @@ maillog_file_prefixes = {os.path.dirname(state)}
 default_database_type = hash
 address_verify_map =
 {place.options.get("extra", "")}
-""",
-    )
-    lines = []
+"""
+    # Each once, the last wins: it warns of a second one, and its logger, warning itself, fills the queue that it
+    # is to empty, and stands still.
+    lines = [line.partition("=") for line in settings.splitlines() if line]
+    once = {name.strip(): value.strip() for name, _, value in lines}
+    write(f"{etc}/main.cf", "".join(f"{name} = {value}\n" for name, value in once.items()))
+    services = []
     with open("/etc/postfix/master.cf") as file:
         for line in file.read().split("\n"):
             columns = line.split()
@@ -210,9 +211,9 @@ address_verify_map =
             elif line and not line[0].isspace() and not line.startswith("#") and len(columns) >= 8:
                 columns[4] = "n"  # no chroot
                 line = " ".join(columns)
-            lines.append(line)
-    text = "\n".join(lines)
-    if place.tls_out and not any(line.startswith("tlsproxy") for line in lines):
+            services.append(line)
+    text = "\n".join(services)
+    if place.tls_out and not any(line.startswith("tlsproxy") for line in services):
         text += "\ntlsproxy unix - - n - 0 tlsproxy\n"
     write(
         f"{etc}/master.cf", text if "postlogd" in text else text + "\npostlog unix-dgram n - n - 1 postlogd\n"
