@@ -62,7 +62,7 @@ class Repeats:
             _log.warn("idempotency keys can't be read: {error}", error=str(error))
             return candidate.refuse(Refused(BUSY))
         if known is not None:
-            return succeed(candidate.repeated(known))
+            return succeed(candidate.repeated(known.id))
         self._under_way[token] = []
         kept = candidate.keep(token)
         return kept.addCallbacks(partial(self._taken, token), partial(self._failed, token))

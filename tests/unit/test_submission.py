@@ -24,7 +24,7 @@ from relay.message.envelope import Envelope, Recipient
 from relay.message.user import User
 from relay.message.values import Delivery, Message
 from relay.queue.schedule import Schedule
-from relay.queue.store import LaneKey, StoreError, Unreadable, ZoneCount
+from relay.queue.store import LaneKey, StoreError, Taken, Unreadable, ZoneCount
 from relay.zone.routing import Router
 from tests.unit.journey_rig import ORIGIN, LateStore, Tally, a_clock, a_retry, milliseconds, zones_of
 from tests.unit.suppression_rig import a_list
@@ -449,7 +449,7 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(self.rig.store.rows, {})
 
     def test_a_store_that_can_not_tell_refuses(self) -> None:
-        def recall(token: bytes, since: int) -> str | None:
+        def recall(token: bytes, since: int) -> Taken | None:
             raise Unreadable("bad checksum")
 
         self.patch(self.rig.store, "recall", recall)
