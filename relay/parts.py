@@ -184,6 +184,7 @@ class Parts:
         config, zones = self._config, self.zones
         from relay.http.bounces import BouncesApi
         from relay.http.events import EventsApi
+        from relay.http.live import LiveApi
         from relay.http.operator import Standing
         from relay.http.rollups import RollupsApi
         from relay.http.shaping import resources
@@ -214,6 +215,15 @@ class Parts:
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self.now),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self.now, config.events.keep),
+                LiveApi(
+                    self.store,
+                    zones.names,
+                    self.metrics.totals,
+                    self.ledger.states,
+                    self._reactor,
+                    self.now,
+                    config.api.timeout,
+                ),
                 RollupsApi(self.rollups, self._reactor, self.now),
                 SinksApi(self.sinks.standings),
                 BouncesApi(),

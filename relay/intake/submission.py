@@ -373,6 +373,7 @@ class Submission:
             intake.now(),
             user=self._origin.user if user is None else user.name,
             zone="" if user is None else user.zone,
+            tenant="" if user is None else user.tenant,
         )
 
     def repeated(self, queue_id: str) -> Message:
