@@ -201,6 +201,7 @@ class Parts:
             hostname=config.hostname,
             demo_login=config.access.demo,
             intake=self.intake,
+            once=self.intake.once,
             store=self.store,
             operator=self.operator,
             standing=Standing(

@@ -2,88 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
 
 from relay.http.answer import Problem, from_reply, shielded
+from relay.http.slices import Slices
 from relay.http.submit import TERMS
-from relay.listener.door import Intake, Refused, Submission
+from relay.intake.onetime import Key
+from relay.listener.door import Consignment, Intake, Refused, Settled
 from relay.message.envelope import Envelope, Recipient
+from relay.message.user import User
 from relay.message.values import Message, Origin
 from relay.mime.letter import Letter
-from relay.queue.store import Store
 
-#: Bytes that go to the door at once, and messages that are on their way to the disk together.
+#: Bytes that go to the door at once.
 _PIECE = 256 * 1024
-_TOGETHER = 50
 
-#: `{id, from, to, response}` of a message that is on disk.
-Kept = dict[str, Any]
+
+class Order(NamedTuple):
+    """A letter, and what is wanted for it: a `zone`, a first attempt not before `due` (ms since the epoch); whose it
+    is, and what it is found by. Empty or 0: nothing."""
+
+    letter: Letter
+    zone: str = ""
+    due: int = 0
+    tenant: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}  # noqa: RUF012 (nobody writes into it)
+
+
+#: What became of each of several letters.
+Ends = Sequence[Settled | Problem]
 
 
 class Handover:
     """Of all requests."""
 
-    def __init__(self, intake: Intake, store: Store, max_recipients: int) -> None:
+    def __init__(self, intake: Intake, clock: IReactorTime, now: Callable[[], int], max_recipients: int) -> None:
+        """`now` gives ms since the epoch."""
         self._intake = intake
-        self._store = store
+        self._clock = clock
+        self._now = now
         self._most = max_recipients
 
-    async def kept(self, letters: Sequence[Letter], origin: Origin, key: bytes) -> list[Kept | Problem]:
-        """Writes them, in order; returns when all are on disk or refused. Of several under one idempotency key
-        (b"": none) each has one of its own. When it is cancelled, what is being written goes on."""
-        several = bool(key) and len(letters) > 1
-        keys = [b"%b/%d" % (key, number) if several else key for number in range(len(letters))]
-        found: list[Kept | Problem] = []
-        for at in range(0, len(letters), _TOGETHER):
-            some = letters[at : at + _TOGETHER]
-            writing: list[Deferred[Message]] = []
-            try:
-                for one, own in zip(some, keys[at : at + _TOGETHER], strict=True):
-                    writing.append(await self._written(one, origin, own))
-            except BaseException:
-                DeferredList(writing, consumeErrors=True)
-                raise
-            results: Any = await shielded(DeferredList(writing, consumeErrors=True))
-            found += [self._result(one, ok, result) for one, (ok, result) in zip(some, results, strict=True)]
-        return found
-
-    async def _written(self, one: Letter, origin: Origin, key: bytes) -> Deferred[Message]:
-        """Hands one to the door; fires when it is on disk, fails with Refused."""
+    async def kept(
+        self,
+        orders: Sequence[Order],
+        origin: Origin,
+        user: User | None,
+        key: Key | None,
+        said: Callable[[Ends], bytes],
+    ) -> bytes:
+        """Has them kept, and returns what `said` makes of it, once all are on disk or refused. It may raise Problem,
+        and then none is kept. Under a key that answer is remembered with them. When this is cancelled, what is being
+        written goes on. `user`: see relay.http.submit.user_of."""
+        consignment = self._intake.consignment()
         try:
-            submission = self._intake.open(origin, TERMS)
-        except Refused as refused:
-            return fail(refused)
-        try:
-            await _hand_over(submission, one, key)
+            ends = await self._settled(consignment, orders, origin, user)
+            answer = said(ends)
         except BaseException:
-            submission.abandon()
+            consignment.abandon()
             raise
-        named = None if one.recipients is None else tuple(map(Recipient, one.recipients))
-        return submission.finish(Envelope(one.sender, named, one.utf8, most=self._most))
+        settled = [one for one in ends if isinstance(one, Settled)]
+        mark = None
+        if key is not None and settled:
+            mark = key.mark(settled[0].message.id, self._now(), answer)
+        written: Any = await shielded(_all(consignment.keep(mark)))
+        return answer if mark is not None and all(ok for ok, _ in written) else said(_ends(ends, written))
 
-    def _result(self, one: Letter, ok: bool, result: Any) -> Kept | Problem:
-        if not ok:
-            result.trap(Refused)
-            return from_reply(result.value.reply)
-        # Without recipients of its own it was alone, and is read back in the same turn of the reactor: no delivery
-        # can have ended yet.
-        return {
-            "id": result.id,
-            "from": result.sender,
-            "to": self._store.recipients(result.id) if one.recipients is None else one.recipients,
-            "response": f"Message queued as {result.id}",
-        }
+    async def _settled(
+        self, consignment: Consignment, orders: Sequence[Order], origin: Origin, user: User | None
+    ) -> list[Settled | Problem]:
+        slices = Slices(self._clock)
+        ends: list[Settled | Problem] = []
+        for order in orders:
+            try:
+                ends.append(await self._one(consignment, order, origin, user))
+            except Refused as refused:
+                ends.append(from_reply(refused.reply))
+            await slices.breathe()
+        return ends
+
+    async def _one(self, consignment: Consignment, order: Order, origin: Origin, user: User | None) -> Settled:
+        submission = consignment.open(origin, TERMS, user)
+        letter = order.letter
+        if order.zone:
+            submission.write(f"X-Sending-Zone: {order.zone}\r\n".encode())
+        for piece in letter.pieces:
+            for at in range(0, len(piece), _PIECE):
+                submission.write(piece[at : at + _PIECE] if len(piece) > _PIECE else piece)
+                waiting = submission.wait()
+                if waiting is not None:
+                    await waiting
+        named = None if letter.recipients is None else tuple(map(Recipient, letter.recipients))
+        return consignment.settle(
+            Envelope(
+                letter.sender,
+                named,
+                letter.utf8,
+                due=order.due,
+                most=self._most,
+                tenant=order.tenant,
+                tags=order.tags,
+                metadata=order.metadata,
+            )
+        )
 
 
-async def _hand_over(submission: Submission, one: Letter, key: bytes) -> None:
-    if key:
-        submission.write(b"X-Idempotency-Key: %b\r\n" % key)
-    for piece in one.pieces:
-        for at in range(0, len(piece), _PIECE):
-            submission.write(piece[at : at + _PIECE])
-            waiting = submission.wait()
-            if waiting is not None:
-                await waiting
+def _all(writing: list[Deferred[Message]]) -> Deferred[Any]:
+    return DeferredList(writing, consumeErrors=True)
+
+
+def _ends(ends: Ends, written: Sequence[tuple[bool, Any]]) -> list[Settled | Problem]:
+    """What became of them in the end: `written` has those that were settled."""
+    found: list[Settled | Problem] = []
+    told = iter(written)
+    for one in ends:
+        if isinstance(one, Settled):
+            ok, result = next(told)
+            if not ok:
+                result.trap(Refused)
+                one = from_reply(result.value.reply)
+            else:
+                one = one._replace(message=result)
+        found.append(one)
+    return found

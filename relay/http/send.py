@@ -15,26 +15,25 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 
 from relay.config.schema import Api
-from relay.http.answer import Problem, answer, failure, refusal
+from relay.http.answer import Problem, encoded, failure, refusal, written
 from relay.http.fields import wrong
-from relay.http.handover import Handover, Kept
+from relay.http.handover import Ends, Handover, Order
 from relay.http.mailbody import MailBody, Room
-from relay.http.submit import origin_of
-from relay.listener.door import Intake
+from relay.http.onetime import once
+from relay.http.submit import origin_of, said_of, user_of
+from relay.intake.onetime import Key, OneTime
+from relay.listener.door import Settled
 from relay.mime import older
 from relay.mime.content import Rejected
 from relay.mime.letter import MOST_SIZES, Letter, check_size, letter, to_each
 from relay.mime.mailobject import MailObject, decoded
 from relay.mime.unfit import Nobody, TooLarge, Unfit
-from relay.queue.store import Store
 
 if TYPE_CHECKING:
     from relay.http.request import ApiRequest
 
 #: Bodies of this size are read at once; larger ones in a thread (bytes).
 _SMALL = 32 * 1024
-#: Bodies in memory, as multiples of what one may have.
-_BODIES = 4
 _FORM = b"application/x-www-form-urlencoded"
 
 _mail = msgspec.json.Decoder(MailObject).decode
@@ -49,11 +48,13 @@ class InThread(Protocol):
 class SendApi:
     """The resources."""
 
-    def __init__(self, options: Api, intake: Intake, store: Store, in_thread: InThread) -> None:
+    def __init__(self, options: Api, handover: Handover, once: OneTime, room: Room, in_thread: InThread) -> None:
+        """`room`: for bodies."""
         self._options = options
-        self._handover = Handover(intake, store, options.max_recipients)
+        self._handover = handover
+        self._once = once
         self._in_thread = in_thread
-        self._room = Room(_BODIES * options.max_size)
+        self._room = room
         self._letter = partial(letter, max_size=options.max_size, max_recipients=options.max_recipients)
         self._to_each = partial(to_each, max_size=options.max_size, max_recipients=options.max_recipients)
         self._resources = {
@@ -76,30 +77,25 @@ class SendApi:
         if request.method != b"POST" or request.path not in self._resources:
             return None
         origin_of(request)
-        limit = self._options.max_size
-        stated = request.getHeader(b"content-length") or b""
-        size = int(stated) if stated.isdigit() and len(stated) < 20 else limit
-        return MailBody(limit, self._room, min(size, limit))
+        return MailBody.of(request, self._options.max_size, self._room)
 
     # -- the resources
 
     async def send(self, request: ApiRequest) -> bytes:
         """A mail object, one message."""
-        [sent] = await self._sent(request, self._of_object)
-        return _said(request, sent)
+        return await self._sent(request, self._of_object, _said)
 
     async def send_email(self, request: ApiRequest) -> bytes:
         """Plain fields, one message."""
-        [sent] = await self._sent(request, self._of_fields)
-        return _said(request, sent)
+        return await self._sent(request, self._of_fields, _said)
 
     async def send_to_each(self, request: ApiRequest) -> bytes:
         """Plain fields, a message to each recipient."""
-        return _all_said(request, await self._sent(request, self._of_fields_to_each))
+        return await self._sent(request, self._of_fields_to_each, _all_said)
 
     async def send_several(self, request: ApiRequest) -> bytes:
         """Several mails of plain fields."""
-        return _all_said(request, await self._sent(request, self._of_several))
+        return await self._sent(request, self._of_several, _all_said)
 
     # -- from a body to letters; these run in a thread
 
@@ -134,23 +130,32 @@ class SendApi:
     # -- from a request to messages on disk
 
     async def _sent(
-        self, request: ApiRequest, compose: Callable[[bytes, bool], list[Letter]]
-    ) -> list[Kept | Problem]:
-        """What became of each letter; all of them could be written. Raises Problem."""
+        self,
+        request: ApiRequest,
+        compose: Callable[[bytes, bool], list[Letter]],
+        said: Callable[[Sequence[Letter], Ends], bytes],
+    ) -> bytes:
+        """The answer, once all letters are on disk or refused; all of them could be written. Raises Problem."""
         upload = request.upload
         if not isinstance(upload, MailBody):
             raise failure(400, f"Send it to {request.path.decode('ascii', 'replace')[:40].lower()}, spelt like that")
         try:
-            origin, key = origin_of(request), _key(request)
-            body = upload.text()
-            work = partial(compose, body, _is_form(request, body))
-            try:
-                letters = work() if len(body) <= _SMALL else await self._in_thread(work)
-            except Unfit as unfit:
-                raise _problem(unfit) from None
-            return await self._handover.kept(letters, origin, key)
+            origin, body = origin_of(request), upload.text()
+
+            async def work(key: Key | None) -> bytes:
+                letters = await self._composed(partial(compose, body, _is_form(request, body)), len(body))
+                orders, user = list(map(Order, letters)), user_of(request.caller, origin)
+                return await self._handover.kept(orders, origin, user, key, partial(said, letters))
+
+            return written(request, await once(self._once, request, origin, (body,), work))
         finally:
             upload.abandon()
+
+    async def _composed(self, work: Callable[[], list[Letter]], size: int) -> list[Letter]:
+        try:
+            return work() if size <= _SMALL else await self._in_thread(work)
+        except Unfit as unfit:
+            raise _problem(unfit) from None
 
 
 def _seed() -> str:
@@ -163,11 +168,6 @@ def _is_form(request: ApiRequest, body: bytes) -> bool:
     return kind == _FORM and body.lstrip()[:1] not in (b"{", b"[")
 
 
-def _key(request: ApiRequest) -> bytes:
-    """The idempotency key of a request, b"" for none; the intake says what is wrong with one."""
-    return (request.getHeader(b"idempotency-key") or b"").strip()
-
-
 def _problem(unfit: Unfit) -> Problem:
     if isinstance(unfit, Nobody):
         return failure(400, unfit.text)
@@ -178,15 +178,22 @@ def _problem(unfit: Unfit) -> Problem:
     return wrong(unfit.field, unfit.text) if unfit.field else refusal(400, "InvalidContent", unfit.text)
 
 
-def _said(request: ApiRequest, sent: Kept | Problem) -> bytes:
-    if isinstance(sent, Problem):
-        raise sent
-    return answer(request, sent)
+def _said(letters: Sequence[Letter], ends: Ends) -> bytes:
+    [letter_], [end] = letters, ends
+    if isinstance(end, Problem):
+        raise end
+    return encoded(_told(letter_, end))
 
 
-def _all_said(request: ApiRequest, sent: Sequence[Kept | Problem]) -> bytes:
+def _all_said(letters: Sequence[Letter], ends: Ends) -> bytes:
     """A list with what became of each; where nothing was taken, the first problem is the answer."""
-    problems = [one for one in sent if isinstance(one, Problem)]
-    if len(problems) == len(sent):
+    problems = [one for one in ends if isinstance(one, Problem)]
+    if len(problems) == len(ends):
         raise problems[0]
-    return answer(request, [one.body if isinstance(one, Problem) else one for one in sent])
+    return encoded([
+        end.body if isinstance(end, Problem) else _told(one, end) for one, end in zip(letters, ends, strict=True)
+    ])
+
+
+def _told(one: Letter, end: Settled) -> dict[str, object]:
+    return said_of(end, one.recipients)

@@ -25,6 +25,8 @@ from relay.http.access import address_of, check
 from relay.http.answer import RETRY_AFTER, Problem, answer_problem, failure, refusal
 from relay.http.docs import DocsApi
 from relay.http.frame import Frame
+from relay.http.handover import Handover
+from relay.http.mailbody import Room
 from relay.http.message import MessageApi
 from relay.http.metrics import MetricsApi
 from relay.http.openapi import document
@@ -36,12 +38,15 @@ from relay.http.send import InThread, SendApi
 from relay.http.submit import SubmitApi
 from relay.http.test_auth import TestAuthApi
 from relay.http.unsubscribe import PLACE
+from relay.intake.onetime import OneTime
 from relay.listener.door import Intake
 from relay.metrics.definitions import Metrics
 from relay.queue.store import Store, StoreError
 
 _log = Logger()
 _MAX_SHOWN = 200
+#: Bodies of mail in memory, as multiples of what one may have.
+_BODIES = 4
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
     b"Content-Type: application/json\r\nContent-Length: 32\r\n\r\n"
@@ -60,6 +65,7 @@ def make_site(
     hostname: str,
     demo_login: bool = False,
     intake: Intake,
+    once: OneTime,
     store: Store,
     operator: Operator,
     standing: Standing,
@@ -77,8 +83,10 @@ def make_site(
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    submit = SubmitApi(options, intake, store)
-    send = SendApi(options, intake, store, in_thread)
+    handover = Handover(intake, reactor, now, options.max_recipients)
+    room = Room(_BODIES * options.max_size)
+    submit = SubmitApi(options, intake, once, now)
+    send = SendApi(options, handover, once, room, in_thread)
     frames: list[Frame] = []
     groups: tuple[object, ...] = (
         submit,

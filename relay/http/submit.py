@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -10,16 +11,19 @@ from urllib.parse import parse_qs
 from klein import Klein
 from twisted.internet.defer import Deferred
 
+from relay.access.caller import Caller
 from relay.config.schema import Api
 from relay.http.access import address_of
-from relay.http.answer import answer, failure, from_reply, shielded
-from relay.listener.door import Intake, Refused, Submission, Terms
+from relay.http.answer import encoded, failure, from_reply, shielded, written
+from relay.http.onetime import NAME, once
+from relay.intake.onetime import Key, OneTime
+from relay.listener.door import Consignment, Intake, Refused, Settled, Submission, Terms
 from relay.message.address import parse
 from relay.message.addresslist import parse_list
 from relay.message.envelope import Envelope, Recipient
 from relay.message.lines import CrlfLines
-from relay.message.values import Message, Origin
-from relay.queue.store import Store
+from relay.message.user import User
+from relay.message.values import Origin
 
 if TYPE_CHECKING:
     from relay.http.request import ApiRequest
@@ -34,57 +38,73 @@ class MessageUpload:
     """One message on its way from a request body to the intake."""
 
     def __init__(
-        self, submission: Submission, options: Api, sender: str | None, recipients: Sequence[str] | None
+        self,
+        consignment: Consignment,
+        origin: Origin,
+        user: User | None,
+        options: Api,
+        sender: str | None,
+        recipients: Sequence[str] | None,
+        hashed: bool,
     ) -> None:
+        """`hashed`: what it says will be asked for. Raises Refused: nothing can be taken now."""
         self.limit = options.max_size
         self.recipients = recipients
+        self.consignment = consignment
+        self._submission: Submission | None = consignment.open(origin, TERMS, user)
         self._most = options.max_recipients
-        self._submission: Submission | None = submission
         self._sender = sender
         self._lines = CrlfLines()
+        self._hash = hashlib.sha256() if hashed else None
         self._nul = False
 
     def write(self, data: bytes) -> None:
         """Takes the next piece, with any line ends."""
         if self._submission is not None:
             self._nul = self._nul or b"\0" in data
+            if self._hash is not None:
+                self._hash.update(data)
             self._submission.write(self._lines.feed(data))
 
     def wait(self) -> Deferred[None] | None:
         return self._submission.wait() if self._submission is not None else None
 
-    def finish(self) -> Deferred[Message]:
-        """The end of the text: fires when the message is on disk, fails with Refused.
+    @property
+    def said(self) -> bytes:
+        """What stands for the text."""
+        return b"" if self._hash is None else self._hash.digest()
+
+    def settle(self) -> Settled:
+        """The end of the text: `consignment` keeps it then. Raises Refused.
 
         Raises:
             Problem: the text is none that mail can carry.
         """
-        submission = self._submission
+        submission, self._submission = self._submission, None
         assert submission is not None, "a refused upload has no end"
         if self._nul:
-            self.abandon()
             raise failure(400, "The message contains NUL bytes")
-        self._submission = None
         rest = self._lines.end()
         if rest:
             submission.write(rest)
         named = None if self.recipients is None else tuple(map(Recipient, self.recipients))
-        return submission.finish(Envelope(self._sender, named, most=self._most))
+        return self.consignment.settle(Envelope(self._sender, named, most=self._most))
 
     def abandon(self) -> None:
-        """Forget it, unless it was finished."""
-        submission, self._submission = self._submission, None
-        if submission is not None:
-            submission.abandon()
+        """Forget it, unless it is given to be written."""
+        self._submission = None
+        self.consignment.abandon()
 
 
 class SubmitApi:
     """The resources that take mail."""
 
-    def __init__(self, options: Api, intake: Intake, store: Store) -> None:
+    def __init__(self, options: Api, intake: Intake, once: OneTime, now: Callable[[], int]) -> None:
+        """`now` gives ms since the epoch."""
         self._options = options
         self._intake = intake
-        self._store = store
+        self._once = once
+        self._now = now
 
     def add_routes(self, app: Klein) -> None:
         app.route("/send-raw", methods=["POST"])(self.send_raw)
@@ -98,32 +118,37 @@ class SubmitApi:
         if request.method != b"POST" or request.path != _PATH:
             return None
         sender, recipients = self._envelope(request.uri.partition(b"?")[2])
+        origin, keyed = origin_of(request), request.requestHeaders.hasHeader(NAME)
+        user = user_of(request.caller, origin)
         try:
-            submission = self._intake.open(origin_of(request), TERMS)
+            return MessageUpload(self._intake.consignment(), origin, user, self._options, sender, recipients, keyed)
         except Refused as refused:
             raise from_reply(refused.reply) from None
-        return MessageUpload(submission, self._options, sender, recipients)
 
     async def send_raw(self, request: ApiRequest) -> bytes:
         """The body is there: keep the message, then say so."""
         upload = request.upload
         if not isinstance(upload, MessageUpload):
             raise failure(400, "Send it to /send-raw, spelt like that")
+        origin, query = origin_of(request), request.uri.partition(b"?")[2]
         try:
-            message = await shielded(upload.finish())
+            body = await once(
+                self._once, request, origin, (query, upload.said), lambda key: self._kept(upload, key)
+            )
+        finally:
+            upload.abandon()
+        return written(request, body)
+
+    async def _kept(self, upload: MessageUpload, key: Key | None) -> bytes:
+        try:
+            settled = upload.settle()
+            body = encoded(said_of(settled, upload.recipients))
+            mark = None if key is None else key.mark(settled.message.id, self._now(), body)
+            [kept] = upload.consignment.keep(mark)
+            message = await shielded(kept)
         except Refused as refused:
             raise from_reply(refused.reply) from None
-        # Read back in the same turn of the reactor: no delivery can have ended yet.
-        recipients = upload.recipients
-        return answer(
-            request,
-            {
-                "id": message.id,
-                "from": message.sender,
-                "to": self._store.recipients(message.id) if recipients is None else recipients,
-                "response": f"Message queued as {message.id}",
-            },
-        )
+        return encoded(said_of(settled._replace(message=message), upload.recipients))
 
     def _envelope(self, query: bytes) -> tuple[str | None, list[str] | None]:
         """`from` and `to` of the query; an empty `from` is the null sender."""
@@ -143,6 +168,25 @@ class SubmitApi:
         if not recipients:
             raise failure(400, "Empty recipients list")
         return sender, recipients
+
+
+def said_of(one: Settled, named: Sequence[str] | None) -> dict[str, object]:
+    """What the client is told of a message: `{id, from, to, response}`; `named` None: it went by its header."""
+    message = one.message
+    return {
+        "id": message.id,
+        "from": message.sender,
+        "to": one.recipients if named is None else named,
+        "response": f"Message queued as {message.id}",
+    }
+
+
+def user_of(caller: Caller, origin: Origin) -> User | None:
+    """Whose a caller's mail is, and whom it may come from; None where that is anybody's choice."""
+    if not caller.tenant and not caller.domains:
+        return None
+    senders = tuple(f"@{domain}" for domain in caller.domains)
+    return User(origin.user, senders=senders, from_domains=caller.domains, tenant=caller.tenant)
 
 
 def origin_of(request: ApiRequest) -> Origin:

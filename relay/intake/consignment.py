@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.intake.composing import Composed
-from relay.intake.submission import NO_SPACE, Intake, Submission
+from relay.intake.repeats import NO_SPACE
 from relay.listener.door import Refused, Settled, Terms
 from relay.message.envelope import Envelope
+from relay.message.mark import Mark
+from relay.message.user import User
 from relay.message.values import Message, Origin
-from relay.queue.store import Mark, Parcel, StoreError
+from relay.queue.store import Parcel, StoreError
 
-_log = Logger()
+if TYPE_CHECKING:
+    from relay.intake.composing import Composed
+    from relay.intake.submission import Intake, Submission
 
 
 class Consignment:
@@ -28,9 +31,9 @@ class Consignment:
         self._open: Submission | None = None
         self._settled: list[tuple[Submission, Composed]] = []
 
-    def open(self, origin: Origin, terms: Terms) -> Submission:
+    def open(self, origin: Origin, terms: Terms, user: User | None = None) -> Submission:
         """Begin the next message. Raises Refused when nothing can be taken now."""
-        self._open = self._intake.open(origin, terms)
+        self._open = self._intake.open(origin, terms, user)
         return self._open
 
     def settle(self, envelope: Envelope) -> Settled:
@@ -42,8 +45,8 @@ class Consignment:
         return Settled(composed.message, [delivery.recipient for delivery in composed.deliveries])
 
     def keep(self, mark: Mark | None = None) -> list[Deferred[Message]]:
-        """Write down those that were settled, and the mark of the key they came under. Each is told, in their order, when
-        it is on disk, or fails with Refused. Without a mark, one that has an X-Idempotency-Key goes by that."""
+        """Write down those that were settled, and the mark of the key they came under. Each is told, in their order,
+        when it is on disk, or fails with Refused. Without a mark, one that has an X-Idempotency-Key goes by that."""
         settled, self._settled = self._settled, []
         told: list[Deferred[Message]] = []
         together: list[tuple[Submission, Deferred[Message]]] = []

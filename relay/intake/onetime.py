@@ -1,8 +1,8 @@
 """Requests under an Idempotency-Key: what one has done isn't done again, its answer is given once more.
 
-The answer is remembered by the store, in the batch of the messages that it tells of. A request that comes while the first
-is still at work waits for it; if that one comes to nothing, the next is done. The same key with something else to say is
-a mistake of the client, which it has to hear of: one of the two would be lost.
+The answer is remembered by the store, in the batch of the messages that it tells of. A request that comes while the
+first is still at work waits for it; if that one comes to nothing, the next is done. The same key with something else to
+say is a mistake of the client, who has to hear of it: one of the two would be lost.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from relay.intake.composing import MAX_KEY
-from relay.queue.store import Mark, Store, StoreError, Taken
+from relay.message.mark import Mark, Taken
+from relay.queue.store import Store
 
-_log = Logger()
+#: Does what a request asks, has it remembered, and returns what it is told.
+Work = Callable[[], Coroutine[Deferred[Any], Any, bytes]]
 
 
 class BadKey(ValueError):
@@ -43,7 +44,8 @@ def key_of(whose: tuple[str, ...], key: str, said: tuple[bytes, ...]) -> Key:
     """`whose`: who has such keys; `said`: everything that makes the request this one. Raises BadKey."""
     if not 1 <= len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
         raise BadKey(f"expected 1 to {MAX_KEY} printable ASCII characters")
-    token = hashlib.sha256("\0".join(("request", *whose, key)).encode())
+    # No X-Idempotency-Key is empty, so that none of a message has the same token.
+    token = hashlib.sha256("\0".join(("", "", *whose, key)).encode())
     digest = hashlib.sha256()
     for one in said:
         digest.update(len(one).to_bytes(8, "big") + one)
@@ -60,30 +62,28 @@ class OneTime:
         self._remembered = remembered
         self._under_way: dict[bytes, tuple[bytes, list[Deferred[bytes | None]]]] = {}
 
-    async def answer(self, key: Key, work: Callable[[], Coroutine[Deferred[Any], Any, bytes]]) -> bytes:
-        """What the request is told: by `work`, which has it kept, or as it was told before. When it is cancelled, work
-        goes on. Raises Conflict; StoreError: it isn't known; and what `work` raises."""
-        while self._remembered:
-            under_way = self._under_way.get(key.token)
-            if under_way is None:
-                break
-            if under_way[0] != key.digest:
+    async def answer(self, key: Key, work: Work) -> bytes:
+        """What the request is told: by `work`, which has it remembered, or as it was told before. When this is
+        cancelled, `work` goes on. Raises Conflict; StoreError: nobody knows now; and what `work` raises."""
+        if not self._remembered:
+            return await work()
+        while (under_way := self._under_way.get(key.token)) is not None:
+            digest, waiting = under_way
+            if digest != key.digest:
                 raise Conflict
-            first: Deferred[bytes | None] = Deferred()
-            under_way[1].append(first)
-            told = await first
+            end: Deferred[bytes | None] = Deferred()
+            waiting.append(end)
+            told = await end
             if told is not None:
                 return told
-        else:
-            return await work()
         known = self._store.recall(key.token, self._now() - self._remembered)
-        if known is not None:
-            if known.digest != key.digest:
-                raise Conflict
-            return known.answer
-        return await self._first(key, work)
+        if known is None:
+            return await self._first(key, work)
+        if known.digest != key.digest:
+            raise Conflict
+        return known.answer
 
-    def _first(self, key: Key, work: Callable[[], Coroutine[Deferred[Any], Any, bytes]]) -> Deferred[bytes]:
+    def _first(self, key: Key, work: Work) -> Deferred[bytes]:
         self._under_way[key.token] = (key.digest, [])
         told: Deferred[bytes] = Deferred()
 

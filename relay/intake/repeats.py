@@ -21,6 +21,7 @@ from relay.smtp.reply import reply
 
 _log = Logger()
 
+NO_SPACE = reply(452, "4.3.1 The queue can't take mail now, try again later")
 BUSY = reply(452, "4.3.1 The queue can't be read now, try again later")
 
 

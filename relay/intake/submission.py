@@ -22,10 +22,12 @@ from relay.config.schema import Dkim
 from relay.dkim.keys import KeyIndex
 from relay.dkim.need import is_hashed
 from relay.events.steps import Events, Steps
-from relay.intake.author import check_author
+from relay.intake.author import check_author, check_sender
 from relay.intake.composing import Composed, Composer
+from relay.intake.consignment import Consignment
 from relay.intake.heed import Heed
-from relay.intake.repeats import Repeats
+from relay.intake.onetime import OneTime
+from relay.intake.repeats import NO_SPACE, Repeats
 from relay.listener.door import Refused, Terms
 from relay.listener.draft import TOO_LONG_HEADER, Draft, HeaderTooLong, Text
 from relay.logs.maillog import MailLog
@@ -37,7 +39,7 @@ from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
 from relay.queue.schedule import Schedule
 from relay.queue.store import Parcel, Store, StoreError
-from relay.smtp.reply import Reply, reply
+from relay.smtp.reply import Reply
 from relay.zone.routing import Router
 
 _log = Logger()
@@ -46,8 +48,6 @@ _log = Logger()
 _AHEAD = 4
 #: The same over all submissions: beyond it each may have one.
 _AHEAD_IN_ALL = 48
-
-NO_SPACE = reply(452, "4.3.1 The queue can't take mail now, try again later")
 
 
 class Counts(Protocol):
@@ -93,6 +93,7 @@ class Intake:
         self.heed = heed
         self.composer = Composer(router, Trail({hostname, *names}, self.ids.node), hostname, heed, urgency)
         self.repeats = Repeats(store, now, round(idempotency * 1000))
+        self.once = OneTime(store, now, round(idempotency * 1000))
         #: Chunks of all submissions that are given to the store and not yet on disk.
         self.flying = 0
 
@@ -104,6 +105,10 @@ class Intake:
         if not self.store.accepting():
             raise Refused(NO_SPACE)
         return Submission(self, self.ids.next(), origin, terms, user, charge)
+
+    def consignment(self) -> Consignment:
+        """For messages that come together."""
+        return Consignment(self)
 
     def note_refusal(self, name: str, origin: Origin, refusal: Reply, sender: str = "") -> None:
         """A line of the mail log; `name` is the queue id that the message was to have, "-" for none."""
@@ -363,7 +368,7 @@ class Submission:
         intake, user = self._intake, self._user
         if user is not None:
             check_author(user, block)
-        return intake.composer.compose(
+        composed = intake.composer.compose(
             self.id,
             envelope,
             block,
@@ -375,6 +380,9 @@ class Submission:
             zone="" if user is None else user.zone,
             tenant="" if user is None else user.tenant,
         )
+        if user is not None:
+            check_sender(user, composed.message.sender)
+        return composed
 
     def repeated(self, queue_id: str) -> Message:
         """The message is here already, by another id."""

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from relay.config.schema import Events, Queue
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
+from relay.message.mark import Mark, Taken
 from relay.message.queueid import name_of
 from relay.message.values import Delivery, Message
 from relay.queue import chronicle, keys
@@ -36,13 +37,11 @@ from relay.queue.shelf import LevelShelf
 from relay.queue.store import (
     Bounds,
     LaneKey,
-    Mark,
     Page,
     Parcel,
     Place,
     QueueUnusable,
     StoreError,
-    Taken,
     Unreadable,
     ZoneCount,
 )

@@ -9,17 +9,16 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
+from relay.message.mark import Mark, Taken
 from relay.message.values import Delivery, Message
 from relay.queue import keys
 from relay.queue.store import (
     Bounds,
     LaneKey,
-    Mark,
     Page,
     Parcel,
     Place,
     StoreError,
-    Taken,
     Unreadable,
     ZoneCount,
 )

@@ -17,12 +17,13 @@ from twisted.internet.defer import Deferred
 
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event
+from relay.message.mark import Mark
 from relay.message.values import Delivery, Message
 from relay.queue import keys
 from relay.queue.book import Book, entries, indexed
 from relay.queue.counters import bucket_of
 from relay.queue.records import encode, encode_chunk, read_names
-from relay.queue.store import LaneKey, Mark, Parcel, Place, Unreadable
+from relay.queue.store import LaneKey, Parcel, Place, Unreadable
 
 
 class Operation(ABC):

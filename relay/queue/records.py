@@ -19,8 +19,9 @@ from google_crc32c import value as crc32c
 
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event
+from relay.message.mark import Taken
 from relay.message.values import Delivery, Message
-from relay.queue.store import Taken, Unreadable
+from relay.queue.store import Unreadable
 
 VERSION = 1
 FORMAT_VERSION = 2

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-import msgspec
 from twisted.internet.defer import Deferred
 
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
+from relay.message.mark import Mark, Taken
 from relay.message.values import Delivery, Message
 from relay.shelf import Shelf
 
@@ -72,23 +72,6 @@ class Parcel(NamedTuple):
     events: Sequence[Event] = ()
 
 
-class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What was taken under an idempotency key, and when (ms): the id of a message, of the first where there are several.
-    Of a request `digest` stands for what it said, and `answer` is what it was told."""
-
-    id: str
-    created: int
-    digest: bytes = b""
-    answer: bytes = b""
-
-
-class Mark(NamedTuple):
-    """What is remembered of an idempotency key: `token`, 32 bytes, stands for it."""
-
-    token: bytes
-    taken: Taken
-
-
 class Bounds(NamedTuple):
     """The numbers of the events that are kept: there is none before `oldest`, and none behind `newest` yet."""
 
@@ -115,12 +98,12 @@ class Store(Protocol):
     def append_all(
         self, parcels: Sequence[Parcel], mark: Mark | None = None, events: Sequence[Event] = ()
     ) -> Deferred[None]:
-        """Keep several messages, or none, in one atomic batch, each as `append` does; with them the `mark` of the request
-        that they came by, and `events` of what else it came to."""
+        """Keep several messages, or none, in one atomic batch, each as `append` does; with them the `mark` of the
+        request that they came by, and `events` of what else it came to."""
 
     def recall(self, token: bytes, since: int) -> Taken | None:
-        """What was kept with `token`, if it was at `since` (ms) or later. Older ones are forgotten after a while. Raises
-        StoreError."""
+        """What was kept with `token`, if it was at `since` (ms) or later. Older ones are forgotten after a while.
+        Raises StoreError."""
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         """Keep a body chunk of a message under way. Never appended: swept at the next start.

@@ -12,10 +12,11 @@ from twisted.internet.task import Clock
 from relay.config.schema import Config, Domain, Queue, Zone
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event
+from relay.message.mark import Mark
 from relay.message.values import Delivery, Message, Origin, Result
 from relay.queue.memory import MemoryStore
 from relay.queue.retry import Retry
-from relay.queue.store import LaneKey, Mark, Parcel, Place, StoreError, Unreadable
+from relay.queue.store import LaneKey, Parcel, Place, StoreError, Unreadable
 from relay.zone.zones import Zones, from_config
 
 START = 1_700_000_000.0

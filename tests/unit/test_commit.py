@@ -10,13 +10,14 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.message.event import Event
+from relay.message.mark import Mark, Taken
 from relay.message.values import Delivery, Message
 from relay.queue import keys
 from relay.queue.commit import BACK_OFF, Committer, Phase
 from relay.queue.counters import Counters
 from relay.queue.operations import AddChunk, Append, Change, Discard, Finish, Tell
 from relay.queue.records import read_event
-from relay.queue.store import Mark, Parcel, StoreError, Taken, ZoneCount
+from relay.queue.store import Parcel, StoreError, ZoneCount
 from tests.unit.store_rig import HandReactor, HandWorker, delivery, message, queue_id, settle
 
 NOW = 1_700_000_000_000

@@ -14,10 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from relay.config.schema import Queue
 from relay.message.event import Event
+from relay.message.mark import Mark, Taken
 from relay.queue.level import LevelStore
 from relay.queue.memory import MemoryStore
 from relay.queue.operations import Forget
-from relay.queue.store import LaneKey, Mark, Parcel, Place, Store, Taken, Unreadable, ZoneCount
+from relay.queue.store import LaneKey, Parcel, Place, Store, Unreadable, ZoneCount
 from relay.queue.tokens import PAUSE, PERIOD
 from tests.unit.store_rig import HandReactor, HandWorker, OnDisk, delivery, message, queue_id, settle
 
@@ -199,7 +200,8 @@ class Conformance:
 
     def test_several_come_together_with_their_mark(self) -> None:
         mark = Mark(TOKEN, Taken(queue_id(1), NOW, b"digest", b"answer"))
-        parcels = [Parcel(message(n), [delivery(n)], b"body %d" % n, [Event("queued", NOW, queue_id(n))]) for n in (1, 2)]
+        told = {n: [Event("queued", NOW, queue_id(n))] for n in (1, 2)}
+        parcels = [Parcel(message(n), [delivery(n)], b"body %d" % n, told[n]) for n in (1, 2)]
         self.done(self.store.append_all(parcels, mark, [Event("suppressed", NOW, queue_id(3))]))
         self.assertEqual(self.store.recall(TOKEN, NOW), mark.taken)
         self.assertEqual([self.store.chunk(queue_id(n), 0) for n in (1, 2)], [b"body 1", b"body 2"])

@@ -21,10 +21,11 @@ from relay.listener.door import Refused, Terms
 from relay.logs.maillog import MailLog
 from relay.message.date import date_of
 from relay.message.envelope import Envelope, Recipient
+from relay.message.mark import Taken
 from relay.message.user import User
 from relay.message.values import Delivery, Message
 from relay.queue.schedule import Schedule
-from relay.queue.store import LaneKey, StoreError, Taken, Unreadable, ZoneCount
+from relay.queue.store import LaneKey, StoreError, Unreadable, ZoneCount
 from relay.zone.routing import Router
 from tests.unit.journey_rig import ORIGIN, LateStore, Tally, a_clock, a_retry, milliseconds, zones_of
 from tests.unit.suppression_rig import a_list
