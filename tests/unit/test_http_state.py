@@ -19,7 +19,6 @@ from relay.zone.sites import Sites
 from relay.zone.zones import Zones, from_config
 from tests.unit.api_rig import NOW, Answer, Rig
 
-
 SMALL = (PoolAddress(address="192.0.2.1", name="a.example.com"),)
 
 
