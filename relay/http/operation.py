@@ -28,10 +28,10 @@ class Operation(NamedTuple):
     """One method of one path, such as `/v1/holds/{id}`; `{path:which}` takes slashes too.
 
     `scope`: what a caller needs; None: nothing. `query` and `body` are structs that say which fields there may be,
-    `answer` the type of what is returned, None: nothing, or no JSON. `errors` are the statuses that it may end
-    with besides those of all. `takes` and `gives` are the kinds of content. `by_tenant`: it heeds
-    the tenant of its caller; callers of a tenant may ask nothing else, but for what needs no scope. `hidden`: another spelling of one that is
-    documented.
+    `answer` the type of what is returned, None: nothing, or no JSON. `errors` are the statuses that it may end with
+    besides those of all. `takes` and `gives` are the kinds of content. `by_tenant`: it heeds the tenant of its
+    caller; callers of a tenant may ask nothing else, but for what needs no scope. `hidden`: another spelling of one
+    that is documented.
     """
 
     method: str
