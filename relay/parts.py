@@ -190,9 +190,11 @@ class Parts:
         from relay.http.shaping import resources
         from relay.http.sinks import SinksApi
         from relay.http.site import make_site
+        from relay.http.state import Sources, StateApi
         from relay.http.suppressionlist import SuppressionListApi
         from relay.http.suppressions import SuppressionsApi
         from relay.http.tls_reports import TlsReportsApi
+        from relay.http.traffic import TrafficApi
         from relay.http.unsubscribe import UnsubscribeApi
 
         suppressions = SuppressionsApi(self.suppressions, self._reactor, self.now, config.api.timeout)
@@ -214,6 +216,18 @@ class Parts:
             now=self.now,
             more=(
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self.now),
+                StateApi(
+                    Sources(
+                        zones,
+                        self.ledger,
+                        self.store.count,
+                        self.metrics.processed,
+                        self.now,
+                        self.store.writable,
+                        self.store.accepting,
+                    )
+                ),
+                TrafficApi(self.ledger, self.shaping.limits.gates, self._reactor.seconds),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self.now, config.events.keep),
                 LiveApi(

@@ -80,7 +80,9 @@ class LiveApi:
         self._streams: set[Stream] = set()
         store.on_events(self._told)
 
-    @operation("GET", "/v1/stream", scope=Scope.READ, tag="events", query=LiveQuery, gives="text/event-stream")
+    @operation(
+        "GET", "/v1/stream", scope=Scope.READ, tag="events", query=LiveQuery, gives="text/event-stream", by_tenant=True
+    )
     async def stream(self, call: Call) -> None:
         """What happens, as server-sent events, until the client goes.
 
