@@ -35,9 +35,11 @@ class Problem(Exception):
         self.headers = headers or {}
 
 
-def refusal(status: int, code: str, message: str, headers: Mapping[bytes, bytes] | None = None) -> Problem:
-    """A request that is wrong in itself: `{"code", "message"}`."""
-    return Problem(status, {"code": code, "message": message}, headers)
+def refusal(
+    status: int, code: str, message: str, headers: Mapping[bytes, bytes] | None = None, field: str = ""
+) -> Problem:
+    """A request that is wrong in itself: `{"code", "message"}`, and `field` where it is one that is wrong."""
+    return Problem(status, {"code": code, "message": message, **({"field": field} if field else {})}, headers)
 
 
 def failure(status: int, text: str, headers: Mapping[bytes, bytes] | None = None) -> Problem:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 from klein import Klein
@@ -36,13 +36,14 @@ if TYPE_CHECKING:
 _SMALL = 32 * 1024
 _FORM = b"application/x-www-form-urlencoded"
 
+_T = TypeVar("_T")
 _mail = msgspec.json.Decoder(MailObject).decode
 
 
 class InThread(Protocol):
     """Runs what takes long beside the reactor."""
 
-    def __call__(self, work: Callable[[], list[Letter]], /) -> Deferred[list[Letter]]: ...
+    def __call__(self, work: Callable[[], _T], /) -> Deferred[_T]: ...
 
 
 class SendApi:

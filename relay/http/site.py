@@ -5,7 +5,7 @@ Klein installs a reactor when it is imported: import this module late.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +21,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from relay.access.caller import LOCAL
 from relay.config.schema import Api
+from relay.events.verdicts import Verdicts
 from relay.http.access import address_of, check
 from relay.http.answer import RETRY_AFTER, Problem, answer_problem, failure, refusal
 from relay.http.docs import DocsApi
@@ -28,6 +29,7 @@ from relay.http.frame import Frame
 from relay.http.handover import Handover
 from relay.http.mailbody import Room
 from relay.http.message import MessageApi
+from relay.http.messages import MessagesApi
 from relay.http.metrics import MetricsApi
 from relay.http.openapi import document
 from relay.http.operation import operations
@@ -38,6 +40,7 @@ from relay.http.send import InThread, SendApi
 from relay.http.submit import SubmitApi
 from relay.http.test_auth import TestAuthApi
 from relay.http.unsubscribe import PLACE
+from relay.http.waits import Waits
 from relay.intake.onetime import OneTime
 from relay.listener.door import Intake
 from relay.metrics.definitions import Metrics
@@ -66,6 +69,8 @@ def make_site(
     demo_login: bool = False,
     intake: Intake,
     once: OneTime,
+    verdicts: Verdicts | None,
+    zones: Callable[[], Collection[str]],
     store: Store,
     operator: Operator,
     standing: Standing,
@@ -76,7 +81,8 @@ def make_site(
     uploads: Iterable[TakeUpload] = (),
     in_thread: InThread = deferToThread,
 ) -> ApiSite:
-    """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
+    """The factory to listen with. `verdicts`: None where no events are kept; `zones` gives the names of those that
+    send, in lower case; `now` gives milliseconds since the epoch; `demo_login` switches
     /test-auth on; `more` are resources of parts that aren't named here, and `uploads` what takes
     bodies for them as they come; `in_thread` does what takes long."""
     app = Klein()
@@ -87,10 +93,14 @@ def make_site(
     room = Room(_BODIES * options.max_size)
     submit = SubmitApi(options, intake, once, now)
     send = SendApi(options, handover, once, room, in_thread)
+    messages = MessagesApi(
+        options, handover, once, Waits(store, verdicts, reactor, now), room, zones, reactor, now, in_thread
+    )
     frames: list[Frame] = []
     groups: tuple[object, ...] = (
         submit,
         send,
+        messages,
         QueueApi(store, standing, reactor, now),
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
@@ -115,7 +125,7 @@ def make_site(
         (Exception, _on_error),
     ):
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
-    return ApiSite(app, frames, (submit.upload, send.upload, *uploads), options, hostname, reactor)
+    return ApiSite(app, frames, (messages.upload, submit.upload, send.upload, *uploads), options, hostname, reactor)
 
 
 class ApiSite(Site):

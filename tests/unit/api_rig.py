@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from relay.config.schema import Api
 from relay.config.schema import Backoff as BackoffSection
 from relay.dispatch.operator import LeaseInfo
+from relay.events.verdicts import Verdicts
 from relay.http.backoff import BackoffApi
 from relay.http.operator import Standing
 from relay.http.site import make_site
@@ -253,6 +254,7 @@ class Rig:
         more: Sequence[Any] = (),
         uploads: Sequence[Any] = (),
         in_thread: Any = maybeDeferred,
+        verdicts: Any = None,
         **options: Any,
     ) -> None:
         self.clock = clock or Clock()
@@ -269,6 +271,8 @@ class Rig:
             hostname="relay.example.com",
             demo_login=demo_login,
             intake=self.intake,
+            verdicts=None if verdicts is None else Verdicts(verdicts, self.clock),
+            zones=lambda: [name for name, disabled in zones if not disabled],
             once=OneTime(self.intake, lambda: NOW, 86_400_000),  # type: ignore[arg-type]
             store=self.store,  # type: ignore[arg-type]
             operator=self.operator,
