@@ -57,6 +57,10 @@ def folded(field: str, name: str, text: str) -> str:
     Lines end at blanks that `text` has, which stay; before the first one only where there is no other way. Unfolded
     the value is what it was.
     """
+    if not text:
+        return ""
+    if len(name) + 2 + len(text) <= SHORT and text.isascii() and text[-1] not in " \t":
+        return f"{name}: {text}\r\n"
     lines: list[str] = []
     line, size, begun = f"{name}:", len(name) + 1, False
     for piece in _pieces(" " + text):

@@ -7,7 +7,7 @@ beyond ASCII in a name. An address that can't be made out is an error, as anywhe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from relay.message.address import Address, parse
@@ -26,6 +26,10 @@ _token = re.compile(
     rf"(?P<blank>\s++)|(?P<quoted>{_QUOTED})|<(?P<angle>(?:{_QUOTED}|[^<>\"])*+)>|(?P<mark>[(,;:])"
     r'|(?P<word>(?:\[[^\[\]\s]*+\]|[^\s"<>(),;:\[\]\\])++)'
 ).match
+#: One address as most are written: all by itself, or behind a name of atoms.
+_plain = re.compile(
+    r"(?P<name>[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]*)<(?P<angle>[^<>\"\s]+)>" r"|(?P<bare>[^<>\"(),;:\\\s]+)"
+).fullmatch
 _comment_part = re.compile(r"[^()\\]++|\\.|(?P<mark>[()])").match
 _unescaped = re.compile(r"\\(.)").sub
 _special = re.compile(r'["\\]').sub
@@ -58,8 +62,10 @@ def flat(named: Iterable[Named]) -> Iterator[Mailbox]:
             yield one
 
 
-def address_field(field: str, name: str, named: Iterable[Named]) -> str:
+def address_field(field: str, name: str, named: Sequence[Named]) -> str:
     """A field of addresses; "" for none. An address beyond ASCII is written in UTF-8 (RFC 6532). Raises Unfit."""
+    if not named:
+        return ""
     return folded(field, name, ", ".join(map(_shown, named)))
 
 
@@ -80,6 +86,9 @@ def _phrase(name: str) -> str:
 
 def mailboxes(field: str, text: str, limit: int) -> list[Named]:
     """The addresses of a list, which is one line of text, at most `limit`. Raises Unfit."""
+    plain = _plain(text)
+    if plain is not None and limit:
+        return [mailbox(field, (plain["name"] or "").strip(), plain["angle"] or plain["bare"])]
     reader = _Reader(field, limit)
     position = 0
     for _ in range(_PARTS + _PARTS_OF_ONE * limit):
