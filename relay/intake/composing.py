@@ -123,7 +123,11 @@ class Composer:
             fit.fbl,
             _asked_of_tls(fit, envelope, terms),
         )
-        to = routes(self._router, block, sender, origin.address, user, zone, terms.routing_headers).to
+        if origin.returned:
+            # A stranger has written the header and is the client: neither chooses the way.
+            to = routes(self._router, HeaderBlock(b""), sender, "", user, zone, False).to
+        else:
+            to = routes(self._router, block, sender, origin.address, user, zone, terms.routing_headers).to
         due = _due(envelope, fit, terms, now)
         response = WAITS if due > now else ""
         flow = flow_text(Flow(user, self._priority(block, user, terms)))
@@ -147,7 +151,8 @@ class Composer:
                     flow=flow,
                 )
             )
-        return Composed(message, deliveries, text.rest, _token(fit.keys, user, named) if fit.keys else b"", unwanted)
+        token = _token(fit.keys, user, named) if fit.keys and not origin.returned else b""
+        return Composed(message, deliveries, text.rest, token, unwanted)
 
     def _priority(self, block: HeaderBlock, user: str, terms: Terms) -> Priority:
         """How urgent it is: by its header, where that is believed, else by its user, else by its way in."""
