@@ -28,6 +28,8 @@ class _Taken(TypedDict):
     user: str
     message_id: str
     fbl: str
+    tenant: str
+    tags: tuple[str, ...]
     listener: str
     client: str
     client_host: str
@@ -120,6 +122,8 @@ class Steps:
                 unreported=unreported,
                 protocol=self._protocol(delivery.zone),
                 return_path="" if outcome.return_path == message.sender else outcome.return_path,
+                tenant=message.tenant,
+                tags=message.tags,
             ),
         )
 
@@ -145,6 +149,8 @@ class Steps:
                 user=message.origin.user,
                 message_id=message.message_id,
                 fbl=message.fbl,
+                tenant=message.tenant,
+                tags=message.tags,
                 reason=reason,
                 about=about,
             ),
@@ -198,6 +204,8 @@ def _taken(message: Message) -> _Taken:
         "user": origin.user,
         "message_id": message.message_id,
         "fbl": message.fbl,
+        "tenant": message.tenant,
+        "tags": message.tags,
         "listener": origin.listener,
         "client": origin.address,
         "client_host": origin.host,

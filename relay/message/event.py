@@ -33,7 +33,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     the rules make of it. `user` submitted the message, `fbl` is its X-FBL. `reason` is for people. `about` and
     `what` say of a decision what was decided about whom; of a sender who was notified, the queue id of that mail, and
     whether it tells of a "failure", a "delay" or a "success". `unreported` is why nobody is to be told of a bounce
-    (relay.bounce.entitled).
+    (relay.bounce.entitled). `tenant` and `tags` are the message's.
 
     Of a message that was taken: `client` brought it to `listener`, by `transport` (relay.message.values.Origin); its
     name is `client_host`, and `helo` what it called itself. `subject` and `header_from` are what its header says to
@@ -76,6 +76,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     about: str = ""
     what: str = ""
     unreported: str = ""
+    tenant: str = ""
+    tags: tuple[str, ...] = ()
     listener: str = ""
     client: str = ""
     client_host: str = ""
