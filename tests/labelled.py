@@ -85,6 +85,10 @@ def shares(replies: Sequence[Labelled], field: str) -> dict[str, Share]:
     return {name: share(part) for name, part in sorted(parts.items(), key=lambda item: (-len(item[1]), item[0]))}
 
 
+def _by_codes(replies: Iterable[Labelled]) -> int:
+    return sum(one.action == by_code(int(one.reply[:3])) for one in replies)
+
+
 def _phrases(reply: str) -> set[tuple[str, ...]]:
     words = re.findall("[a-z]+", reply.lower())
     return {tuple(words[at : at + _ALIKE]) for at in range(max(1, len(words) - _ALIKE + 1))}
@@ -95,14 +99,14 @@ def _main() -> int:
     first, second = halves(labelled(HALVES))
     print("the first half, which rules are written from", share(first), sep=", ")
     print("the second half, which no rule has seen", share(second), sep=", ")
-    print(f"the same by their codes alone: action {sum(one.action == by_code(int(one.reply[:3])) for one in second)}")
+    print("the same by their codes alone: action", _by_codes(second))
     print("the older set", share(unseen), sep=", ")
     print("those of it without a phrase that rules were written with", share(strange(unseen, seen)), sep=", ")
     other = list(labelled(SECOND_HAND))
     print("the second person's set", share(other), sep=", ")
+    print("the same by their codes alone: action", _by_codes(other))
     known = [*seen, *unseen, *first, *second]
     print("those of it without a phrase of any other set", share(strange(other, known)), sep=", ")
-    print(f"the second person's by their codes alone: action {sum(one.action == by_code(int(one.reply[:3])) for one in other)}")
     for field in ("action", "category"):
         for name, part in shares(other, field).items():
             print(f"    {name:<10}", part)

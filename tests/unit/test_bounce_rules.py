@@ -12,7 +12,7 @@ from relay.bounce.pattern import GAP
 from relay.bounce.rulebook import Rulebook
 from relay.bounce.rulefile import shipped
 from relay.bounce.said import READ, said
-from tests.labelled import HALVES, SEEN, UNSEEN, Labelled, halves, labelled, share, strange
+from tests.labelled import HALVES, SECOND_HAND, SEEN, UNSEEN, Labelled, halves, labelled, share, strange
 
 
 def replies() -> Iterator[Labelled]:
@@ -72,6 +72,17 @@ class ShippedTests(SynchronousTestCase):
         self.assertEqual(found.count, 162)
         self.assertGreaterEqual(found.category, 113)
         self.assertGreaterEqual(found.action, 156)
+
+    def test_how_often_they_are_right_about_what_another_person_has_labelled(self) -> None:
+        """A little less than docs/bounces.md says, too."""
+        other = list(labelled(SECOND_HAND))
+        known = [*replies(), *labelled(UNSEEN), *labelled(HALVES)]
+        self.assertFalse({said(one.reply) for one in other} & {said(one.reply) for one in known})
+        self.assertGreaterEqual(len(strange(other, known)), 150)
+        found = share(other)
+        self.assertEqual(found.count, 240)
+        self.assertGreaterEqual(found.category, 148)
+        self.assertGreaterEqual(found.action, 217)
 
     def test_as_ZoneMTA_does(self) -> None:
         for reply, action, category, status in KNOWN:
