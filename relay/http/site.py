@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from klein import Klein
 from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
@@ -117,13 +118,7 @@ def make_site(
     for group in groups:
         if hasattr(group, "add_routes"):
             group.add_routes(app)
-    # The first that fits answers.
-    for kind, on_error in (
-        (Problem, _on_problem),
-        (HTTPException, _on_http_exception),
-        (StoreError, _on_store_error),
-        (Exception, _on_error),
-    ):
+    for kind, on_error in _ON_ERROR:
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
     return ApiSite(app, frames, (messages.upload, submit.upload, send.upload, *uploads), options, hostname, reactor)
 
@@ -148,6 +143,11 @@ class ApiSite(Site):
             app.resource(), parsePOSTFormSubmission=False, timeout=options.timeout, reactor=reactor
         )
         self._routes = app.url_map.bind("")
+        self._plain = {
+            (frame.operation.method.encode(), frame.operation.path.encode()): frame
+            for frame in frames
+            if not frame.operation.names
+        }
         self._frames = {f"{frame.operation.method} {frame.operation.path}": frame for frame in frames}
         self._uploads = uploads
         self._options = options
@@ -201,6 +201,9 @@ class ApiSite(Site):
             raise refusal(400, "BadRequest", "No Host header")
         if not request.path.startswith(b"/"):
             raise refusal(400, "BadRequest", "A path is needed, no URI and no authority")
+        if (frame := self.frame_of(request)) is not None:
+            frame.admit(request)
+            return
         try:
             path = unquote_to_bytes(request.path).decode("utf-8")
         except UnicodeDecodeError:
@@ -208,6 +211,22 @@ class ApiSite(Site):
         frame = self._frame_of(request.method.decode("ascii", "replace"), path)
         if frame is not None:
             frame.admit(request)
+
+    def frame_of(self, request: ApiRequest) -> Frame | None:
+        """What answers a request whose path leaves nothing open and is spelt as declared: Klein needn't be asked."""
+        return self._plain.get((request.method, request.path))
+
+    async def answer(self, request: ApiRequest, frame: Frame) -> bytes | None:
+        """What Klein would have made of it."""
+        try:
+            return await frame.serve(request)
+        except CancelledError:
+            raise
+        except Exception as error:
+            for kind, on_error in _ON_ERROR:
+                if isinstance(error, kind):
+                    return on_error(request, Failure())
+            raise
 
     def _frame_of(self, method: str, path: str) -> Frame | None:
         """What will answer, as far as that can be told without the body; Klein decides."""
@@ -279,3 +298,12 @@ def _on_error(request: Any, failed: Failure) -> bytes:
     """A fault of ours: the log gets it, the client only that it was one."""
     _log.failure("request failed: {method} {path}", failed, method=request.method, path=request.path)
     return answer_problem(request, failure(500, "Internal error"))
+
+
+#: The first that fits answers.
+_ON_ERROR: tuple[tuple[type[Exception], Callable[[Any, Failure], bytes]], ...] = (
+    (Problem, _on_problem),
+    (HTTPException, _on_http_exception),
+    (StoreError, _on_store_error),
+    (Exception, _on_error),
+)
