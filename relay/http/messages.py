@@ -155,10 +155,11 @@ class MessagesApi:
     def _made(self, messages: Sequence[NewMessage], caller: Caller, place: str) -> Iterator[Order]:
         """Each with its letter, one after the other; the thread may be another. Raises Problem, Unfit."""
         size = recipients = 0
+        seed = secrets.token_hex(12)
         for number, message in enumerate(messages):
             where = place.format(number)
             try:
-                order = self._order(message, caller)
+                order = self._order(message, caller, f"{seed}{number:x}")
             except Unfit as unfit:
                 raise unfit.within(where) if where else unfit from None
             except Problem as problem:
@@ -170,11 +171,11 @@ class MessagesApi:
                 raise TooLarge("", f"more than {_RECIPIENTS * self._options.max_recipients} recipients in all")
             yield order
 
-    def _order(self, message: NewMessage, caller: Caller) -> Order:
+    def _order(self, message: NewMessage, caller: Caller, seed: str) -> Order:
         due = self._due(message)
         mail = mail_of(message, due or None)
         return Order(
-            self._letter(mail, secrets.token_hex(12)),
+            self._letter(mail, seed),
             self._zone(message.zone) if message.zone else "",
             due,
             self._tenant(message.tenant, caller) if message.tenant else caller.tenant,

@@ -25,6 +25,7 @@ from relay.intake.onetime import OneTime
 from relay.listener.door import Refused, Settled, Terms
 from relay.message.dialogue import Dialogue
 from relay.message.envelope import Envelope
+from relay.message.event import Event, Numbered
 from relay.message.mark import Mark, Taken
 from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
@@ -46,6 +47,7 @@ class FakeStore:
         self.rows: list[Delivery] = []
         self.chunks: dict[tuple[str, int], bytes] = {}
         self.dialogues: dict[tuple[str, int], Dialogue] = {}
+        self.told: list[Event] = []
         self.damaged = False
 
     def add(self, message: Message, rows: Sequence[Delivery], *chunks: bytes) -> None:
@@ -69,6 +71,10 @@ class FakeStore:
 
     def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
         return self.dialogues.get((queue_id, seq))
+
+    def history(self, queue_id: str, seq: int, limit: int) -> list[Numbered]:
+        found = [one for one in self.told if one.id == queue_id and one.seq in (0, seq)]
+        return [Numbered(*one) for one in enumerate(found, 1)][:limit]
 
     def recipients(self, queue_id: str) -> list[str]:
         return [row.recipient for row in self.deliveries(queue_id, 0, 10**6)]
