@@ -104,6 +104,7 @@ class Composer:
             )
         except LineTooLong:
             raise Refused(LONG_HEADER_LINE) from None
+        due = _due(envelope, fit, terms, now)
         message = Message(
             queue_id,
             sender,
@@ -122,9 +123,9 @@ class Composer:
             envelope.envid,
             fit.fbl,
             _asked_of_tls(fit, envelope, terms),
+            due if due > now else 0,
         )
         to = routes(self._router, block, sender, origin.address, user, zone, terms.routing_headers).to
-        due = _due(envelope, fit, terms, now)
         response = WAITS if due > now else ""
         flow = flow_text(Flow(user, self._priority(block, user, terms)))
         deliveries = []

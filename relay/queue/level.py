@@ -135,8 +135,12 @@ class LevelStore:
         return engine
 
     def _has_space(self) -> bool:
+        return self.free() >= self._config.min_free
+
+    def free(self) -> int:
+        """Bytes free on its disk. Raises OSError."""
         space = os.statvfs(self.path)
-        return space.f_bavail * space.f_frsize >= self._config.min_free
+        return space.f_bavail * space.f_frsize
 
     def close(self) -> Deferred[None]:
         """Write what was given so far, close the database, release the lock. Nothing to do
