@@ -52,7 +52,7 @@ class Gauges:
         self.connections: Callable[[], Mapping[tuple[str, str], int]] = dict
         #: Children, by what they are and where.
         self.staff: Callable[[], Mapping[tuple[str, str], Staffed]] = dict
-        #: Paths and sites with trouble, by what that is; and for how long the oldest has been (seconds).
+        #: Paths and sites with trouble, by what that is; and for how long that path has which has longest (seconds).
         self.backoffs: Callable[[], tuple[Mapping[str, int], float]] = lambda: ({}, 0.0)
         self.room: Callable[[], Room] = lambda: Room(True, True, 0, 0)
         #: Events that are kept.
@@ -71,7 +71,7 @@ class Gauges:
         yield from self._of_children()
         backoffs, longest = self.backoffs()
         yield gauge("zonerelay_backoffs", "Trouble with sites that is in force", ("kind",), backoffs)
-        what = "How long a site has been saying no to an address, or nothing, that has been longest"
+        what = "For how long a site has taken nothing from an address, where it has been longest"
         yield gauge("zonerelay_backoff_longest_seconds", what, (), {(): longest})
         yield from self._of_disk()
 

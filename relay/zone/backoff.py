@@ -188,16 +188,15 @@ class Backoff:
 
     def summary(self, now: int) -> tuple[Counter[str], int]:
         """How many there are of each kind: paths that are `suspended`, `blacklisted` or `climbing`, and sites that are
-        `unreachable`; and when the one began that has lasted longest (ms since the epoch; `now`: there is none)."""
+        `unreachable`; and when the trouble of that path began, or it was last used in spite of that, which has had it
+        longest (ms since the epoch; `now`: there is none)."""
         self._forget(now)
         kinds = Counter(suspended=0, blacklisted=0, climbing=0, unreachable=0)
         first = now
         for path, _ in self._paths.entries.values():
             kinds["climbing" if now >= path.until else _SAID[path.kind][0]] += 1
             first = min(first, path.first or path.since)
-        for outage in self._outages.newest():
-            kinds["unreachable"] += 1
-            first = min(first, outage.first or outage.since)
+        kinds["unreachable"] = len(self._outages)
         return kinds, first
 
     def __bool__(self) -> bool:
