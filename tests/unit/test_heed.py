@@ -126,6 +126,7 @@ class AtTheEnd(SynchronousTestCase):
         store = self.rig.store
         self.assertEqual((store.rows, store.chunks, store.message(message.id)), ({}, {}, None))
         self.assertEqual((self.rig.tally.pushes, self.rig.tally.suppressions["submission"]), ([True], 1))
+        self.assertEqual((self.rig.tally.drops, len(self.rig.tally.accepts)), (1, 1))
         self.assertEqual(self.events(), [("suppressed", message.id, "x@to.test")])
         self.assertIn("suppressed id=", self.lines()[0])
 
