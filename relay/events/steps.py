@@ -46,6 +46,8 @@ class Steps:
                 user=message.origin.user,
                 message_id=message.message_id,
                 fbl=message.fbl,
+                tenant=message.tenant,
+                tags=message.tags,
                 recipients=len(deliveries),
                 to=tuple(delivery.recipient for delivery in deliveries[:NAMED]),
             ),
@@ -100,6 +102,8 @@ class Steps:
                 meaning,
                 site=site,
                 unreported=unreported,
+                tenant=message.tenant,
+                tags=message.tags,
             ),
         )
 
@@ -123,6 +127,8 @@ class Steps:
                 user=message.origin.user,
                 message_id=message.message_id,
                 fbl=message.fbl,
+                tenant=message.tenant,
+                tags=message.tags,
                 reason=reason,
             ),
         )
@@ -142,6 +148,8 @@ class Steps:
                 user=message.origin.user,
                 message_id=message.message_id,
                 fbl=message.fbl,
+                tenant=message.tenant,
+                tags=message.tags,
                 reason=reason,
             ),
         )

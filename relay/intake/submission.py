@@ -325,6 +325,7 @@ class Submission:
             intake.now(),
             user=self._origin.user if user is None else user.name,
             zone="" if user is None else user.zone,
+            tenant="" if user is None else user.tenant,
         )
 
     def keep(self, token: bytes) -> Deferred[Message]:

@@ -33,7 +33,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     the rules make of it. `user` submitted the message, `fbl` is its X-FBL. `reason` is for people. `about` and
     `what` say of a decision what was decided about whom; of a sender who was notified, the queue id of that mail, and
     whether it tells of a "failure", a "delay" or a "success". `unreported` is why nobody is to be told of a bounce
-    (relay.bounce.entitled). All text from outside is cut to a bound and free of
+    (relay.bounce.entitled). `tenant` and `tags` are the message's. All text from outside is cut to a bound and free of
     control characters.
     """
 
@@ -69,6 +69,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     about: str = ""
     what: str = ""
     unreported: str = ""
+    tenant: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
