@@ -90,7 +90,7 @@ class Parts:
         self.metrics.pool_size = lambda: self.ledger.idle_connections
         self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
         self.store = LevelStore(config.queue.path, config.queue, reactor, config.events)
-        steps = self.steps = Steps(config.events.keep > 0, now)
+        steps = self.steps = Steps(config.events.keep > 0, now, zones.protocol)
         self.rollups: Rollups | None = None
         if config.events.keep and config.events.rollups:
             shelf = partial(self.store.shelf, NAME)
@@ -285,6 +285,7 @@ class Parts:
             History(self.store, self.now),
             self.intake,
             judge=self.diagnoses.of,
+            zone=self._config.bounces.zone,
             log=self.log,
             counts=self.metrics,
             now=self.now,
