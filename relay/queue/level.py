@@ -326,6 +326,9 @@ class LevelStore:
     def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]:
         return chronicle.history(self._engine, queue_id, seq, limit) if _is_id(queue_id) else []
 
+    def ends(self, queue_id: str, seq: int | None, limit: int) -> tuple[Numbered, Numbered] | None:
+        return chronicle.ends(self._engine, queue_id, seq, limit) if _is_id(queue_id) else None
+
     def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
         return chronicle.dialogue(self._engine, queue_id, seq) if _is_id(queue_id) else None
 

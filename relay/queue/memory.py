@@ -242,6 +242,10 @@ class MemoryStore:
         found = [one for one in self.events(0, 1 << 32) if one.event.id == queue_id]
         return [one for one in found if seq is None or one.event.seq in (0, seq)][:limit]
 
+    def ends(self, queue_id: str, seq: int | None, limit: int) -> tuple[Numbered, Numbered] | None:
+        found = self.history(queue_id, seq, limit)
+        return (found[0], found[-1]) if found else None
+
     def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
         return self._dialogues.get((queue_id, seq))
 

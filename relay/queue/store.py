@@ -181,6 +181,10 @@ class Store(Protocol):
     def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]:
         """The first events of a delivery and of its message, in order; `seq` None: of all its deliveries."""
 
+    def ends(self, queue_id: str, seq: int | None, limit: int) -> tuple[Numbered, Numbered] | None:
+        """The first and the last event of a history, of whose steps `limit` are looked at; None: there is none. What is
+        between them isn't read."""
+
     def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
         """What was said when the delivery failed last, as far as anything was; None: nothing is known. Raises
         Unreadable."""
