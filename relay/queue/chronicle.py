@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from twisted.logger import Logger
 
@@ -16,6 +16,8 @@ from relay.queue.store import Unreadable
 
 #: So far back a history is looked for (days).
 MOST_DAYS = 400
+#: Names that are read at a time.
+_PAGE = 500
 
 _log = Logger()
 
@@ -65,16 +67,20 @@ def dialogue(engine: Engine, queue_id: str, seq: int) -> Dialogue | None:
     return None if record is None else read_dialogue(record)
 
 
-def trace(engine: Engine, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
-    """Names of what was queued between these times (ms) with this value, latest days first."""
-    found: list[bytes] = []
+def trace(
+    engine: Callable[[], Engine], kind: str, value: str, since: int, until: int, limit: int
+) -> Iterator[str]:
+    """Names of what was queued on these days (ms) with this value, latest days first, up to `limit`: read a page at a
+    time while they are asked for, from what `engine` gives then."""
     last = until // keys.DAY
     for day in range(last, max(since // keys.DAY, last - MOST_DAYS, 0) - 1, -1):
-        first = keys.trace_prefix(kind, value, day * keys.DAY)
-        found += engine.keys(first, keys.after(first), limit - len(found))
-        if len(found) >= limit:
-            break
-    return [name_of(*keys.name_of(key)) for key in found]
+        start = keys.trace_prefix(kind, value, day * keys.DAY)
+        stop = keys.after(start)
+        while limit and (found := engine().keys(start, stop, min(limit, _PAGE))):
+            for key in found:
+                yield name_of(*keys.name_of(key))
+            limit -= len(found)
+            start = found[-1] + b"\0"
 
 
 def _read(found: Iterable[tuple[bytes, bytes]]) -> Iterator[Numbered]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
@@ -332,8 +332,8 @@ class LevelStore:
     def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
         return chronicle.dialogue(self._engine, queue_id, seq) if _is_id(queue_id) else None
 
-    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
-        return chronicle.trace(self._engine, kind, value, since, until, limit)
+    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> Iterator[str]:
+        return chronicle.trace(lambda: self._engine, kind, value, since, until, limit)
 
     def shelf(self, name: str) -> Shelf:
         return LevelShelf(name, lambda: self._engine, lambda operation: self._writer.add(operation))

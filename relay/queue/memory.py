@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
@@ -249,14 +249,14 @@ class MemoryStore:
     def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
         return self._dialogues.get((queue_id, seq))
 
-    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
+    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> Iterator[str]:
         days = range(since // keys.DAY, until // keys.DAY + 1)
         found = {
             (-(created // keys.DAY), name)
             for what, whose, created, name in self._traces
             if (what, whose.casefold()) == (kind, value.casefold()) and whose and created // keys.DAY in days
         }
-        return [name for _, name in sorted(found)][:limit]
+        return iter([name for _, name in sorted(found)][:limit])
 
     def shelf(self, name: str) -> Shelf:
         return self._shelves.setdefault(name, MemoryShelf())

@@ -8,7 +8,7 @@ pass tests/unit/test_store.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
@@ -189,9 +189,10 @@ class Store(Protocol):
         """What was said when the delivery failed last, as far as anything was; None: nothing is known. Raises
         Unreadable."""
 
-    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
-        """Names (`id` or `id.seq`), latest days first, of what was queued between these times (ms) with this
-        "message-id", "sender" or "recipient", in any case. There may be some among them whose history is gone."""
+    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> Iterator[str]:
+        """Names (`id` or `id.seq`), latest days first, of what was queued on the days of these times (ms) and between
+        with this "message-id", "sender" or "recipient", in any case; up to `limit`, read while they are asked for: that
+        may raise StoreError. There may be some among them whose history is gone."""
 
     def on_events(self, callback: Callable[[], None]) -> None:
         """Call back each time there are new events."""

@@ -155,7 +155,7 @@ class Conformance:
         self.put(2, message_id="<b@example.com>", created=NOW + DAY)
 
         def find(kind: str, value: str, since: int = 0, until: int = NOW + DAY, limit: int = 10) -> list[str]:
-            return self.store.trace(kind, value, since, until, limit)
+            return list(self.store.trace(kind, value, since, until, limit))
 
         self.assertEqual(find("message-id", "<a@EXAMPLE.com>"), [queue_id(1)])
         self.assertEqual(find("recipient", "r2@example.org"), [f"{queue_id(1)}.002"])
@@ -165,6 +165,13 @@ class Conformance:
         self.assertEqual(find("sender", "a@example.com", since=NOW + DAY), [queue_id(2)])
         self.assertEqual(find("sender", "nobody@example.com"), [])
         self.assertEqual(find("sender", ""), [])
+
+    def test_many_are_found_a_page_at_a_time(self) -> None:
+        self.put(1, *(delivery(1, seq, recipient="to@example.org") for seq in range(1, 1203)))
+        names = [f"{queue_id(1)}.{seq:03x}" for seq in range(1, 1203)]
+        for limit in (2000, 1202, 1001, 1000, 1):
+            found = self.store.trace("recipient", "to@example.org", 0, NOW, limit)
+            self.assertEqual(list(found), names[:limit])
 
     # -- shelves
 
@@ -201,7 +208,7 @@ class OnLevelDb(Conformance, OnDisk):
         self.assertEqual(self.store.event_bounds(), Bounds(1, 1))
         self.done(self.store.finish(mail, row, [event("delivered")]))
         self.assertEqual(self.kinds(), ["queued", "delivered"])
-        self.assertEqual(len(self.store.trace("message-id", "<a@example.com>", 0, NOW, 10)), 1)
+        self.assertEqual(len(list(self.store.trace("message-id", "<a@example.com>", 0, NOW, 10))), 1)
         self.assertEqual(self.store.shelf("one").get(b"a"), b"1")
 
     def test_what_is_too_old_goes_with_all_that_leads_to_it(self) -> None:
@@ -213,7 +220,7 @@ class OnLevelDb(Conformance, OnDisk):
         self.assertEqual(self.store.event_bounds(), Bounds(3, 3))
         self.assertEqual(self.kinds(), ["queued"])
         self.assertEqual(self.store.history(queue_id(1), None, 10), [])
-        self.assertEqual(self.store.trace("message-id", "<a@example.com>", 0, NOW + 9 * DAY, 10), [])
+        self.assertEqual(list(self.store.trace("message-id", "<a@example.com>", 0, NOW + 9 * DAY, 10)), [])
         self.done(self.store.finish(message(2), delivery(2)))
         self.reactor.advance(9 * 86_400)
         settle(self.reactor, self.worker)
