@@ -191,8 +191,8 @@ class Store(Protocol):
 
     def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> Iterator[str]:
         """Names (`id` or `id.seq`), latest days first, of what was queued on the days of these times (ms) and between
-        with this "message-id", "sender" or "recipient", in any case; up to `limit`, read while they are asked for: that
-        may raise StoreError. There may be some among them whose history is gone."""
+        with this "message-id", "sender", "recipient", "tenant" or "tag", in any case; up to `limit`, read while they
+        are asked for: that may raise StoreError. There may be some among them whose history is gone."""
 
     def on_events(self, callback: Callable[[], None]) -> None:
         """Call back each time there are new events."""
