@@ -76,6 +76,14 @@ class Policies(SynchronousTestCase):
         self.assertIn("451 4.3.0 ", self.refused(heed.sort_out, "", (Recipient("other@to.test"),)))
         Heed("accept", self.list).sort_out("", (Recipient("other@to.test"),))
 
+    def test_where_the_entry_cannot_be_read(self) -> None:
+        """Whoever is dropped is told of with the reason: without it nobody is."""
+        heed = Heed("drop", self.list)
+        self.list.find("", "x@to.test")  # It is known from now on.
+        self.shelf.unreadable = Unreadable("damaged")
+        self.assertIn("451 4.3.0 ", self.refused(heed.sort_out, "", (Recipient("x@to.test"),)))
+        self.assertIn("550 5.1.1 ", self.refused(Heed("refuse", self.list).sort_out, "", (Recipient("x@to.test"),)))
+
 
 class AtTheEnd(SynchronousTestCase):
     """What every way in comes to."""
