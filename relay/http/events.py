@@ -20,7 +20,8 @@ from relay.queue.store import Store, Unreadable
 
 _LIMIT = 100
 _MOST = 1000
-#: So many events of one delivery or message are shown; and so many are looked through for one answer.
+#: So many events of one delivery or message are shown, or looked at for the first and the last; and so many, or
+#: so many names, are looked through for one answer.
 _STEPS = 5000
 _LOOKED = 20_000
 _PAGE = 500
@@ -102,15 +103,17 @@ class EventsApi:
         # A clock may have been set back since.
         until = min(until, now + _DAY)
         found: list[dict[str, object]] = []
-        slices = Slices(self._clock)
-        names = self._store.trace(_SOUGHT[named[0]], fields[named[0]], since, until, limit)
-        for name in names:
+        slices, more = Slices(self._clock), False
+        names = self._store.trace(_SOUGHT[named[0]], fields[named[0]], since, until, _LOOKED + 1)
+        for looked, name in enumerate(names):
+            if more := len(found) == limit or looked == _LOOKED:
+                break
             parsed = parse_name(name)
-            steps = self._store.history(*parsed, _STEPS) if parsed else []
-            if steps and since <= steps[0].event.time <= until:
-                found.append({"name": name, "first": shape(steps[0]), "last": shape(steps[-1])})
+            ends = self._store.ends(*parsed, _STEPS) if parsed else None
+            if ends is not None and since <= ends[0].event.time <= until:
+                found.append({"name": name, "first": shape(ends[0]), "last": shape(ends[1])})
             await slices.breathe()
-        return answer(request, {"found": found, "more": len(names) == limit})
+        return answer(request, {"found": found, "more": more})
 
 
 def _kinds(text: str) -> frozenset[str]:

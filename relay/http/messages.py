@@ -99,6 +99,7 @@ class MessagesApi:
         answer=AllAccepted,
         status=202,
         errors=(409, 507),
+        by_tenant=True,
     )
     async def post(self, call: Call) -> bytes:
         """Takes one message, or up to 1,000 under `messages`.

@@ -146,6 +146,11 @@ class ApiRequest(server.Request):
             _log.failure("request without an answer: {path}", failure, path=self.path)
             self.channel.loseConnection()
 
+    def finish(self) -> None:
+        if self.upload is not None:
+            self.upload.abandon()  # Whoever should have ended it may not have been asked.
+        super().finish()
+
     def connectionLost(self, reason: Failure) -> None:
         self._stop_timer()
         if self.upload is not None:

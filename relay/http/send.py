@@ -11,16 +11,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
-from klein import Klein
 from twisted.internet.defer import Deferred
 
+from relay.access.caller import Scope
 from relay.config.schema import Api
 from relay.http.answer import Problem, encoded, failure, refusal, written
 from relay.http.fields import wrong
+from relay.http.frame import Call
 from relay.http.handover import Ends, Handover, Order
 from relay.http.mailbody import MailBody, Room
 from relay.http.onetime import once
-from relay.http.submit import origin_of, said_of, user_of
+from relay.http.operation import operation
+from relay.http.submit import Sent, origin_of, said_of, user_of
 from relay.intake.onetime import Key, OneTime
 from relay.listener.door import Settled
 from relay.mime import older
@@ -35,9 +37,21 @@ if TYPE_CHECKING:
 #: Bodies of this size are read at once; larger ones in a thread (bytes).
 _SMALL = 32 * 1024
 _FORM = b"application/x-www-form-urlencoded"
+_PATHS = frozenset((b"/send", b"/sendemail", b"/sendmultiemails", b"/sendmultimails"))
+_post = partial(operation, "POST", scope=Scope.SUBMIT, tag="messages", errors=(409, 507), by_tenant=True)
 
 _T = TypeVar("_T")
 _mail = msgspec.json.Decoder(MailObject).decode
+
+
+class SentOrNot(msgspec.Struct, omit_defaults=True):
+    """A mail that is on disk, as `/send` tells of it; or in `error` why it isn't."""
+
+    id: str = ""
+    from_: str = msgspec.field(default="", name="from")
+    to: list[str] = []
+    response: str = ""
+    error: str = ""
 
 
 class InThread(Protocol):
@@ -58,16 +72,6 @@ class SendApi:
         self._room = room
         self._letter = partial(letter, max_size=options.max_size, max_recipients=options.max_recipients)
         self._to_each = partial(to_each, max_size=options.max_size, max_recipients=options.max_recipients)
-        self._resources = {
-            b"/send": self.send,
-            b"/sendemail": self.send_email,
-            b"/sendmultiemails": self.send_to_each,
-            b"/sendmultimails": self.send_several,
-        }
-
-    def add_routes(self, app: Klein) -> None:
-        for path, resource in self._resources.items():
-            app.route(path.decode(), methods=["POST"])(resource)
 
     def upload(self, request: ApiRequest) -> MailBody | None:
         """Keeps the body of a request that is for one of these.
@@ -75,28 +79,35 @@ class SendApi:
         Raises:
             Problem: there is no room for it, or who it is from can't be made out.
         """
-        if request.method != b"POST" or request.path not in self._resources:
+        if request.method != b"POST" or request.path not in _PATHS:
             return None
         origin_of(request)
         return MailBody.of(request, self._options.max_size, self._room)
 
     # -- the resources
 
-    async def send(self, request: ApiRequest) -> bytes:
-        """A mail object, one message."""
-        return await self._sent(request, self._of_object, _said)
+    @_post("/send", body=MailObject, answer=Sent)
+    async def send(self, call: Call) -> bytes:
+        """Takes a mail as Nodemailer describes one.
 
-    async def send_email(self, request: ApiRequest) -> bytes:
-        """Plain fields, one message."""
-        return await self._sent(request, self._of_fields, _said)
+        Fields that aren't listed mean nothing. Files and pages are not read: `path` and `href` are refused.
+        """
+        return await self._sent(call.request, self._of_object, _said)
 
-    async def send_to_each(self, request: ApiRequest) -> bytes:
-        """Plain fields, a message to each recipient."""
-        return await self._sent(request, self._of_fields_to_each, _all_said)
+    @_post("/sendemail", body=older.Plain, answer=Sent)
+    async def send_email(self, call: Call) -> bytes:
+        """Takes a mail of plain fields."""
+        return await self._sent(call.request, self._of_fields, _said)
 
-    async def send_several(self, request: ApiRequest) -> bytes:
-        """Several mails of plain fields."""
-        return await self._sent(request, self._of_several, _all_said)
+    @_post("/sendmultiemails", body=older.Plain, answer=list[SentOrNot])
+    async def send_to_each(self, call: Call) -> bytes:
+        """Takes a mail of plain fields, and sends each recipient one of their own."""
+        return await self._sent(call.request, self._of_fields_to_each, _all_said)
+
+    @_post("/sendmultimails", body=list[older.Plain] | older.Several, answer=list[SentOrNot])
+    async def send_several(self, call: Call) -> bytes:
+        """Takes several mails of plain fields."""
+        return await self._sent(call.request, self._of_several, _all_said)
 
     # -- from a body to letters; these run in a thread
 
@@ -196,5 +207,5 @@ def _all_said(letters: Sequence[Letter], ends: Ends) -> bytes:
     ])
 
 
-def _told(one: Letter, end: Settled) -> dict[str, object]:
+def _told(one: Letter, end: Settled) -> Sent:
     return said_of(end, one.recipients)

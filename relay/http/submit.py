@@ -8,14 +8,16 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from klein import Klein
+import msgspec
 from twisted.internet.defer import Deferred
 
-from relay.access.caller import Caller
+from relay.access.caller import Caller, Scope
 from relay.config.schema import Api
 from relay.http.access import address_of
 from relay.http.answer import encoded, failure, from_reply, shielded, written
+from relay.http.frame import Call
 from relay.http.onetime import NAME, once
+from relay.http.operation import operation
 from relay.intake.onetime import Key, OneTime
 from relay.listener.door import Consignment, Intake, Refused, Settled, Submission, Terms
 from relay.message.address import parse
@@ -96,6 +98,22 @@ class MessageUpload:
         self.consignment.abandon()
 
 
+class Sent(msgspec.Struct, frozen=True):
+    """A message that is on disk."""
+
+    id: str
+    from_: str = msgspec.field(name="from")
+    to: Sequence[str]
+    response: str
+
+
+class RawQuery(msgspec.Struct, frozen=True):
+    """The envelope; `from` empty is the null sender."""
+
+    from_: str | None = msgspec.field(default=None, name="from")
+    to: list[str] = []
+
+
 class SubmitApi:
     """The resources that take mail."""
 
@@ -105,9 +123,6 @@ class SubmitApi:
         self._intake = intake
         self._once = once
         self._now = now
-
-    def add_routes(self, app: Klein) -> None:
-        app.route("/send-raw", methods=["POST"])(self.send_raw)
 
     def upload(self, request: ApiRequest) -> MessageUpload | None:
         """Begins a message when `request`, of which the header is there, brings one.
@@ -125,8 +140,23 @@ class SubmitApi:
         except Refused as refused:
             raise from_reply(refused.reply) from None
 
-    async def send_raw(self, request: ApiRequest) -> bytes:
-        """The body is there: keep the message, then say so."""
+    @operation(
+        "POST",
+        "/send-raw",
+        scope=Scope.SUBMIT,
+        tag="messages",
+        query=RawQuery,
+        takes="message/rfc822",
+        answer=Sent,
+        errors=(409, 507),
+        by_tenant=True,
+    )
+    async def send_raw(self, call: Call) -> bytes:
+        """Takes a message as it is.
+
+        Without `from` and `to` its header says whom it is from and for.
+        """
+        request = call.request
         upload = request.upload
         if not isinstance(upload, MessageUpload):
             raise failure(400, "Send it to /send-raw, spelt like that")
@@ -170,15 +200,11 @@ class SubmitApi:
         return sender, recipients
 
 
-def said_of(one: Settled, named: Sequence[str] | None) -> dict[str, object]:
-    """What the client is told of a message: `{id, from, to, response}`; `named` None: it went by its header."""
+def said_of(one: Settled, named: Sequence[str] | None) -> Sent:
+    """What the client is told of a message; `named` None: it went by its header."""
     message = one.message
-    return {
-        "id": message.id,
-        "from": message.sender,
-        "to": one.recipients if named is None else named,
-        "response": f"Message queued as {message.id}",
-    }
+    to = one.recipients if named is None else named
+    return Sent(message.id, message.sender, to, f"Message queued as {message.id}")
 
 
 def user_of(caller: Caller, origin: Origin) -> User | None:

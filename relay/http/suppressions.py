@@ -91,9 +91,9 @@ class SuppressionsApi:
             if name not in ("address", "tenant"):
                 raise wrong(name, "not with address")
         address = about({"address": fields["address"]})
-        entry = self._list.find(tenant_of(fields.get("tenant", "")), address)
-        shown_entry = None if entry is None else described(entry)
-        return {"address": address, "suppressed": entry is not None, "suppression": shown_entry}
+        stop = self._list.find(tenant_of(fields.get("tenant", "")), address)
+        entry = None if stop is None else described(self._list.told(stop))
+        return {"address": address, "suppressed": stop is not None, "suppression": entry}
 
     def suppression(self, request: IRequest, id: str) -> bytes:
         """One entry."""

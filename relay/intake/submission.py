@@ -8,6 +8,7 @@ is done with them and with the header is the same.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal, Protocol
 
@@ -54,6 +55,8 @@ class Counts(Protocol):
     """What is counted of messages; the metrics implement it."""
 
     def pushed(self, ok: bool) -> None: ...
+    def dropped(self) -> None: ...
+    def accepted(self, transport: str, seconds: float) -> None: ...
     def suppressed(self, where: Literal["attempt", "submission"], count: int = 1) -> None: ...
 
 
@@ -77,6 +80,7 @@ class Intake:
         urgency: Callable[[str], str] = lambda user: "",
         dkim: Dkim | None = None,
         steps: Steps | None = None,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         """`heed`: what is done with recipients who get no mail; `names`: what deliveries call us, beside `hostname`;
         `idempotency`: for how long an X-Idempotency-Key is remembered (seconds); `urgency`: see Composer; `steps`: None
@@ -88,6 +92,7 @@ class Intake:
         self.log = log
         self.counts = counts
         self.now = now
+        self.seconds = seconds
         self.steps = steps or Steps(False, now)
         self.ids = QueueIds(now)
         self.heed = heed
@@ -153,6 +158,7 @@ class Submission:
         "_chunks",
         "_composed",
         "_draft",
+        "_ended",
         "_flying",
         "_given",
         "_intake",
@@ -186,6 +192,7 @@ class Submission:
         self._flying = 0
         self._waiter: Deferred[None] | None = None
         self._problem: Reply | None = None
+        self._ended = 0.0
 
     @property
     def held(self) -> int:
@@ -262,6 +269,7 @@ class Submission:
         return self._kept(composed)
 
     def _settle(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Composed:
+        self._ended = self._intake.seconds()
         try:
             if self._problem is not None:
                 raise Refused(self._problem)
@@ -305,11 +313,13 @@ class Submission:
         assert self._composed is not None
         message, deliveries, body, *_ = self._composed
         self._charge = None  # It was taken: nothing gives that back any more.
+        self._count_time()
         if deliveries:
             self._intake.taken(message, deliveries, body)
         else:
             self._forget_chunks()
             self._intake.counts.pushed(True)
+            self._intake.counts.dropped()
         self._note_unwanted(self._composed)
         return message
 
@@ -362,6 +372,7 @@ class Submission:
         """It is refused with these words: forget it, and note that. `sender` None: nobody knows."""
         self.abandon()
         self._intake.counts.pushed(False)
+        self._intake.counts.dropped()
         self._intake.note_refusal(self.id, self._origin, refusal, "" if sender is None else f"<{sender}>")
 
     def _compose(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Composed:
@@ -390,6 +401,9 @@ class Submission:
         self.abandon()
         self._intake.log.write("repeated", queue_id, listener=self._origin.listener, client=self._origin.address)
         return msgspec.structs.replace(self._composed.message, id=queue_id)
+
+    def _count_time(self) -> None:
+        self._intake.counts.accepted(self._origin.transport, self._intake.seconds() - self._ended)
 
     def abandon(self) -> None:
         """The client is gone or the message was refused: forget what was written."""

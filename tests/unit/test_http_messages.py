@@ -212,7 +212,8 @@ class Many(Posting):
         self.rig.intake.open = judged  # type: ignore[method-assign]
         answer = self.post({"messages": [MAIL] * 3})
         self.assertEqual(answer.status, 202)
-        self.assertEqual([one.get("problem", one.get("id")) for one in answer.json["messages"]], [ID, {"status": 400, "detail": "Local"}, ID])
+        told = [one.get("problem", one.get("id")) for one in answer.json["messages"]]
+        self.assertEqual(told, [ID, {"status": 400, "detail": "Local"}, ID])
         # None could be taken, or there is no room for one of them: none is.
         for status, code in ((400, "5.1.2"), (503, "4.3.0")):
             refusal = Refused(reply(550 if status == 400 else 451, f"{code} Error: No"))
@@ -220,7 +221,8 @@ class Many(Posting):
             before = len(self.rig.intake.submissions)
             self.assertEqual(self.post({"messages": [MAIL] * 3}).status, status)
             self.assertEqual(len(self.rig.intake.submissions) - before, 3)
-            self.assertTrue(all(one.abandoned for one in self.rig.intake.submissions[before:] if hasattr(one, "message")))
+            settled = [one for one in self.rig.intake.submissions[before:] if hasattr(one, "message")]
+            self.assertTrue(all(one.abandoned for one in settled))
 
     def test_how_many(self) -> None:
         self.assertEqual(self.post({"messages": []}).json["field"], "messages")
@@ -249,7 +251,9 @@ class Hostile(Posting):
             "from", "to", "cc", "bcc", "reply_to", "subject", "text", "html", "attachments", "headers", "envelope_from",
             "send_at", "zone", "tags", "tenant", "metadata", "messages",
         ]  # fmt: skip
-        values = [b"null", b"true", b"5", b"1e999", b"-" + b"9" * 5000, b"[]", b"{}", b"[[[]]]", b'""', b'{"a":{"b":1}}']
+        values = [
+            b"null", b"true", b"5", b"1e999", b"-" + b"9" * 5000, b"[]", b"{}", b"[[[]]]", b'""', b'{"a":{"b":1}}',
+        ]  # fmt: skip
         for name in names:
             for value in values:
                 fields = {one: json.dumps(text).encode() for one, text in MAIL.items()} | {name: value}
@@ -314,7 +318,7 @@ class Tenants(Posting):
 
     def test_from_whom(self) -> None:
         """The door looks at that."""
-        self.rig.intake.refusal = Refused(reply(550, "5.7.1 Error: the From header names a domain that is not the user's"))
+        self.rig.intake.refusal = Refused(reply(550, "5.7.1 Error: the From header names a strange domain"))
         self.refused("from", 403)
         answer = self.post({"messages": [MAIL, MAIL]})
         self.assertEqual((answer.status, answer.json["field"]), (403, "messages[0].from"))

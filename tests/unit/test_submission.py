@@ -17,11 +17,11 @@ from relay.intake import submission as module
 from relay.intake.heed import Heed
 from relay.intake.repeats import Repeats
 from relay.intake.submission import Intake, Submission
-from relay.listener.door import Refused, Terms
+from relay.listener.door import Refused, Settled, Terms
 from relay.logs.maillog import MailLog
 from relay.message.date import date_of
 from relay.message.envelope import Envelope, Recipient
-from relay.message.mark import Taken
+from relay.message.mark import Mark, Taken
 from relay.message.user import User
 from relay.message.values import Delivery, Message
 from relay.queue.schedule import Schedule
@@ -80,6 +80,7 @@ class Rig:
             counts=self.tally,
             now=self.now,
             heed=self.heed,
+            seconds=self.clock.seconds,
         )
 
     def open(self, routing: bool = False, max_header: int = 10_000) -> Submission:
@@ -289,6 +290,7 @@ class SubmissionTests(SynchronousTestCase):
         self.assertEqual(self.refused(b"From: a@b.test\r\nTo: nonsense\r\n\r\nx\r\n", to=None), 550)
         self.assertEqual(self.refused(HEADER + b"\r\n" + BODY, to=[]), 550)
         self.assertEqual(self.rig.tally.pushes, [False] * 4)
+        self.assertEqual((self.rig.tally.drops, self.rig.tally.accepts), (4, []))
 
     def test_the_null_sender(self) -> None:
         message = self.submit(b"Subject: x\r\n\r\nx\r\n", sender="")
@@ -459,6 +461,96 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual((self.rig.store.rows, self.rig.store.chunks), ({}, {}))
 
 
+class TogetherTests(SynchronousTestCase):
+    """The messages of one request."""
+
+    def setUp(self) -> None:
+        self.rig = Rig(late=True)
+        self.consignment = self.rig.intake.consignment()
+
+    def settle(self, to: str = "b@to.test", header: bytes = HEADER, body: bytes = BODY) -> Settled:
+        self.consignment.open(ORIGIN, Terms()).write(header + b"\r\n" + body)
+        return self.consignment.settle(envelope("s@from.test", [to]))
+
+    def test_all_of_them_in_one_write(self) -> None:
+        settled = [self.settle(f"b{number}@to.test") for number in range(3)]
+        self.assertEqual(self.rig.store.rows, {})
+        mark = Mark(b"t" * 32, Taken(settled[0].message.id, self.rig.now(), b"d", b"a"))
+        kept = self.consignment.keep(mark)
+        self.assertEqual(self.rig.store.untold, 1)
+        self.consignment.abandon()  # too late
+        for one in kept:
+            self.assertNoResult(one)
+        self.rig.store.let_go()
+        self.assertEqual([self.successResultOf(one) for one in kept], [one.message for one in settled])
+        self.assertEqual(self.rig.store.recall(b"t" * 32, 0), mark.taken)
+        self.assertEqual(self.rig.tally.pushes, [True] * 3)
+        self.assertEqual([work.delivery.recipient for lane in self.rig.schedule.lanes() for work in lane.ready],
+                         [one.recipients[0] for one in settled])  # fmt: skip
+
+    def test_or_none(self) -> None:
+        for number in range(2):
+            self.settle(f"b{number}@to.test", body=LINES * 3)
+        self.rig.store.broken = True
+        kept = self.consignment.keep()
+        self.rig.store.let_go()
+        for one in kept:
+            self.assertEqual(self.failureResultOf(one, Refused).value.reply.code, 452)
+        self.assertEqual((self.rig.store.rows, self.rig.tally.pushes), ({}, [False] * 2))
+        self.rig.store.let_go()
+        self.assertEqual(self.rig.store.chunks, {})
+
+    def test_a_lost_chunk_costs_them_all(self) -> None:
+        self.settle("a@to.test")
+        self.settle("b@to.test", body=LINES * 3)
+        self.rig.store.die()
+        for one in self.consignment.keep():
+            self.assertEqual(self.failureResultOf(one, Refused).value.reply.code, 452)
+        self.assertEqual(self.rig.store.rows, {})
+
+    def test_one_that_is_refused_leaves_the_others(self) -> None:
+        self.settle("a@to.test")
+        self.assertRaises(Refused, self.settle, "b@localhost")
+        [kept] = self.consignment.keep()
+        self.rig.store.let_go()
+        self.successResultOf(kept)
+        self.assertEqual(len(self.rig.store.rows), 1)
+
+    def test_keys_of_their_own(self) -> None:
+        ids = []
+        for _ in range(2):
+            for number in range(2):
+                self.settle(f"b{number}@to.test", b"X-Idempotency-Key: k\r\n" * number + HEADER)
+            kept = self.consignment.keep()
+            self.rig.store.let_go()
+            ids.append([self.successResultOf(one).id for one in kept])
+        self.assertNotEqual(ids[0][0], ids[1][0])
+        self.assertEqual(ids[0][1], ids[1][1])
+
+    def test_what_is_given_up(self) -> None:
+        self.settle(body=LINES * 3)
+        self.consignment.open(ORIGIN, Terms()).write(HEADER + b"\r\n" + LINES * 3)
+        self.consignment.abandon()
+        self.rig.store.let_go()
+        self.assertEqual((self.rig.store.rows, self.rig.store.chunks), ({}, {}))
+
+    def test_whom_a_user_may_send_as(self) -> None:
+        user = User("u", senders=("@from.test",), from_domains=("from.test",), tenant="t")
+        for header, sender, taken in (
+            (b"From: a@from.test\r\n", "s@from.test", True),
+            (b"From: a@from.test\r\n", "", True),
+            (b"From: a@from.test\r\n", "s@other.test", False),
+            (b"From: a@other.test\r\n", "s@from.test", False),
+        ):
+            self.consignment.open(ORIGIN, Terms(), user).write(header + b"\r\n")
+            if taken:
+                settled = self.consignment.settle(envelope(sender, ["b@to.test"]))
+                self.assertEqual(settled.message.tenant, "t")
+            else:
+                refused = self.assertRaises(Refused, self.consignment.settle, envelope(sender, ["b@to.test"]))
+                self.assertEqual(refused.reply.text[:5], "5.7.1")
+
+
 class LaterTests(SynchronousTestCase):
     """Mail with a Date in the future (zone by zone, it counts as deferred)."""
 
@@ -612,3 +704,15 @@ class Chunks(SynchronousTestCase):
         message = self.successResultOf(done)
         self.assertEqual((self.rig.tally.pushes, len(self.rig.schedule.lanes())), ([True], 1))
         self.assertIn(f" queued id={message.id} ", self.rig.log._lines[0])
+
+    def test_its_time_is_from_the_end_of_the_text_until_it_is_on_disk(self) -> None:
+        submission = self.rig.open()
+        submission.write(HEADER + b"\r\n")
+        self.rig.clock.advance(5)
+        done = submission.finish(envelope("s@from.test", ["b@to.test"]))
+        self.rig.clock.advance(2)
+        self.assertEqual(self.rig.tally.accepts, [])
+        self.rig.store.let_go()
+        self.successResultOf(done)
+        self.assertEqual(self.rig.tally.accepts, [(ORIGIN.transport, 2.0)])
+        self.assertEqual(self.rig.tally.drops, 0)

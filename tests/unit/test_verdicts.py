@@ -80,7 +80,7 @@ class VerdictTests(SynchronousTestCase):
         self.tell("delivered")
 
     def test_many_events_leave_the_reactor_its_turn(self) -> None:
-        waiting, told = self.waiting(ONE)
+        _, told = self.waiting(ONE)
         others = [Event("delivered", 1, "2" * 18, seq) for seq in range(1, 1000)]
         self.store.tell([*others, Event("delivered", 1, *ONE)])
         self.assertNoResult(told)
