@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from relay.http.answer import Problem, from_reply, shielded
 from relay.http.slices import Slices
 from relay.http.submit import TERMS
 from relay.intake.onetime import Key
-from relay.listener.door import Consignment, Intake, Refused, Settled
+from relay.listener.door import Consignment, Intake, Refused, Settled, Submission
 from relay.message.envelope import Envelope, Recipient
 from relay.message.user import User
 from relay.message.values import Message, Origin
@@ -70,8 +69,10 @@ class Handover:
         mark = None
         if key is not None and settled:
             mark = key.mark(settled[0].message.id, self._now(), answer)
-        written: Any = await shielded(_all(consignment.keep(mark)))
-        return answer if mark is not None and all(ok for ok, _ in written) else said(_ends(ends, written))
+        kept = await shielded(consignment.keep(mark))
+        if all(told is one.message for one, told in zip(settled, kept, strict=True)):
+            return answer
+        return said(_ends(ends, kept))
 
     async def _settled(
         self, consignment: Consignment, orders: Sequence[Order], origin: Origin, user: User | None
@@ -80,53 +81,53 @@ class Handover:
         ends: list[Settled | Problem] = []
         for order in orders:
             try:
-                ends.append(await self._one(consignment, order, origin, user))
+                submission = consignment.open(origin, TERMS, user)
+                if order.zone:
+                    submission.write(f"X-Sending-Zone: {order.zone}\r\n".encode())
+                if order.letter.size <= _PIECE:
+                    submission.write(b"".join(order.letter.pieces))
+                else:
+                    await _written(submission, order.letter)
+                ends.append(consignment.settle(self._envelope(order)))
             except Refused as refused:
                 ends.append(from_reply(refused.reply))
-            await slices.breathe()
+            if slices.over:
+                await slices.breathe()
         return ends
 
-    async def _one(self, consignment: Consignment, order: Order, origin: Origin, user: User | None) -> Settled:
-        submission = consignment.open(origin, TERMS, user)
+    def _envelope(self, order: Order) -> Envelope:
         letter = order.letter
-        if order.zone:
-            submission.write(f"X-Sending-Zone: {order.zone}\r\n".encode())
-        for piece in letter.pieces:
-            for at in range(0, len(piece), _PIECE):
-                submission.write(piece[at : at + _PIECE] if len(piece) > _PIECE else piece)
-                waiting = submission.wait()
-                if waiting is not None:
-                    await waiting
         named = None if letter.recipients is None else tuple(map(Recipient, letter.recipients))
-        return consignment.settle(
-            Envelope(
-                letter.sender,
-                named,
-                letter.utf8,
-                due=order.due,
-                most=self._most,
-                tenant=order.tenant,
-                tags=order.tags,
-                metadata=order.metadata,
-            )
+        return Envelope(
+            letter.sender,
+            named,
+            letter.utf8,
+            due=order.due,
+            most=self._most,
+            tenant=order.tenant,
+            tags=order.tags,
+            metadata=order.metadata,
         )
 
 
-def _all(writing: list[Deferred[Message]]) -> Deferred[Any]:
-    return DeferredList(writing, consumeErrors=True)
+async def _written(submission: Submission, letter: Letter) -> None:
+    """As fast as the disk takes it."""
+    for piece in letter.pieces:
+        for at in range(0, len(piece), _PIECE):
+            submission.write(piece[at : at + _PIECE])
+            waiting = submission.wait()
+            if waiting is not None:
+                await waiting
 
 
-def _ends(ends: Ends, written: Sequence[tuple[bool, Any]]) -> list[Settled | Problem]:
-    """What became of them in the end: `written` has those that were settled."""
+def _ends(ends: Ends, kept: Sequence[Message | Refused]) -> list[Settled | Problem]:
+    """What became of them in the end: `kept` tells of those that were settled."""
     found: list[Settled | Problem] = []
-    told = iter(written)
+    told = iter(kept)
     for one in ends:
         if isinstance(one, Settled):
-            ok, result = next(told)
-            if not ok:
-                result.trap(Refused)
-                one = from_reply(result.value.reply)
-            else:
-                one = one._replace(message=result)
-        found.append(one)
+            result = next(told)
+            found.append(from_reply(result.reply) if isinstance(result, Refused) else one._replace(message=result))
+        else:
+            found.append(one)
     return found

@@ -148,7 +148,8 @@ class MessagesApi:
                 found, slices = [], Slices(self._clock)
                 for order in self._made(messages, caller, place):
                     found.append(order)
-                    await slices.breathe()
+                    if slices.over:
+                        await slices.breathe()
         except Unfit as unfit:
             raise _problem(unfit) from None
         return found

@@ -174,11 +174,12 @@ class SubmitApi:
             settled = upload.settle()
             body = encoded(said_of(settled, upload.recipients))
             mark = None if key is None else key.mark(settled.message.id, self._now(), body)
-            [kept] = upload.consignment.keep(mark)
-            message = await shielded(kept)
+            [kept] = await shielded(upload.consignment.keep(mark))
+            if isinstance(kept, Refused):
+                raise kept
         except Refused as refused:
             raise from_reply(refused.reply) from None
-        return encoded(said_of(settled._replace(message=message), upload.recipients))
+        return encoded(said_of(settled._replace(message=kept), upload.recipients))
 
     def _envelope(self, query: bytes) -> tuple[str | None, list[str] | None]:
         """`from` and `to` of the query; an empty `from` is the null sender."""

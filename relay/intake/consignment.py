@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 
 from relay.intake.repeats import NO_SPACE
@@ -44,42 +44,36 @@ class Consignment:
         self._settled.append((submission, composed))
         return Settled(composed.message, [delivery.recipient for delivery in composed.deliveries])
 
-    def keep(self, mark: Mark | None = None) -> list[Deferred[Message]]:
-        """Write down those that were settled, and the mark of the key they came under. Each is told, in their order,
-        when it is on disk, or fails with Refused. Without a mark, one that has an X-Idempotency-Key goes by that."""
+    def keep(self, mark: Mark | None = None) -> Deferred[list[Message | Refused]]:
+        """Write down those that were settled, and the mark of the key they came under. Fires when it is known of each,
+        in their order, that it is on disk, or why not. Without a mark, one that has an X-Idempotency-Key goes by it."""
         settled, self._settled = self._settled, []
-        told: list[Deferred[Message]] = []
-        together: list[tuple[Submission, Deferred[Message]]] = []
-        for submission, composed in settled:
-            if mark is None and composed.token and composed.deliveries:
-                told.append(self._intake.repeats.once(composed.token, submission))
-            else:
-                one: Deferred[Message] = Deferred()
-                told.append(one)
-                together.append((submission, one))
-        self._write(together, mark)
-        return told
+        alone = {
+            number: self._intake.repeats.once(composed.token, submission)
+            for number, (submission, composed) in enumerate(settled)
+            if mark is None and composed.token and composed.deliveries
+        }
+        together = [submission for number, (submission, _) in enumerate(settled) if number not in alone]
+        written = self._written(together, mark)
+        if not alone:
+            return written
+        every: list[Deferred[Any]] = [written, *alone.values()]
+        return DeferredList(every, consumeErrors=True).addCallback(_merged, list(alone))
 
-    def _write(self, together: Sequence[tuple[Submission, Deferred[Message]]], mark: Mark | None) -> None:
+    def _written(self, together: list[Submission], mark: Mark | None) -> Deferred[list[Message | Refused]]:
         parcels: list[Parcel] = []
-        problem: Refused | None = None
-        for submission, _ in together:
-            try:
+        try:
+            for submission in together:
                 parcels.append(submission.parcel())
-            except Refused as refused:  # A chunk of it was lost.
-                problem = refused
-                break
-        if problem is not None:
-            for number, (submission, one) in enumerate(together):
-                if number < len(parcels):
-                    submission.lost("another of the same request isn't")
-                else:
-                    submission.abandon()
-                one.errback(problem)
-            return
+        except Refused as refused:  # A chunk of it was lost.
+            for submission in together[: len(parcels)]:
+                submission.lost("another of the same request isn't")
+            for submission in together[len(parcels) :]:
+                submission.abandon()
+            return succeed([refused] * len(together))
         events = [event for parcel in parcels if not parcel.deliveries for event in parcel.events]
         written = self._intake.store.append_all([parcel for parcel in parcels if parcel.deliveries], mark, events)
-        written.addCallbacks(_stored, _lost, callbackArgs=(together,), errbackArgs=(together,))
+        return written.addCallbacks(_stored, _lost, callbackArgs=(together,), errbackArgs=(together,))
 
     def abandon(self) -> None:
         """The client is gone, or its request is refused: forget what isn't given to be written."""
@@ -91,18 +85,27 @@ class Consignment:
             self._open = None
 
 
-def _stored(_: None, together: Sequence[tuple[Submission, Deferred[Message]]]) -> None:
-    for submission, one in together:
-        try:
-            message = submission.stored()
-        except Exception:
-            one.errback()
-        else:
-            one.callback(message)
+def _stored(_: None, together: Sequence[Submission]) -> list[Message | Refused]:
+    return [submission.stored() for submission in together]
 
 
-def _lost(failure: Failure, together: Sequence[tuple[Submission, Deferred[Message]]]) -> None:
+def _lost(failure: Failure, together: Sequence[Submission]) -> list[Message | Refused]:
     known = failure.check(StoreError) is not None
-    for submission, one in together:
+    for submission in together:
         submission.lost(failure.getErrorMessage() if known else "")
-        one.errback(Refused(NO_SPACE) if known else failure)
+    if not known:
+        failure.raiseException()
+    return [Refused(NO_SPACE)] * len(together)
+
+
+def _merged(told: list[Any], alone: Sequence[int]) -> list[Message | Refused]:
+    """Those that were written together, and the others in their places."""
+    (ok, written), *others = told
+    if not ok:
+        written.raiseException()
+    found: list[Message | Refused] = list(written)
+    for number, (taken, result) in zip(alone, others, strict=True):
+        if not taken and not result.check(Refused):
+            result.raiseException()
+        found.insert(number, result if taken else result.value)
+    return found

@@ -90,9 +90,9 @@ class Consignment(Protocol):
     def settle(self, envelope: Envelope) -> Settled:
         """The end of its text, instead of `Submission.finish`. Raises Refused: it isn't taken, the others stand."""
 
-    def keep(self, mark: Mark | None = None) -> list[Deferred[Message]]:
-        """Write down those that were settled, and the mark of the key they came under. Each is told, in their order,
-        when it is on disk, or fails with Refused."""
+    def keep(self, mark: Mark | None = None) -> Deferred[list[Message | Refused]]:
+        """Write down those that were settled, and the mark of the key they came under. Fires when it is known of each,
+        in their order, that it is on disk, or why not."""
 
     def abandon(self) -> None:
         """Forget what isn't given to be written yet."""

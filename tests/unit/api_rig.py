@@ -163,11 +163,13 @@ class FakeConsignment:
         self._settled.append(submission)
         return settled
 
-    def keep(self, mark: Mark | None = None) -> list[Deferred[Message]]:
+    def keep(self, mark: Mark | None = None) -> Deferred[list[Message | Refused]]:
         settled, self._settled = self._settled, []
         if mark is not None:
             self._intake.marks[mark.token] = mark.taken
-        return [self._intake.pending or succeed(one.message) for one in settled]
+        kept: list[Message | Refused] = [one.message for one in settled]
+        pending = self._intake.pending
+        return succeed(kept) if pending is None else pending.addCallback(lambda _: kept)
 
     def abandon(self) -> None:
         for submission in (*self._open, *self._settled):
