@@ -93,9 +93,9 @@ def letter(mail: MailObject, seed: str, *, max_size: int, max_recipients: int) -
             raise Nobody("to")
         entity = body(mail, seed)
         content_head = "MIME-Version: 1.0\r\n" + ("" if entity.header is None else entity.header + "\r\n")
-        addresses = tuple(one.address.local for field in named for one in flat(field))
         pieces = (head.encode(), content_head.encode(), *entity.pieces)
-        found = Letter(sender, recipients, _is_beyond(sender, recipients, addresses), pieces)
+        # Names beyond ASCII are encoded there, addresses can't be.
+        found = Letter(sender, recipients, not head.isascii() or _is_beyond(sender, recipients), pieces)
     check_size(found.size, max_size)
     return found
 
@@ -179,7 +179,7 @@ def _header(mail: MailObject, headers: Sequence[headerlist.Given], named: _Peopl
     lines = [
         address_field(key, name, field)
         for name, key, field in zip(_ADDRESSES, _KEYS, named, strict=True)
-        if name != "Bcc"
+        if field and name != "Bcc"
     ]
     lines += (
         unstructured("subject", "Subject", mail.subject or ""),

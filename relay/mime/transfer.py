@@ -23,7 +23,9 @@ _EASY = bytes(range(32, 127)) + b"\t\r\n"
 def lines_of(text: str) -> bytes:
     """Text as it is in mail: UTF-8, with CRLF line ends whatever they were. Raises UnicodeEncodeError: a half of a
     surrogate pair."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n").encode()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\n", "\r\n").encode()
 
 
 def as_it_is(data: bytes) -> Encoding | None:
