@@ -89,13 +89,16 @@ def _described(one: Operation, schema_of: dict[Any, Any]) -> tuple[dict[str, Any
         "summary": " ".join(summary.split()),
         "responses": _responses(one, schema_of),
     }
+    if one.scope is not None:
+        text = f"{text}\n\nNeeds the scope `{one.scope}`.".lstrip()
     if text:
         described["description"] = text
     if parameters:
         described["parameters"] = parameters
     if one.takes:
         content = {kind: _content(what, schema_of) for kind, what in one.takes.items()}
-        described["requestBody"] = {"required": True, "content": content}
+        # Octets may be none.
+        described["requestBody"] = {"required": any(one.takes.values()), "content": content}
     if one.scope is not None:
         described["x-scope"] = str(one.scope)
         described["security"] = [{}, {"key": []}, {"session": []}]

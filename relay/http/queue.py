@@ -133,9 +133,9 @@ class QueueApi:
 
     @operation("GET", "/counter/{kind}/", scope=Scope.READ, tag="queue", answer=dict[str, str | ZoneCounters])
     def counters(self, call: Call, kind: str) -> dict[str, str | ZoneCounters]:
-        """Counts the deliveries in each zone: those that are due (`active`), and those that are deferred.
+        """Counts the deliveries in each zone: those that are due, and those that are deferred.
 
-        `kind` may be any word, which the answer has too.
+        Those that are due are `active`. `kind` may be any word, which the answer has too.
         """
         return self._counted(kind, "", sorted({*self._store.zones(), *(name for name, _ in self._standing.zones())}))
 

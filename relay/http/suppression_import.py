@@ -190,7 +190,7 @@ class ImportApi:
         upload="begin",
         answer=Imported,
     )
-    async def take(self, call: Call) -> Imported:
+    async def import_list(self, call: Call) -> Imported:
         """Puts a list of any length on the list: CSV, an address or a domain to the line.
 
         The first line may name columns: recipient, tenant, reason, source, created, expires. All is on disk then; 503:

@@ -93,7 +93,7 @@ class SuppressionListApi:
         self._clock = clock
 
     @operation("GET", _PATH, scope=Scope.READ, tag="suppressions", query=ListQuery, answer=SuppressedList)
-    async def listed(self, call: Call) -> SuppressedList:
+    async def suppressed(self, call: Call) -> SuppressedList:
         """Lists who gets no mail, 1,000 at once.
 
         The newest comes first.
@@ -121,7 +121,7 @@ class SuppressionListApi:
         takes={JSON: ToSuppress, FORM: ToSuppress},
         answer=Suppressed | NotDone,
     )
-    async def add(self, call: Call) -> Suppressed | NotDone:
+    async def suppress(self, call: Call) -> Suppressed | NotDone:
         """Puts an address or a domain on the list, or both.
 
         All is on disk then.
@@ -142,7 +142,7 @@ class SuppressionListApi:
     @operation(
         "DELETE", _PATH, scope=Scope.OPERATE, tag="suppressions", query=IdQuery, answer=Unsuppressed | NotDone
     )
-    async def delete(self, call: Call) -> Unsuppressed | NotDone:
+    async def unsuppress(self, call: Call) -> Unsuppressed | NotDone:
         """Takes the entry with that id off the list, whether it was on it or not.
 
         The id may be in the body, too.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -43,6 +43,7 @@ _BULK = 1000
 #: Content types of one JSON object to the line.
 _BY_LINE = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 _entry = BodyReader(NewEntry)
+_One = Annotated[Any, Meta(description="As one alone; one that can't stand is named in the answer")]
 
 
 class ListQuery(EntryQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -110,7 +111,7 @@ class SuppressionsApi:
 
     @operation("GET", _PATH, scope=Scope.READ, tag="suppressions", query=ListQuery, answer=EntryPage | LookedUp)
     async def suppressions(self, call: Call) -> EntryPage | LookedUp:
-        """Lists who gets no mail, or with `address` says whether that one does.
+        """Lists who gets no mail, or says whether one address does.
 
         The newest comes first. A page may be shorter than is asked for, where few are wanted: as long as there is a
         cursor, there may be more.
@@ -182,7 +183,7 @@ class SuppressionsApi:
         _PATH,
         scope=Scope.OPERATE,
         tag="suppressions",
-        takes={JSON: NewEntry | list[NewEntry], _BY_LINE[0]: None},
+        takes={JSON: NewEntry | list[_One], _BY_LINE[0]: None},
         answer=EntryShown | AddedEntries,
         status=201,
         also=(200,),
