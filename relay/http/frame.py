@@ -99,9 +99,12 @@ class Frame:
         return answer(request, said, call.status)
 
     def _check(self, request: ApiRequest) -> None:
-        scope = self.operation.scope
-        if scope is not None and not request.caller.may(scope):
-            raise refusal(403, "Forbidden", f"This needs the scope {scope}")
+        scope, caller = self.operation.scope, request.caller
+        if scope is not None:
+            if not caller.may(scope):
+                raise refusal(403, "Forbidden", f"This needs the scope {scope}")
+            if caller.tenant and not self.operation.by_tenant:
+                raise refusal(403, "Forbidden", "This is about the whole relay, and not for one of its tenants")
 
     def _call(self, request: ApiRequest, args: Mapping[bytes, list[bytes]]) -> Call:
         query = None if self._query is None else self._query(args)

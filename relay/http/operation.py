@@ -38,7 +38,8 @@ class Operation(NamedTuple):
     is in it, None: octets. `upload` is the name of the method that begins to take one as it comes: when the header is
     there it gets the Call, as yet without a body, and returns a relay.http.request.Upload.
 
-    `hidden`: another spelling of one that is documented.
+    `by_tenant`: it heeds the tenant of its caller; callers of a tenant may ask nothing else, but for what needs no
+    scope. `hidden`: another spelling of one that is documented.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Operation(NamedTuple):
     gives: str
     upload: str
     max_body: int
+    by_tenant: bool
     hidden: bool
     name: str
     text: str
@@ -91,6 +93,7 @@ def operation(
     gives: str = JSON,
     upload: str = "",
     max_body: int = MAX_BODY,
+    by_tenant: bool = False,
     hidden: bool = False,
 ) -> Callable[[_F], _F]:
     """Declares a method, see Operation. Its docstring documents it, the first line as a summary. It gets a Call and
@@ -112,6 +115,7 @@ def operation(
             gives,
             upload,
             max_body,
+            by_tenant,
             hidden,
             function.__name__,
             inspect.cleandoc(function.__doc__ or ""),

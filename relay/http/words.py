@@ -13,6 +13,7 @@ TAGS = {
     "dkim": "The keys that sign mail.",
     "tls": "What TLS came to, and the reports about it.",
     "state": "How the relay is doing.",
+    "health": "For balancers: whether mail can be brought here.",
     "unsubscribe": "For recipients who want no more of some mail.",
     "trials": "Stand-ins for services of your own, to try things out with.",
     "documentation": "This document.",
