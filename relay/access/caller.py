@@ -21,13 +21,15 @@ class Caller(msgspec.Struct, frozen=True):
     """One who asks.
 
     `name` says who it is in logs and audit events. A caller with a `tenant` sees and touches only what is that
-    tenant's; "": all. `domains` are those that a message submitted may come from; (): any.
+    tenant's; "": all. `domains` are those that a message submitted may come from; (): any. `by` says how it is known:
+    "key" with an id, "session"; "" for whoever shows nothing.
     """
 
     name: str
     scopes: frozenset[Scope]
     tenant: str = ""
     domains: tuple[str, ...] = ()
+    by: str = ""
 
     def may(self, scope: Scope) -> bool:
         """Whether that is open to them."""

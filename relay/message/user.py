@@ -14,7 +14,8 @@ class User(msgspec.Struct, frozen=True, array_like=True, gc=False):
     name, `from_domains` the domains that the header field From may name; empty: any. `zone`, when
     it isn't "", is where all of their mail goes. `messages` and `recipients` are limits, each a
     number and a span in seconds; none: those of everybody. `seal` is only for those who carry a user
-    from the master to a receiver and back, and says that it is the same one.
+    from the master to a receiver and back, and says that it is the same one. `tenant` is the
+    organisation that they are of, "" for none; `key` the id of the API key that they have logged in with.
     """
 
     name: str
@@ -24,6 +25,8 @@ class User(msgspec.Struct, frozen=True, array_like=True, gc=False):
     messages: tuple[tuple[int, float], ...] = ()
     recipients: tuple[tuple[int, float], ...] = ()
     seal: bytes = b""
+    tenant: str = ""
+    key: str = ""
 
 
 def may_send_as(user: User, sender: Address | None) -> bool:
