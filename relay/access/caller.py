@@ -1,29 +1,30 @@
-"""Who asks something of the relay by its API, and what is open to them."""
+"""Who asks something of the API, and what they may."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import enum
 
 import msgspec
 
 
-class Scope(StrEnum):
-    """What a key or a member may do."""
+class Scope(enum.StrEnum):
+    """What a caller may do. None contains another."""
 
+    #: Hand over mail.
     SUBMIT = "submit"
+    #: See queue, events, state.
     READ = "read"
+    #: Act on the queue: hold, release, send now, move, bounce, delete.
     OPERATE = "operate"
+    #: Change who may do what, and how the relay works.
     ADMIN = "admin"
+    #: Say for which user and address mail is handed over.
     IMPERSONATE = "impersonate"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """One who asks.
-
-    `name` says who it is in logs and audit events. A caller with a `tenant` sees and touches only what is that
-    tenant's; "": all. `domains` are those that a message submitted may come from; (): any. `by` says how it is known:
-    "key" with an id, "session"; "" for whoever shows nothing.
-    """
+    """Who asks. With a `tenant` they see and touch only what is that tenant's; with `domains` they send only from
+    these. `by` says by what it is known who they are, such as "session"; "" for whoever shows nothing."""
 
     name: str
     scopes: frozenset[Scope]
@@ -32,9 +33,11 @@ class Caller(msgspec.Struct, frozen=True):
     by: str = ""
 
     def may(self, scope: Scope) -> bool:
-        """Whether that is open to them."""
+        """Whether they have that scope."""
         return scope in self.scopes
 
 
-#: A program of this machine that shows no key, where those are let in.
+#: A program of this machine, where the configuration lets these in without a key.
 LOCAL = Caller("local", frozenset(Scope))
+#: Who has shown nothing.
+NOBODY = Caller("", frozenset())
