@@ -16,13 +16,14 @@ from relay.message.user import User
 
 
 class Denied(Exception):
-    """Not let in: the text is for the client. `wait` seconds are to be waited for where it isn't 0; `known`: what was
-    shown is good, but not here or not now."""
+    """Not let in: the text is for the client. `wait`: seconds after which it may be otherwise, if it may; `known`: what
+    was shown is good, but not here or not now; `pause`: see Guesses.failed."""
 
-    def __init__(self, text: str, wait: float = 0.0, known: bool = False) -> None:
+    def __init__(self, text: str, wait: float = 0.0, known: bool = False, pause: float = 0.0) -> None:
         super().__init__(text)
         self.wait = wait
         self.known = known
+        self.pause = pause
 
 
 class Admission:
@@ -47,8 +48,7 @@ class Admission:
             raise Denied("Too many wrong keys, try again later", left)
         key = None if written is None else self.roll.keys.get(written.id)
         if written is None or not apikey.knows(key, written.secret) or key is None:
-            self._guesses.failed(address, name, seconds)
-            raise Denied("Wrong key")
+            raise Denied("Wrong key", pause=self._guesses.failed(address, name, seconds))
         self._guesses.succeeded(address, name, seconds)
         if not self.stands(key.id):
             raise Denied("The key has expired")

@@ -11,6 +11,7 @@ import msgspec
 
 from relay.config.plain import meant, shown
 from relay.http.answer import Problem, answer, refusal
+from relay.http.audit import Audit
 from relay.http.fields import wrong
 from relay.http.operation import Operation
 
@@ -38,14 +39,16 @@ _unknown = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL).fullma
 
 
 class Call:
-    """One request for an operation: who asks, and what its query and its body say, as they were declared."""
+    """One request for an operation: who asks, and what its query and its body say, as they were declared. `about` is
+    what it changes, for those who read who has changed what: what the path names, unless the operation knows better."""
 
-    __slots__ = ("body", "query", "request")
+    __slots__ = ("about", "body", "query", "request")
 
-    def __init__(self, request: ApiRequest, query: Any, body: Any) -> None:
+    def __init__(self, request: ApiRequest, query: Any, body: Any, about: str = "") -> None:
         self.request = request
         self.query = query
         self.body = body
+        self.about = about
 
     @property
     def caller(self) -> Caller:
@@ -55,9 +58,11 @@ class Call:
 class Frame:
     """Of one operation; Klein calls `serve`."""
 
-    def __init__(self, operation: Operation, method: Callable[..., Any]) -> None:
+    def __init__(self, operation: Operation, method: Callable[..., Any], audit: Audit | None = None) -> None:
+        """`audit` is told who has changed what, where the operation says so."""
         self.operation = operation
         self._method = method
+        self._audit = audit
         self._query = None if operation.query is None else QueryReader(operation.query)
         self._body = None if operation.body is None else BodyReader(operation.body)
 
@@ -66,6 +71,8 @@ class Frame:
         scope = self.operation.scope
         if scope is not None and not request.caller.may(scope):
             raise refusal(403, "Forbidden", f"This needs the scope {scope}")
+        if scope is not None and request.caller.tenant and not self.operation.tenants:
+            raise refusal(403, "Forbidden", "This is not for those who are bound to a tenant")
         request.limit = self.operation.max_body
 
     async def serve(self, request: ApiRequest, **names: str) -> bytes | None:
@@ -75,9 +82,12 @@ class Frame:
         body = None
         if self._body is not None and request.upload is None:
             body = self._body(request.content.getvalue())
-        said = self._method(Call(request, query, body), **names)
+        call = Call(request, query, body, " ".join(names.values()))
+        said = self._method(call, **names)
         if inspect.isawaitable(said):
             said = await said
+        if self._audit is not None and self.operation.audit:
+            await self._audit.note(request, self.operation.audit, call.about)
         if isinstance(said, bytes) or (said is None and self.operation.answer is None and request.startedWriting):
             return said
         if said is None and self.operation.status == 204:

@@ -30,7 +30,9 @@ class Operation(NamedTuple):
     `scope`: what a caller needs; None: nothing. `query` and `body` are structs that say which fields there may be,
     `answer` the type of what is returned, None: nothing, or no JSON. `errors` are the statuses that it may end
     with besides those of all. `takes` and `gives` are the kinds of content. `hidden`: another spelling of one that is
-    documented.
+    documented. `tenants`: callers that are bound to a tenant may ask it too, and it is seen to what they see.
+    `is_open`: so may anybody, from anywhere, who shows nothing. `audit`: what a success is called where it is written
+    down who has changed what, such as "key.created"; "": it tells of itself, or changes nothing.
     """
 
     method: str
@@ -48,6 +50,9 @@ class Operation(NamedTuple):
     hidden: bool
     name: str
     text: str
+    tenants: bool
+    is_open: bool
+    audit: str
 
     @property
     def names(self) -> list[str]:
@@ -80,6 +85,9 @@ def operation(
     gives: str = JSON,
     max_body: int = MAX_BODY,
     hidden: bool = False,
+    tenants: bool = False,
+    is_open: bool = False,
+    audit: str = "",
 ) -> Callable[[_F], _F]:
     """Declares a method, see Operation. Its docstring documents it, the first line as a summary. It gets a Call and
     what the path leaves open, and returns the answer. Bytes are an answer already, and so is None after a write."""
@@ -101,6 +109,9 @@ def operation(
             hidden,
             function.__name__,
             inspect.cleandoc(function.__doc__ or ""),
+            tenants,
+            is_open,
+            audit,
         )
         known: tuple[Operation, ...] = getattr(function, "operations", ())
         function.operations = (declared, *known)  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ from relay.http.answer import Problem, answer, failure, refusal
 from relay.http.fields import wrong
 from relay.http.handover import Handover, Kept
 from relay.http.mailbody import MailBody, Room
-from relay.http.submit import origin_of
+from relay.http.submit import origin_of, sending
 from relay.listener.door import Intake
 from relay.mime import older
 from relay.mime.content import Rejected
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _SMALL = 32 * 1024
 #: Bodies in memory, as multiples of what one may have.
 _BODIES = 4
+#: Where mail is handed over.
+MAIL = frozenset({b"/send", b"/send-raw", b"/sendemail", b"/sendmultiemails", b"/sendmultimails"})
 _FORM = b"application/x-www-form-urlencoded"
 
 _mail = msgspec.json.Decoder(MailObject).decode
@@ -148,7 +150,7 @@ class SendApi:
                 letters = work() if len(body) <= _SMALL else await self._in_thread(work)
             except Unfit as unfit:
                 raise _problem(unfit) from None
-            return await self._handover.kept(letters, origin, key)
+            return await self._handover.kept(letters, origin, key, sending(request))
         finally:
             upload.abandon()
 
