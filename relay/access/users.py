@@ -7,6 +7,7 @@
     zone = "bulk"
     messages = ["60/m", "1000/h"]
     recipients = ["10000/d"]
+    tenant = "acme"
     disabled = false
 """
 
@@ -26,6 +27,7 @@ from relay.access.guesses import LONGEST_NAME
 from relay.access.quota import read_limit
 from relay.access.scram import Keys, read_keys
 from relay.message.address import parse
+from relay.message.labels import checked_tenant
 from relay.message.user import User
 
 _log = Logger()
@@ -46,6 +48,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zone: str = ""
     messages: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
+    tenant: str = ""
     disabled: bool = False
 
 
@@ -154,6 +157,7 @@ def _known(name: str, entry: Entry) -> Known:
         entry.zone,
         tuple(map(read_limit, entry.messages)),
         tuple(map(read_limit, entry.recipients)),
+        tenant=checked_tenant(entry.tenant),
     )
     keys = read_keys(entry.scram) if entry.scram else None
     if entry.disabled:

@@ -21,6 +21,7 @@ from relay.access.scram import ITERATIONS, derive
 from relay.access.users import BadUsers, read
 from relay.cli.command import Command, Start, config_argument
 from relay.config.load import ConfigError, load
+from relay.message.labels import checked_tenant
 
 _SHORTEST = 8
 
@@ -45,6 +46,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
             one.add_argument("--sender", action="append", default=[], metavar="ADDRESS", help="may be in MAIL FROM")
             one.add_argument("--from-domain", action="append", default=[], metavar="DOMAIN", help="may be in From")
             one.add_argument("--zone", default="", help="send all mail of the user through this zone")
+            one.add_argument("--tenant", default="", help="whose the mail of the user is")
 
 
 def run(arguments: argparse.Namespace, start: Start) -> int:
@@ -71,6 +73,7 @@ def _add(path: str, arguments: argparse.Namespace) -> int:
         ("senders", arguments.sender),
         ("from_domains", arguments.from_domain),
         ("zone", arguments.zone),
+        ("tenant", checked_tenant(arguments.tenant)),
     ):
         if value:
             entry.add(key, value)

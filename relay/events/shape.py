@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.message.event import Event, Numbered
 
-_FIELDS = tuple(name for name in Event.__struct_fields__ if name not in ("kind", "time", "to"))
+_FIELDS = tuple(name for name in Event.__struct_fields__ if name not in ("kind", "time", "to", "tags"))
 _NOTHING = ("", 0, 0.0)
 
 
@@ -16,6 +16,7 @@ def shape(numbered: Numbered) -> dict[str, object]:
         value = getattr(event, name)
         if value not in _NOTHING:
             fields[name] = value
-    if event.to:
-        fields["to"] = list(event.to)
+    for name in ("to", "tags"):
+        if getattr(event, name):
+            fields[name] = list(getattr(event, name))
     return fields

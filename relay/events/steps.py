@@ -46,6 +46,8 @@ class Steps:
                 user=message.origin.user,
                 message_id=message.message_id,
                 fbl=message.fbl,
+                tenant=message.tenant,
+                tags=message.tags,
                 recipients=len(deliveries),
                 to=tuple(delivery.recipient for delivery in deliveries[:NAMED]),
             ),
@@ -100,6 +102,8 @@ class Steps:
                 meaning,
                 site=site,
                 unreported=unreported,
+                tenant=message.tenant,
+                tags=message.tags,
             ),
         )
 
@@ -123,6 +127,8 @@ class Steps:
                 user=message.origin.user,
                 message_id=message.message_id,
                 fbl=message.fbl,
+                tenant=message.tenant,
+                tags=message.tags,
                 reason=reason,
             ),
         )
@@ -142,6 +148,8 @@ class Steps:
                 user=message.origin.user,
                 message_id=message.message_id,
                 fbl=message.fbl,
+                tenant=message.tenant,
+                tags=message.tags,
                 reason=reason,
             ),
         )
@@ -170,5 +178,23 @@ class Steps:
                 site=scope.site,
                 about=str(scope),
                 what=decision.kind,
+            ),
+        )
+
+    def audited(self, what: str, about: str, user: str, tenant: str, by: str, address: str) -> Events:
+        """Somebody has done `what` to `about` by the API, from there; `by` tells how it is known who, "" where it is a
+        program of this machine."""
+        if not self._kept:
+            return ()
+        return (
+            Event(
+                "audit",
+                self._now(),
+                host_address=address,
+                user=user,
+                reason=f"by {by}" if by else "from this machine, without a key",
+                about=about,
+                what=what,
+                tenant=tenant,
             ),
         )

@@ -15,7 +15,7 @@ from relay.intake.heed import Heed, Unwanted
 from relay.listener.destination import LOCAL_DESTINATION, is_local
 from relay.listener.door import Refused, Terms
 from relay.listener.draft import Text
-from relay.message import tls_asked
+from relay.message import labels, tls_asked
 from relay.message.addresslist import recipients_of, sender_of
 from relay.message.envelope import Envelope, Recipient
 from relay.message.fitting import Fitted, fitted
@@ -86,9 +86,11 @@ class Composer:
         *,
         user: str = "",
         zone: str = "",
+        tenant: str = "",
     ) -> Composed:
         """The message and its deliveries, as of `now` (ms). `user` is whose message it is, and whose
-        X-Idempotency-Keys; `zone` the one that all mail of the user goes through, if any. Raises Refused."""
+        X-Idempotency-Keys; `zone` the one that all mail of the user goes through, and `tenant` whose it is, if
+        any. Raises Refused."""
         sender, named = _envelope(envelope, block)
         self._check_trail(block, named, terms)
         recipients, unwanted = self._heed.sort_out(user, named) if terms.heed else (named, ())
@@ -122,6 +124,9 @@ class Composer:
             envelope.envid,
             fit.fbl,
             _asked_of_tls(fit, envelope, terms),
+            tenant or envelope.tenant,
+            _tags(fit, envelope),
+            envelope.metadata,
         )
         to = routes(self._router, block, sender, origin.address, user, zone, terms.routing_headers).to
         due = _due(envelope, fit, terms, now)
@@ -198,6 +203,16 @@ def _asked_of_tls(fit: Fitted, envelope: Envelope, terms: Terms) -> str:
         return tls_asked.asked(fit.tls if terms.routing_headers else (), fit.tls_required, envelope.require_tls)
     except ValueError as error:
         raise Refused(reply(554, f"5.6.0 Error: {tls_asked.ASKED}: {error}")) from None
+
+
+def _tags(fit: Fitted, envelope: Envelope) -> tuple[str, ...]:
+    """Those of the envelope and those of the header. Who says what is none would look for it in vain."""
+    if not fit.tags:
+        return envelope.tags
+    try:
+        return labels.checked_tags((*envelope.tags, *labels.tags_of(fit.tags)))
+    except ValueError as error:
+        raise Refused(reply(554, f"5.6.0 Error: X-Sending-Tags: {error}")) from None
 
 
 def _once(recipients: Iterable[str]) -> tuple[Recipient, ...]:

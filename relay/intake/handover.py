@@ -74,6 +74,8 @@ class Handover:
             raise BadFrame("a message without an envelope")
         self.to(envelope.recipients)
         _check_words((envelope.sender, envelope.ret, envelope.envid))
+        if envelope.tenant or envelope.tags or envelope.metadata:
+            raise BadFrame("a message with labels that SMTP has no words for")
         if frame.chunks != self._given or frame.body_size != self._given * CHUNK + len(rest):
             raise BadFrame("a message whose pieces are not its body")
         if self._given and not rest:

@@ -314,6 +314,7 @@ class Submission:
             intake.now(),
             user=self._origin.user if user is None else user.name,
             zone="" if user is None else user.zone,
+            tenant="" if user is None else user.tenant,
         )
         if user is not None:
             check_sender(user, composed.message.sender)

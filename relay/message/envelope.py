@@ -23,7 +23,8 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `sender` "" is the null sender. None for sender or recipients: to be taken from the header
     (From/Sender; To, Cc and Bcc, at most `most` of them). `ret` is "", FULL or HDRS, `envid` still
     in xtext (RFC 3461 4.3, 4.4). `due` is when the first attempt may be made, in ms since the
-    epoch, 0 for at once (RFC 4865).
+    epoch, 0 for at once (RFC 4865). `tenant`, `tags` and `metadata` are the client's (see
+    relay.message.labels), as far as the way in knows them: a user's tenant and tags of the header come to them.
     """
 
     sender: str | None = None
@@ -34,3 +35,6 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     envid: str = ""
     due: int = 0
     most: int = 1000
+    tenant: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}

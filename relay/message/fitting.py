@@ -18,6 +18,7 @@ from relay.message.longlines import folded
 #: Fields that are for us, or that only the last relay may write: they never leave.
 PRIVATE = (
     "Bcc", "Resent-Bcc", "Return-Path", "X-Sending-Zone", "X-Sending-Priority", tls_asked.ASKED, "X-Idempotency-Key",
+    "X-Sending-Tags",
 )  # fmt: skip
 
 _special = field_names(*PRIVATE, "X-Originating-IP", "X-FBL", tls_asked.REQUIRED)
@@ -32,7 +33,8 @@ class Fitted(NamedTuple):
 
     `date` is the client's Date in ms since the epoch, 0 when there was none to be made out. `keys`
     are the values of X-Idempotency-Key; `fbl` is that of X-FBL, `message_id` the Message-ID, both
-    cut to a bounded length. `tls` are the values of X-Sending-TLS, `tls_required` those of TLS-Required.
+    cut to a bounded length. `tags` are the values of X-Sending-Tags, `tls` those of X-Sending-TLS,
+    `tls_required` those of TLS-Required.
     """
 
     header: bytes
@@ -42,6 +44,7 @@ class Fitted(NamedTuple):
     keys: tuple[str, ...]
     tls: tuple[str, ...] = ()
     tls_required: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 def fitted(
@@ -71,6 +74,7 @@ def fitted(
     keys: list[str] = []
     tls: list[str] = []
     tls_required: list[str] = []
+    tags: list[str] = []
     fbl = ""
     if _special.search(block.lower) is not None:
         for name, span in block.find(_special):
@@ -84,6 +88,8 @@ def fitted(
                     keys.append(block.value(span))
                 elif name == _TLS_ASKED:
                     tls.append(block.value(span))
+                elif name == b"x-sending-tags":
+                    tags.append(block.value(span))
     above = f"X-Originating-IP: [{client}]\r\n".encode() if client else b""
     below = b""
     if "to" in add and not block.get("To"):
@@ -112,4 +118,6 @@ def fitted(
         raw = block.cut(sorted(gone))
     if above or below:
         raw = above + raw + below
-    return Fitted(folded(raw), message_id[:_MOST], date, fbl, tuple(keys), tuple(tls), tuple(tls_required))
+    return Fitted(
+        folded(raw), message_id[:_MOST], date, fbl, tuple(keys), tuple(tls), tuple(tls_required), tuple(tags)
+    )

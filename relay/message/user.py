@@ -13,9 +13,9 @@ class User(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `senders` are the addresses (`user@example.com`) and domains (`@example.com`) that MAIL may
     name, `from_domains` the domains that the header field From may name; empty: any. `zone`, when
     it isn't "", is where all of their mail goes. `messages` and `recipients` are limits, each a
-    number and a span in seconds; none: those of everybody. `seal` is only for those who carry a user
-    from the master to a receiver and back, and says that it is the same one. `tenant` is the
-    organisation that they are of, "" for none; `key` the id of the API key that they have logged in with.
+    number and a span in seconds; none: those of everybody. `tenant` is whose their mail is. `seal` is only for those
+    who carry a user from the master to a receiver and back, and says that it is the same one. `key` is the id of the
+    API key that they have logged in with, "" for none.
     """
 
     name: str

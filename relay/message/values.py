@@ -38,7 +38,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `created` is in milliseconds since the epoch. `body_hash` is the SHA-256 of the
     relaxed body (RFC 6376 3.4.4), empty when no key may sign the message. `smtputf8`,
     `require_tls`, `ret` and `envid` are the envelope's (see relay.message.envelope), `fbl` is the
-    value of X-FBL, `tls` what the header asks of TLS (see relay.message.tls_asked).
+    value of X-FBL, `tls` what the header asks of TLS (see relay.message.tls_asked). `tenant` is whose mail it is, ""
+    for nobody's; `tags` and `metadata` are what the client finds it by (see relay.message.labels).
     """
 
     id: str
@@ -58,6 +59,9 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     envid: str = ""
     fbl: str = ""
     tls: str = ""
+    tenant: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}
 
     @property
     def size(self) -> int:

@@ -163,7 +163,12 @@ def _leading_to(number: int, event: Event) -> list[bytes]:
     if event.kind in ENDS and (event.kind != "delivered" or event.attempts > 1):
         found.append(keys.dialogue(event.id, event.seq))
     if event.kind == "queued":
-        for kind, value in (("sender", event.sender), ("message-id", event.message_id)):
+        for kind, value in (
+            ("sender", event.sender),
+            ("message-id", event.message_id),
+            ("tenant", event.tenant),
+            *(("tag", tag) for tag in event.tags),
+        ):
             if value:
                 found.append(keys.trace(kind, value, event.time, event.id, 0))
         for seq, recipient in enumerate(event.to, 1):

@@ -23,7 +23,7 @@ TOKEN_LENGTH = 32
 INDEX_KINDS = {"sender": b"s", "recipient": b"r", "reason": b"c"}
 _INDEX_NAMES = {code: name for name, code in INDEX_KINDS.items()}
 #: What a message's history is found by, all that time.
-TRACE_KINDS = {"message-id": b"i", "recipient": b"r", "sender": b"s"}
+TRACE_KINDS = {"message-id": b"i", "recipient": b"r", "sender": b"s", "tenant": b"t", "tag": b"g"}
 _TRACE_NAMES = {code: name for name, code in TRACE_KINDS.items()}
 #: Milliseconds.
 DAY = 86_400_000

@@ -52,6 +52,8 @@ class MemoryStore:
             self._traces += [
                 ("sender", message.sender, message.created, message.id),
                 ("message-id", message.message_id, message.created, message.id),
+                ("tenant", message.tenant, message.created, message.id),
+                *(("tag", tag, message.created, message.id) for tag in message.tags),
                 *(("recipient", one.recipient, message.created, one.name) for one in deliveries),
             ]
         if token:

@@ -349,6 +349,10 @@ def _traces(message: Message, deliveries: Sequence[Delivery]) -> list[bytes]:
         found.append(keys.trace("sender", message.sender, created, queue_id, 0))
     if message.message_id:
         found.append(keys.trace("message-id", message.message_id, created, queue_id, 0))
+    if message.tenant:
+        found.append(keys.trace("tenant", message.tenant, created, queue_id, 0))
+    for tag in message.tags:
+        found.append(keys.trace("tag", tag, created, queue_id, 0))
     return found
 
 

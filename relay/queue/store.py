@@ -187,7 +187,8 @@ class Store(Protocol):
 
     def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
         """Names (`id` or `id.seq`), latest days first, of what was queued between these times (ms) with this
-        "message-id", "sender" or "recipient", in any case. There may be some among them whose history is gone."""
+        "message-id", "sender", "recipient", "tenant" or "tag", in any case. There may be some among them
+        whose history is gone."""
 
     def on_events(self, callback: Callable[[], None]) -> None:
         """Call back each time there are new events."""

@@ -64,7 +64,10 @@ def _known(id: str, seq: int, steps: Sequence[Event]) -> Known | None:
     returned = sum(step.seq == seq and step.kind in RETURNS for step in steps)
     if step is None or (own is None and queued is not None and seq > queued.recipients):
         return Known(id, seq, returned=returned) if returned else None
-    return Known(id, seq, step.zone, step.sender, recipient, step.user, step.message_id, step.fbl, returned)
+    return Known(
+        id, seq, step.zone, step.sender, recipient, step.user, step.message_id, step.fbl, returned, step.tenant,
+        step.tags,
+    )  # fmt: skip
 
 
 def _recipient(queued: Event | None, seq: int) -> str:

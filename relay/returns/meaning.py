@@ -112,6 +112,8 @@ def _event(kind: str, known: Known, client: str, now: int, reason: str) -> Event
         user=known.user,
         message_id=known.message_id,
         fbl=known.fbl,
+        tenant=known.tenant,
+        tags=known.tags,
         reason=reason[:_LONGEST],
     )
 

@@ -21,6 +21,8 @@ class Known(NamedTuple):
     message_id: str = ""
     fbl: str = ""
     returned: int = 0
+    tenant: str = ""
+    tags: tuple[str, ...] = ()
 
 
 class Past(Protocol):

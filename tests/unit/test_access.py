@@ -29,7 +29,7 @@ from relay.config.schema import Access as Section
 from relay.message.user import User
 
 CLIENT = Client("192.0.2.1", "client.test")
-ALICE = User("alice", ("alice@example.com",), zone="bulk")
+ALICE = User("alice", ("alice@example.com",), zone="bulk", tenant="acme")
 
 
 def plain(name: str, password: str) -> bytes:
@@ -60,6 +60,7 @@ class Logins(TestCase):
         self.path = self.mktemp()
         Path(self.path).write_text(
             f'[users.alice]\npassword = "{HASHER.hash("wonderland")}"\nsenders = ["alice@example.com"]\nzone = "bulk"\n'
+            'tenant = "acme"\n'
             f'[users.bob]\nscram = "{derive("builder", b"salt", 4096)}"\n'
             f'[users.gone]\npassword = "{HASHER.hash("wonderland")}"\ndisabled = true\n'
             '[users."carol@example.com"]\n'

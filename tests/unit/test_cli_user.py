@@ -42,11 +42,13 @@ class UserCommand(SynchronousTestCase):
 
     def test_add(self) -> None:
         more = ("--sender", "a@x.example", "--sender", "@y.example", "--from-domain", "x.example", "--zone", "bulk")
+        more += ("--tenant", "acme")
         self.assertEqual(self.user("add", "alice@x.example", *more), 0)
         known = read(str(self.path))["alice@x.example"]
         self.assertTrue(PasswordHasher().verify(known.hash, "a long password"))
         self.assertEqual(known.user.senders, ("a@x.example", "@y.example"))
         self.assertEqual((known.user.from_domains, known.user.zone), (("x.example",), "bulk"))
+        self.assertEqual(known.user.tenant, "acme")
         self.assertEqual(self.mode(), 0o600)
         self.assertEqual(os.listdir(self.path.parent), ["users.toml"], "nothing is left beside it")
         self.assertNotIn("a long password", self.path.read_text() + self.out.getvalue() + self.err.getvalue())
@@ -89,6 +91,7 @@ class UserCommand(SynchronousTestCase):
             (("add", "b\nb"), "a long password", "printable"),
             (("add", "bob", "--sender", "a b"), "a long password", "expected an address"),
             (("add", "bob", "--from-domain", "@x"), "a long password", "expected a domain"),
+            (("add", "bob", "--tenant", "a b"), "a long password", "a tenant is"),
             (("passwd", "bob"), "a long password", "no user bob"),
             (("remove", "bob"), "", "no user bob"),
         ):

@@ -60,6 +60,18 @@ class KeptTests(Case):
         self.assertEqual(kept, list(to))
         self.assertEqual((body, token), (b"x\r\n", b""))
 
+    def test_whose_it_is_and_its_labels_are_kept(self) -> None:
+        envelope = Envelope("s@x.test", TO, tenant="acme", tags=("news",), metadata={"order": "1"})
+        message = self.compose(HEADER + b"X-Sending-Tags: spring, news\r\n", envelope).message
+        self.assertEqual((message.tenant, message.tags, message.metadata), ("acme", ("news", "spring"), {"order": "1"}))
+        self.assertNotIn(b"Tags", message.headers)
+        self.assertEqual(self.compose(HEADER, envelope, tenant="other").message.tenant, "other", "the user's counts")
+        plain = self.compose().message
+        self.assertEqual((plain.tenant, plain.tags, plain.metadata), ("", (), {}))
+        self.assertIn("554 5.6.0 Error: X-Sending-Tags: a tag is", self.refused(HEADER + b"X-Sending-Tags: a b\r\n"))
+        many = ",".join(map(str, range(10))).encode()
+        self.assertIn("more than 10", self.refused(HEADER + b"X-Sending-Tags: " + many + b"\r\n", envelope))
+
     def test_what_it_asks_of_tls_is_kept(self) -> None:
         for lines, believed, required, kept in (
             (b"X-Sending-TLS: Verify\r\n", True, False, "verify"),

@@ -447,6 +447,9 @@ class Messages(DeskCase):
             {"envelope": Envelope("a@b.test", None)},
             {"envelope": Envelope("a@b.test", (Recipient("c@d.test"),) * 3)},
             {"envelope": Envelope("a\r\n@b.test", (Recipient("c@d.test"),))},
+            {"envelope": msgspec.structs.replace(ENVELOPE, tenant="another's")},
+            {"envelope": msgspec.structs.replace(ENVELOPE, tags=("a",))},
+            {"envelope": msgspec.structs.replace(ENVELOPE, metadata={"a": "b"})},
             {"envelope": Envelope("a@b.test", (Recipient("c@d.test", orcpt="x\n"),))},
             {"envelope": Envelope("a@b.test", (Recipient("c@d.test"),), envid="\x7f")},
         ):

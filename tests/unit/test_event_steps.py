@@ -20,11 +20,18 @@ class StepsTests(SynchronousTestCase):
         self.steps = Steps(True, lambda: NOW + 5)
 
     def test_a_message_that_was_taken(self) -> None:
-        mail = replace(message(1), message_id="<a@b>", fbl="campaign")
+        mail = replace(message(1), message_id="<a@b>", fbl="campaign", tenant="acme", tags=("news",))
         (event,) = self.steps.queued(mail, [delivery(1)])
         self.assertEqual((event.kind, event.time, event.name), ("queued", NOW, queue_id(1)))
         self.assertEqual((event.recipient, event.to, event.due), ("r1@example.org", ("r1@example.org",), 0))
         self.assertEqual((event.message_id, event.fbl), ("<a@b>", "campaign"))
+        self.assertEqual((event.tenant, event.tags), ("acme", ("news",)))
+        for later in (
+            self.steps.attempted("deferred", mail, delivery(1), Outcome(Result.DEFERRED, "450 no"), None),
+            self.steps.happened("held", mail, delivery(1)),
+            self.steps.left_out(mail, "x@example.org", "why"),
+        ):
+            self.assertEqual((later[0].tenant, later[0].tags), ("acme", ("news",)))
 
     def test_of_many_recipients_some_are_named(self) -> None:
         rows = [delivery(1, seq, due=NOW + 9) for seq in range(1, 301)]

@@ -37,7 +37,7 @@ class FittedTests(SynchronousTestCase):
     def test_nothing_to_do_is_the_same_bytes(self) -> None:
         found = fit(GOOD)
         self.assertIs(found.header, GOOD)
-        self.assertEqual(found, (GOOD, "<x@y>", NOW // 1000 * 1000, "", (), (), ()))
+        self.assertEqual(found, (GOOD, "<x@y>", NOW // 1000 * 1000, "", (), (), (), ()))
 
     def test_missing(self) -> None:
         found = fit(b"Subject: hi\r\n")
@@ -57,7 +57,7 @@ class FittedTests(SynchronousTestCase):
             self.assertTrue(block.raw.endswith(found.message_id.encode() + b"\r\nTo: x@y\r\n"))
 
     def test_only_what_is_asked_for_is_added(self) -> None:
-        self.assertEqual(fit(b"Subject: hi\r\n", add=()), (b"Subject: hi\r\n", "", 0, "", (), (), ()))
+        self.assertEqual(fit(b"Subject: hi\r\n", add=()), (b"Subject: hi\r\n", "", 0, "", (), (), (), ()))
         self.assertEqual(fit(b"Date: x\r\n", add=("message-id",)).header[:11], b"Message-ID:")
         self.assertTrue(fit(b"Date: x\r\n", add=("message-id",)).header.endswith(b"Date: x\r\n"))
 
@@ -113,6 +113,10 @@ class FittedTests(SynchronousTestCase):
     def test_the_key_is_handed_on(self) -> None:
         self.assertEqual(fit(GOOD + b"X-Idempotency-Key:  a b \r\n").keys, ("a b",))
         self.assertEqual(fit(b"X-Idempotency-Key:\r\n" * 3 + GOOD).keys, ("", "", ""))
+
+    def test_the_tags_are_handed_on(self) -> None:
+        found = fit(GOOD + b"X-Sending-Tags: a, b\r\nx-sending-tags:c\r\n")
+        self.assertEqual((found.tags, found.header), (("a, b", "c"), GOOD))
 
     def test_the_feedback_field_stays_and_is_remembered(self) -> None:
         found = fit(GOOD + b"X-FBL: campaign\r\n 7\r\n")

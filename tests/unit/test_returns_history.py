@@ -43,18 +43,19 @@ class FakeBook:
 def queued(id: str, *to: str, count: int = 0) -> Event:
     return Event(
         "queued", NOW, id, zone="first", sender="ann@example.org", message_id="<m1>", user="ann", fbl="spring",
-        recipients=count or len(to), to=to,
+        recipients=count or len(to), to=to, tenant="acme",
     )  # fmt: skip
 
 
 def known(id: str, seq: int, recipient: str, zone: str = "first") -> Known:
-    return Known(id, seq, zone, "ann@example.org", recipient, "ann", "<m1>", "spring")
+    return Known(id, seq, zone, "ann@example.org", recipient, "ann", "<m1>", "spring", tenant="acme")
 
 
 def delivered(id: str, seq: int, recipient: str) -> Event:
     return Event(
-        "delivered", NOW, id, seq, "other", "ann@example.org", recipient, message_id="<m1>", user="ann", fbl="spring"
-    )
+        "delivered", NOW, id, seq, "other", "ann@example.org", recipient, message_id="<m1>", user="ann", fbl="spring",
+        tenant="acme",
+    )  # fmt: skip
 
 
 class HistoryTests(SynchronousTestCase):

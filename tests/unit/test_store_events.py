@@ -36,9 +36,9 @@ class Conformance:
     def done(self, deferred: Deferred[Any]) -> None:
         raise NotImplementedError
 
-    def put(self, number: int, *rows: Any, message_id: str = "", created: int = NOW) -> tuple[Any, Any]:
+    def put(self, number: int, *rows: Any, created: int = NOW, **fields: Any) -> tuple[Any, Any]:
         rows = rows or (delivery(number),)
-        mail = replace(message(number, recipients=len(rows)), message_id=message_id, created=created)
+        mail = replace(message(number, recipients=len(rows)), created=created, **fields)
         self.done(self.store.append(mail, rows, b"body", b"", [event("queued", number, 0, time=created)]))
         return mail, rows
 
@@ -130,7 +130,7 @@ class Conformance:
 
     def test_it_is_found_by_what_people_know(self) -> None:
         self.put(1, delivery(1, 1), delivery(1, 2), message_id="<A@example.com>")
-        self.put(2, message_id="<b@example.com>", created=NOW + DAY)
+        self.put(2, message_id="<b@example.com>", created=NOW + DAY, tenant="acme", tags=("news", "spring"))
 
         def find(kind: str, value: str, since: int = 0, until: int = NOW + DAY, limit: int = 10) -> list[str]:
             return self.store.trace(kind, value, since, until, limit)
@@ -141,6 +141,8 @@ class Conformance:
         self.assertEqual(find("sender", "a@example.com", limit=1), [queue_id(2)])
         self.assertEqual(find("sender", "a@example.com", until=NOW), [queue_id(1)])
         self.assertEqual(find("sender", "a@example.com", since=NOW + DAY), [queue_id(2)])
+        for kind, value in (("tenant", "acme"), ("tag", "news"), ("tag", "spring")):
+            self.assertEqual(find(kind, value), [queue_id(2)])
         self.assertEqual(find("sender", "nobody@example.com"), [])
         self.assertEqual(find("sender", ""), [])
 
@@ -225,11 +227,14 @@ class TooMuch(OnDisk):
 
     def fill(self) -> None:
         for number in range(1, 101):
-            mail = replace(message(number, recipients=2), message_id=f"<{number}@example.com>")
+            mail = replace(
+                message(number, recipients=2), message_id=f"<{number}@example.com>", tenant="acme", tags=("news",)
+            )
             rows = [delivery(number, 1), delivery(number, 2)]
             to = tuple(row.recipient for row in rows)
             self.store.append(mail, rows, b"body", b"", [event("queued", number, 0, sender=mail.sender, to=to,
-                                                               message_id=mail.message_id)])  # fmt: skip
+                                                               message_id=mail.message_id, tenant=mail.tenant,
+                                                               tags=mail.tags)])  # fmt: skip
         for number in range(101, 3001):
             told = self.store.tell([event("deferred", number, reply="x" * 500)])
         self.done(told)
@@ -255,7 +260,7 @@ class TooMuch(OnDisk):
     def test_with_them_goes_what_they_are_found_by(self) -> None:
         """Also where others of that day stay."""
         self.fill()
-        self.assertEqual(len(self.store._engine.keys(b"f", b"g", 9999)), 400)
+        self.assertEqual(len(self.store._engine.keys(b"f", b"g", 9999)), 600)
         self.sweep()
         self.assertEqual(self.store._engine.keys(b"f", b"g", 9999), [])
         self.assertEqual(self.store._engine.keys(b"a", keys.step(queue_id(1000), 1, 1000), 9999), [])
