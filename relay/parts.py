@@ -12,6 +12,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from relay.access.access import Access
+from relay.access.roll import Roll
 from relay.channel.frames import Hello, TlsResults, Welcome
 from relay.channel.gate import Gate
 from relay.channel.link import Link
@@ -101,6 +103,7 @@ class Parts:
         self.suppressions = Suppressions(self.store.shelf("suppression"), now)
         self.metrics.suppressions = lambda: self.suppressions.count
         self.sweeping = Sweeping(self.suppressions, reactor)
+        self.roll = Roll(self.store.shelf("access"), now)
         # Who has bounced or complained is read of what has happened, where the policy heeds it.
         taking = Taking(self.suppressions, config.suppression)
         self.suppressing = Reader(
@@ -179,18 +182,22 @@ class Parts:
         )
         self.gate = Gate(secret, self._admit, reactor)
 
-    def make_site(self) -> Any:
+    def make_site(self, access: Access) -> Any:
         """The API. It is made late, for Klein installs a reactor when it is imported."""
         config, zones = self._config, self.zones
+        from relay.http.apikeys import ApiKeysApi
+        from relay.http.audit import Audit
         from relay.http.bounces import BouncesApi
         from relay.http.events import EventsApi
         from relay.http.operator import Standing
         from relay.http.rollups import RollupsApi
+        from relay.http.sessions import SessionsApi
         from relay.http.shaping import resources
         from relay.http.sinks import SinksApi
         from relay.http.site import make_site
         from relay.http.suppressionlist import SuppressionListApi
         from relay.http.suppressions import SuppressionsApi
+        from relay.http.tenants import MembersApi, TenantsApi
         from relay.http.tls_reports import TlsReportsApi
         from relay.http.unsubscribe import UnsubscribeApi
 
@@ -198,6 +205,8 @@ class Parts:
         return make_site(
             config.api,
             hostname=config.hostname,
+            admission=access.admission,
+            audit=Audit(self.steps, self.store.tell),
             demo_login=config.access.demo,
             intake=self.intake,
             store=self.store,
@@ -220,6 +229,10 @@ class Parts:
                 UnsubscribeApi(self.returns, self._reactor.seconds),
                 SuppressionListApi(self.suppressions, self._reactor),
                 suppressions,
+                ApiKeysApi(self.roll, self.now),
+                TenantsApi(self.roll),
+                MembersApi(self.roll, access),
+                SessionsApi(self.roll, access),
             ),
             uploads=(suppressions.imports.upload,),
         )

@@ -18,8 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.access.admission import Admission, Denied, user_of
-from relay.access.basic import BasicService, Unanswered
 from relay.access.apikey import read as key_in
+from relay.access.basic import BasicService, Unanswered
 from relay.access.cache import Cache
 from relay.access.caller import Scope
 from relay.access.exchange import WRONG, LoginExchange, Wrong
@@ -180,6 +180,12 @@ class Access:
             raise self.wrong(client, given.name, "wrong name or password")
         self.succeeded(client, given.name)
         return member
+
+    async def hashed(self, password: str) -> str:
+        """What is kept of a member's password. Raises Refused (454): too many are being looked at."""
+        if self._passwords.waiting >= MOST:
+            raise Refused(TROUBLE)
+        return await self._passwords.hashed(password)
 
     def _by_key(self, client: Client, given: Password) -> User | None:
         """The user that an API key makes of who logs in with it, by its name or its id. Raises Refused and Wrong."""

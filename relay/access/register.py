@@ -109,7 +109,7 @@ class Register:
                 start = found[-1][0] + b"\0"
 
     def write(self, *changes: Change) -> Deferred[None]:
-        """All of them in one batch; at most MOST_CHANGES. Raises Full. Fails with StoreError, and nothing has changed."""
+        """All of them in one batch; at most MOST_CHANGES. Raises Full. Fails with StoreError: nothing has changed."""
         for kind, name, record in changes:
             if record is not None and kind.get(name) is None and len(kind) >= kind.most:
                 raise Full(f"there are {kind.most} {kind.what} already")

@@ -15,14 +15,15 @@ from twisted.internet.interfaces import IAddress
 from relay.http.answer import Problem, refusal
 
 
-def check_page(hosts: Sequence[bytes], origins: Sequence[bytes], sites: Sequence[bytes], *, secure: bool) -> None:
-    """Checks a request with these values of Host, Origin and Sec-Fetch-Site: pages of others send none. `secure`: it
-    comes over TLS; else there may be a balancer before us that has taken it off.
+def check_page(
+    hosts: Sequence[bytes], origins: Sequence[bytes], sites: Sequence[bytes], *, schemes: Sequence[bytes]
+) -> None:
+    """Checks a request with these values of Host, Origin and Sec-Fetch-Site: none that comes from a page of others.
+    `schemes` are those that our own pages may have, such as `http://`.
 
     Raises:
         Problem: 403.
     """
-    schemes = (b"https://",) if secure else (b"http://", b"https://")
     ours = [scheme + host.lower() for scheme in schemes for host in hosts]
     if any(site not in (b"same-origin", b"none") for site in sites) or any(one.lower() not in ours for one in origins):
         raise _forbidden("Requests of other sites' pages are not taken")

@@ -13,8 +13,8 @@ _LONGEST = 8 * 1024
 
 
 def key_of(field: bytes) -> str:
-    """The key in an Authorization field: that of `Bearer KEY`, or the password of Basic with any name (RFC 6750 2.1, RFC
-    7617 2); "" for anything else."""
+    """The key in an Authorization field: that of `Bearer KEY`, or the password of Basic with any name (RFC 6750 2.1,
+    RFC 7617 2); "" for anything else."""
     scheme, _, rest = field[:_LONGEST].strip().partition(b" ")
     rest = rest.strip()
     if scheme.lower() == b"bearer":

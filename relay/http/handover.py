@@ -35,8 +35,8 @@ class Handover:
     async def kept(
         self, letters: Sequence[Letter], origin: Origin, key: bytes, user: User | None = None
     ) -> list[Kept | Problem]:
-        """Writes those of a user, in order; returns when all are on disk or refused. Of several under one idempotency key
-        (b"": none) each has one of its own. When it is cancelled, what is being written goes on."""
+        """Writes those of a user, in order; returns when all are on disk or refused. Of several under one idempotency
+        key (b"": none) each has one of its own. When it is cancelled, what is being written goes on."""
         several = bool(key) and len(letters) > 1
         keys = [b"%b/%d" % (key, number) if several else key for number in range(len(letters))]
         found: list[Kept | Problem] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -37,6 +38,8 @@ class Porter:
         self._options = options
         self._names = frozenset(("localhost", hostname.lower())) - {""}
         self._admission = admission
+        # There may be a balancer before us that has taken TLS off.
+        self._schemes = (b"http://", b"https://") if options.insecure_auth else (b"http://",)
 
     def caller(self, request: ApiRequest, is_open: bool) -> Caller:
         """Who asks. A key or a session that is shown decides, wherever from; without one it is this machine's
@@ -51,13 +54,14 @@ class Porter:
             raise refusal(400, "BadRequest", "More than one Host header")
         secure = is_secure(request)
         sites, origins = headers.getRawHeaders(b"sec-fetch-site", []), headers.getRawHeaders(b"origin", [])
-        check_page(hosts, origins, sites, secure=secure)
+        check_page(hosts, origins, sites, schemes=(b"https://",) if secure else self._schemes)
         local = is_loopback(address)
         given = headers.getRawHeaders(b"authorization", [])
         if given and not (local and request.path == _TEST_AUTH):
             self._check_private(secure, local)
             return self._by_key(given, address)
-        token = token_of(headers.getRawHeaders(b"cookie", []))
+        # Who logs in anew has no use for the session of before.
+        token = "" if is_open else token_of(headers.getRawHeaders(b"cookie", []))
         known = self._admission.roll.session(token) if token else None
         if known is not None:
             self._check_private(secure, local)
@@ -79,7 +83,7 @@ class Porter:
         if not (secure or local or self._options.insecure_auth):
             raise refusal(403, "TlsRequired", "Keys and passwords are taken over TLS only")
 
-    def _by_key(self, given: list[bytes], address: str) -> Caller:
+    def _by_key(self, given: Sequence[bytes], address: str) -> Caller:
         if len(given) > 1:
             raise refusal(400, "BadRequest", "More than one Authorization header")
         try:
@@ -107,6 +111,6 @@ def _told(denied: Denied) -> Problem:
     return refusal(401, "Unauthorized", str(denied), _CHALLENGE)
 
 
-def _check_csrf(token: str, given: list[bytes]) -> None:
+def _check_csrf(token: str, given: Sequence[bytes]) -> None:
     if len(given) != 1 or not hmac.compare_digest(given[0], session.csrf(token).encode()):
         raise refusal(403, "CsrfTokenNeeded", "X-CSRF-Token has to be that of the session")

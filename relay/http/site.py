@@ -73,10 +73,9 @@ def make_site(
     uploads: Iterable[TakeUpload] = (),
     in_thread: InThread = deferToThread,
 ) -> ApiSite:
-    """The factory to listen with. `now` gives milliseconds since the epoch; `admission` knows keys and sessions, `audit`
-    writes down who has changed what; `demo_login` switches
-    /test-auth on; `more` are resources of parts that aren't named here, and `uploads` what takes
-    bodies for them as they come; `in_thread` does what takes long."""
+    """The factory to listen with. `now` gives milliseconds since the epoch; `admission` knows keys and sessions,
+    `audit` writes down who has changed what; `demo_login` switches /test-auth on; `more` are resources of parts that
+    aren't named here, and `uploads` what takes bodies for them as they come; `in_thread` does what takes long."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False

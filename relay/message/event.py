@@ -34,8 +34,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     (RFC 3463) and `reply` what was said there, at `stage` of the conversation; `category`, `action` and `fault` what
     the rules make of it. `user` submitted the message, `fbl` is its X-FBL. `reason` is for people. `about` and
     `what` say of a decision what was decided about whom; of a sender who was notified, the queue id of that mail, and
-    whether it tells of a "failure", a "delay" or a "success"; of an audit, what was changed and how, where `user` is who
-    has changed it, from `host_address`. `unreported` is why nobody is to be told of a bounce
+    whether it tells of a "failure", a "delay" or a "success"; of an audit, what was changed and how: `user` has done
+    that, from `host_address`. `unreported` is why nobody is to be told of a bounce
     (relay.bounce.entitled). `tenant` and `tags` are the message's. All text from outside is cut to a bound and free of
     control characters.
     """

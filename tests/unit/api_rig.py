@@ -14,15 +14,23 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from relay.access.access import Access
+from relay.access.apikey import ApiKey
+from relay.access.caller import Scope
+from relay.access.roll import Roll
+from relay.config.schema import Access as AccessSection
 from relay.config.schema import Api
 from relay.config.schema import Backoff as BackoffSection
 from relay.dispatch.operator import LeaseInfo
+from relay.events.steps import Steps
+from relay.http.audit import Audit
 from relay.http.backoff import BackoffApi
 from relay.http.operator import Standing
 from relay.http.site import make_site
 from relay.listener.door import Refused, Terms
 from relay.message.dialogue import Dialogue
 from relay.message.envelope import Envelope
+from relay.message.event import Event
 from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
 from relay.metrics.definitions import Metrics
@@ -30,6 +38,7 @@ from relay.queue.store import LaneKey, Page, Place, Unreadable, ZoneCount
 from relay.smtp.reply import reply
 from relay.zone.backoff import Backoff
 from relay.zone.decision import Decision
+from tests.unit.suppression_rig import FakeShelf
 
 NOW = 1795319890_123
 ID = "1a20169d1ea0007acc"
@@ -225,10 +234,16 @@ class Rig:
         self.decisions: list[Decision] = []
         self.backoff = Backoff(BackoffSection(), self.decisions.append)
         self.peer = IPv4Address("TCP", peer, 4321)
+        self.shelf = FakeShelf()
+        self.roll = Roll(self.shelf, lambda: NOW)
+        self.access = Access(AccessSection(), self.clock, lambda: NOW, self.roll)
+        self.audited: list[Event] = []
         zones = (("default", False), ("bounces", False), ("old", True))
         self.site = make_site(
             Api(**options),
             hostname="relay.example.com",
+            admission=self.access.admission,
+            audit=Audit(Steps(True, lambda: NOW), self._tell),
             demo_login=demo_login,
             intake=self.intake,
             store=self.store,  # type: ignore[arg-type]
@@ -241,6 +256,15 @@ class Rig:
             uploads=uploads,
             in_thread=in_thread,
         )
+
+    def _tell(self, events: Sequence[Event]) -> Deferred[None]:
+        self.audited += events
+        return succeed(None)
+
+    def key(self, *scopes: Scope, **more: Any) -> str:
+        """A key with these scopes, as it is shown."""
+        key = ApiKey("", more.pop("name", f"key{len(self.roll.keys)}"), b"", scopes, **more)
+        return str(self.roll.add_key(key).result)
 
     def connect(self) -> Client:
         return Client(self)

@@ -18,15 +18,20 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from relay.access.access import Access, LoginExchange
+from relay.access.access import Access
+from relay.access.apikey import ApiKey
 from relay.access.basic import BasicService, Unanswered
+from relay.access.caller import Scope
+from relay.access.exchange import LoginExchange
 from relay.access.login import Client
 from relay.access.passwords import HASHER, MOST
 from relay.access.refused import Refused
+from relay.access.roll import Roll
 from relay.access.scram import derive
 from relay.access.users import BadUsers, Users, read
 from relay.config.schema import Access as Section
 from relay.message.user import User
+from tests.unit.suppression_rig import FakeShelf
 
 CLIENT = Client("192.0.2.1", "client.test")
 ALICE = User("alice", ("alice@example.com",), zone="bulk", tenant="acme")
@@ -66,10 +71,11 @@ class Logins(TestCase):
             '[users."carol@example.com"]\n'
         )
         self.skewed = Skewed()
+        self.roll = Roll(FakeShelf(), lambda: 0)
         self.access = self.made(Section(users=self.path, attempts=3))
 
     def made(self, section: Section) -> Access:
-        access = Access(section, self.skewed, lambda: 0)
+        access = Access(section, self.skewed, lambda: 0, self.roll)
         self.addCleanup(access.stop)
         return access
 
@@ -272,7 +278,7 @@ class Logins(TestCase):
     def test_what_is_usable(self) -> None:
         every = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL")
         self.assertEqual(self.access.usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
-        self.assertEqual(self.made(Section()).usable(every), ())
+        self.assertEqual(self.made(Section()).usable(every), ("PLAIN", "LOGIN"), "for API keys")
         self.assertEqual(self.made(Section(url="http://127.0.0.1/")).usable(every), ("PLAIN", "LOGIN"))
 
     def test_scram_shuts_nobody_out(self) -> None:
@@ -285,6 +291,10 @@ class Logins(TestCase):
         self.assertEqual(self.made(Section(users=path)).usable(every), every)
         with_service = self.made(Section(users=path, url="http://127.0.0.1/"))
         self.assertEqual(with_service.usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
+        self.roll.add_key(ApiKey("", "reader", b"", (Scope.READ,)))
+        self.assertEqual(self.made(Section(users=path)).usable(every), every)
+        self.roll.add_key(ApiKey("", "shop", b"", (Scope.SUBMIT,)))
+        self.assertEqual(self.made(Section(users=path)).usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
         Path(path).write_text("[users.carol]\n")
         self.assertEqual(self.made(Section(users=path)).usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
 

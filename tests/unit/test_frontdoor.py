@@ -55,6 +55,10 @@ class FakeAccess:
     def authenticate(self, mechanism: str, client: Client) -> FakeExchange:
         return self.exchange
 
+    def check_stands(self, user: User) -> None:
+        if user.key == "revoked":
+            raise Refused(REVOKED)
+
     def charge(self, user: User, recipients: int) -> Any:
         if isinstance(self.charged, Refused):
             raise self.charged
