@@ -193,6 +193,8 @@ class Access:
             key = self.admission.by_key(given.password, client.address)
         except Denied as denied:
             _log.info("a key shown by {client} is refused: {why}", client=client.address, why=str(denied))
+            if denied.wait and not denied.known:
+                raise Locked(denied.wait) from None
             if denied.wait:
                 raise Refused(reply(454, f"4.7.0 {denied}, try again in {denied.wait:.0f} seconds")) from None
             raise Wrong(denied.pause) from None

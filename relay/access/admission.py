@@ -45,7 +45,7 @@ class Admission:
         seconds = self._seconds()
         left = self._guesses.locked(address, name, seconds)
         if left:
-            raise Denied("Too many wrong keys, try again later", left)
+            raise Denied("Too many wrong keys", left)
         key = None if written is None else self.roll.keys.get(written.id)
         if written is None or not apikey.knows(key, written.secret) or key is None:
             raise Denied("Wrong key", pause=self._guesses.failed(address, name, seconds))

@@ -123,7 +123,7 @@ class MembersApi:
         """Makes somebody a member: a name that nobody else in any organisation has, a password, a role."""
         asked: NewMember = call.body
         _check_role(call.caller, asked.role.scopes)
-        tenant_of(self._roll, call.caller, id)
+        _check_bound(call.caller, tenant_of(self._roll, call.caller, id))
         user = asked.user.lower()
         hash = await self._hashed(asked.password)
         tenant_of(self._roll, call.caller, id)  # It may have gone meanwhile.
@@ -143,6 +143,7 @@ class MembersApi:
         """Gives a member another role, or another password."""
         member, asked = self._member(call.caller, id, user), call.body
         _check_role(call.caller, member.role.scopes)
+        _check_bound(call.caller, tenant_of(self._roll, call.caller, id))
         if asked.role is not None:
             _check_role(call.caller, asked.role.scopes)
         hash = "" if asked.password is None else await self._hashed(asked.password)
@@ -195,6 +196,12 @@ def _check_role(caller: Caller, scopes: frozenset[Scope]) -> None:
     """Nobody gives more than they have, nor takes it from who has more. Raises Problem: 403."""
     if not scopes <= caller.scopes:
         raise refusal(403, "Forbidden", "That role may more than you")
+
+
+def _check_bound(caller: Caller, tenant: Tenant) -> None:
+    """Members may send from all that their organisation may. Raises Problem: 403."""
+    if caller.domains and not (tenant.domains and set(tenant.domains) <= set(caller.domains)):
+        raise refusal(403, "Forbidden", "A member may send from more domains than you")
 
 
 def _printable(text: str) -> str:

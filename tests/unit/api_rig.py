@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -235,7 +235,7 @@ class Rig:
         peer: str = "127.0.0.1",
         clock: Any = None,
         demo_login: bool = False,
-        more: Sequence[Any] = (),
+        more: Sequence[Any] | Callable[[Rig], Sequence[Any]] = (),
         uploads: Sequence[Any] = (),
         in_thread: Any = maybeDeferred,
         **options: Any,
@@ -267,7 +267,7 @@ class Rig:
             metrics=self.metrics,
             reactor=self.clock,
             now=lambda: NOW,
-            more=(*more, BackoffApi(self.backoff, lambda: NOW)),
+            more=(*(more(self) if callable(more) else more), BackoffApi(self.backoff, lambda: NOW)),
             uploads=uploads,
             in_thread=in_thread,
         )
