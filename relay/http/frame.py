@@ -86,8 +86,8 @@ class Frame:
         said = self._method(call, **names)
         if inspect.isawaitable(said):
             said = await said
-        if self._audit is not None and self.operation.audit:
-            await self._audit.note(request, self.operation.audit, call.about)
+        if self._audit is not None and self.operation.audited:
+            await self._audit.note(request, self.operation.audited, call.about)
         if isinstance(said, bytes) or (said is None and self.operation.answer is None and request.startedWriting):
             return said
         if said is None and self.operation.status == 204:

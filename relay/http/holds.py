@@ -106,6 +106,7 @@ class HoldsApi:
         answer=HoldShown,
         status=201,
         errors=(409,),
+        audit="hold.created",
     )
     async def hold(self, call: Call) -> HoldShown:
         """Puts on hold what the body names.
@@ -124,10 +125,13 @@ class HoldsApi:
             raise refusal(409, "TooManyHolds", f"Nothing was put on hold: {error}") from None
         except OSError as error:
             raise failure(503, f"Nothing was put on hold: {error.strerror or error}", RETRY_AFTER) from None
+        call.about = hold.id
         call.request.setHeader(b"Location", f"/v1/holds/{hold.id}".encode("ascii"))
         return described(hold)
 
-    @operation("DELETE", "/v1/holds/{id}", scope=Access.OPERATE, tag="holds", answer=HoldShown)
+    @operation(
+        "DELETE", "/v1/holds/{id}", scope=Access.OPERATE, tag="holds", answer=HoldShown, audit="hold.released"
+    )
     async def release(self, call: Call, id: str) -> HoldShown:
         """Ends a hold; the answer is what it was.
 

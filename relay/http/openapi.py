@@ -19,7 +19,8 @@ _PROBLEM = "application/problem+json"
 _ABOUT = """\
 What the relay knows and can do. Paths under `/v1` are its own and answer errors as problem+json (RFC 9457); the
 others are those that clients of ZoneMTA know, in the shapes they know. From the relay's own machine no key is needed
-unless the configuration wants one; `x-scope` says what else a key must be good for.
+unless the configuration wants one; `x-scope` says what else a key must be good for, `x-tenants` that it may be one of
+an organisation, which sees and touches its own.
 """
 
 
@@ -99,6 +100,7 @@ def _described(one: Operation, schema_of: dict[Any, Any]) -> tuple[dict[str, Any
         described["requestBody"] = {"required": True, "content": {one.takes: {}}}
     if one.scope is not None:
         described["x-scope"] = str(one.scope)
+        described["x-tenants"] = one.tenants
         described["security"] = [{}, {"key": []}, {"session": []}]
     return described, more
 

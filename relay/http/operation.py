@@ -19,6 +19,8 @@ from relay.access.caller import Scope
 #: Bytes of a body that isn't mail.
 MAX_BODY = 64 * 1024
 JSON = "application/json"
+#: What changes nothing (RFC 9110 9.2.1).
+_SAFE = ("GET", "HEAD", "OPTIONS")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _name_in_path = re.compile(r"\{(?:(\w+):)?(\w+)\}")
@@ -32,7 +34,7 @@ class Operation(NamedTuple):
     with besides those of all. `takes` and `gives` are the kinds of content. `hidden`: another spelling of one that is
     documented. `tenants`: callers that are bound to a tenant may ask it too, and it is seen to what they see.
     `is_open`: so may anybody, from anywhere, who shows nothing. `audit`: what a success is called where it is written
-    down who has changed what, such as "key.created"; "": it tells of itself, or changes nothing.
+    down who has changed what, such as "key.created"; see `audited`.
     """
 
     method: str
@@ -58,6 +60,13 @@ class Operation(NamedTuple):
     def names(self) -> list[str]:
         """What the path leaves open."""
         return [name for _, name in _name_in_path.findall(self.path)]
+
+    @property
+    def audited(self) -> str:
+        """What a success is called in the audit; "": it isn't in there, for it changes nothing, or hands over mail, of
+        which there are events anyway."""
+        changes = self.method not in _SAFE and self.scope in (Scope.OPERATE, Scope.ADMIN)
+        return self.audit or (f"{self.tag}.{self.name}" if changes else "")
 
     @property
     def route(self) -> str:

@@ -313,6 +313,23 @@ class Audited(PorterCase):
         self.assertEqual((event.kind, event.time, event.user, event.host_address), ("audit", NOW, "ops", FOREIGN))
         self.assertEqual((event.what, event.about, event.reason), ("thing.changed", "thing?1", f"by key {key.id}"))
 
+    def test_what_is_in_there(self) -> None:
+        """All that changes something, whether or not somebody has thought of it."""
+
+        class ThingsApi:
+            @operation("DELETE", "/v1/things/{id}", scope=Scope.OPERATE, tag="things", status=204)
+            def end(self, call: Call, id: str) -> None:
+                """Ends one."""
+
+            @operation("POST", "/v1/mail", scope=Scope.SUBMIT, tag="things", status=204)
+            def send(self, call: Call) -> None:
+                """Hands over mail."""
+
+        rig = Rig(more=[ThingsApi()])
+        rig.request("DELETE", "/v1/things/x%0Ay")
+        rig.request("POST", "/v1/mail")
+        self.assertEqual([(event.what, event.about) for event in rig.audited], [("things.end", "x?y")])
+
     def test_a_program_of_this_machine(self) -> None:
         rig = self.made("127.0.0.1")
         self.change(rig)
