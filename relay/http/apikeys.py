@@ -41,7 +41,7 @@ class ApiKeysApi:
         self._roll = roll
         self._now = now
 
-    @operation("GET", "/v1/keys", scope=Scope.ADMIN, tag="keys", query=Paging, answer=KeyList, tenants=True)
+    @operation("GET", "/v1/keys", scope=Scope.ADMIN, tag="keys", query=Paging, answer=KeyList, by_tenant=True)
     def keys(self, call: Call) -> KeyList:
         """API keys, in the order of their ids."""
         tenant, query = call.caller.tenant, call.query
@@ -49,14 +49,14 @@ class ApiKeysApi:
         items = [key_shown(key) for _, key in page[: query.limit]]
         return KeyList(items, items[-1].id if len(page) > query.limit else None)
 
-    @operation("GET", "/v1/keys/{id}", scope=Scope.ADMIN, tag="keys", answer=KeyShown, tenants=True)
+    @operation("GET", "/v1/keys/{id}", scope=Scope.ADMIN, tag="keys", answer=KeyShown, by_tenant=True)
     def key(self, call: Call, id: str) -> KeyShown:
         """One API key."""
         return key_shown(self._key(call.caller, id))
 
     @operation(
         "POST", "/v1/keys", scope=Scope.ADMIN, tag="keys", body=NewKey, answer=KeyMade, status=201, errors=(409,),
-        tenants=True, audit="key.created",
+        by_tenant=True, audit="key.created",
     )  # fmt: skip
     async def make(self, call: Call) -> KeyMade:
         """Makes an API key.
@@ -90,7 +90,7 @@ class ApiKeysApi:
         return key_made(made, str(written))
 
     @operation(
-        "DELETE", "/v1/keys/{id}", scope=Scope.ADMIN, tag="keys", answer=KeyShown, tenants=True, audit="key.revoked"
+        "DELETE", "/v1/keys/{id}", scope=Scope.ADMIN, tag="keys", answer=KeyShown, by_tenant=True, audit="key.revoked"
     )
     async def revoke(self, call: Call, id: str) -> KeyShown:
         """Revokes an API key: it opens nothing any more, from the next request and the next message on."""

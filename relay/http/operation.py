@@ -30,11 +30,11 @@ class Operation(NamedTuple):
     """One method of one path, such as `/v1/holds/{id}`; `{path:which}` takes slashes too.
 
     `scope`: what a caller needs; None: nothing. `query` and `body` are structs that say which fields there may be,
-    `answer` the type of what is returned, None: nothing, or no JSON. `errors` are the statuses that it may end
-    with besides those of all. `takes` and `gives` are the kinds of content. `hidden`: another spelling of one that is
-    documented. `tenants`: callers that are bound to a tenant may ask it too, and it is seen to what they see.
-    `is_open`: so may anybody, from anywhere, who shows nothing. `audit`: what a success is called where it is written
-    down who has changed what, such as "key.created"; see `audited`.
+    `answer` the type of what is returned, None: nothing, or no JSON. `errors` are the statuses that it may end with
+    besides those of all. `takes` and `gives` are the kinds of content. `by_tenant`: it heeds the tenant of its
+    caller; callers of a tenant may ask nothing else, but for what needs no scope. `hidden`: another spelling of one
+    that is documented. `is_open`: anybody may ask it, from anywhere, who shows nothing. `audit`: what a success is
+    called where it is written down who has changed what, such as "key.created"; see `audited`.
     """
 
     method: str
@@ -49,10 +49,10 @@ class Operation(NamedTuple):
     takes: str
     gives: str
     max_body: int
+    by_tenant: bool
     hidden: bool
     name: str
     text: str
-    tenants: bool
     is_open: bool
     audit: str
 
@@ -93,8 +93,8 @@ def operation(
     takes: str = JSON,
     gives: str = JSON,
     max_body: int = MAX_BODY,
+    by_tenant: bool = False,
     hidden: bool = False,
-    tenants: bool = False,
     is_open: bool = False,
     audit: str = "",
 ) -> Callable[[_F], _F]:
@@ -115,10 +115,10 @@ def operation(
             takes,
             gives,
             max_body,
+            by_tenant,
             hidden,
             function.__name__,
             inspect.cleandoc(function.__doc__ or ""),
-            tenants,
             is_open,
             audit,
         )

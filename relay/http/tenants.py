@@ -41,7 +41,7 @@ class TenantsApi:
     def __init__(self, roll: Roll) -> None:
         self._roll = roll
 
-    @operation("GET", "/v1/tenants", scope=Scope.ADMIN, tag="tenants", query=Paging, answer=TenantList, tenants=True)
+    @operation("GET", "/v1/tenants", scope=Scope.ADMIN, tag="tenants", query=Paging, answer=TenantList, by_tenant=True)
     def tenants(self, call: Call) -> TenantList:
         """Organisations, in the order of their ids. Who belongs to one sees that one."""
         own, query = call.caller.tenant, call.query
@@ -65,7 +65,7 @@ class TenantsApi:
         call.request.setHeader(b"Location", f"/v1/tenants/{made.id}".encode("ascii"))
         return tenant_shown(made)
 
-    @operation("GET", "/v1/tenants/{id}", scope=Scope.ADMIN, tag="tenants", answer=TenantShown, tenants=True)
+    @operation("GET", "/v1/tenants/{id}", scope=Scope.ADMIN, tag="tenants", answer=TenantShown, by_tenant=True)
     def tenant(self, call: Call, id: str) -> TenantShown:
         """One organisation."""
         return tenant_shown(tenant_of(self._roll, call.caller, id))
@@ -105,7 +105,7 @@ class MembersApi:
 
     @operation(
         "GET", "/v1/tenants/{id}/members", scope=Scope.ADMIN, tag="tenants", query=Paging, answer=MemberList,
-        tenants=True,
+        by_tenant=True,
     )  # fmt: skip
     def members(self, call: Call, id: str) -> MemberList:
         """The members of an organisation, in the order of their names."""
@@ -117,7 +117,7 @@ class MembersApi:
 
     @operation(
         "POST", "/v1/tenants/{id}/members", scope=Scope.ADMIN, tag="tenants", body=NewMember, answer=MemberShown,
-        status=201, errors=(409,), tenants=True, audit="member.created",
+        status=201, errors=(409,), by_tenant=True, audit="member.created",
     )  # fmt: skip
     async def make(self, call: Call, id: str) -> MemberShown:
         """Makes somebody a member: a name that nobody else in any organisation has, a password, a role."""
@@ -137,7 +137,7 @@ class MembersApi:
 
     @operation(
         "PATCH", "/v1/tenants/{id}/members/{user}", scope=Scope.ADMIN, tag="tenants", body=MemberChange,
-        answer=MemberShown, tenants=True, audit="member.changed",
+        answer=MemberShown, by_tenant=True, audit="member.changed",
     )  # fmt: skip
     async def change(self, call: Call, id: str, user: str) -> MemberShown:
         """Gives a member another role, or another password."""
@@ -154,7 +154,7 @@ class MembersApi:
 
     @operation(
         "DELETE", "/v1/tenants/{id}/members/{user}", scope=Scope.ADMIN, tag="tenants", answer=MemberShown,
-        tenants=True, audit="member.deleted",
+        by_tenant=True, audit="member.deleted",
     )  # fmt: skip
     async def drop(self, call: Call, id: str, user: str) -> MemberShown:
         """Ends a membership, and its sessions."""

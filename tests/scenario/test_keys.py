@@ -100,7 +100,7 @@ class Keys(Scenario):
             await deferToThread(self.session, relay, key)
         told = (await self.done(relay, "GET", "/v1/events?kind=audit"))["events"]
         self.assertEqual(
-            [(one["what"], one["about"], one["user"], one["host_address"]) for one in told],
+            [(one["what"], one["about"], one["user"], one["client"]) for one in told],
             [
                 ("tenant.created", "acme", "local", "127.0.0.1"),
                 ("key.created", f"{id} acme/shop", "local", "127.0.0.1"),

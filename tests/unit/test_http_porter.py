@@ -25,7 +25,7 @@ class CallersApi:
     def __init__(self) -> None:
         self.asked: list[Caller] = []
 
-    @operation("GET", "/v1/things", scope=Scope.READ, tag="things", status=204, tenants=True)
+    @operation("GET", "/v1/things", scope=Scope.READ, tag="things", status=204, by_tenant=True)
     def see(self, call: Call) -> None:
         """For all who may read."""
         self.asked.append(call.caller)
@@ -310,7 +310,7 @@ class Audited(PorterCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         [event] = rig.audited
         [key] = rig.roll.keys
-        self.assertEqual((event.kind, event.time, event.user, event.host_address), ("audit", NOW, "ops", FOREIGN))
+        self.assertEqual((event.kind, event.time, event.user, event.client), ("audit", NOW, "ops", FOREIGN))
         self.assertEqual((event.what, event.about, event.reason), ("thing.changed", "thing?1", f"by key {key.id}"))
 
     def test_what_is_in_there(self) -> None:
