@@ -155,6 +155,11 @@ class Roll:
             self._seldom(self.sessions, name, found)
         return found, member
 
+    def lasts(self, token: str) -> bool:
+        """Whether there is a session of that token, which isn't used by the question."""
+        found = self.sessions.get(session.kept_as(token))
+        return found is not None and not self._is_over(found, self._now())
+
     def end(self, token: str) -> Deferred[None]:
         """The session of that token is over."""
         name = session.kept_as(token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -42,8 +43,9 @@ class Porter:
         self._schemes = (b"http://", b"https://") if options.insecure_auth else (b"http://",)
 
     def caller(self, request: ApiRequest, is_open: bool) -> Caller:
-        """Who asks. A key or a session that is shown decides, wherever from; without one it is this machine's
-        programs, where these are let in. `is_open`: what is asked for is for anybody.
+        """Who asks; the request is told how to see later whether that still stands. A key or a session that is shown
+        decides, wherever from; without one it is this machine's programs, where these are let in. `is_open`: what is
+        asked for is for anybody.
 
         Raises:
             Problem: 400, 401, 403 or 429, whatever there is or isn't at that path.
@@ -59,7 +61,7 @@ class Porter:
         given = headers.getRawHeaders(b"authorization", [])
         if given and not (local and request.path == _TEST_AUTH):
             self._check_private(secure, local)
-            return self._by_key(given, address)
+            return self._by_key(request, given, address)
         # Who logs in anew has no use for the session of before.
         token = "" if is_open else token_of(headers.getRawHeaders(b"cookie", []))
         known = self._admission.roll.session(token) if token else None
@@ -68,6 +70,7 @@ class Porter:
             _, member = known
             if request.method not in SAFE:
                 _check_csrf(token, headers.getRawHeaders(b"x-csrf-token", []))
+            request.stands = partial(self._admission.roll.lasts, token)
             return self._admission.member(member)
         forwarded = any(headers.hasHeader(name) for name in _FORWARDED)
         if local and self._options.open_loopback and not forwarded:
@@ -83,14 +86,17 @@ class Porter:
         if not (secure or local or self._options.insecure_auth):
             raise refusal(403, "TlsRequired", "Keys and passwords are taken over TLS only")
 
-    def _by_key(self, given: Sequence[bytes], address: str) -> Caller:
+    def _by_key(self, request: ApiRequest, given: Sequence[bytes], address: str) -> Caller:
         if len(given) > 1:
             raise refusal(400, "BadRequest", "More than one Authorization header")
         try:
-            return self._admission.caller(self._admission.by_key(key_of(given[0]), address))
+            key = self._admission.by_key(key_of(given[0]), address)
         except Denied as denied:
-            _log.info("a key shown by {client} is refused: {why}", client=address, why=str(denied))
+            if not denied.wait:  # Who is locked out, or too quick, fills no log.
+                _log.info("a key shown by {client} is refused: {why}", client=address, why=str(denied))
             raise _told(denied) from None
+        request.stands = partial(self._admission.stands, key.id)
+        return self._admission.caller(key)
 
 
 def is_secure(request: ApiRequest) -> bool:

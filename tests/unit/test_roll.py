@@ -206,7 +206,10 @@ class Sessions(RollCase):
         for _ in range(3):
             self.clock.advance(11 * 3600)
             self.assertIsNotNone(self.roll.session(self.token))
-        self.clock.advance(12 * 3600)
+        self.clock.advance(6 * 3600)
+        self.assertTrue(self.roll.lasts(self.token))
+        self.clock.advance(6 * 3600)
+        self.assertFalse(self.roll.lasts(self.token))
         self.assertIsNone(self.roll.session(self.token))
         self.assertEqual(len(self.opened().sessions), 0)
 
