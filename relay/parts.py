@@ -45,6 +45,7 @@ from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
 from relay.listener.door import Door
 from relay.logs.maillog import MailLog
+from relay.measured import Measured
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
 from relay.net.client_tls import ClientTls
@@ -86,7 +87,7 @@ class Parts:
         zones = self.zones = from_config(config)
         now = self.now = WallClock()
         log = self.log = MailLog(reactor, now)
-        self.metrics = Metrics()
+        self.metrics = Metrics(now)
         self.metrics.queue_size = self._queue_size
         self.metrics.pool_size = lambda: self.ledger.idle_connections
         self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
@@ -125,6 +126,7 @@ class Parts:
             idempotency=config.queue.idempotency,
             urgency=self.shaping.limits.urgency,
             steps=steps,
+            seconds=reactor.seconds,
         )
         notices = Notices(
             config.bounces,
@@ -176,6 +178,16 @@ class Parts:
         self.roster = Roster(reactor, senders, welcome)
         self.reception = Receivers(briefings.receiver, heed, self.metrics.listener_event)
         self.receivers = Roster(reactor, self.reception, welcome)
+        Measured(
+            self.store,
+            self.schedule,
+            zones,
+            self.ledger,
+            self.shaping.backoff,
+            {"sender": self.roster, "receiver": self.receivers},
+            config.queue.min_free,
+            now,
+        ).tell(self.metrics.gauges, self.metrics.latencies)
         self.returns: Desk | None = None
         self.listeners = Listeners(
             config, self.intake, self.reception, self.metrics, reactor, now, self._returns_door
@@ -197,6 +209,7 @@ class Parts:
         from relay.http.sinks import SinksApi
         from relay.http.site import make_site
         from relay.http.state import Sources, StateApi
+        from relay.http.suppression_import import ImportApi
         from relay.http.suppressionlist import SuppressionListApi
         from relay.http.suppressions import SuppressionsApi
         from relay.http.tenants import MembersApi, TenantsApi
@@ -204,7 +217,6 @@ class Parts:
         from relay.http.traffic import TrafficApi
         from relay.http.unsubscribe import UnsubscribeApi
 
-        suppressions = SuppressionsApi(self.suppressions, self._reactor, self.now, config.api.timeout)
         return make_site(
             config.api,
             hostname=config.hostname,
@@ -252,13 +264,13 @@ class Parts:
                 BouncesApi(),
                 UnsubscribeApi(self.returns, self._reactor.seconds),
                 SuppressionListApi(self.suppressions, self._reactor),
-                suppressions,
+                SuppressionsApi(self.suppressions, self._reactor, self.now, config.api.timeout),
+                ImportApi(self.suppressions, self.now),
                 ApiKeysApi(self.roll, self.now),
                 TenantsApi(self.roll),
                 MembersApi(self.roll, access),
                 SessionsApi(self.roll, access),
             ),
-            uploads=(suppressions.imports.upload,),
         )
 
     def _make_sinks(self) -> Sinks:

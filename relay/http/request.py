@@ -78,9 +78,6 @@ class ApiRequest(server.Request):
         self.path = self.uri.partition(b"?")[0]
         try:
             site.admit(self)
-            self.upload = site.upload(self)
-            if self.upload is not None:
-                self.limit = self.upload.limit
             if length is not None and length > self.limit:
                 raise self._too_large()
         except Problem as problem:

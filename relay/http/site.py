@@ -20,7 +20,6 @@ from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from relay.access.admission import Admission
-from relay.access.caller import Scope
 from relay.config.schema import Api
 from relay.http.answer import RETRY_AFTER, Problem, answer_problem, failure, refusal
 from relay.http.audit import Audit
@@ -31,10 +30,10 @@ from relay.http.metrics import MetricsApi
 from relay.http.openapi import document
 from relay.http.operation import operations
 from relay.http.operator import Operator, Standing
-from relay.http.porter import SAFE, Porter
+from relay.http.porter import Porter
 from relay.http.queue import QueueApi
-from relay.http.request import ApiChannel, ApiRequest, Upload
-from relay.http.send import MAIL, InThread, SendApi
+from relay.http.request import ApiChannel, ApiRequest
+from relay.http.send import InThread, SendApi
 from relay.http.submit import SubmitApi
 from relay.http.test_auth import TestAuthApi
 from relay.http.unsubscribe import PLACE
@@ -49,10 +48,6 @@ _FULL = (
     b"Content-Type: application/json\r\nContent-Length: 32\r\n\r\n"
     b'{"error":"Too many connections"}'
 )
-
-
-#: Begins to take the body of a request whose header is there; None: it isn't for this one. Raises Problem.
-TakeUpload = Callable[[ApiRequest], Upload | None]
 
 
 def make_site(
@@ -70,22 +65,19 @@ def make_site(
     reactor: IReactorTime,
     now: Callable[[], int],
     more: Iterable[object] = (),
-    uploads: Iterable[TakeUpload] = (),
     in_thread: InThread = deferToThread,
 ) -> ApiSite:
     """The factory to listen with. `now` gives milliseconds since the epoch; `admission` knows keys and sessions,
     `audit` writes down who has changed what; `demo_login` switches /test-auth on; `more` are resources of parts that
-    aren't named here, and `uploads` what takes bodies for them as they come; `in_thread` does what takes long."""
+    aren't named here; `in_thread` does what takes long."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    submit = SubmitApi(options, intake, store)
-    send = SendApi(options, intake, store, in_thread)
     frames: list[Frame] = []
     groups: tuple[object, ...] = (
-        submit,
-        send,
+        SendApi(options, intake, store, in_thread),
+        SubmitApi(options, intake, store),
         QueueApi(store, standing, reactor, now),
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
@@ -99,9 +91,6 @@ def make_site(
         declared = frame.operation
         endpoint = f"{declared.method} {declared.path}"
         app.route(declared.route, methods=[declared.method], endpoint=endpoint)(frame.serve)
-    for group in groups:
-        if hasattr(group, "add_routes"):
-            group.add_routes(app)
     # The first that fits answers.
     for kind, on_error in (
         (Problem, _on_problem),
@@ -110,8 +99,7 @@ def make_site(
         (Exception, _on_error),
     ):
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
-    porter = Porter(options, hostname, admission)
-    return ApiSite(app, frames, (submit.upload, send.upload, *uploads), options, porter, reactor)
+    return ApiSite(app, frames, options, Porter(options, hostname, admission), reactor)
 
 
 class ApiSite(Site):
@@ -125,7 +113,6 @@ class ApiSite(Site):
         self,
         app: Klein,
         frames: Sequence[Frame],
-        uploads: Sequence[TakeUpload],
         options: Api,
         porter: Porter,
         reactor: IReactorTime,
@@ -135,7 +122,6 @@ class ApiSite(Site):
         )
         self._routes = app.url_map.bind("")
         self._frames = {f"{frame.operation.method} {frame.operation.path}": frame for frame in frames}
-        self._uploads = uploads
         self._options = options
         self._porter = porter
         self._open: set[ApiChannel] = set()
@@ -179,8 +165,7 @@ class ApiSite(Site):
             Problem: it isn't.
         """
         frame = self._frame_of(request)
-        stranger = request.path.startswith(PLACE)
-        if not stranger:
+        if not request.path.startswith(PLACE):
             request.caller = self._porter.caller(request, frame is not None and frame.operation.is_open)
         # Without a Host the name is that of our own address, which a UNIX socket has not.
         needed = request.clientproto == b"HTTP/1.1" or isinstance(request.client, UNIXAddress)
@@ -192,8 +177,6 @@ class ApiSite(Site):
             raise refusal(400, "BadRequest", "The path isn't UTF-8")
         if frame is not None:
             frame.admit(request)
-        elif not stranger:
-            _admit_unframed(request)
 
     def _frame_of(self, request: ApiRequest) -> Frame | None:
         """What will answer, as far as that can be told without the body; Klein decides."""
@@ -206,18 +189,6 @@ class ApiSite(Site):
             return None
         return self._frames.get(endpoint)
 
-    def upload(self, request: ApiRequest) -> Upload | None:
-        """Where the body of an admitted request goes as it comes; None: it is kept.
-
-        Raises:
-            Problem: the body can't be taken.
-        """
-        for take in self._uploads:
-            upload = take(request)
-            if upload is not None:
-                return upload
-        return None
-
 
 def _decoded(path: bytes) -> str | None:
     """A path without its escapes; None: it isn't UTF-8."""
@@ -225,15 +196,6 @@ def _decoded(path: bytes) -> str | None:
         return unquote_to_bytes(path).decode("utf-8")
     except UnicodeDecodeError:
         return None
-
-
-def _admit_unframed(request: ApiRequest) -> None:
-    """A caller may ask what no operation declares, or what isn't there: to see, or to change. Raises Problem: 403."""
-    mail = request.method == b"POST" and request.path in MAIL
-    scope = Scope.SUBMIT if mail else Scope.READ if request.method in SAFE else Scope.OPERATE
-    caller = request.caller
-    if not caller.may(scope) or (caller.tenant and not mail):
-        raise refusal(403, "Forbidden", f"This needs the scope {scope}, and a key without a tenant")
 
 
 class _Full(Protocol):

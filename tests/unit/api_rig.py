@@ -236,7 +236,6 @@ class Rig:
         clock: Any = None,
         demo_login: bool = False,
         more: Sequence[Any] | Callable[[Rig], Sequence[Any]] = (),
-        uploads: Sequence[Any] = (),
         in_thread: Any = maybeDeferred,
         **options: Any,
     ) -> None:
@@ -268,7 +267,6 @@ class Rig:
             reactor=self.clock,
             now=lambda: NOW,
             more=(*(more(self) if callable(more) else more), BackoffApi(self.backoff, lambda: NOW)),
-            uploads=uploads,
             in_thread=in_thread,
         )
 
