@@ -131,9 +131,10 @@ class RelayService(Service):
         parts.listeners.open(access, self._listen)
         self._site = parts.make_site(access)
         try:
-            factory = api_tls(config.api, self._site, self._reactor)
+            tls = api_tls(config.api, self._reactor.seconds)
         except TlsUnusable as error:
             raise StartupError(f"API: {error}") from None
+        factory = self._site if tls is None else tls.before(self._site, self._reactor)
         # A flood of mail leaves room for who wants to look at it, and for children.
         self._listen("API", config.api.endpoint, factory, RESERVE // 2)
 

@@ -26,7 +26,7 @@ def warnings(config: Config) -> Iterator[Problem]:
     """What may be meant, but is seldom."""
     api = config.api
     endpoint = endpoints.read(api.endpoint)
-    if endpoint.local or api.certificate or endpoint.kind in _SECURE:
+    if endpoint.local or api.certificate or endpoint.kind not in ("tcp", "tcp6"):
         return
     if api.insecure_auth:
         yield Problem(("api", "insecure_auth"), "keys and passwords can be read on the way")

@@ -67,14 +67,9 @@ class _Pair(NamedTuple):
     client_ca: str = ""
 
 
-def api_tls(section: Api, factory: IProtocolFactory, clock: Any) -> IProtocolFactory:
-    """What the API's port is to be given: its factory, behind TLS where there is a certificate. Raises TlsUnusable."""
-    if not section.certificate:
-        return factory
-    tls = ServerTls(_Pair(section.certificate, section.key), clock.seconds)
-    behind = TLSMemoryBIOFactory(tls, False, factory, clock)
-    behind.noisy = False
-    return behind
+def api_tls(section: Api, seconds: Callable[[], float]) -> ServerTls | None:
+    """TLS of the API, None where there is no certificate. Raises TlsUnusable."""
+    return ServerTls(_Pair(section.certificate, section.key), seconds) if section.certificate else None
 
 
 def server_tls(section: Listener, seconds: Callable[[], float]) -> ServerTls | None:
@@ -114,6 +109,12 @@ class ServerTls:
     def expires(self) -> datetime:
         """When the listener's own certificate does."""
         return self._default.expires
+
+    def before(self, factory: IProtocolFactory, clock: Any) -> IProtocolFactory:
+        """A factory whose protocols speak through TLS alone."""
+        behind = TLSMemoryBIOFactory(self, False, factory, clock)
+        behind.noisy = False
+        return behind
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Twisted asks for the state of a new session."""

@@ -52,7 +52,8 @@ class Asking(TestCase):
             ),
             **options,
         )
-        factory = api_tls(Section(certificate=certificate), self.rig.site, reactor)
+        tls = api_tls(Section(certificate=certificate), reactor.seconds)
+        factory = self.rig.site if tls is None else tls.before(self.rig.site, reactor)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.addCleanup(self.gone)
@@ -193,4 +194,4 @@ class OverTls(Asking):
 
     def test_one_that_can_not_be_used(self) -> None:
         section = Section(certificate=str(self.folder / "none.pem"))
-        self.assertRaises(TlsUnusable, api_tls, section, self.rig.site, reactor)
+        self.assertRaises(TlsUnusable, api_tls, section, reactor.seconds)
