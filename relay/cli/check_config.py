@@ -135,15 +135,17 @@ def _certificates(config: Config) -> tuple[list[str], list[str]]:
         check_authorities(config.tls.authorities)
     except TlsUnusable as error:
         errors.append(str(error))
-    shown = [(f"listeners.{name}", partial(server_tls, one), one) for name, one in config.listeners.items()]
-    for where, make, section in (*shown, ("api", partial(api_tls, config.api), config.api)):
+    shown = [
+        (f"listeners.{name}", partial(server_tls, one), one.certificate) for name, one in config.listeners.items()
+    ]
+    for where, make, certificate in (*shown, ("api", partial(api_tls, config.api), config.api.certificate)):
         try:
             tls = make(time.monotonic)
         except TlsUnusable as error:
             errors.append(f"{where}.{error}")
             continue
         if tls is not None and tls.expires < datetime.now(UTC) + SOON:
-            doubts.append(f"{where}.certificate: {section.certificate}: it expires on {tls.expires:%F %T} UTC")
+            doubts.append(f"{where}.certificate: {certificate}: it expires on {tls.expires:%F %T} UTC")
     return errors, doubts
 
 
