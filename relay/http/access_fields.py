@@ -29,11 +29,14 @@ _MOST = 100
 #: Shortest and longest password (characters).
 PASSWORD = (8, 1024)
 
-#: As `relay.message.labels` has a tenant; the name of a key stands in logs.
-TenantId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:+-]{1,64}\Z", description="1 to 64 letters, digits and ._:+-")]
-KeyName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}\Z", description="What it is for")]
+#: As `relay.message.labels` has a tenant; the name of a key stands in logs. These patterns mean the same to those who
+#: read the document and to Python, where `$` alone would let a line end pass.
+TenantId = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9._:+-]{1,64}(?!\n)$", description="1 to 64 letters, digits and ._:+-")
+]
+KeyName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}(?!\n)$", description="What it is for")]
 #: By which somebody logs in.
-UserName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}\Z", description="In any case")]
+UserName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}(?!\n)$", description="In any case")]
 PasswordText = Annotated[str, Meta(min_length=PASSWORD[0], max_length=PASSWORD[1])]
 Text = Annotated[str, Meta(max_length=200)]
 Domains = Annotated[

@@ -89,6 +89,10 @@ class Frame:
 
     async def serve(self, request: ApiRequest, **names: str) -> bytes | None:
         """The body is there. Raises Problem."""
+        if not request.stands():
+            if request.upload is not None:
+                request.upload.abandon()
+            raise refusal(401, "Unauthorized", "What was shown is good no more")
         self._check(request)
         call = self._call(request, request.args)
         call.about = " ".join(names.values())

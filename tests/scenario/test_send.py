@@ -152,7 +152,7 @@ class Documented(Interop):
             self.assertEqual(arrived, Counter(to for one in said for to in one["to"]))
         for command in (command for section in others for command in self.commands(section)):
             said = await self.typed(command, relay)
-            self.assertTrue(said and '"title":' not in said, f"{command}: {said}")
+            self.assertTrue(said and b'"title":' not in said, f"{command}: {said!r}")
         first = message_from_bytes(self.hop.taken[0].text)
         self.assertEqual(str(make_header(decode_header(first["Subject"]))), "Grüße")
         self.assertEqual(first.get_payload(1).get_filename(), "Prüfung.csv")  # type: ignore[union-attr]

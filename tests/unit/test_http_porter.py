@@ -159,6 +159,19 @@ class Keys(PorterCase):
         self.assertEqual(self.see(rig, **shown), 401)
 
 
+    def test_revoked_while_the_body_comes(self) -> None:
+        rig = self.made(insecure_auth=True)
+        client = rig.connect()
+        client.head("POST", "/send-raw?from=a@b.test&to=c@d.test", 5, **self.bearer(rig.key(Scope.SUBMIT)))
+        client.send(b"Subj")
+        [key] = rig.roll.keys
+        rig.roll.revoke(key.id)
+        client.send(b":")
+        self.assertEqual(client.answer().status, 401)
+        [submission] = rig.intake.submissions
+        self.assertEqual((submission.finished, submission.abandoned), (None, True))
+
+
 class Strangers(PorterCase):
     PATHS = (
         "/v1/things", "/v1//things", "/V1/things", "/v1/things/", "/v1/./things", "/v1/x/../things", "/v1/%74hings",
