@@ -21,9 +21,9 @@ from relay.http.handover import Ends, Handover, Order
 from relay.http.mailbody import MailBody, Room
 from relay.http.message_fields import Accepted, AllAccepted, NewMessage, Posted, Refused, Submission, mail_of, named
 from relay.http.onetime import once
-from relay.http.operation import operation
+from relay.http.operation import JSON, operation
 from relay.http.slices import Slices
-from relay.http.submit import origin_of, user_of
+from relay.http.submit import origin_of, sending
 from relay.http.waits import Waits
 from relay.intake.onetime import Key, OneTime
 from relay.listener.door import Settled
@@ -33,10 +33,8 @@ from relay.mime.letter import MOST_SIZES, check_size, letter
 from relay.mime.unfit import Nobody, TooLarge, Unfit
 
 if TYPE_CHECKING:
-    from relay.http.request import ApiRequest
     from relay.http.send import InThread
 
-_PATH = b"/v1/messages"
 #: Bodies of this size are read in the reactor, with pauses; larger ones in a thread (bytes).
 _SMALL = 256 * 1024
 #: Deliveries of one request, as multiples of what one message may have.
@@ -82,20 +80,19 @@ class MessagesApi:
         self._read = BodyReader(Submission)
         self._letter = partial(letter, max_size=options.max_size, max_recipients=options.max_recipients)
 
-    def upload(self, request: ApiRequest) -> MailBody | None:
-        """Keeps the body of a request for it. Raises Problem: there is no room, or it is unclear who it is from."""
-        if request.path != _PATH or request.method != b"POST":
-            return None
-        origin_of(request)
-        return MailBody.of(request, self._options.max_size, self._room)
+    def begin(self, call: Call) -> MailBody:
+        """Keeps the body of a request. Raises Problem: there is no room for it, or who it is from can't be made out."""
+        origin_of(call.request)
+        return MailBody.of(call.request, self._options.max_size, self._room)
 
     @operation(
         "POST",
         "/v1/messages",
         scope=Scope.SUBMIT,
-        tag="messages",
+        tag="mail",
         query=Wait,
-        body=Submission,
+        takes={JSON: Submission},
+        upload="begin",
         answer=AllAccepted,
         status=202,
         errors=(409, 507),
@@ -109,11 +106,12 @@ class MessagesApi:
         Under an `Idempotency-Key` the same request again gives the same answer, and nothing is sent twice.
         """
         request, upload = call.request, call.request.upload
-        body = upload.text() if isinstance(upload, MailBody) else request.content.getvalue()
+        assert isinstance(upload, MailBody)
+        body = upload.text()
         waiting = self._waits.begin() if call.query.wait else None
         try:
             origin = origin_of(request)
-            user = user_of(call.caller, origin)
+            user = sending(request)
 
             async def work(key: Key | None) -> bytes:
                 given = self._read(body)
@@ -126,8 +124,7 @@ class MessagesApi:
         finally:
             if waiting is not None:
                 waiting.end()
-            if upload is not None:
-                upload.abandon()
+            upload.abandon()
         return written(request, answer, 202)
 
     # -- from fields to letters

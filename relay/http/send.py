@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType, field
 from twisted.internet.defer import Deferred
 
 from relay.access.caller import Scope
@@ -19,12 +20,12 @@ from relay.http.answer import Problem, encoded, failure, refusal, written
 from relay.http.fields import wrong
 from relay.http.frame import Call
 from relay.http.handover import Ends, Handover, Order
+from relay.http.kept import Kept, kept_of
 from relay.http.mailbody import MailBody, Room
 from relay.http.onetime import once
-from relay.http.operation import operation
-from relay.http.submit import Sent, origin_of, said_of, user_of
+from relay.http.operation import FORM, JSON, operation
+from relay.http.submit import origin_of, sending
 from relay.intake.onetime import Key, OneTime
-from relay.listener.door import Settled
 from relay.mime import older
 from relay.mime.content import Rejected
 from relay.mime.letter import MOST_SIZES, Letter, check_size, letter, to_each
@@ -36,28 +37,31 @@ if TYPE_CHECKING:
 
 #: Bodies of this size are read at once; larger ones in a thread (bytes).
 _SMALL = 32 * 1024
-_FORM = b"application/x-www-form-urlencoded"
-_PATHS = frozenset((b"/send", b"/sendemail", b"/sendmultiemails", b"/sendmultimails"))
-_post = partial(operation, "POST", scope=Scope.SUBMIT, tag="messages", errors=(409, 507), by_tenant=True)
+#: What a form says of one mail, and what of several.
+_FIELDS = dict[str, str | list[str]]
+_MAILS = older.Several | list[older.Plain]
 
 _T = TypeVar("_T")
 _mail = msgspec.json.Decoder(MailObject).decode
-
-
-class SentOrNot(msgspec.Struct, omit_defaults=True):
-    """A mail that is on disk, as `/send` tells of it; or in `error` why it isn't."""
-
-    id: str = ""
-    from_: str = msgspec.field(default="", name="from")
-    to: list[str] = []
-    response: str = ""
-    error: str = ""
 
 
 class InThread(Protocol):
     """Runs what takes long beside the reactor."""
 
     def __call__(self, work: Callable[[], _T], /) -> Deferred[_T]: ...
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one of several: as it was taken, or what was wrong."""
+
+    id: str | UnsetType = UNSET
+    from_: str | UnsetType = field(default=UNSET, name="from")
+    to: list[str] | UnsetType = UNSET
+    response: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    field: str | UnsetType = UNSET
 
 
 class SendApi:
@@ -73,40 +77,82 @@ class SendApi:
         self._letter = partial(letter, max_size=options.max_size, max_recipients=options.max_recipients)
         self._to_each = partial(to_each, max_size=options.max_size, max_recipients=options.max_recipients)
 
-    def upload(self, request: ApiRequest) -> MailBody | None:
-        """Keeps the body of a request that is for one of these.
-
-        Raises:
-            Problem: there is no room for it, or who it is from can't be made out.
-        """
-        if request.method != b"POST" or request.path not in _PATHS:
-            return None
-        origin_of(request)
-        return MailBody.of(request, self._options.max_size, self._room)
+    def begin(self, call: Call) -> MailBody:
+        """Keeps the body of a request. Raises Problem: there is no room for it, or who it is from can't be made out."""
+        origin_of(call.request)
+        return MailBody.of(call.request, self._options.max_size, self._room)
 
     # -- the resources
 
-    @_post("/send", body=MailObject, answer=Sent)
+    @operation(
+        "POST",
+        "/send",
+        scope=Scope.SUBMIT,
+        tag="mail",
+        takes={JSON: MailObject, FORM: _FIELDS},
+        upload="begin",
+        by_tenant=True,
+        answer=Kept,
+        errors=(409, 507),
+    )
     async def send(self, call: Call) -> bytes:
-        """Takes a mail as Nodemailer describes one.
+        """Sends a mail that is described as Nodemailer does it.
 
-        Fields that aren't listed mean nothing. Files and pages are not read: `path` and `href` are refused.
+        The message is made of it, and on disk then. Files and addresses on the web are not read. With an
+        `Idempotency-Key` in the header the same request can be made again, and gets the same answer.
+        `X-Authenticated-User` and `X-Originating-IP` say who has sent it, and where from.
         """
         return await self._sent(call.request, self._of_object, _said)
 
-    @_post("/sendemail", body=older.Plain, answer=Sent)
+    @operation(
+        "POST",
+        "/sendemail",
+        scope=Scope.SUBMIT,
+        tag="mail",
+        takes={JSON: older.Plain, FORM: _FIELDS},
+        upload="begin",
+        by_tenant=True,
+        answer=Kept,
+        errors=(409, 507),
+    )
     async def send_email(self, call: Call) -> bytes:
-        """Takes a mail of plain fields."""
+        """Sends a mail of a few plain fields: one message to all its recipients."""
         return await self._sent(call.request, self._of_fields, _said)
 
-    @_post("/sendmultiemails", body=older.Plain, answer=list[SentOrNot])
+    @operation(
+        "POST",
+        "/sendmultiemails",
+        scope=Scope.SUBMIT,
+        tag="mail",
+        takes={JSON: older.Plain, FORM: _FIELDS},
+        upload="begin",
+        by_tenant=True,
+        answer=list[Outcome],
+        errors=(409, 507),
+    )
     async def send_to_each(self, call: Call) -> bytes:
-        """Takes a mail of plain fields, and sends each recipient one of their own."""
+        """Sends a mail of a few plain fields: to each of its recipients a message of its own.
+
+        The answer says of each what became of it; where none was taken, it is what was wrong with the first.
+        """
         return await self._sent(call.request, self._of_fields_to_each, _all_said)
 
-    @_post("/sendmultimails", body=list[older.Plain] | older.Several, answer=list[SentOrNot])
+    @operation(
+        "POST",
+        "/sendmultimails",
+        scope=Scope.SUBMIT,
+        tag="mail",
+        takes={JSON: _MAILS, FORM: _FIELDS},
+        upload="begin",
+        by_tenant=True,
+        answer=list[Outcome],
+        errors=(409, 507),
+    )
     async def send_several(self, call: Call) -> bytes:
-        """Takes several mails of plain fields."""
+        """Sends several mails of a few plain fields.
+
+        In a form `mails` is the list of them in JSON. The answer is that of `/sendmultiemails`.
+        """
         return await self._sent(call.request, self._of_several, _all_said)
 
     # -- from a body to letters; these run in a thread
@@ -149,15 +195,14 @@ class SendApi:
     ) -> bytes:
         """The answer, once all letters are on disk or refused; all of them could be written. Raises Problem."""
         upload = request.upload
-        if not isinstance(upload, MailBody):
-            raise failure(400, f"Send it to {request.path.decode('ascii', 'replace')[:40].lower()}, spelt like that")
+        assert isinstance(upload, MailBody)
         try:
             origin, body = origin_of(request), upload.text()
 
             async def work(key: Key | None) -> bytes:
                 letters = await self._composed(partial(compose, body, _is_form(request, body)), len(body))
-                orders, user = list(map(Order, letters)), user_of(request.caller, origin)
-                return await self._handover.kept(orders, origin, user, key, partial(said, letters))
+                orders = list(map(Order, letters))
+                return await self._handover.kept(orders, origin, sending(request), key, partial(said, letters))
 
             return written(request, await once(self._once, request, origin, (body,), work))
         finally:
@@ -177,7 +222,7 @@ def _seed() -> str:
 def _is_form(request: ApiRequest, body: bytes) -> bool:
     """Whether a body is a form: curl calls all of them so unless it is told otherwise."""
     kind = (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower()
-    return kind == _FORM and body.lstrip()[:1] not in (b"{", b"[")
+    return kind == FORM.encode() and body.lstrip()[:1] not in (b"{", b"[")
 
 
 def _problem(unfit: Unfit) -> Problem:
@@ -191,10 +236,10 @@ def _problem(unfit: Unfit) -> Problem:
 
 
 def _said(letters: Sequence[Letter], ends: Ends) -> bytes:
-    [letter_], [end] = letters, ends
+    [one], [end] = letters, ends
     if isinstance(end, Problem):
         raise end
-    return encoded(_told(letter_, end))
+    return encoded(kept_of(end, one.recipients))
 
 
 def _all_said(letters: Sequence[Letter], ends: Ends) -> bytes:
@@ -203,9 +248,6 @@ def _all_said(letters: Sequence[Letter], ends: Ends) -> bytes:
     if len(problems) == len(ends):
         raise problems[0]
     return encoded([
-        end.body if isinstance(end, Problem) else _told(one, end) for one, end in zip(letters, ends, strict=True)
+        end.body if isinstance(end, Problem) else kept_of(end, one.recipients)
+        for one, end in zip(letters, ends, strict=True)
     ])
-
-
-def _told(one: Letter, end: Settled) -> Sent:
-    return said_of(end, one.recipients)

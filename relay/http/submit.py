@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType, field
 from twisted.internet.defer import Deferred
 
-from relay.access.caller import Caller, Scope
+from relay.access.admission import user_of
+from relay.access.caller import LOCAL, Scope
 from relay.config.schema import Api
 from relay.http.access import address_of
 from relay.http.answer import encoded, failure, from_reply, shielded, written
 from relay.http.frame import Call
+from relay.http.kept import Kept, kept_of
 from relay.http.onetime import NAME, once
 from relay.http.operation import operation
 from relay.intake.onetime import Key, OneTime
@@ -31,9 +34,17 @@ if TYPE_CHECKING:
     from relay.http.request import ApiRequest
 
 LISTENER = "api"
-_PATH = b"/send-raw"
 TERMS = Terms(routing_headers=True, future_date=True)
 _MAX_USER = 1024
+
+
+class EnvelopeQuery(msgspec.Struct, frozen=True):
+    """Who it is from and who gets it, whatever the header says."""
+
+    from_: Annotated[list[str], Meta(description="The sender; empty: the null sender")] = field(
+        default_factory=list, name="from"
+    )
+    to: Annotated[list[str], Meta(description="Recipients, several with commas")] | UnsetType = UNSET
 
 
 class MessageUpload:
@@ -98,22 +109,6 @@ class MessageUpload:
         self.consignment.abandon()
 
 
-class Sent(msgspec.Struct, frozen=True):
-    """A message that is on disk."""
-
-    id: str
-    from_: str = msgspec.field(name="from")
-    to: Sequence[str]
-    response: str
-
-
-class RawQuery(msgspec.Struct, frozen=True):
-    """The envelope; `from` empty is the null sender."""
-
-    from_: str | None = msgspec.field(default=None, name="from")
-    to: list[str] = []
-
-
 class SubmitApi:
     """The resources that take mail."""
 
@@ -124,19 +119,15 @@ class SubmitApi:
         self._once = once
         self._now = now
 
-    def upload(self, request: ApiRequest) -> MessageUpload | None:
-        """Begins a message when `request`, of which the header is there, brings one.
-
-        Raises:
-            Problem: the request is wrong, or nothing can be taken now.
-        """
-        if request.method != b"POST" or request.path != _PATH:
-            return None
-        sender, recipients = self._envelope(request.uri.partition(b"?")[2])
+    def begin(self, call: Call) -> MessageUpload:
+        """Begins a message that a request brings. Raises Problem: the request is wrong, or nothing can be taken now."""
+        request = call.request
+        sender, recipients = self._envelope(call.query)
         origin, keyed = origin_of(request), request.requestHeaders.hasHeader(NAME)
-        user = user_of(request.caller, origin)
         try:
-            return MessageUpload(self._intake.consignment(), origin, user, self._options, sender, recipients, keyed)
+            return MessageUpload(
+                self._intake.consignment(), origin, sending(request), self._options, sender, recipients, keyed
+            )
         except Refused as refused:
             raise from_reply(refused.reply) from None
 
@@ -144,54 +135,50 @@ class SubmitApi:
         "POST",
         "/send-raw",
         scope=Scope.SUBMIT,
-        tag="messages",
-        query=RawQuery,
-        takes="message/rfc822",
-        answer=Sent,
-        errors=(409, 507),
+        tag="mail",
+        query=EnvelopeQuery,
+        takes={"message/rfc822": None, "text/plain": None},
+        upload="begin",
         by_tenant=True,
+        answer=Kept,
+        errors=(409, 507),
     )
     async def send_raw(self, call: Call) -> bytes:
-        """Takes a message as it is.
+        """Takes a message as it is, header and body.
 
-        Without `from` and `to` its header says whom it is from and for.
+        Who it is from and who gets it says the query, or else the header: From or Sender; To, Cc and Bcc. The message
+        is on disk then. `X-Authenticated-User` and `X-Originating-IP` say who has sent it, and where from.
         """
-        request = call.request
-        upload = request.upload
-        if not isinstance(upload, MessageUpload):
-            raise failure(400, "Send it to /send-raw, spelt like that")
+        request, upload = call.request, call.request.upload
+        assert isinstance(upload, MessageUpload)
         origin, query = origin_of(request), request.uri.partition(b"?")[2]
         try:
-            body = await once(
-                self._once, request, origin, (query, upload.said), lambda key: self._kept(upload, key)
-            )
+            said = (query, upload.said)
+            return written(request, await once(self._once, request, origin, said, partial(self._kept, upload)))
         finally:
             upload.abandon()
-        return written(request, body)
 
     async def _kept(self, upload: MessageUpload, key: Key | None) -> bytes:
         try:
             settled = upload.settle()
-            body = encoded(said_of(settled, upload.recipients))
+            body = encoded(kept_of(settled, upload.recipients))
             mark = None if key is None else key.mark(settled.message.id, self._now(), body)
             [kept] = await shielded(upload.consignment.keep(mark))
             if isinstance(kept, Refused):
                 raise kept
         except Refused as refused:
             raise from_reply(refused.reply) from None
-        return encoded(said_of(settled._replace(message=kept), upload.recipients))
+        return encoded(kept_of(settled._replace(message=kept), upload.recipients))
 
-    def _envelope(self, query: bytes) -> tuple[str | None, list[str] | None]:
-        """`from` and `to` of the query; an empty `from` is the null sender."""
+    def _envelope(self, query: EnvelopeQuery) -> tuple[str | None, list[str] | None]:
+        """What a query says; an empty `from` is the null sender. Raises Problem."""
         try:
-            fields = parse_qs(query.decode("ascii"), True, errors="strict", max_num_fields=10_000)
-            senders, lists = fields.get("from"), fields.get("to")
-            if senders is not None and len(senders) > 1:
+            if len(query.from_) > 1:
                 raise ValueError("several senders")
-            sender = None if senders is None else senders[0] and parse(senders[0]).text
-            if lists is None:
+            sender = query.from_[0] and parse(query.from_[0]).text if query.from_ else None
+            if isinstance(query.to, UnsetType):
                 return sender, None
-            found = parse_list(", ".join(lists), self._options.max_recipients)
+            found = parse_list(", ".join(query.to), self._options.max_recipients)
         except ValueError as error:
             raise failure(400, f"Bad envelope: {error}") from None
         # Given twice, in whatever case: one delivery, and the later spelling counts.
@@ -201,27 +188,12 @@ class SubmitApi:
         return sender, recipients
 
 
-def said_of(one: Settled, named: Sequence[str] | None) -> Sent:
-    """What the client is told of a message; `named` None: it went by its header."""
-    message = one.message
-    to = one.recipients if named is None else named
-    return Sent(message.id, message.sender, to, f"Message queued as {message.id}")
-
-
-def user_of(caller: Caller, origin: Origin) -> User | None:
-    """Whose a caller's mail is, and whom it may come from; None where that is anybody's choice."""
-    if not caller.tenant and not caller.domains:
-        return None
-    senders = tuple(f"@{domain}" for domain in caller.domains)
-    return User(origin.user, senders=senders, from_domains=caller.domains, tenant=caller.tenant)
-
-
 def origin_of(request: ApiRequest) -> Origin:
-    """Where the message came from; programs of this machine are believed in who they speak for."""
-    user = (request.getHeader(b"x-authenticated-user") or b"").decode("utf-8", "replace")
-    if len(user) > _MAX_USER:
-        raise failure(400, "X-Authenticated-User is too long")
-    stated = request.getHeader(b"x-originating-ip")
+    """Where the message came from; those who may speak for others are believed in whom they speak for."""
+    caller = request.caller
+    trusted = caller.may(Scope.IMPERSONATE)
+    user = _stated_user(request) or ("" if caller is LOCAL else caller.name)
+    stated = request.getHeader(b"x-originating-ip") if trusted else None
     if stated is None:
         return Origin(LISTENER, address_of(request.client), transport="HTTP", user=user)
     try:
@@ -229,3 +201,18 @@ def origin_of(request: ApiRequest) -> Origin:
     except ValueError:
         raise failure(400, "X-Originating-IP is no IP address") from None
     return Origin(LISTENER, address, transport="HTTP", user=user)
+
+
+def sending(request: ApiRequest) -> User | None:
+    """Who hands the message over, and what is allowed to them; None: a program of this machine, which may anything."""
+    return None if request.caller is LOCAL else user_of(request.caller, _stated_user(request))
+
+
+def _stated_user(request: ApiRequest) -> str:
+    """For whom the caller says to speak, "" where it doesn't, or may not. Raises Problem."""
+    if not request.caller.may(Scope.IMPERSONATE):
+        return ""
+    user = (request.getHeader(b"x-authenticated-user") or b"").decode("utf-8", "replace")
+    if len(user) > _MAX_USER:
+        raise failure(400, "X-Authenticated-User is too long")
+    return user

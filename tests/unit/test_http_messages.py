@@ -10,11 +10,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.access.caller import Caller, Scope
-from relay.http import site
+from relay.access.caller import Scope
 from relay.listener.door import Refused
 from relay.message.event import Event
-from relay.message.user import User
 from relay.queue.memory import MemoryStore
 from relay.smtp.reply import reply
 from tests.unit.api_rig import ID, NOW, Answer, Rig, row
@@ -297,24 +295,26 @@ class Hostile(Posting):
 class Tenants(Posting):
     """Callers who are somebody's."""
 
-    def caller(self, *scopes: Scope, tenant: str = "t1", domains: tuple[str, ...] = ()) -> None:
-        self.patch(site, "LOCAL", Caller("key", frozenset(scopes), tenant, domains))
+    def caller(self, *scopes: Scope, **more: Any) -> str:
+        return f"Bearer {self.rig.key(*scopes, **more)}"
 
     def test_who_may(self) -> None:
-        self.caller(Scope.READ)
-        self.assertEqual(self.post(MAIL).status, 403)
-        self.caller(Scope.SUBMIT)
-        self.assertEqual(self.post(MAIL).status, 202)
+        self.assertEqual(self.post(MAIL, Authorization=self.caller(Scope.READ)).status, 403)
+        self.assertEqual(self.post(MAIL, Authorization=self.caller(Scope.SUBMIT)).status, 202)
 
     def test_whose_it_is(self) -> None:
-        self.caller(Scope.SUBMIT, domains=("example.com",))
-        for path, body in (("/v1/messages", MAIL), ("/send", MAIL)):
-            self.assertLess(self.rig.request("POST", path, json.dumps(body).encode()).status, 300)
-            whose = User("", ("@example.com",), ("example.com",), tenant="t1")
-            self.assertEqual(self.rig.intake.users[-1], whose)
-        self.rig.request("POST", "/send-raw?to=a@b.de", b"From: a@example.com\r\n\r\nhi")
-        self.assertEqual(self.rig.intake.users[-1], whose)
-        self.refused("tenant", 403, tenant="t2")
+        key = self.caller(Scope.SUBMIT, domains=("example.com",))
+        self.assertEqual(self.post(MAIL, Authorization=key).status, 202)
+        user = self.rig.intake.users[-1]
+        assert user is not None
+        self.assertEqual((user.senders, user.from_domains), (("@example.com",), ("example.com",)))
+
+    def test_keys_are_the_callers_own(self) -> None:
+        first, other = (f"Bearer {self.rig.key(Scope.SUBMIT, name=name)}" for name in ("one", "two"))
+        for key in (first, other, first):
+            answer = self.post({**MAIL, "text": key}, Authorization=key, Idempotency_Key="k")
+            self.assertEqual(answer.status, 202)
+        self.assertEqual(len(self.rig.intake.submissions), 2)
 
     def test_from_whom(self) -> None:
         """The door looks at that."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.access.caller import Scope
 from relay.listener.door import Refused
 from relay.message.values import Origin
+from relay.queue.store import StoreError
 from relay.smtp.reply import reply
 from tests.unit.api_rig import ID, Rig, stored
 
@@ -80,8 +84,15 @@ class SendRawTests(SynchronousTestCase):
             self.assertEqual(self.rig.request("POST", f"/send-raw{path}", text, Idempotency_Key="k").status, 409)
         self.assertEqual(len(self.rig.intake.marks), 1)
 
-    def test_a_query_that_is_none_leaves_nothing_behind(self) -> None:
-        self.assertEqual(self.rig.request("POST", "/send-raw?form=a@b", TEXT).status, 400)
+    def test_a_key_that_is_revoked_while_the_text_comes(self) -> None:
+        key = self.rig.key(Scope.SUBMIT)
+        client = self.rig.connect()
+        client.head("POST", "/send-raw", len(TEXT), Authorization=f"Bearer {key}")
+        client.send(TEXT[:-1])
+        [known] = self.rig.roll.keys
+        self.rig.roll.remove_key(known)
+        client.send(TEXT[-1:])
+        self.assertEqual(client.answer().status, 401)
         self.assertTrue(self.rig.intake.submissions[0].abandoned)
 
     def test_bad_envelope(self) -> None:
@@ -92,7 +103,7 @@ class SendRawTests(SynchronousTestCase):
         ):  # fmt: skip
             answer = self.rig.request("POST", "/send-raw?" + query, TEXT)
             self.assertEqual(answer.status, 400, query)
-            self.assertTrue(answer.json["error"])
+            self.assertTrue(answer.json.get("error") or answer.json["field"])
         self.assertEqual(self.rig.intake.submissions, [])
 
     def test_who_it_is_from(self) -> None:
@@ -213,7 +224,19 @@ class SendRawTests(SynchronousTestCase):
         self.assertEqual(client.answer().status, 408)
         self.assertTrue(self.rig.intake.submissions[0].abandoned)
 
+    def test_a_queue_that_is_closed(self) -> None:
+        def closed(*_: Any) -> None:
+            raise StoreError("the queue is not open")
+
+        self.patch(self.rig.intake, "open", closed)
+        answer = self.rig.request("POST", "/send-raw", TEXT)
+        self.assertEqual((answer.status, answer.json), (503, {"error": "the queue is not open"}))
+        self.assertEqual(answer.headers["retry-after"], "30")
+
     def test_other_spellings_of_the_path(self) -> None:
-        for path in ("/%73end-raw", "/send-raw/", "//send-raw", "/SEND-RAW"):
-            self.assertIn(self.rig.request("POST", path, TEXT).status, (400, 404), path)
-        self.assertEqual(self.rig.intake.submissions, [])
+        for number, path in enumerate(("/%73end-raw", "/send-raw/", "///send-raw", "/%2fsend-raw"), 1):
+            self.assertEqual(self.rig.request("POST", path, TEXT).status, 200, path)
+            self.assertEqual(len(self.rig.intake.submissions), number)
+        for path in ("/SEND-RAW", "/x//send-raw", "/x/../send-raw", "/send-raw;x", "/send-raw%00"):
+            self.assertEqual(self.rig.request("POST", path, TEXT).status, 404, path)
+        self.assertEqual(len(self.rig.intake.submissions), 4)
