@@ -94,7 +94,7 @@ class Api:
         """Why it refuses. Raises ApiError: it is no relay that does."""
         try:
             answer = json.loads(response.read(_LONGEST))
-            return plain(answer.get("message") or answer["error"])
+            return plain(answer.get("detail") or answer.get("message") or answer["error"])
         except (ValueError, RecursionError, AttributeError, KeyError):
             raise self._no_relay(response, path) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
@@ -65,10 +66,25 @@ def answer(request: IRequest, value: object, status: int = 200) -> bytes:
 
 
 def answer_problem(request: IRequest, problem: Problem) -> bytes:
-    """As `answer`, for an error."""
+    """As `answer`, for an error: under /v1 as problem+json (RFC 9457), elsewhere in the original's shapes."""
     for name, value in problem.headers.items():
         request.setHeader(name, value)
-    return answer(request, problem.body, problem.status)
+    path: bytes = request.path
+    if not path.startswith(b"/v1/"):
+        return answer(request, problem.body, problem.status)
+    said = dict(problem.body)
+    title = HTTPStatus(problem.status).phrase
+    told = {
+        "type": "about:blank",
+        "title": title,
+        "status": problem.status,
+        "detail": said.pop("message", "") or said.pop("error", ""),
+        "code": title.replace(" ", ""),
+        **said,
+    }
+    body = answer(request, told, problem.status)
+    request.setHeader(b"Content-Type", b"application/problem+json")
+    return body
 
 
 def iso(when_ms: int) -> str:

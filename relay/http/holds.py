@@ -4,24 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from klein import Klein
+import msgspec
+from msgspec import Meta
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.iweb import IRequest
 
+from relay.access.caller import Scope as Access
 from relay.config import units
 from relay.config.plain import meant, shown
 from relay.dispatch.holds import BadHold, Hold, TooManyHolds
-from relay.http.answer import RETRY_AFTER, answer, failure, iso, refusal, shielded
-from relay.http.fields import body_of, flag, text, wrong
+from relay.http.answer import RETRY_AFTER, failure, iso, refusal, shielded
+from relay.http.fields import wrong
+from relay.http.frame import Call
+from relay.http.operation import operation
 from relay.http.slices import Slices
 from relay.zone.decision import Scope
 
 _NAMES = Scope.__struct_fields__
-_FIELDS = (*_NAMES, "everything", "reason", "duration", "until")
 _MOMENT = 'a moment with its offset such as "2026-12-01T08:00:00Z" or "2026-12-01T09:00+01:00"'
+
+
+class NewHold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to put on hold: deliveries that all that is named fits, or `everything`. It ends after a `duration`, or at
+    `until`, or when it is released."""
+
+    zone: str = ""
+    domain: str = ""
+    site: str = ""
+    address: Annotated[str, Meta(description="A local address")] = ""
+    user: str = ""
+    everything: bool = False
+    reason: Annotated[str, Meta(description="Why, for people: 1 to 500 characters")] = ""
+    duration: Annotated[str, Meta(description="How long, such as 4h", examples=["4h"])] = ""
+    until: Annotated[str, Meta(description="ISO 8601, with an offset", examples=["2026-12-01T08:00:00Z"])] = ""
+
+
+class HoldShown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A hold: what it names, or `everything`. `until` null: when it is released."""
+
+    id: str
+    zone: str = ""
+    domain: str = ""
+    site: str = ""
+    address: str = ""
+    user: str = ""
+    everything: bool = False
+    reason: str
+    since: str
+    until: str | None
+
+
+class HoldList(msgspec.Struct, frozen=True):
+    """All of them."""
+
+    holds: list[HoldShown]
 
 
 class HoldKeeper(Protocol):
@@ -49,47 +87,59 @@ class HoldsApi:
         self._clock = clock
         self._now = now
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/v1/holds", methods=["GET"], endpoint="holds")(self.holds)
-        app.route("/v1/holds", methods=["POST"], endpoint="hold")(self.hold)
-        app.route("/v1/holds/<id>", methods=["DELETE"], endpoint="release")(self.release)
-
-    async def holds(self, request: IRequest) -> bytes:
-        """`{"holds": [...]}`, in the order in which they came."""
+    @operation("GET", "/v1/holds", scope=Access.READ, tag="holds", answer=HoldList)
+    async def holds(self, call: Call) -> HoldList:
+        """What is on hold, in the order in which it came."""
         slices = Slices(self._clock)
         shown_holds = []
         for hold in self._holds.listed():
             shown_holds.append(described(hold))
             await slices.breathe()
-        return answer(request, {"holds": shown_holds})
+        return HoldList(shown_holds)
 
-    async def hold(self, request: IRequest) -> bytes:
-        """Puts on hold what the body names. 201 once that is in force and on disk; 503: it is neither."""
-        fields = body_of(request, _FIELDS)
-        scope = Scope(**{name: text(fields, name) for name in _NAMES})
-        everything = flag(fields, "everything")
+    @operation(
+        "POST",
+        "/v1/holds",
+        scope=Access.OPERATE,
+        tag="holds",
+        body=NewHold,
+        answer=HoldShown,
+        status=201,
+        errors=(409,),
+    )
+    async def hold(self, call: Call) -> HoldShown:
+        """Puts on hold what the body names.
+
+        It is in force and on disk then; 503: it is neither.
+        """
+        asked: NewHold = call.body
+        scope = Scope(**{name: getattr(asked, name) for name in _NAMES})
         self._check_zone(scope.zone.lower())
-        until = self._until(text(fields, "duration"), text(fields, "until"))
+        until = self._until(asked.duration, asked.until)
         try:
-            hold = await shielded(self._holds.add(scope, text(fields, "reason"), until, everything))
+            hold = await shielded(self._holds.add(scope, asked.reason, until, asked.everything))
         except BadHold as error:
             raise wrong(error.field, str(error).removeprefix(f"{error.field}: ")) from None
         except TooManyHolds as error:
             raise refusal(409, "TooManyHolds", f"Nothing was put on hold: {error}") from None
         except OSError as error:
             raise failure(503, f"Nothing was put on hold: {error.strerror or error}", RETRY_AFTER) from None
-        request.setHeader(b"Location", f"/v1/holds/{hold.id}".encode("ascii"))
-        return answer(request, described(hold), 201)
+        call.request.setHeader(b"Location", f"/v1/holds/{hold.id}".encode("ascii"))
+        return described(hold)
 
-    async def release(self, request: IRequest, id: str) -> bytes:
-        """Ends a hold: what it was, once that is on disk; 503: it goes on."""
+    @operation("DELETE", "/v1/holds/{id}", scope=Access.OPERATE, tag="holds", answer=HoldShown)
+    async def release(self, call: Call, id: str) -> HoldShown:
+        """Ends a hold; the answer is what it was.
+
+        That is on disk then; 503: it goes on.
+        """
         try:
             hold = await shielded(self._holds.release(id))
         except OSError as error:
             raise failure(503, f"The hold goes on: {error.strerror or error}", RETRY_AFTER) from None
         if hold is None:
             raise refusal(404, "ResourceNotFound", f"There is no hold {shown(id)}")
-        return answer(request, described(hold))
+        return described(hold)
 
     def _check_zone(self, zone: str) -> None:
         known = sorted(self._zones())
@@ -124,13 +174,8 @@ class HoldsApi:
         return when
 
 
-def described(hold: Hold) -> dict[str, object]:
-    """A hold as the API shows it: what it names, or `everything`; `until` null: when it is released."""
-    named: dict[str, object] = {name: value for name in _NAMES if (value := getattr(hold.scope, name))}
-    return {
-        "id": hold.id,
-        **(named or {"everything": True}),
-        "reason": hold.reason,
-        "since": iso(hold.since),
-        "until": iso(hold.until) if hold.until else None,
-    }
+def described(hold: Hold) -> HoldShown:
+    """A hold as the API shows it."""
+    named = {name: value for name in _NAMES if (value := getattr(hold.scope, name))}
+    until = iso(hold.until) if hold.until else None
+    return HoldShown(id=hold.id, reason=hold.reason, since=iso(hold.since), until=until, everything=not named, **named)

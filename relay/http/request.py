@@ -17,13 +17,13 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
+from relay.access.caller import NOBODY, Caller
 from relay.http.answer import Problem, answer_problem, refusal
+from relay.http.operation import MAX_BODY
 
 if TYPE_CHECKING:
     from relay.http.site import ApiSite
 
-#: Bytes of a body that isn't a message.
-_MAX_BODY = 64 * 1024
 #: A body has to come at this rate, on average over a time-out (bytes per second).
 _MIN_RATE = 1024
 #: Seconds to read on after an early refusal, so that the client sees it before a reset.
@@ -46,7 +46,7 @@ class Upload(Protocol):
 
 
 class ApiRequest(server.Request):
-    """A request to the API. `upload` is set when its body was streamed."""
+    """A request to the API. `caller` asks it; `upload` is set when its body was streamed."""
 
     defaultContentType = None
     channel: Any
@@ -54,8 +54,10 @@ class ApiRequest(server.Request):
     transport: Any
     upload: Upload | None = None
     refused = False
+    caller: Caller = NOBODY
+    #: Bytes that its body may have.
+    limit = MAX_BODY
     _received = 0
-    _limit = _MAX_BODY
     _seen = 0
     _held_back = False
     _timer: IDelayedCall | None = None
@@ -73,8 +75,8 @@ class ApiRequest(server.Request):
             site.admit(self)
             self.upload = site.upload(self)
             if self.upload is not None:
-                self._limit = self.upload.limit
-            if length is not None and length > self._limit:
+                self.limit = self.upload.limit
+            if length is not None and length > self.limit:
                 raise self._too_large()
         except Problem as problem:
             self._refuse(problem)
@@ -87,7 +89,7 @@ class ApiRequest(server.Request):
         if self.refused:
             return
         self._received += len(data)
-        if self._received > self._limit:
+        if self._received > self.limit:
             self._refuse(self._too_large())
         elif self.upload is None:
             self.content.write(data)
@@ -121,7 +123,7 @@ class ApiRequest(server.Request):
     # -- inside
 
     def _too_large(self) -> Problem:
-        return refusal(413, "RequestEntityTooLarge", f"The body may have {self._limit} bytes")
+        return refusal(413, "RequestEntityTooLarge", f"The body may have {self.limit} bytes")
 
     def _hold_back(self, waiting: Deferred[None] | None) -> None:
         if waiting is None:

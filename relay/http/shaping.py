@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
-from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThread
 
@@ -22,15 +20,9 @@ from relay.http.why import WhyApi
 from relay.zone.zones import Zones
 
 
-class Resources(Protocol):
-    """A group of resources."""
-
-    def add_routes(self, app: Klein) -> None: ...
-
-
 def resources(
     shaping: Shaping, reasons: Reasons, keys: KeyWatch, zones: Zones, clock: IReactorTime, now: Callable[[], int]
-) -> Sequence[Resources]:
+) -> Sequence[object]:
     """All of them. `now` gives milliseconds since the epoch."""
     return (
         HoldsApi(shaping.holds, zones.names, clock, now),

@@ -5,7 +5,6 @@ Klein installs a reactor when it is imported: import this module late.
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -20,11 +19,16 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from relay.access.caller import LOCAL
 from relay.config.schema import Api
 from relay.http.access import address_of, check
 from relay.http.answer import RETRY_AFTER, Problem, answer_problem, failure, refusal
+from relay.http.docs import DocsApi
+from relay.http.frame import Frame
 from relay.http.message import MessageApi
 from relay.http.metrics import MetricsApi
+from relay.http.openapi import document
+from relay.http.operation import operations
 from relay.http.operator import Operator, Standing
 from relay.http.queue import QueueApi
 from relay.http.request import ApiChannel, ApiRequest, Upload
@@ -49,12 +53,6 @@ _FULL = (
 TakeUpload = Callable[[ApiRequest], Upload | None]
 
 
-class Resources(typing.Protocol):
-    """A group of resources."""
-
-    def add_routes(self, app: Klein) -> None:
-        """Says which paths are its own."""
-
 
 def make_site(
     options: Api,
@@ -68,7 +66,7 @@ def make_site(
     metrics: Metrics,
     reactor: IReactorTime,
     now: Callable[[], int],
-    more: Iterable[Resources] = (),
+    more: Iterable[object] = (),
     uploads: Iterable[TakeUpload] = (),
     in_thread: InThread = deferToThread,
 ) -> ApiSite:
@@ -81,17 +79,26 @@ def make_site(
     app.url_map.merge_slashes = False
     submit = SubmitApi(options, intake, store)
     send = SendApi(options, intake, store, in_thread)
-    groups: tuple[Resources, ...] = (
+    frames: list[Frame] = []
+    groups: tuple[object, ...] = (
         submit,
         send,
         QueueApi(store, standing, reactor, now),
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
         TestAuthApi(demo_login, now),
+        DocsApi(lambda: document(frame.operation for frame in frames)),
         *more,
     )
     for group in groups:
-        group.add_routes(app)
+        frames += [Frame(declared, method) for declared, method in operations(group)]
+    for frame in frames:
+        declared = frame.operation
+        endpoint = f"{declared.method} {declared.path}"
+        app.route(declared.route, methods=[declared.method], endpoint=endpoint)(frame.serve)
+    for group in groups:
+        if hasattr(group, "add_routes"):
+            group.add_routes(app)
     # The first that fits answers.
     for kind, on_error in (
         (Problem, _on_problem),
@@ -100,7 +107,7 @@ def make_site(
         (Exception, _on_error),
     ):
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
-    return ApiSite(app, (submit.upload, send.upload, *uploads), options, hostname, reactor)
+    return ApiSite(app, frames, (submit.upload, send.upload, *uploads), options, hostname, reactor)
 
 
 class ApiSite(Site):
@@ -111,11 +118,19 @@ class ApiSite(Site):
     protocol = ApiChannel  # type: ignore[assignment]  # by default it is one that speaks HTTP/2 too
 
     def __init__(
-        self, app: Klein, uploads: Sequence[TakeUpload], options: Api, hostname: str, reactor: IReactorTime
+        self,
+        app: Klein,
+        frames: Sequence[Frame],
+        uploads: Sequence[TakeUpload],
+        options: Api,
+        hostname: str,
+        reactor: IReactorTime,
     ) -> None:
         super().__init__(
             app.resource(), parsePOSTFormSubmission=False, timeout=options.timeout, reactor=reactor
         )
+        self._routes = app.url_map.bind("")
+        self._frames = {f"{frame.operation.method} {frame.operation.path}": frame for frame in frames}
         self._uploads = uploads
         self._options = options
         self._names = frozenset(("localhost", hostname.lower())) - {""}
@@ -169,9 +184,20 @@ class ApiSite(Site):
         if not request.path.startswith(b"/"):
             raise refusal(400, "BadRequest", "A path is needed, no URI and no authority")
         try:
-            unquote_to_bytes(request.path).decode("utf-8")
+            path = unquote_to_bytes(request.path).decode("utf-8")
         except UnicodeDecodeError:
             raise refusal(400, "BadRequest", "The path isn't UTF-8") from None
+        frame = self._frame_of(request.method.decode("ascii", "replace"), path)
+        if frame is not None:
+            frame.admit(request)
+
+    def _frame_of(self, method: str, path: str) -> Frame | None:
+        """What will answer, as far as that can be told without the body; Klein decides."""
+        try:
+            endpoint, _ = self._routes.match(path, method)
+        except HTTPException:
+            return None
+        return self._frames.get(endpoint)
 
     def _check(self, request: ApiRequest) -> None:
         if not self._options.open_loopback:
@@ -184,6 +210,7 @@ class ApiSite(Site):
             headers.getRawHeaders(b"sec-fetch-site", []),
             names=self._names,
         )
+        request.caller = LOCAL
 
     def upload(self, request: ApiRequest) -> Upload | None:
         """Where the body of an admitted request goes as it comes; None: it is kept.

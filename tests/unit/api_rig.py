@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address
@@ -192,6 +193,15 @@ class Answer(NamedTuple):
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """`detail`, `code` and so on of an error under /v1 (RFC 9457)."""
+        assert self.headers["content-type"] == "application/problem+json", self
+        told: dict[str, Any] = self.json
+        title = HTTPStatus(self.status).phrase
+        assert (told.pop("type"), told.pop("title"), told.pop("status")) == ("about:blank", title, self.status), self
+        return told
 
 
 class Rig:

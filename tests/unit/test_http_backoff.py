@@ -26,7 +26,7 @@ class BackoffApiTests(SynchronousTestCase):
     def problem(self, method: str, query: str) -> Any:
         answer = self.rig.request(method, f"/v1/backoff{query}")
         self.assertEqual((answer.status, answer.json["code"]), (400, "InvalidArgument"), query)
-        return answer.json["message"]
+        return answer.json["detail"]
 
     def test_blacklist(self) -> None:
         self.assertEqual(

@@ -55,9 +55,9 @@ class Case(SynchronousTestCase):
     def refused(self, answer: Answer, field: str, *words: str) -> None:
         self.assertEqual((answer.status, answer.json["code"]), (400, "InvalidArgument"), answer.body)
         self.assertEqual(answer.json["field"], field)
-        self.assertTrue(answer.json["message"].startswith(f"{field}: "), answer.json)
+        self.assertTrue(answer.problem["detail"].startswith(f"{field}: "), answer.json)
         for word in words:
-            self.assertIn(word, answer.json["message"])
+            self.assertIn(word, answer.problem["detail"])
         self.assertEqual(self.holds.listed(), [])
 
 
@@ -82,7 +82,7 @@ class HoldsTests(Case):
         self.assertEqual(self.rig.get("/v1/holds").json, {"holds": []})
         answer = self.rig.request("DELETE", "/v1/holds/a0")
         self.assertEqual(answer.status, 404)
-        self.assertEqual(answer.json, {"code": "ResourceNotFound", "message": 'There is no hold "a0"'})
+        self.assertEqual(answer.problem, {"code": "ResourceNotFound", "detail": 'There is no hold "a0"'})
 
     def test_until(self) -> None:
         for text, expected in (
@@ -102,13 +102,13 @@ class HoldsTests(Case):
             ({}, "everything", "expected true, or one of zone"),
             ({"everything": False}, "everything", "expected true, or one of zone"),
             ({"everything": True, "zone": "bulk"}, "everything", "beside it, got zone"),
-            ({"everything": "true"}, "everything", 'expected true or false, got "true"'),
+            ({"everything": "true"}, "everything", "expected true or false, got a string"),
             ({"domian": "x.test"}, "domian", 'unknown field; did you mean "domain"?'),
             ({"zzzzzzz": 1}, "zzzzzzz", "expected one of zone, domain"),
             ({"x" * 1000: 1}, "x" * 57 + "...", "unknown field"),
             ({"zone": "bluk"}, "zone", 'there is no zone "bluk"; did you mean "bulk"?'),
             ({"zone": "z"}, "zone", "expected one of bulk, default"),
-            ({"zone": 5}, "zone", "expected a string, got 5"),
+            ({"zone": 5}, "zone", "expected a string, got a whole number"),
             ({"zone": None}, "zone", "expected a string, got null"),
             ({"domain": "a b"}, "domain", 'such as "example.com", got "a b"'),
             ({"domain": ["x.test"]}, "domain", "got a list"),
@@ -119,7 +119,7 @@ class HoldsTests(Case):
             ({"domain": "x.test", "duration": "2 hours"}, "duration", 'a duration such as "4h"'),
             ({"domain": "x.test", "duration": "0h"}, "duration", "above 0"),
             ({"domain": "x.test", "duration": "3651d"}, "duration", "at most 3650d"),
-            ({"domain": "x.test", "duration": 7200}, "duration", "expected a string, got 7200"),
+            ({"domain": "x.test", "duration": 7200}, "duration", "expected a string, got a whole number"),
             ({"domain": "x.test", "until": "tomorrow"}, "until", "2026-12-01T08:00:00Z"),
             ({"domain": "x.test", "until": "2026-12-01T08:00:00"}, "until", "with its offset"),
             ({"domain": "x.test", "until": ISO}, "until", "a time to come"),
@@ -148,10 +148,10 @@ class HoldsTests(Case):
         self.broken = True
         answer = self.hold(domain="x.test", reason="why")
         self.assertEqual((answer.status, answer.headers["retry-after"]), (503, "30"))
-        self.assertEqual(answer.json, {"error": "Nothing was put on hold: No space left on device"})
+        self.assertEqual(answer.problem["detail"], "Nothing was put on hold: No space left on device")
         self.assertIsNone(self.holds.matching("default", "x.test", "", ""))
         answer = self.rig.request("DELETE", "/v1/holds/a0")
-        self.assertEqual((answer.status, answer.json), (503, {"error": "The hold goes on: No space left on device"}))
+        self.assertEqual((answer.status, answer.problem["detail"]), (503, "The hold goes on: No space left on device"))
         self.assertEqual(len(self.rig.get("/v1/holds").json["holds"]), 1)
 
     def test_no_answer_before_the_disk(self) -> None:

@@ -100,7 +100,7 @@ class Putting(Case):
             answer = self.ask("PUT", content)
             told = json.loads(answer.body)
             self.assertEqual((answer.status, told["code"]), (400, "InvalidKey"), told)
-            self.assertRegex(told["message"], words)
+            self.assertRegex(told["detail"], words)
             self.assertEqual(self.files(), [])
         self.assertEqual(self.looks, 0)
 
@@ -156,7 +156,7 @@ class Putting(Case):
         self.patch(os, "fsync", full)
         answer = self.ask("PUT", pem(ED25519))
         self.assertEqual(answer.status, 507)
-        self.assertEqual(json.loads(answer.body), {"error": "The key was not put: No space left on device"})
+        self.assertEqual(json.loads(answer.body)["detail"], "The key was not put: No space left on device")
         self.assertEqual(self.files(), [FILE])
         self.assertEqual(pem(load(os.path.join(self.keys, FILE)).private), pem(RSA))
 
@@ -168,7 +168,7 @@ class Putting(Case):
         ):  # fmt: skip
             answer = self.ask("PUT", body)
             self.assertEqual(answer.status, 400)
-            self.assertIn(words, json.loads(answer.body)["message"])
+            self.assertIn(words, json.loads(answer.body)["detail"])
         self.assertEqual(self.files(), [])
 
 

@@ -41,7 +41,8 @@ class Case(SynchronousTestCase):
 
     def refused(self, answer: Answer, status: int, text: str) -> None:
         self.assertEqual(answer.status, status, answer.body)
-        self.assertIn(text, answer.json.get("message") or answer.json["error"])
+        said = answer.json
+        self.assertIn(text, said.get("detail") or said.get("message") or said["error"])
 
 
 class AsTheOriginal(Case):

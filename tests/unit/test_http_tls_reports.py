@@ -112,4 +112,4 @@ class TlsReportsApiTests(SynchronousTestCase):
             self.rig.request("POST", "/v1/tls-reports/send"),
         ):  # fmt: skip
             self.assertEqual(answer.status, 404)
-            self.assertIn("tls_reports.organization", answer.json["message"])
+            self.assertIn("tls_reports.organization", answer.json["detail"])

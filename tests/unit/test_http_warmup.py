@@ -74,7 +74,7 @@ class WarmupApiTests(SynchronousTestCase):
 
     def refused(self, answer: Answer, status: int, text: str) -> None:
         self.assertEqual(answer.status, status)
-        self.assertIn(text, answer.json["message"])
+        self.assertIn(text, answer.json["detail"])
 
     def test_what_is_wrong_is_named(self) -> None:
         self.refused(self.get("/v1/warmup?address=192.0.2.7"), 404, "192.0.2.7")

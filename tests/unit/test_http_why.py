@@ -94,7 +94,7 @@ class WhyTests(SynchronousTestCase):
     def test_what_there_is_not(self) -> None:
         for name in (f"{ID}.002", "0" * 18):
             answer = self.rig.get(f"/v1/deliveries/{name}/why")
-            self.assertEqual((answer.status, answer.json["error"][:16]), (404, "Not in the queue"))
+            self.assertEqual((answer.status, answer.json["detail"][:16]), (404, "Not in the queue"))
         for name in ("x", f"{ID}.", f"{ID}.xyz", ID + "0"):
             self.assertEqual(self.rig.get(f"/v1/deliveries/{name}/why").status, 400)
         self.reasons.broken = True

@@ -1,0 +1,171 @@
+"""What happens around each operation: its fields are read and checked before, and its answer is written after."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_origin
+
+import msgspec
+
+from relay.config.plain import meant, shown
+from relay.http.answer import Problem, answer, refusal
+from relay.http.fields import wrong
+from relay.http.operation import Operation
+
+if TYPE_CHECKING:
+    from relay.access.caller import Caller
+    from relay.http.request import ApiRequest
+
+_MAX_SHOWN = 60
+_LISTS = (list, tuple, set, frozenset)
+#: How msgspec says where and what: `Expected `int`, got `str` - at `$.limit``.
+_place = re.compile(r"(.*?)(?: - at `(?:key in )?\$(.*)`)?", re.DOTALL).fullmatch
+_missing = re.compile(r"Object missing required field `(.*)`", re.DOTALL).fullmatch
+_quoted = re.compile(r"`([^`]*)`").sub
+#: Its words for what may stand somewhere, and ours.
+_WORDS = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_unknown = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL).fullmatch
+
+
+class Call:
+    """One request for an operation: who asks, and what its query and its body say, as they were declared."""
+
+    __slots__ = ("body", "query", "request")
+
+    def __init__(self, request: ApiRequest, query: Any, body: Any) -> None:
+        self.request = request
+        self.query = query
+        self.body = body
+
+    @property
+    def caller(self) -> Caller:
+        return self.request.caller
+
+
+class Frame:
+    """Of one operation; Klein calls `serve`."""
+
+    def __init__(self, operation: Operation, method: Callable[..., Any]) -> None:
+        self.operation = operation
+        self._method = method
+        self._query = None if operation.query is None else QueryReader(operation.query)
+        self._body = None if operation.body is None else BodyReader(operation.body)
+
+    def admit(self, request: ApiRequest) -> None:
+        """A request whose header is there: its caller may ask this. Raises Problem: 403."""
+        scope = self.operation.scope
+        if scope is not None and not request.caller.may(scope):
+            raise refusal(403, "Forbidden", f"This needs the scope {scope}")
+        request.limit = self.operation.max_body
+
+    async def serve(self, request: ApiRequest, **names: str) -> bytes | None:
+        """Raises Problem."""
+        self.admit(request)
+        query = None if self._query is None else self._query(request.args)
+        body = None
+        if self._body is not None and request.upload is None:
+            body = self._body(request.content.getvalue())
+        said = self._method(Call(request, query, body), **names)
+        if inspect.isawaitable(said):
+            said = await said
+        if isinstance(said, bytes) or (said is None and self.operation.answer is None and request.startedWriting):
+            return said
+        if said is None and self.operation.status == 204:
+            request.setResponseCode(204)
+            return b""
+        return answer(request, said, self.operation.status)
+
+
+class QueryReader:
+    """Reads a query into a struct: each field once, or several times, or with commas where it is a list."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self._kind = kind
+        fields = msgspec.structs.fields(kind)
+        self._known = [field.encode_name for field in fields]
+        self._lists = {field.encode_name for field in fields if _is_list(field.type)}
+
+    def __call__(self, args: Mapping[bytes, list[bytes]]) -> Any:
+        """Raises Problem: 400 with the field."""
+        values: dict[str, Any] = {}
+        for name, found in args.items():
+            key = name.decode("utf-8", "replace")
+            if key not in self._known:
+                raise unknown(key, self._known)
+            try:
+                texts = [one.decode("utf-8") for one in found]
+            except UnicodeDecodeError:
+                raise wrong(key, "expected UTF-8") from None
+            if key in self._lists:
+                values[key] = [part for text in texts for part in text.split(",") if part]
+            elif len(texts) > 1:
+                raise wrong(key, "expected it once")
+            else:
+                values[key] = texts[0]
+        try:
+            return msgspec.convert(values, self._kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise unfit(str(error), self._known, values) from None
+
+
+class BodyReader:
+    """Reads JSON into what it is declared to be, whatever the request calls it."""
+
+    def __init__(self, kind: Any) -> None:
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._known = _names(kind)
+
+    def __call__(self, body: bytes) -> Any:
+        """Raises Problem: 400: it is no JSON, or a field can't stand, which is named."""
+        try:
+            return self._decode(body)
+        except msgspec.ValidationError as error:
+            raise unfit(str(error), self._known) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise refusal(400, "InvalidContent", f"Expected JSON: {error}") from None
+
+
+def unfit(text: str, known: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> Problem:
+    """What msgspec found wrong, as we say it: which field, and what was expected. `known` are the fields at the top."""
+    found = _place(text)
+    what, where = (found[1], (found[2] or "").lstrip(".")) if found else (text, "")
+    if missing := _missing(what):
+        return wrong(f"{where}.{missing[1]}".lstrip("."), "it is missing")
+    if extra := _unknown(what):
+        return wrong(f"{where}.{extra[1]}", "unknown field") if where else unknown(extra[1], known)
+    said = _quoted(lambda word: _WORDS.get(word[1], word[1]), what)
+    if not where:
+        return refusal(400, "InvalidContent", said[:200])
+    if values and isinstance(values.get(where), str):
+        said = f"{said.partition(', got')[0]}, got {shown(values[where])}"
+    return wrong(where, said[:1].lower() + said[1:])
+
+
+def unknown(name: str, known: Sequence[str]) -> Problem:
+    """A field that there isn't."""
+    hint = meant(name[:_MAX_SHOWN], known) or ("; expected one of " + ", ".join(known) if known else "")
+    return wrong(name, "unknown field" + hint)
+
+
+def _names(kind: Any) -> list[str]:
+    """The fields of a struct; of anything else there are none."""
+    is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    return [field.encode_name for field in msgspec.structs.fields(kind)] if is_struct else []
+
+
+def _is_list(kind: Any) -> bool:
+    if isinstance(kind, type):
+        return issubclass(kind, _LISTS)
+    while hasattr(kind, "__metadata__"):
+        kind = kind.__origin__
+    return kind in _LISTS or get_origin(kind) in _LISTS

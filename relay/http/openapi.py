@@ -1,0 +1,132 @@
+"""The OpenAPI 3.1 document of the API, made of what the operations declare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from relay import __version__
+from relay.http.operation import JSON, Operation
+
+_REF = "#/components/schemas/{name}"
+#: What any operation may end with.
+_ALWAYS = (400, 401, 403, 413, 429, 503)
+_PROBLEM = "application/problem+json"
+
+_ABOUT = """\
+What the relay knows and can do. Paths under `/v1` are its own and answer errors as problem+json (RFC 9457); the
+others are those that clients of ZoneMTA know, in the shapes they know. From the relay's own machine no key is needed
+unless the configuration wants one; `x-scope` says what else a key must be good for.
+"""
+
+
+class Trouble(msgspec.Struct, rename={"kind": "type"}):
+    """An error under /v1 (RFC 9457). `code` is for programs, `field` says which field of the request is wrong."""
+
+    kind: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    field: str | None = None
+
+
+class Refusal(msgspec.Struct, omit_defaults=True):
+    """An error on a path that clients of the original know: `error`, or `code` and `message`."""
+
+    error: str = ""
+    code: str = ""
+    message: str = ""
+    field: str = ""
+
+
+def document(operations: Iterable[Operation]) -> dict[str, Any]:
+    """The whole of it."""
+    shown = [one for one in operations if not one.hidden]
+    kinds = {Trouble: None, Refusal: None}
+    kinds |= {kind: None for one in shown for kind in (one.body, one.answer) if kind is not None}
+    schemas, components = msgspec.json.schema_components(list(kinds), ref_template=_REF)
+    schema_of = dict(zip(kinds, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for one in shown:
+        described, more = _described(one, schema_of)
+        components = {**components, **more}
+        there = paths.setdefault(one.documented_path, {})
+        assert one.method.lower() not in there, f"{one.method} {one.path} is declared twice"
+        there[one.method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Zonerelay", "version": __version__, "description": _ABOUT},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(one.tag for one in shown)],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key, `zr_…`"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "zonerelay"},
+            },
+        },
+    }
+
+
+def _described(one: Operation, schema_of: dict[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One operation, and the components that its query brings."""
+    summary, _, text = one.text.partition("\n\n")
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in one.names
+    ]
+    more: dict[str, Any] = {}
+    if one.query is not None:
+        found, more = _query(one.query)
+        parameters += found
+    described: dict[str, Any] = {
+        "operationId": f"{one.tag}_{one.name}".replace("-", "_").replace(" ", "_"),
+        "tags": [one.tag],
+        "summary": " ".join(summary.split()),
+        "responses": _responses(one, schema_of),
+    }
+    if text:
+        described["description"] = text
+    if parameters:
+        described["parameters"] = parameters
+    if one.body is not None:
+        described["requestBody"] = {"required": True, "content": {one.takes: {"schema": schema_of[one.body]}}}
+    elif one.takes != JSON:
+        described["requestBody"] = {"required": True, "content": {one.takes: {}}}
+    if one.scope is not None:
+        described["x-scope"] = str(one.scope)
+        described["security"] = [{}, {"key": []}, {"session": []}]
+    return described, more
+
+
+def _query(kind: type[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    _, components = msgspec.json.schema_components([kind], ref_template=_REF)
+    schema = components.pop(kind.__name__)
+    required = schema.get("required", ())
+    parameters = []
+    for name, what in schema["properties"].items():
+        what = dict(what)
+        described = {"name": name, "in": "query", "required": name in required, "schema": what}
+        if text := what.pop("description", ""):
+            described["description"] = text
+        if what.get("type") == "array":
+            described |= {"style": "form", "explode": False}
+        parameters.append(described)
+    return parameters, components
+
+
+def _responses(one: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": HTTPStatus(one.status).phrase}
+    if one.answer is not None:
+        good["content"] = {one.gives: {"schema": schema_of[one.answer]}}
+    elif one.gives != JSON:
+        good["content"] = {one.gives: {"schema": {"type": "string"}}}
+    own = one.path.startswith("/v1/")
+    content = {_PROBLEM: {"schema": schema_of[Trouble]}} if own else {JSON: {"schema": schema_of[Refusal]}}
+    statuses: Sequence[int] = sorted({*_ALWAYS, *one.errors, *((404,) if one.names else ())})
+    bad = {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    return {str(one.status): good, **bad}

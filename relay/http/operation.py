@@ -1,0 +1,117 @@
+"""What the API can be asked, declared once: it is routed, checked and documented by the same words.
+
+A group of resources is a class whose methods are declared with `operation`:
+
+    @operation("GET", "/v1/holds/{id}", scope=Scope.READ, answer=HoldShown, errors=(404,), tag="holds")
+    async def hold(self, call: Call, id: str) -> HoldShown:
+        \"""What it is about, in a line.\"""
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+from relay.access.caller import Scope
+
+#: Bytes of a body that isn't mail.
+MAX_BODY = 64 * 1024
+JSON = "application/json"
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_name_in_path = re.compile(r"\{(?:(\w+):)?(\w+)\}")
+
+
+class Operation(NamedTuple):
+    """One method of one path, such as `/v1/holds/{id}`; `{path:which}` takes slashes too.
+
+    `scope`: what a caller needs; None: nothing. `query` and `body` are structs that say which fields there may be,
+    `answer` the type of what is returned, None: nothing, or no JSON. `errors` are the statuses that it may end
+    with besides those of all. `takes` and `gives` are the kinds of content. `hidden`: another spelling of one that is
+    documented.
+    """
+
+    method: str
+    path: str
+    scope: Scope | None
+    query: type[Any] | None
+    body: Any
+    answer: Any
+    status: int
+    errors: tuple[int, ...]
+    tag: str
+    takes: str
+    gives: str
+    max_body: int
+    hidden: bool
+    name: str
+    text: str
+
+    @property
+    def names(self) -> list[str]:
+        """What the path leaves open."""
+        return [name for _, name in _name_in_path.findall(self.path)]
+
+    @property
+    def route(self) -> str:
+        """The path as Klein has it."""
+        return _name_in_path.sub(lambda found: f"<{found[1] + ':' if found[1] else ''}{found[2]}>", self.path)
+
+    @property
+    def documented_path(self) -> str:
+        """The path as OpenAPI has it."""
+        return _name_in_path.sub(r"{\2}", self.path)
+
+
+def operation(
+    method: str,
+    path: str,
+    *,
+    scope: Scope | None,
+    tag: str,
+    query: type[Any] | None = None,
+    body: Any = None,
+    answer: Any = None,
+    status: int = 200,
+    errors: tuple[int, ...] = (),
+    takes: str = JSON,
+    gives: str = JSON,
+    max_body: int = MAX_BODY,
+    hidden: bool = False,
+) -> Callable[[_F], _F]:
+    """Declares a method, see Operation. Its docstring documents it, the first line as a summary. It gets a Call and
+    what the path leaves open, and returns the answer. Bytes are an answer already, and so is None after a write."""
+
+    def declare(function: _F) -> _F:
+        declared = Operation(
+            method,
+            path,
+            scope,
+            query,
+            body,
+            answer,
+            status,
+            errors,
+            tag,
+            takes,
+            gives,
+            max_body,
+            hidden,
+            function.__name__,
+            inspect.cleandoc(function.__doc__ or ""),
+        )
+        known: tuple[Operation, ...] = getattr(function, "operations", ())
+        function.operations = (declared, *known)  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
+def operations(group: object) -> Iterator[tuple[Operation, Callable[..., Any]]]:
+    """What a group of resources declares, in the order of its class, each with the method."""
+    for kind in reversed(type(group).__mro__):
+        for name, function in vars(kind).items():
+            for declared in getattr(function, "operations", ()):
+                yield declared, getattr(group, name)
