@@ -162,7 +162,7 @@ class Parts:
         )
         self.metrics.waiting = self.reasons.waiting
         self.legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
-        self.operator = Operator(self.store, self.schedule, leases, log, reactor, now, steps)
+        self.operator = Operator(self.store, self.schedule, leases, self.results, log, reactor, now, steps)
         self.reporter = reporter_of(config, self.intake, reactor, now, deferToThread)
         self.sinks = self._make_sinks()
         self.metrics.sinks = self.sinks.standings

@@ -313,7 +313,7 @@ class LevelStore:
     def zones(self) -> list[str]:
         return self._writer.book.counters.zones()
 
-    def rows(self, after: Mark, limit: int) -> Stretch:
+    def walk(self, after: Mark, limit: int) -> Stretch:
         items = self._engine.items(keys.delivery(after.id, after.seq) + b"\0", b"e", limit)
         marked = [Mark(0, *keys.name_of(key)) for key, _ in items]
         return Stretch(readable(items, marked), marked[-1] if len(items) == limit else None)

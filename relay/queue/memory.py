@@ -230,7 +230,7 @@ class MemoryStore:
     def zones(self) -> list[str]:
         return sorted({row.zone for row in self._rows.values()})
 
-    def rows(self, after: Mark, limit: int) -> Stretch:
+    def walk(self, after: Mark, limit: int) -> Stretch:
         found = [row for name, row in sorted(self._rows.items()) if name > (after.id, after.seq)][:limit]
         marked = [(row, Mark(0, row.id, row.seq)) for row in found]
         return Stretch(marked, marked[-1][1] if len(marked) == limit else None)

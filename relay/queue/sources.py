@@ -86,7 +86,7 @@ class ByAge(_BySpot):
         self._until = until
 
     def read(self, place: Spot | None, limit: int) -> Passage:
-        rows, further = self._store.rows(max(self._first, _mark(place)._replace(day=0)), limit)
+        rows, further = self._store.walk(max(self._first, _mark(place)._replace(day=0)), limit)
         looks = max(1, len(rows))
         kept = [(row, _spot(mark)) for row, mark in rows if time_of(row.id) <= self._until]
         over = further is not None and time_of(further.id) > self._until
@@ -119,7 +119,7 @@ class ByLabel(_BySpot):
 
     def _by_age(self, place: Spot, known: int, limit: int) -> Passage:
         """What came before `known` (ms), of which labels need not tell."""
-        rows, further = self._store.rows(_mark(place), limit)
+        rows, further = self._store.walk(_mark(place), limit)
         older = [(row, _spot(mark)) for row, mark in rows if time_of(row.id) < known]
         looks = max(1, len(rows))
         if further is not None and time_of(further.id) < known:

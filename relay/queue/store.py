@@ -176,7 +176,7 @@ class Store(Protocol):
     def deliveries(self, queue_id: str, after: int, limit: int) -> list[Delivery]:
         """Rows of a message with seq > `after`, in order."""
 
-    def rows(self, after: Mark, limit: int) -> Stretch:
+    def walk(self, after: Mark, limit: int) -> Stretch:
         """The next deliveries in the order of their names, which is that of their age: looks at up to `limit`. One that
         can't be read is logged and left out."""
 

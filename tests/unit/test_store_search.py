@@ -51,7 +51,7 @@ class Conformance:
         found: list[str] = []
         mark: Mark | None = BEGIN
         while mark is not None:
-            rows, mark = self.store.rows(mark, step)
+            rows, mark = self.store.walk(mark, step)
             found += [row.name for row, _ in rows]
         return found
 
