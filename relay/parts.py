@@ -89,7 +89,7 @@ class Parts:
         self.metrics.pool_size = lambda: self.ledger.idle_connections
         self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
         self.store = LevelStore(config.queue.path, config.queue, reactor, config.events)
-        steps = self.steps = Steps(config.events.keep > 0, now)
+        steps = self.steps = Steps(config.events.keep > 0, now, zones.protocol)
         self.rollups: Rollups | None = None
         if config.events.keep and config.events.rollups:
             shelf = partial(self.store.shelf, NAME)
@@ -184,14 +184,17 @@ class Parts:
         config, zones = self._config, self.zones
         from relay.http.bounces import BouncesApi
         from relay.http.events import EventsApi
+        from relay.http.live import LiveApi
         from relay.http.operator import Standing
         from relay.http.rollups import RollupsApi
         from relay.http.shaping import resources
         from relay.http.sinks import SinksApi
         from relay.http.site import make_site
+        from relay.http.state import Sources, StateApi
         from relay.http.suppressionlist import SuppressionListApi
         from relay.http.suppressions import SuppressionsApi
         from relay.http.tls_reports import TlsReportsApi
+        from relay.http.traffic import TrafficApi
         from relay.http.unsubscribe import UnsubscribeApi
 
         suppressions = SuppressionsApi(self.suppressions, self._reactor, self.now, config.api.timeout)
@@ -212,8 +215,29 @@ class Parts:
             now=self.now,
             more=(
                 *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self.now),
+                StateApi(
+                    Sources(
+                        zones,
+                        self.ledger,
+                        self.store.count,
+                        self.metrics.processed,
+                        self.now,
+                        self.store.writable,
+                        self.store.accepting,
+                    )
+                ),
+                TrafficApi(self.ledger, self.shaping.limits.gates, self._reactor.seconds),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self.now, config.events.keep),
+                LiveApi(
+                    self.store,
+                    zones.names,
+                    self.metrics.totals,
+                    self.ledger.states,
+                    self._reactor,
+                    self.now,
+                    config.api.timeout,
+                ),
                 RollupsApi(self.rollups, self._reactor, self.now),
                 SinksApi(self.sinks.standings),
                 BouncesApi(),
@@ -249,6 +273,7 @@ class Parts:
             History(self.store, self.now),
             self.intake,
             judge=self.diagnoses.of,
+            zone=self._config.bounces.zone,
             log=self.log,
             counts=self.metrics,
             now=self.now,

@@ -19,6 +19,8 @@ _FIXTURES = Path(__file__).parent / "fixtures"
 SEEN, UNSEEN = _FIXTURES / "replies.txt", _FIXTURES / "replies_unseen.txt"
 #: A set that was labelled before any rule was asked; see `halves`.
 HALVES = _FIXTURES / "replies_halves.txt"
+#: A set that another person has gathered and labelled before any rule was asked; rules were mended from it since.
+SECOND_HAND = _FIXTURES / "replies_second.txt"
 #: So many words in a row that two have in common make one no news for who knows the other.
 _ALIKE = 6
 
@@ -75,6 +77,18 @@ def share(replies: Sequence[Labelled]) -> Share:
     return Share(len(replies), sum(category), sum(action), sum(map(min, category, action)))
 
 
+def shares(replies: Sequence[Labelled], field: str) -> dict[str, Share]:
+    """The same of each category, or of each action, that they are labelled with; the most frequent first."""
+    parts: dict[str, list[Labelled]] = {}
+    for one in replies:
+        parts.setdefault(getattr(one, field), []).append(one)
+    return {name: share(part) for name, part in sorted(parts.items(), key=lambda item: (-len(item[1]), item[0]))}
+
+
+def _by_codes(replies: Iterable[Labelled]) -> int:
+    return sum(one.action == by_code(int(one.reply[:3])) for one in replies)
+
+
 def _phrases(reply: str) -> set[tuple[str, ...]]:
     words = re.findall("[a-z]+", reply.lower())
     return {tuple(words[at : at + _ALIKE]) for at in range(max(1, len(words) - _ALIKE + 1))}
@@ -85,9 +99,15 @@ def _main() -> int:
     first, second = halves(labelled(HALVES))
     print("the first half, which rules are written from", share(first), sep=", ")
     print("the second half, which no rule has seen", share(second), sep=", ")
-    print(f"the same by their codes alone: action {sum(one.action == by_code(int(one.reply[:3])) for one in second)}")
+    print("the same by their codes alone: action", _by_codes(second))
     print("the older set", share(unseen), sep=", ")
     print("those of it without a phrase that rules were written with", share(strange(unseen, seen)), sep=", ")
+    other = list(labelled(SECOND_HAND))
+    print("the second person's set, which rules were mended from since", share(other), sep=", ")
+    print("the same by their codes alone: action", _by_codes(other))
+    for field in ("action", "category"):
+        for name, part in shares(other, field).items():
+            print(f"    {name:<10}", part)
     book = Rulebook(shipped())
     for one in first if "--wrong" in sys.argv else ():
         found = book.diagnosis(said(one.reply))

@@ -117,4 +117,5 @@ class Attempt:
             unsigned[:MAX_RESPONSE],
             call is not None and call.dsn,
             "" if ending.result is Result.DELIVERED else dialogue,
+            self.offer.sender,
         )

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from email.errors import MessageError
-from email.header import decode_header, make_header
 from email.utils import getaddresses
 
 import msgspec
 
 from relay.message.headers import HeaderBlock
+from relay.message.words import decoded
 
 #: A field that is longer isn't told (characters): the message itself has it.
 _LONGEST = 16 * 1024
-#: Longest text whose encoded words are decoded (characters): some alphabets take the square of its length.
-_LONGEST_WORDS = 2000
 _LISTS = {"from": "From", "to": "To", "cc": "Cc", "bcc": "Bcc"}
 _ADDRESSES = {"reply_to": "Reply-To", "sender": "Sender"}
 _TEXTS = {"in_reply_to": "In-Reply-To", "references": "References", "date": "Date", "message_id": "Message-ID"}
@@ -37,7 +34,7 @@ def summary(headers: bytes) -> Iterator[tuple[str, str]]:
             yield name, _json(value)
     subject = block.get("Subject")
     if subject and len(subject) <= _LONGEST:
-        yield "subject", _json(_decoded(subject))
+        yield "subject", _json(decoded(subject))
 
 
 def _addresses(block: HeaderBlock, field: str) -> list[dict[str, str]]:
@@ -48,17 +45,7 @@ def _addresses(block: HeaderBlock, field: str) -> list[dict[str, str]]:
         found = getaddresses(values)
     except (ValueError, IndexError, RecursionError):
         return []
-    return [{"name": _decoded(name), "address": address} for name, address in found if address]
-
-
-def _decoded(text: str) -> str:
-    """Encoded words in plain."""
-    if "=?" in text and len(text) <= _LONGEST_WORDS:
-        try:
-            text = str(make_header(decode_header(text)))
-        except (MessageError, ValueError, LookupError):
-            pass
-    return text.encode("utf-8", "replace").decode()
+    return [{"name": decoded(name), "address": address} for name, address in found if address]
 
 
 def _json(value: object) -> str:

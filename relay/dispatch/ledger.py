@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -92,6 +92,11 @@ class Ledger:
 
     def connections(self) -> list[Connection]:
         return list(self._all.values())
+
+    def states(self) -> dict[str, int]:
+        """How many connections do what."""
+        counts = Counter(connection.state for connection in self._all.values())
+        return {state.name.lower(): counts[state] for state in State}
 
     # -- giving leave
 

@@ -216,6 +216,11 @@ class Limits:
             known = self._scoped[key] = self._scope(section, scope, wide, key)
         return known
 
+    def gates(self) -> list[Gate]:
+        """Those that count anything, each once."""
+        scoped = {id(one): one for one in (*self._scoped.values(), *self._addresses.values())}
+        return [gate for one in scoped.values() for gate in one.gates]
+
     def keep(self, scoped: Scoped) -> None:
         """Something has passed its rates: they are remembered until they have filled again, whoever else knows
         of them."""

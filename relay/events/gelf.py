@@ -20,6 +20,8 @@ _MAGIC = b"\x1e\x0f"
 _LONGEST = 250
 #: Of syslog: 4 is a warning, 5 worth a look, 6 as it should be.
 _LEVELS = {"bounced": 4, "expired": 4, "complaint": 4, "deferred": 5, "dropped": 5, "suppressed": 5, "held": 5}
+#: As ZoneMTA calls itself there.
+_COMPONENT = "mta"
 _encode = msgspec.json.Encoder().encode
 #: `_id` is not allowed.
 _NAMES = {"id": "_queue_id"}
@@ -34,7 +36,13 @@ def record(numbered: Numbered, host: str) -> bytes:
         "short_message": _line(event),
         "timestamp": event.time / 1000,
         "level": _LEVELS.get(event.kind, 6),
+        "facility": _COMPONENT,
+        "_component": _COMPONENT,
     }
+    if event.id:
+        fields["_delivery_id"] = event.id
+    if event.seq:
+        fields["_delivery_seq"] = f"{event.seq:03x}"
     for name, value in shape(numbered).items():
         if name != "time":
             fields[_NAMES.get(name, f"_{name}")] = ",".join(value) if isinstance(value, list) else value

@@ -63,9 +63,12 @@ class Frame:
 
     def admit(self, request: ApiRequest) -> None:
         """A request whose header is there: its caller may ask this. Raises Problem: 403."""
-        scope = self.operation.scope
-        if scope is not None and not request.caller.may(scope):
-            raise refusal(403, "Forbidden", f"This needs the scope {scope}")
+        scope, caller = self.operation.scope, request.caller
+        if scope is not None:
+            if not caller.may(scope):
+                raise refusal(403, "Forbidden", f"This needs the scope {scope}")
+            if caller.tenant and not self.operation.by_tenant:
+                raise refusal(403, "Forbidden", "This is about the whole relay, and not for one of its tenants")
         request.limit = self.operation.max_body
 
     async def serve(self, request: ApiRequest, **names: str) -> bytes | None:

@@ -109,7 +109,7 @@ def _query(kind: type[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     required = schema.get("required", ())
     parameters = []
     for name, what in schema["properties"].items():
-        what = dict(what)
+        what = _without_null(what)
         described = {"name": name, "in": "query", "required": name in required, "schema": what}
         if text := what.pop("description", ""):
             described["description"] = text
@@ -117,6 +117,18 @@ def _query(kind: type[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             described |= {"style": "form", "explode": False}
         parameters.append(described)
     return parameters, components
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Of a field that may be left out: a query has no null."""
+    schema = dict(schema)
+    kinds = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    if len(kinds) == 1:
+        del schema["anyOf"]
+        schema |= kinds[0]
+        if schema.get("default", 0) is None:
+            del schema["default"]
+    return schema
 
 
 def _responses(one: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]:

@@ -28,9 +28,10 @@ class Operation(NamedTuple):
     """One method of one path, such as `/v1/holds/{id}`; `{path:which}` takes slashes too.
 
     `scope`: what a caller needs; None: nothing. `query` and `body` are structs that say which fields there may be,
-    `answer` the type of what is returned, None: nothing, or no JSON. `errors` are the statuses that it may end
-    with besides those of all. `takes` and `gives` are the kinds of content. `hidden`: another spelling of one that is
-    documented.
+    `answer` the type of what is returned, None: nothing, or no JSON. `errors` are the statuses that it may end with
+    besides those of all. `takes` and `gives` are the kinds of content. `by_tenant`: it heeds the tenant of its
+    caller; callers of a tenant may ask nothing else, but for what needs no scope. `hidden`: another spelling of one
+    that is documented.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Operation(NamedTuple):
     takes: str
     gives: str
     max_body: int
+    by_tenant: bool
     hidden: bool
     name: str
     text: str
@@ -79,6 +81,7 @@ def operation(
     takes: str = JSON,
     gives: str = JSON,
     max_body: int = MAX_BODY,
+    by_tenant: bool = False,
     hidden: bool = False,
 ) -> Callable[[_F], _F]:
     """Declares a method, see Operation. Its docstring documents it, the first line as a summary. It gets a Call and
@@ -98,6 +101,7 @@ def operation(
             takes,
             gives,
             max_body,
+            by_tenant,
             hidden,
             function.__name__,
             inspect.cleandoc(function.__doc__ or ""),

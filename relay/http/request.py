@@ -54,6 +54,8 @@ class ApiRequest(server.Request):
     transport: Any
     upload: Upload | None = None
     refused = False
+    #: It is answered as long as the client is there.
+    endless = False
     caller: Caller = NOBODY
     #: Bytes that its body may have.
     limit = MAX_BODY

@@ -148,9 +148,9 @@ class ApiSite(Site):
         self._open.discard(channel)
 
     def close_connections(self) -> None:
-        """Ends the idle connections now and the others after the answer they wait for."""
+        """Ends the idle connections and the endless answers now, the others after the answer they wait for."""
         for channel in list(self._open):
-            if channel.requests:
+            if channel.requests and not channel.requests[0].endless:
                 channel.persistent = False
             else:
                 channel.loseConnection()

@@ -106,6 +106,9 @@ class Composer:
             )
         except LineTooLong:
             raise Refused(LONG_HEADER_LINE) from None
+        if origin.returned:
+            # What a stranger has written isn't a wish of somebody whose mail this is.
+            fit = fit._replace(keys=(), tags=())
         message = Message(
             queue_id,
             sender,
@@ -128,7 +131,11 @@ class Composer:
             _tags(fit, envelope),
             envelope.metadata,
         )
-        to = routes(self._router, block, sender, origin.address, user, zone, terms.routing_headers).to
+        if origin.returned:
+            # Nor does his header, or his address, choose the way.
+            to = routes(self._router, HeaderBlock(b""), sender, "", user, zone, False).to
+        else:
+            to = routes(self._router, block, sender, origin.address, user, zone, terms.routing_headers).to
         due = _due(envelope, fit, terms, now)
         response = WAITS if due > now else ""
         flow = flow_text(Flow(user, self._priority(block, user, terms)))

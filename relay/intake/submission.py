@@ -265,10 +265,10 @@ class Submission:
         return composed.message
 
     def _left_out(self, composed: Composed) -> Events:
-        left_out = self._intake.steps.left_out
-        return tuple(
-            event for one in composed.unwanted for event in left_out(composed.message, one.recipient, one.entry.words)
-        )
+        if not composed.unwanted:
+            return ()
+        whom = ((recipient, entry.words, entry.whom) for recipient, entry in composed.unwanted)
+        return self._intake.steps.left_out(composed.message, whom)
 
     def _note_unwanted(self, composed: Composed) -> None:
         """Those who are dropped: nobody else is told."""

@@ -16,8 +16,8 @@ from relay.message.queueid import name_of
 #: Kinds that tell of the end of a delivery, and of what comes before it.
 ENDS = frozenset({"delivered", "bounced", "expired", "dropped", "suppressed", "deleted"})
 GOES_ON = frozenset({"deferred", "held", "released", "moved"})
-#: What came back for a delivery, mostly after its end.
-RETURNS = frozenset({"complaint", "unsubscribed", "bounce-returned", "delay-returned", "receipt-returned"})
+#: What came back for a delivery, mostly after its end; and that it went on to the sender.
+RETURNS = frozenset({"complaint", "unsubscribed", "bounce-returned", "delay-returned", "receipt-returned", "sent-on"})
 #: What is decided about a way: of a zone, address, site, host.
 DECISIONS = frozenset({"decision"})
 KINDS = frozenset({"queued", "notified"}) | ENDS | GOES_ON | RETURNS | DECISIONS
@@ -33,8 +33,15 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     the rules make of it. `user` submitted the message, `fbl` is its X-FBL. `reason` is for people. `about` and
     `what` say of a decision what was decided about whom; of a sender who was notified, the queue id of that mail, and
     whether it tells of a "failure", a "delay" or a "success". `unreported` is why nobody is to be told of a bounce
-    (relay.bounce.entitled). `tenant` and `tags` are the message's. All text from outside is cut to a bound and free of
-    control characters.
+    (relay.bounce.entitled). `tenant` and `tags` are the message's.
+
+    Of a message that was taken: `client` brought it to `listener`, by `transport` (relay.message.values.Origin); its
+    name is `client_host`, and `helo` what it called itself. `subject` and `header_from` are what its header says to
+    people, the first 200 characters; `body_size` is without the header. Of an attempt: `protocol` is smtp, lmtp or
+    http, and `return_path` the sender that it left with, where that was another one. `about` says of who is suppressed
+    which address or domain on the list it was.
+
+    All text from outside is cut to a bound and free of control characters.
     """
 
     kind: str
@@ -71,6 +78,16 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     unreported: str = ""
     tenant: str = ""
     tags: tuple[str, ...] = ()
+    listener: str = ""
+    client: str = ""
+    client_host: str = ""
+    helo: str = ""
+    transport: str = ""
+    subject: str = ""
+    header_from: str = ""
+    body_size: int = 0
+    protocol: str = ""
+    return_path: str = ""
 
     @property
     def name(self) -> str:

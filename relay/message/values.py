@@ -121,7 +121,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     so that the next attempt may be a second copy. `tls` is version, cipher and worth of the
     certificate, "" in the clear. `unsigned` tells why a DKIM signature is missing that the message should have had.
     `dsn`: the host was told what the client wants to hear of it, and sees to that (RFC 3461).
-    `dialogue` is what was said before a failure (relay.message.dialogue).
+    `dialogue` is what was said before a failure (relay.message.dialogue). `return_path` is the sender that the message
+    left with, or would have.
     """
 
     result: Result
@@ -138,3 +139,4 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     unsigned: str = ""
     dsn: bool = False
     dialogue: str = ""
+    return_path: str = ""

@@ -56,6 +56,16 @@ class QueueSize(NamedTuple):
     deferred: int
 
 
+class Totals(NamedTuple):
+    """What has been since the start: messages taken, and attempts by how they ended."""
+
+    accepted: int
+    delivered: int
+    deferred: int
+    bounced: int
+    dropped: int
+
+
 class SinkStanding(Protocol):
     """How one sink of events is doing (relay.events.sink)."""
 
@@ -179,6 +189,14 @@ class Metrics(Collector):
     def processed(self, zone: str) -> int:
         """Deliveries of `zone` that ended since the start."""
         return sum(self._deliveries.get((zone, result), 0) for result in _FINAL)
+
+    def totals(self) -> Totals:
+        """Of all zones."""
+        by_result = dict.fromkeys(Result, 0)
+        for (_, result), count in self._deliveries.items():
+            by_result[result] += count
+        ends = (Result.DELIVERED, Result.DEFERRED, Result.BOUNCED, Result.DROPPED)
+        return Totals(self._pushed[True], *(by_result[result] for result in ends))
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -28,7 +28,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
     `sender` and `recipient` are addresses, or with an @ in front all of a domain. `reason` is the category of the last
     failure. `id` names a message. `since` and `until` (ms since the epoch) are when it began to come in, both included.
-    Names and addresses are compared in any case; `sender` and `message_id` are None where they aren't asked for, for
+    Names and addresses are compared in any case, but for the tenant, which says who may see them; `sender` and `message_id` are None where they aren't asked for, for
     there is mail without any.
     """
 
@@ -85,7 +85,7 @@ def fits_message(wanted: Filter, message: Message) -> bool:
     """As far as its message tells."""
     if wanted.sender is not None and not _is(wanted.sender, message.sender):
         return False
-    if wanted.tenant and message.tenant.casefold() != wanted.tenant.casefold():
+    if wanted.tenant and message.tenant != wanted.tenant:
         return False
     if wanted.tag and wanted.tag.casefold() not in map(str.casefold, message.tags):
         return False

@@ -32,8 +32,6 @@ _log = Logger()
 
 #: Mails that are read at the same time, each in a thread.
 _READERS = 2
-#: What is sent on is bounce mail, and goes by this zone where there is one.
-_BOUNCES = User("", zone="bounces")
 _ON = Terms(priority="low", x_originating_ip=False, add_missing=())
 
 NOT_NOW = reply(452, "4.3.1 What it says can't be written down now, try again later")
@@ -62,13 +60,16 @@ class Desk:
         intake: Intake,
         *,
         most: int,
+        zone: str,
         log: MailLog,
         counts: Counts,
         now: Callable[[], int],
         in_thread: Callable[..., Deferred[Any]],
     ) -> None:
-        """`in_thread` runs a function where it may take a while."""
+        """What is sent on is bounce mail, and goes by `zone` where there is one of that name. `in_thread` runs a
+        function where it may take a while."""
         self.paths = paths
+        self._bounces = User("", zone=zone)
         self.most = most
         self.now = now
         self._reader = reader
@@ -162,7 +163,7 @@ class Desk:
 
     async def _send_on(self, mail: ReturnMail, to: str) -> None:
         """A bounce goes to whom it is for, as it is."""
-        submission = self._intake.open(msgspec.structs.replace(mail.origin, returned=True), _ON, _BOUNCES)
+        submission = self._intake.open(msgspec.structs.replace(mail.origin, returned=True), _ON, self._bounces)
         submission.write(mail.text)
         # To stop waiting must not undo what is being written.
         stored: Deferred[Any] = Deferred()

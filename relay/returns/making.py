@@ -24,13 +24,14 @@ def desk_of(
     intake: Intake,
     *,
     judge: Callable[[str, int], Diagnosis],
+    zone: str,
     log: MailLog,
     counts: Counts,
     now: Callable[[], int],
     in_thread: Callable[..., Deferred[Any]],
 ) -> Desk:
-    """`judge` says what a reply means, `now` gives ms since the epoch, `in_thread` runs a function where it may take a
-    while."""
+    """`judge` says what a reply means, `zone` is the one that bounce mail goes by, `now` gives ms since the epoch,
+    `in_thread` runs a function where it may take a while."""
     paths = return_paths(section, secrets)
     return Desk(
         paths,
@@ -38,6 +39,7 @@ def desk_of(
         past,
         intake,
         most=section.max_size,
+        zone=zone,
         log=log,
         counts=counts,
         now=now,

@@ -85,6 +85,13 @@ class Zones:
     def get(self, name: str) -> Zone | None:
         return self._zones.get(name)
 
+    def protocol(self, name: str) -> str:
+        """How the mail of a zone leaves: "smtp", "lmtp" or "http"; "" of one that isn't there."""
+        zone = self._zones.get(name)
+        if zone is None:
+            return ""
+        return "http" if zone.options.url else "lmtp" if zone.options.lmtp else "smtp"
+
     def names(self) -> list[str]:
         """Sorted names, disabled ones included."""
         return sorted(self._zones)

@@ -118,6 +118,9 @@ class Returns(Scenario):
         self.assertEqual(status, 200)
         [event] = json.loads(found)["events"]
         self.assertEqual((event["recipient"], event["status"]), ("ok+1@to.test", "5.1.1"))
+        status, found = await deferToThread(post, relay.api, "/v1/events?kind=delivered", b"", "GET")
+        [event] = json.loads(found)["events"]
+        self.assertEqual((event["sender"], event["return_path"]), ("ann@from.test", mail["from"]))
         metrics = (await deferToThread(post, relay.api, "/metrics", b"", "GET"))[1].decode()
         self.assertIn('zonerelay_returns_total{kind="bounce-returned"} 1.0', metrics)
 
@@ -156,12 +159,20 @@ class Returns(Scenario):
         self.assertRegex(mail["from"], r"^SRS0=[0-9a-f]{8}=[A-Z2-7]{2}=forwarded\.test=ann@back\.test$")
         (_, _), (code, said) = await self.bring("qmail", mail["from"], sender="rob@to.test")
         self.assertEqual((code, said[:5]), (550, "5.7.1"))
-        (_, _), (code, said) = await self.bring("qmail", mail["from"].lower())
+        # Whoever brings it can't choose the way that it goes on: by this header it would be the zone "forwards".
+        stranger = sample("qmail").replace(b"MAILER-DAEMON@qmail.example", b"x@forwarded.test", 1)
+        (_, _), (code, said) = await self.bring(stranger, mail["from"].lower())
         self.assertEqual(code, 250, said)
         await self.until(lambda: len(self.mx.accepted()) == 2, 20, "the bounce at the sender's", relay)
         bounce = self.mx.accepted()[1]
         self.assertEqual((bounce["from"], bounce["rcpt"]), ("", "ann@forwarded.test"))
         self.assertIn(b"This is the qmail-send program", (self.dump / bounce["file"]).read_bytes())
+        status, found = await deferToThread(post, relay.api, "/v1/events?kind=queued,sent-on", b"", "GET")
+        self.assertEqual(status, 200)
+        _, queued, on = json.loads(found)["events"]
+        self.assertEqual((queued["kind"], on["kind"], on["id"]), ("queued", "sent-on", queued["id"]))
+        self.assertEqual((on["recipient"], on["zone"]), ("ann@forwarded.test", "default"))
+        self.assertEqual((on["listener"], on["client"], on["helo"]), ("back", "127.0.0.1", "mx.test"))
 
     async def test_what_postfix_writes_later(self) -> None:
         if Doubter.missing():

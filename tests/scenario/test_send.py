@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.mime.letter import letter
 from relay.mime.mailobject import MailObject
 from tests.peers.clients import NODEMAILER, objects
-from tests.scenario.harness import deferToThread, post
+from tests.scenario.harness import Relay, deferToThread, post
 from tests.scenario.interop import ROOT, Interop, absent, program
 
 #: Two people, as most of the mails have them.
@@ -121,20 +121,28 @@ class NodemailersObjects(SynchronousTestCase):
 
 
 class Documented(Interop):
+    def commands(self, text: str) -> list[str]:
+        """The blocks of a text that are to be typed."""
+        blocks = [re.sub(r"^    ", "", block, flags=re.M) for block in re.findall(r"(?:^    .*\n)+", text, re.M)]
+        return [block for block in blocks if "curl" in block]
+
+    async def typed(self, command: str, relay: Relay) -> bytes:
+        """What a block of them says; it fails where an answer is an error."""
+        script = command.replace("127.0.0.1:8080", f"127.0.0.1:{relay.api}").replace("curl", "curl -sS --fail")
+        self.assertNotEqual(script, command)
+        return await self.run_program("bash", "-ec", script)
+
     async def test_the_commands_of_docs_api(self) -> None:
         program("curl")
         relay = await self.begin()
-        text = (ROOT / "docs/api.md").read_text()
-        blocks = [re.sub(r"^    ", "", block, flags=re.M) for block in re.findall(r"(?:^    .*\n)+", text, re.M)]
-        commands = [block for block in blocks if "curl" in block]
+        submitting, *others = (ROOT / "docs/api.md").read_text().split("\n## ")[1:]
+        commands = self.commands(submitting)
         # How many messages each makes, and what comes out at the other end.
         expected = [2, 2, 1, 1, 2, 2]
         self.assertEqual(len(commands), len(expected))
         for command, count in zip(commands, expected, strict=True):
             before = len(self.hop.taken)
-            script = command.replace("127.0.0.1:8080", f"127.0.0.1:{relay.api}").replace("curl", "curl -sS --fail")
-            self.assertNotEqual(script, command)
-            answer = json.loads(await self.run_program("bash", "-ec", script))
+            answer = json.loads(await self.typed(command, relay))
             said = answer if isinstance(answer, list) else [answer]
             for one in said:
                 self.assertEqual(list(one), ["id", "from", "to", "response"])
@@ -142,6 +150,8 @@ class Documented(Interop):
             await self.until(lambda want=before + count: len(self.hop.taken) == want, 20, command, relay)
             arrived = Counter(to for taken in self.hop.taken[before:] for to in taken.recipients)
             self.assertEqual(arrived, Counter(to for one in said for to in one["to"]))
+        for command in (command for section in others for command in self.commands(section)):
+            self.assertTrue(await self.typed(command, relay), command)
         first = message_from_bytes(self.hop.taken[0].text)
         self.assertEqual(str(make_header(decode_header(first["Subject"]))), "Grüße")
         self.assertEqual(first.get_payload(1).get_filename(), "Prüfung.csv")  # type: ignore[union-attr]

@@ -73,7 +73,8 @@ class Sinks(Scenario):
     async def test_each_step_arrives_signed_and_in_order(self) -> None:
         self.receiver.start()
         relay = await self.begun(HOOK, retry=EACH_SECOND)
-        name = await self.mail(relay, "ok+a@evil.test", "tempfail-rcpt-1+b@evil.test", "perm-rcpt+c@evil.test")
+        to = ("ok+a@evil.test", "tempfail-rcpt-1+b@evil.test", "perm-rcpt+c@evil.test")
+        name = await self.mail(relay, *to, more="Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n")
         await self.until(lambda: len(self.receiver.events()) >= 5, 20, "five events", relay)
         await self.up_to_date(relay)
         events = self.receiver.events()
@@ -92,6 +93,10 @@ class Sinks(Scenario):
                 "perm-rcpt+c@evil.test": ["bounced"],
             },
         )
+        [queued] = [event for event in events if event["kind"] == "queued"]
+        told = [queued[name] for name in ("client", "helo", "transport", "subject", "header_from", "body_size")]
+        self.assertEqual(told, ["127.0.0.1", "client.test", "ESMTP", "Grüße", "<me@src.test>", 7])
+        self.assertEqual({event["protocol"] for event in events if "protocol" in event}, {"smtp"})
         for heard in self.receiver.heard:
             self.assertTrue(heard.signed(SECRET))
             self.assertFalse(heard.signed(b"another secret"))

@@ -12,7 +12,7 @@ from relay.bounce.pattern import GAP
 from relay.bounce.rulebook import Rulebook
 from relay.bounce.rulefile import shipped
 from relay.bounce.said import READ, said
-from tests.labelled import HALVES, SEEN, UNSEEN, Labelled, halves, labelled, share, strange
+from tests.labelled import HALVES, SECOND_HAND, SEEN, UNSEEN, Labelled, halves, labelled, share, strange
 
 
 def replies() -> Iterator[Labelled]:
@@ -72,6 +72,42 @@ class ShippedTests(SynchronousTestCase):
         self.assertEqual(found.count, 162)
         self.assertGreaterEqual(found.category, 113)
         self.assertGreaterEqual(found.action, 156)
+
+    def test_how_often_they_are_right_about_what_another_person_has_labelled(self) -> None:
+        """A little less than docs/bounces.md says of the rules that were mended from it."""
+        other = list(labelled(SECOND_HAND))
+        known = [*replies(), *labelled(UNSEEN), *labelled(HALVES)]
+        self.assertFalse({said(one.reply) for one in other} & {said(one.reply) for one in known})
+        found = share(other)
+        self.assertEqual(found.count, 240)
+        self.assertGreaterEqual(found.category, 181)
+        self.assertGreaterEqual(found.action, 226)
+
+    def test_a_code_that_does_not_say_why_speaks_of_no_mailbox(self) -> None:
+        """Nobody gets on a suppression list for it; who is said to be gone does."""
+        for reply, fault in (
+            ("550 No", "host"),
+            ("550 5.7.1 <a@example.com>: Recipient address rejected: whatever", "host"),
+            ("550 5.1.1 <a@example.com>: Recipient address rejected: whatever", "recipient"),
+            ("550 5.7.1 <a@example.com>: Recipient address rejected: User unknown", "recipient"),
+            ("550 5.1.1 No", "recipient"),
+            ("550 No such user", "recipient"),
+        ):
+            found = self.book.diagnosis(said(reply))
+            self.assertEqual((found.category, found.action, found.fault), ("recipient", "reject", fault), reply)
+
+    def test_few_are_taken_for_gone_who_are_not(self) -> None:
+        """docs/bounces.md has how many, of those that no rule was written from and of the second person's."""
+
+        def gone(one: Labelled) -> bool:
+            found = self.book.diagnosis(said(one.reply))
+            return (found.category, found.fault, found.action) == ("recipient", "recipient", "reject")
+
+        asked = [*halves(labelled(HALVES))[1], *labelled(SECOND_HAND)]
+        really = [one for one in asked if (one.category, one.action) == ("recipient", "reject")]
+        self.assertEqual(len(really), 55)
+        self.assertGreaterEqual(sum(map(gone, really)), 49)
+        self.assertLessEqual(sum(gone(one) for one in asked if one.category != "recipient"), 6)
 
     def test_as_ZoneMTA_does(self) -> None:
         for reply, action, category, status in KNOWN:

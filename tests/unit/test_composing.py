@@ -127,6 +127,39 @@ class KeptTests(Case):
             rows = self.compose(origin=Origin("feeder", client), user=user).deliveries
             self.assertEqual([row.zone for row in rows], [zone])
 
+    def test_what_a_stranger_brought_goes_where_he_has_no_say(self) -> None:
+        zones = zones_of(
+            bulk=Zone(recipient_domains=("bulk.test",)), near=Zone(client_networks=("192.0.2.0/24",)),
+            classes=Zone(routing_headers={"X-Class": ("vip",)}), news=Zone(sender_domains=("x.test",)), bounces=Zone(),
+        )  # fmt: skip
+        self.composer = Composer(Router(zones), Trail({"relay.test"}, "beef"), "relay.test", Heed("accept", a_list()))
+        unsaid = b"Message-ID: <1@there.test>\r\n"
+        for header, allowed, chosen in (
+            (HEADER, False, "news"),
+            (unsaid + b"X-Class: vip\r\n", False, "classes"),
+            (unsaid + b"X-Sending-Zone: near\r\n", True, "near"),
+            (unsaid, False, "near"),
+        ):
+            terms = Terms(routing_headers=allowed)
+
+            def zone(
+                to: str, own: str = "", returned: bool = True, header: bytes = header, terms: Terms = terms
+            ) -> str:
+                origin = Origin("back", "192.0.2.7", returned=returned)
+                envelope = Envelope("", (Recipient(to),))
+                return self.compose(header, envelope, origin=origin, terms=terms, zone=own).deliveries[0].zone
+
+            self.assertEqual(zone("b@to.test", returned=False), chosen)
+            self.assertEqual(zone("b@to.test"), "default")
+            self.assertEqual(zone("b@bulk.test"), "bulk")
+            self.assertEqual(zone("b@to.test", "bounces"), "bounces")
+
+    def test_nor_does_he_take_a_key_of_others_or_their_tags(self) -> None:
+        header = HEADER + b"X-Idempotency-Key: k\r\nX-Sending-Tags: a\r\n"
+        theirs, his = self.compose(header), self.compose(header, origin=Origin("back", "192.0.2.7", returned=True))
+        self.assertNotEqual(theirs.token, b"")
+        self.assertEqual((theirs.message.tags, his.message.tags, his.token), (("a",), (), b""))
+
     def test_a_zone_is_asked_for_where_that_is_believed(self) -> None:
         for believed, own, zone in (
             (True, "", "alices"), (False, "", "near"), (True, "bulk", "bulk"), (True, "none", "alices"),

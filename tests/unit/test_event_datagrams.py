@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 import zlib
 from typing import Any
 
@@ -20,6 +21,7 @@ from relay.config.schema import Sink
 from relay.events import gelf
 from relay.events.datagrams import BELIEVED, gelf_maker, zonemta_maker
 from relay.events.gelf import CHUNK, datagrams, record
+from relay.events.oldpack import packed
 from relay.events.reader import NotTaken
 from relay.events.zonemta import datagram
 from relay.net.dns import NoSuchDomain
@@ -44,12 +46,29 @@ class ZoneMtaTests(SynchronousTestCase):
         return msgspec.msgpack.decode(datagram(numbered(1, kind, **fields)))
 
     def test_queued(self) -> None:
-        told = self.told("queued", seq=0, to=("a@to.test", "b@to.test"), message_id="<1@x>", size=9, user="u")
+        told = self.told(
+            "queued", seq=0, to=("a@to.test", "b@to.test"), message_id="<1@x>", size=900, body_size=9, user="u",
+            listener="feeder", client="192.0.2.7", client_host="pc.src.test", helo="pc", transport="ESMTPSA",
+            subject="Grüße", header_from="Me <me@src.test>",
+        )  # fmt: skip
         self.assertEqual(
             told,
             {"id": ID, "action": "QUEUED", "message-id": "<1@x>", "from": "me@src.test", "to": "a@to.test,b@to.test",
-             "body": 9, "user": "u"},
+             "src": "192.0.2.7", "subject": "Grüße", "body": 9, "interface": "feeder", "originhost": "pc.src.test",
+             "transhost": "pc", "transtype": "ESMTPSA", "user": "u", "headerFrom": "Me <me@src.test>"},
         )  # fmt: skip
+
+    def test_queued_by_http_and_by_the_relay_itself(self) -> None:
+        api = self.told("queued", seq=0, listener="api", client="192.0.2.7", transport="HTTP")
+        self.assertEqual((api["interface"], api["src"], api["transtype"]), ("api", "192.0.2.7", "HTTP"))
+        self.assertFalse({"originhost", "transhost", "user"} & api.keys())
+        own = self.told("queued", seq=0, sender="", listener="bounce", client="127.0.0.1", helo="localhost",
+                        transport="LOCAL")  # fmt: skip
+        self.assertEqual((own["interface"], own["transtype"], own["from"]), ("bounce", "HTTP", "<>"))
+        self.assertFalse({"src", "originhost", "transhost"} & own.keys())
+
+    def test_a_client_without_a_name(self) -> None:
+        self.assertEqual(self.told("queued", client="192.0.2.7", helo="pc")["originhost"], "[192.0.2.7]")
 
     def test_attempts(self) -> None:
         self.assertEqual(
@@ -67,18 +86,80 @@ class ZoneMtaTests(SynchronousTestCase):
                 {**TOLD, "action": "REJECTED", "response": "550 no", "category": "other"},
             )
         clear = self.told("delivered", **ATTEMPT | {"tls": ""})
-        self.assertEqual((clear["tls"], clear["secure"], "tlsVersion" in clear), (False, False, False))
+        named = ("tls", "secure", "tlsVersion", "tlsAuthorized")
+        self.assertEqual([clear[name] for name in named], [False] * 4)
+        weak = self.told("delivered", **ATTEMPT | {"tls": "TLSv1.2 AES128-SHA untrusted"})
+        self.assertEqual((weak["tlsAuthorized"], weak["tlsAuthorizationError"]), (False, "untrusted"))
+
+    def test_an_attempt_without_a_host_and_with_another_return_path(self) -> None:
+        told = self.told("bounced", sender="", category="dns", protocol="smtp", return_path="b+1@back.test")
+        self.assertEqual((told["mx"], told["messageId"], told["from"]), ("to.test", ID, ""))
+        self.assertEqual((told["returnPath"], told["protocol"]), ("b+1@back.test", "smtp"))
+        self.assertFalse({"host", "ip", "httpResponse"} & told.keys())
+
+    def test_an_attempt_by_http(self) -> None:
+        told = self.told("delivered", protocol="http", code=204, reply="204 No Content", **ATTEMPT)
+        self.assertEqual((told["protocol"], told["httpResponse"]), ("http", 204))
 
     def test_other_ends(self) -> None:
         for kind in ("dropped", "suppressed"):
             told = self.told(kind, reason="on the list")
             self.assertEqual((told["action"], told["description"]), ("DROP", "on the list"))
+        for about, key in (("you@to.test", "suppressed address"), ("to.test", "suppressed domain")):
+            told = self.told("suppressed", about=about)
+            self.assertEqual((told[key], told["recipient"]), (about, "you@to.test"))
+            self.assertEqual(told["reason"], "Recipient was found from suppression list")
         told = self.told("deleted", reason="by hand")
         self.assertEqual((told["action"], told["reason"]), ("DELETED", "by hand"))
         told = self.told("notified", what="delay", about="1a2")
         self.assertEqual((told["action"], told["queued"], told["bounceType"], told["bounceId"]),
                          ("QUEUE_BOUNCE", "yes", "delayed", "1a2"))  # fmt: skip
         self.assertEqual(self.told("bounce-returned")["action"], "BOUNCE_RETURNED")
+
+
+_texts = st.text(max_size=300) | st.integers(0, 70_000).map("x".__mul__)
+_numbers = st.integers(-(2**31), 2**53) | st.floats(allow_nan=False) | st.booleans()
+
+
+class Old:
+    """Reads msgpack as it was at first: no short strings of a byte's length, no 64-bit numbers."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def take(self, size: int) -> bytes:
+        taken, self.data = self.data[:size], self.data[size:]
+        return taken
+
+    def number(self, form: str) -> Any:
+        return struct.unpack(f">{form}", self.take(struct.calcsize(form)))[0]
+
+    def value(self) -> Any:
+        kind = self.number("B")
+        if kind < 0x80:
+            return kind
+        if kind < 0x90 or kind == 0xDE:
+            size = kind & 15 if kind < 0x90 else self.number("H")
+            return {self.value(): self.value() for _ in range(size)}
+        if 0xA0 <= kind < 0xC0:
+            return self.take(kind & 31).decode()
+        if kind in (0xDA, 0xDB):
+            return self.take(self.number("H" if kind == 0xDA else "I")).decode()
+        if kind >= 0xE0:
+            return kind - 256
+        if kind in (0xC2, 0xC3):
+            return kind == 0xC3
+        return self.number({0xCB: "d", 0xCC: "B", 0xCD: "H", 0xCE: "I", 0xD0: "b", 0xD1: "h", 0xD2: "i"}[kind])
+
+
+class OldPackTests(SynchronousTestCase):
+    @given(st.dictionaries(st.text(max_size=40), _texts | _numbers, max_size=40))
+    def test_old_and_new_readers_read_the_same(self, fields: dict[str, Any]) -> None:
+        data = packed(fields)
+        self.assertEqual(msgspec.msgpack.decode(data), fields)
+        old = Old(data)
+        self.assertEqual(old.value(), fields)
+        self.assertEqual(old.data, b"")
 
 
 class GelfTests(SynchronousTestCase):
@@ -88,6 +169,8 @@ class GelfTests(SynchronousTestCase):
         self.assertEqual(told["timestamp"], NOW / 1000)
         self.assertEqual(told["short_message"], f"MTA [BOUNCED] {ID}.001 550 5.1.1 no\u2713")
         self.assertEqual((told["_number"], told["_queue_id"], told["_seq"], told["_to"]), (7, ID, 1, "a,b"))
+        named = ("_component", "facility", "_delivery_id", "_delivery_seq")
+        self.assertEqual([told[name] for name in named], ["mta", "mta", ID, "001"])
         # Graylog refuses this one.
         self.assertNotIn("_id", told)
 

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.bounce.diagnosis import Diagnosis
-from relay.events.steps import NAMED, Steps
+from relay.events.steps import NAMED, TOLD, Steps
 from relay.message.event import KINDS
-from relay.message.values import Outcome, Result
+from relay.message.values import Origin, Outcome, Result
 from relay.zone.decision import Decision, Scope
 from tests.unit.store_rig import delivery, message, queue_id
 
@@ -29,9 +29,41 @@ class StepsTests(SynchronousTestCase):
         for later in (
             self.steps.attempted("deferred", mail, delivery(1), Outcome(Result.DEFERRED, "450 no"), None),
             self.steps.happened("held", mail, delivery(1)),
-            self.steps.left_out(mail, "x@example.org", "why"),
+            self.steps.left_out(mail, [("x@example.org", "why", "")]),
         ):
             self.assertEqual((later[0].tenant, later[0].tags), ("acme", ("news",)))
+
+    def test_who_has_brought_it_and_what_it_says_to_people(self) -> None:
+        header = b"From: =?utf-8?q?J=C3=B6rg?= <j@a.test>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe=0Aan?=\r\n\talle\r\n"
+        origin = Origin("feeder", "192.0.2.7", "pc", "ESMTPSA", "pc.a.test", "ann")
+        mail = replace(message(1), origin=origin, headers=header, body_size=77)
+        (event,) = self.steps.queued(mail, [delivery(1)])
+        self.assertEqual((event.listener, event.client, event.client_host), ("feeder", "192.0.2.7", "pc.a.test"))
+        self.assertEqual((event.helo, event.transport, event.user), ("pc", "ESMTPSA", "ann"))
+        self.assertEqual((event.subject, event.header_from), ("Grüße an alle", "Jörg <j@a.test>"))
+        self.assertEqual((event.body_size, event.size), (77, mail.size))
+        (left_out,) = self.steps.left_out(mail, [("x@b.test", "domain on the list", "b.test")])
+        self.assertEqual((left_out.client, left_out.recipient, left_out.about), ("192.0.2.7", "x@b.test", "b.test"))
+
+    def test_a_header_that_means_harm(self) -> None:
+        for subject in (b"x" * 100_000, b"=?utf-7?q?" + b"+" * 90_000 + b"?=", b"\xff\x00\x1b[2J\r\n\tb", b"=?x?b?!?="):
+            mail = replace(message(1), headers=b"Subject: " + subject + b"\r\n")
+            (event,) = self.steps.queued(mail, [delivery(1)])
+            self.assertTrue(0 < len(event.subject) <= TOLD)
+            self.assertTrue(event.subject.isprintable())
+
+    def test_a_mail_that_goes_on_to_its_sender(self) -> None:
+        mail = replace(message(1), sender="", origin=Origin("back", "192.0.2.7", "mx", returned=True))
+        queued, on = self.steps.queued(mail, [delivery(1)])
+        self.assertEqual((queued.kind, on.kind, on.name), ("queued", "sent-on", mail.id))
+        self.assertEqual((on.recipient, on.listener, on.client), ("r1@example.org", "back", "192.0.2.7"))
+
+    def test_how_an_attempt_left(self) -> None:
+        steps = Steps(True, lambda: NOW, {"default": "lmtp"}.__getitem__)
+        for said, told in (("b+1@back.test", "b+1@back.test"), (message(1).sender, ""), ("", "")):
+            outcome = Outcome(Result.DELIVERED, "250 ok", return_path=said)
+            (event,) = steps.attempted("delivered", message(1), delivery(1), outcome, None)
+            self.assertEqual((event.protocol, event.return_path), ("lmtp", told))
 
     def test_of_many_recipients_some_are_named(self) -> None:
         rows = [delivery(1, seq, due=NOW + 9) for seq in range(1, 301)]

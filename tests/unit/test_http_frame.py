@@ -135,8 +135,13 @@ class FrameTests(SynchronousTestCase):
                 request.caller = Caller("key", frozenset(scopes))  # type: ignore[arg-type]
                 problem = self.assertRaises(Problem, frame.admit, request)  # type: ignore[arg-type]
                 self.assertEqual(problem.status, 403)
-            request.caller = Caller("key", frozenset({declared.scope}))  # type: ignore[arg-type]
+            scopes = frozenset({declared.scope})
+            request.caller = Caller("key", scopes)  # type: ignore[arg-type]
             frame.admit(request)  # type: ignore[arg-type]
+            request.caller = Caller("key", scopes, tenant="acme")  # type: ignore[arg-type]
+            problem = self.assertRaises(Problem, frame.admit, request)  # type: ignore[arg-type]
+            self.assertIn("the whole relay", problem.body["message"])
+            Frame(declared._replace(by_tenant=True), method).admit(request)  # type: ignore[arg-type]
 
 
 class DocumentTests(SynchronousTestCase):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.message.event import Event
 from relay.message.values import Delivery, Message, Origin
 from relay.queue import records
 from relay.queue.store import Unreadable
@@ -32,6 +33,21 @@ class RecordTests(SynchronousTestCase):
     @given(st.binary(max_size=100))
     def test_chunks_come_back(self, data: bytes) -> None:
         self.assertEqual(records.read_chunk(records.encode_chunk(data)), data)
+
+    def test_an_event_of_an_older_version_is_read(self) -> None:
+        """As it was written when its fields ended with `unreported`: the others are empty."""
+        old = ["bounced", 1_700_000_000_123, "0" * 18, 1, "default", "a@b.test", "c@d.test", *[""] * 3, 550, *[""] * 7,
+               1, 0.5, 0, 900, "ann", *[""] * 4, 0, ["c@d.test"], "", "", "null sender"]  # fmt: skip
+        self.assertEqual(Event.__struct_fields__[len(old) - 1], "unreported")
+        event = records.read_event(records.encode(old))
+        self.assertEqual((event.kind, event.code, event.user, event.unreported), ("bounced", 550, "ann", "null sender"))
+        later = [getattr(event, name) for name in Event.__struct_fields__[len(old) :]]
+        self.assertEqual(set(later), {"", 0, ()})
+
+    @given(texts, texts, st.integers(0, 2**63))
+    def test_events_come_back(self, subject: str, helo: str, time: int) -> None:
+        event = Event("queued", time, "0" * 18, subject=subject, helo=helo, body_size=time, return_path=helo)
+        self.assertEqual(records.read_event(records.encode(event)), event)
 
     def test_every_flipped_bit_is_noticed(self) -> None:
         """Q08: with a checksum of our own in each record."""

@@ -88,6 +88,7 @@ class ReturnsCase(SynchronousTestCase):
             self.past,
             self.intake,
             judge=judge,
+            zone="ndr",
             log=self.log,
             counts=self.metrics,
             now=lambda: NOW,
@@ -329,7 +330,7 @@ class SentOn(ReturnsCase):
         self.assertTrue(mail.origin.returned)
         self.assertEqual(mail.text, (SAMPLES / "qmail.eml").read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
         assert mail.user is not None
-        self.assertEqual(mail.user.zone, "bounces")
+        self.assertEqual(mail.user.zone, "ndr")
         self.assertEqual(self.past.told, [])
         self.assertIn("sent-on", self.lines()[-1])
 

@@ -333,7 +333,8 @@ class Delivering(Case):
         self.assertEqual(
             self.outcome,
             Outcome(
-                Result.DELIVERED, "250 2.0.0 queued", 250, "", "dot", "mx1.test", "192.0.2.10", "10.0.0.1"
+                Result.DELIVERED, "250 2.0.0 queued", 250, "", "dot", "mx1.test", "192.0.2.10", "10.0.0.1",
+                return_path="a@from.test",
             ),
         )
 
