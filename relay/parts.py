@@ -22,6 +22,7 @@ from relay.children.senders import Senders
 from relay.config.schema import Config
 from relay.dispatch.diagnoses import Diagnoses
 from relay.dispatch.dispatcher import Dispatcher
+from relay.dispatch.jobs import Jobs
 from relay.dispatch.keywatch import KeyWatch
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
@@ -52,6 +53,7 @@ from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule
+from relay.queue.search import Search
 from relay.queue.store import StoreError
 from relay.returns.door import ReturnsDoor
 from relay.returns.history import History
@@ -163,6 +165,8 @@ class Parts:
         self.metrics.waiting = self.reasons.waiting
         self.legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
         self.operator = Operator(self.store, self.schedule, leases, self.results, log, reactor, now, steps)
+        self.search = Search(self.store, self.schedule, leases.names, self.shaping.site_of, now)
+        self.jobs = Jobs(self.search, self.operator, self.store, reactor, now)
         self.reporter = reporter_of(config, self.intake, reactor, now, deferToThread)
         self.sinks = self._make_sinks()
         self.metrics.sinks = self.sinks.standings
@@ -182,15 +186,18 @@ class Parts:
     def make_site(self) -> Any:
         """The API. It is made late, for Klein installs a reactor when it is imported."""
         config, zones = self._config, self.zones
+        from relay.http.actions import ActionsApi
         from relay.http.bounces import BouncesApi
         from relay.http.events import EventsApi
         from relay.http.live import LiveApi
         from relay.http.operator import Standing
+        from relay.http.queuesearch import QueueSearchApi
         from relay.http.rollups import RollupsApi
         from relay.http.shaping import resources
         from relay.http.sinks import SinksApi
         from relay.http.site import make_site
         from relay.http.state import Sources, StateApi
+        from relay.http.stored import StoredApi
         from relay.http.suppressionlist import SuppressionListApi
         from relay.http.suppressions import SuppressionsApi
         from relay.http.tls_reports import TlsReportsApi
@@ -227,6 +234,16 @@ class Parts:
                     )
                 ),
                 TrafficApi(self.ledger, self.shaping.limits.gates, self._reactor.seconds),
+                QueueSearchApi(self.search, self.store, self._reactor, self.now),
+                StoredApi(self.store, self.search, self.reasons, self._reactor, config.api.timeout),
+                ActionsApi(
+                    self.operator,
+                    self.jobs,
+                    self.store,
+                    lambda: [zone.name for zone in zones.active()],
+                    self._reactor,
+                    self.now,
+                ),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self.now, config.events.keep),
                 LiveApi(

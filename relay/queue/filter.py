@@ -28,8 +28,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
     `sender` and `recipient` are addresses, or with an @ in front all of a domain. `reason` is the category of the last
     failure. `id` names a message. `since` and `until` (ms since the epoch) are when it began to come in, both included.
-    Names and addresses are compared in any case, but for the tenant, which says who may see them; `sender` and `message_id` are None where they aren't asked for, for
-    there is mail without any.
+    Names and addresses are compared in any case, but for the tenant, which says who may see them. `sender` and
+    `message_id` are None where they aren't asked for, for there is mail without any.
     """
 
     zone: str = ""

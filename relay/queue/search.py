@@ -82,12 +82,15 @@ class Search:
             if looks <= 0:
                 return Page(found, Cursor(way, place))
 
+    def look(self, row: Delivery) -> Found:
+        """Where a delivery stands."""
+        return Found(row, self._state(row), self._site_of(row.zone, row.domain), None)
+
     # -- inside
 
     def _judge(self, wanted: Filter, row: Delivery) -> Found | None:
-        state = self._state(row)
-        site = self._site_of(row.zone, row.domain)
-        if not fits_row(wanted, row, state, site):
+        found = self.look(row)
+        if not fits_row(wanted, row, found.state, found.site):
             return None
         message: Message | None = None
         if wanted.of_message:
@@ -97,7 +100,7 @@ class Search:
                 return None
             if message is None or not fits_message(wanted, message):
                 return None
-        return Found(row, state, site, message)
+        return found._replace(message=message)
 
     def _state(self, row: Delivery) -> State:
         work = self._schedule.work(row.id, row.seq)
