@@ -20,7 +20,6 @@ _DAY = 86_400_000
 _PER_MS = 4096
 #: The last time that a queue id can tell (ms).
 _LAST = (1 << 44) - 1
-_LANES = 64
 _UINT = (1 << 32) - 1
 #: It stands behind every id.
 _BEHIND = "g"
@@ -195,18 +194,39 @@ class ByLane:
         return msgspec.convert(given, Stand)
 
     def read(self, place: Stand | None, limit: int) -> Passage:
-        if place is None:
-            return self._on(None, 0)
-        lane = LaneKey(place.zone, place.domain, place.flow)
-        start = self._begin
-        if place.id:
-            behind = Place(place.due, place.id, place.seq + 1)
-            start = behind if start is None else max(start, behind)
-        places, _ = self._store.scan(lane, start, self._until, limit)
-        rows = [(row, _stand(lane, one)) for one in places if (row := self._row(one)) is not None]
-        if len(places) < limit:
-            return Passage(rows, *self._on(lane, 1 + len(places))[1:])
-        return Passage(rows, _stand(lane, places[-1]), len(places))
+        rows: list[tuple[Delivery, Stand]] = []
+        looks, lane, further = 0, None, place
+        if place is not None:
+            lane = LaneKey(place.zone, place.domain, place.flow)
+            begin = Place(place.due, place.id, place.seq + 1) if place.id else None
+            looks, further = self._scan(lane, begin, limit, rows)
+        if further is not None and lane is not None:
+            return Passage(rows, further, looks)
+        lanes, more = self._lanes(lane, max(4, (limit - looks) // 2))
+        for lane, due in lanes:
+            if looks >= limit:
+                return Passage(rows, Stand(*lane), looks)
+            if not self._may_have(lane, due):
+                looks += 1
+                continue
+            cost, further = self._scan(lane, None, limit - looks, rows)
+            looks += cost
+            if further is not None:
+                return Passage(rows, further, looks)
+        # Behind the last of these lanes.
+        return Passage(rows, Stand(*lanes[-1][0], FAR, _BEHIND) if more else None, max(1, looks))
+
+    def _scan(
+        self, lane: LaneKey, begin: Place | None, limit: int, rows: list[tuple[Delivery, Stand]]
+    ) -> tuple[int, Stand | None]:
+        """Adds what there is of a lane from a place on; what that cost, and where there may be more of it."""
+        start = self._begin if begin is None or self._begin is None else max(begin, self._begin)
+        places, _ = self._store.scan(lane, start or begin, self._until, limit)
+        for place in places:
+            row = self._row(place)
+            if row is not None:
+                rows.append((row, _stand(lane, place)))
+        return 1 + len(places), _stand(lane, places[-1]) if len(places) == limit else None
 
     def _row(self, place: Place) -> Delivery | None:
         try:
@@ -214,33 +234,35 @@ class ByLane:
         except Unreadable:
             return None
 
-    def _on(self, after: LaneKey | None, looks: int) -> Passage:
-        """To the next lane that may have some."""
-        if self._domain:
-            return self._to_domain(after, looks)
-        if after is None and self._zone:
-            after = LaneKey(self._zone, "")
-        lanes = self._store.lanes(after, _LANES)
-        for number, (lane, due) in enumerate(lanes, looks + 1):
-            if self._zone and lane.zone != self._zone:
-                return Passage([], None, number)
-            if due <= self._until and (not self._site or self._site_of(lane.zone, lane.domain).lower() == self._site):
-                return Passage([], Stand(*lane), number)
-        further = Stand(*lanes[-1][0], FAR, _BEHIND) if len(lanes) == _LANES else None
-        return Passage([], further, looks + len(lanes))
+    def _may_have(self, lane: LaneKey, due: int) -> bool:
+        if self._site and self._site_of(lane.zone, lane.domain).lower() != self._site:
+            return False
+        return due <= self._until
 
-    def _to_domain(self, after: LaneKey | None, looks: int) -> Passage:
-        zones = [self._zone] if self._zone else self._store.zones()
-        for zone in zones:
+    def _lanes(self, after: LaneKey | None, count: int) -> tuple[list[tuple[LaneKey, int]], bool]:
+        """Some that come next, with the due time of the first there; whether there may be more behind."""
+        if self._domain:
+            return self._of_domain(after, count)
+        lanes = self._store.lanes(LaneKey(self._zone, "") if after is None and self._zone else after, count)
+        own = [one for one in lanes if not self._zone or one[0].zone == self._zone]
+        return own, len(own) == count
+
+    def _of_domain(self, after: LaneKey | None, count: int) -> tuple[list[tuple[LaneKey, int]], bool]:
+        found: list[tuple[LaneKey, int]] = []
+        for zone in [self._zone] if self._zone else self._store.zones():
             if after is not None and zone < after.zone:
                 continue
-            looks += 1
-            if after is None or zone > after.zone:
-                return Passage([], Stand(zone, self._domain, ""), looks)
-            for lane, _ in self._store.lanes(LaneKey(zone, self._domain, after.flow), 1):
-                if (lane.zone, lane.domain) == (zone, self._domain):
-                    return Passage([], Stand(*lane), looks)
-        return Passage([], None, looks)
+            last = LaneKey(zone, self._domain)
+            if after is not None and zone == after.zone:
+                last = after
+            else:
+                found.append((last, 0))
+            flows = self._store.lanes(last, count)
+            own = [one for one in flows if one[0][:2] == last[:2]]
+            found += own
+            if len(own) == count:
+                return found, True
+        return found, False
 
 
 class Chain:
