@@ -22,7 +22,7 @@ from relay.queue.store import Store
 
 _MOST = 1000
 #: Looks before the reactor may have its turn, and seconds of an answer after which it is given as it is.
-_LOOKS, _SECONDS = 200, 0.03
+_LOOKS, _SECONDS = 200, 0.02
 
 _cursor = msgspec.json.Decoder(Cursor).decode
 

@@ -19,7 +19,7 @@ from relay.queue.sources import ByAge, ByLabel, ByLane, ByName, Chain, Held, OfM
 from relay.queue.store import Store, Unreadable
 
 #: So much is looked at along each of several ways, to see which one comes to its end.
-PROBE = 200
+PROBE = 100
 #: Looks at a time.
 _STEP = 128
 

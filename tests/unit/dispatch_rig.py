@@ -186,8 +186,8 @@ class DispatchRig(SynchronousTestCase):
         self.log = MailLog(self.clock, self.now, self.file)
         retry = a_retry(60.0, 120.0)
         self.schedule = Schedule(self.store, retry, self.clock, self.now, 1 << 24)
-        self.steps = Steps(self.events_kept, self.now)
-        self.results = Results(self.store, self.schedule, retry, self.log, self.tally, self.now, self.steps)
+        self.telling = Steps(self.events_kept, self.now)
+        self.results = Results(self.store, self.schedule, retry, self.log, self.tally, self.now, self.telling)
         zones = self.zones_ = zones_of(self.domains, **self.zones)
         self.limits = Limits(zones, self.sites, Senders(self.senders), self.clock.seconds)
         self.decided: list[Decision] = []
@@ -220,7 +220,7 @@ class DispatchRig(SynchronousTestCase):
             self.suppressions,
         )
         self.operator = Operator(
-            self.store, self.schedule, self.leases, self.results, self.log, self.clock, self.now, self.steps
+            self.store, self.schedule, self.leases, self.results, self.log, self.clock, self.now, self.telling
         )
         self.number = 0
         self.dispatcher.start()
