@@ -12,6 +12,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from relay.access.access import Access
+from relay.access.roll import Roll
 from relay.channel.frames import Hello, TlsResults, Welcome
 from relay.channel.gate import Gate
 from relay.channel.link import Link
@@ -44,6 +46,7 @@ from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
 from relay.listener.door import Door
 from relay.logs.maillog import MailLog
+from relay.measured import Measured
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
 from relay.net.client_tls import ClientTls
@@ -86,7 +89,7 @@ class Parts:
         zones = self.zones = from_config(config)
         now = self.now = WallClock()
         log = self.log = MailLog(reactor, now)
-        self.metrics = Metrics()
+        self.metrics = Metrics(now)
         self.metrics.queue_size = self._queue_size
         self.metrics.pool_size = lambda: self.ledger.idle_connections
         self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
@@ -103,6 +106,7 @@ class Parts:
         self.suppressions = Suppressions(self.store.shelf("suppression"), now)
         self.metrics.suppressions = lambda: self.suppressions.count
         self.sweeping = Sweeping(self.suppressions, reactor)
+        self.roll = Roll(self.store.shelf("access"), now)
         # Who has bounced or complained is read of what has happened, where the policy heeds it.
         taking = Taking(self.suppressions, config.suppression)
         self.suppressing = Reader(
@@ -124,6 +128,7 @@ class Parts:
             idempotency=config.queue.idempotency,
             urgency=self.shaping.limits.urgency,
             steps=steps,
+            seconds=reactor.seconds,
         )
         notices = Notices(
             config.bounces,
@@ -177,37 +182,53 @@ class Parts:
         self.roster = Roster(reactor, senders, welcome)
         self.reception = Receivers(briefings.receiver, heed, self.metrics.listener_event)
         self.receivers = Roster(reactor, self.reception, welcome)
+        Measured(
+            self.store,
+            self.schedule,
+            zones,
+            self.ledger,
+            self.shaping.backoff,
+            {"sender": self.roster, "receiver": self.receivers},
+            config.queue.min_free,
+            now,
+        ).tell(self.metrics.gauges, self.metrics.latencies)
         self.returns: Desk | None = None
         self.listeners = Listeners(
             config, self.intake, self.reception, self.metrics, reactor, now, self._returns_door
         )
         self.gate = Gate(secret, self._admit, reactor)
 
-    def make_site(self) -> Any:
+    def make_site(self, access: Access) -> Any:
         """The API. It is made late, for Klein installs a reactor when it is imported."""
         config, zones = self._config, self.zones
         from relay.http.actions import ActionsApi
+        from relay.http.apikeys import ApiKeysApi
+        from relay.http.audit import Audit
         from relay.http.bounces import BouncesApi
         from relay.http.events import EventsApi
         from relay.http.live import LiveApi
         from relay.http.operator import Standing
         from relay.http.queuesearch import QueueSearchApi
         from relay.http.rollups import RollupsApi
+        from relay.http.sessions import SessionsApi
         from relay.http.shaping import resources
         from relay.http.sinks import SinksApi
         from relay.http.site import make_site
         from relay.http.state import Sources, StateApi
         from relay.http.stored import StoredApi
+        from relay.http.suppression_import import ImportApi
         from relay.http.suppressionlist import SuppressionListApi
         from relay.http.suppressions import SuppressionsApi
+        from relay.http.tenants import MembersApi, TenantsApi
         from relay.http.tls_reports import TlsReportsApi
         from relay.http.traffic import TrafficApi
         from relay.http.unsubscribe import UnsubscribeApi
 
-        suppressions = SuppressionsApi(self.suppressions, self._reactor, self.now, config.api.timeout)
         return make_site(
             config.api,
             hostname=config.hostname,
+            admission=access.admission,
+            audit=Audit(self.steps, self.store.tell),
             demo_login=config.access.demo,
             intake=self.intake,
             store=self.store,
@@ -260,9 +281,13 @@ class Parts:
                 BouncesApi(),
                 UnsubscribeApi(self.returns, self._reactor.seconds),
                 SuppressionListApi(self.suppressions, self._reactor),
-                suppressions,
+                SuppressionsApi(self.suppressions, self._reactor, self.now, config.api.timeout),
+                ImportApi(self.suppressions, self.now),
+                ApiKeysApi(self.roll, self.now),
+                TenantsApi(self.roll),
+                MembersApi(self.roll, access),
+                SessionsApi(self.roll, access),
             ),
-            uploads=(suppressions.imports.upload,),
         )
 
     def _make_sinks(self) -> Sinks:

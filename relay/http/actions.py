@@ -129,12 +129,12 @@ class ActionsApi:
         tag="queue",
         body=ActionAsked,
         answer=ActionTaken,
-        errors=(404, 409),
+        errors=(409,),
         by_tenant=True,
+        audit="delivery.acted",
     )
     async def act(self, call: Call, name: str) -> ActionTaken:
-        """Sends a delivery now, puts it aside, lets it go, returns it to its sender, deletes it, or moves it to another
-        zone.
+        """Sends a delivery now, puts it aside, lets it go, bounces it, deletes it, or moves it to another zone.
 
         `send-now` uses up no step of its retries. `release` lets it go at the time it was due anyway. `bounce` tells
         the sender as any bounce does. 409: it is being delivered, or another act of it is being written down; of
@@ -150,6 +150,7 @@ class ActionsApi:
             raise refusal(404, "ResourceNotFound", _GONE)
         if done is Done.IN_HAND:
             raise refusal(409, "InHand", _IN_HAND)
+        call.about = f"{name} {asked.action}"
         return ActionTaken(name, done.value)
 
     @operation(
@@ -162,14 +163,14 @@ class ActionsApi:
         status=202,
         errors=(429,),
         by_tenant=True,
+        audit="job.started",
     )
     async def begin(self, call: Call) -> JobShown:
-        """Does that to many deliveries: counts those that there are now and that it would change, then goes through
-        them.
+        """Does the same to many deliveries, as a job.
 
-        What is being delivered is left alone, and counted as `in_hand`. The answer has the job as it stands; a long one
-        is asked for at `Location`. A job ends with the relay: what it has done is on disk, and given again it does the
-        rest.
+        Those that there are now and that it would change are counted, then it goes through them. What is being
+        delivered is left alone, and counted as `in_hand`. The answer has the job as it stands; a long one is asked for
+        at `Location`. A job ends with the relay: what it has done is on disk, and given again it does the rest.
         """
         asked: JobAsked = call.body
         action = self._action(asked.action, asked.reason, asked.zone)
@@ -184,24 +185,29 @@ class ActionsApi:
             except TookTooLong:
                 pass
         call.request.setHeader(b"Location", f"/v1/jobs/{job.id}".encode("ascii"))
+        call.about = f"{job.id} {asked.action}{' (dry run)' if asked.dry_run else ''} {_about(asked)}"
         return described(job)
 
     @operation("GET", "/v1/jobs", scope=Scope.READ, tag="queue", answer=JobList, by_tenant=True)
     async def jobs(self, call: Call) -> JobList:
-        """What is being done to many deliveries, and what was done since the start."""
+        """Lists what is being done to many deliveries, and what was done since the start."""
         tenant = call.caller.tenant
         return JobList([described(job) for job in self._jobs.all() if not tenant or job.tenant == tenant])
 
-    @operation("GET", "/v1/jobs/{id}", scope=Scope.READ, tag="queue", answer=JobShown, errors=(404,), by_tenant=True)
+    @operation("GET", "/v1/jobs/{id}", scope=Scope.READ, tag="queue", answer=JobShown, by_tenant=True)
     async def job(self, call: Call, id: str) -> JobShown:
-        """One of them, and how far it is."""
+        """Shows a job, and how far it is."""
         return described(self._job(call.caller, id))
 
     @operation(
-        "DELETE", "/v1/jobs/{id}", scope=Scope.OPERATE, tag="queue", answer=JobShown, errors=(404,), by_tenant=True
-    )
+        "DELETE", "/v1/jobs/{id}", scope=Scope.OPERATE, tag="queue", answer=JobShown, by_tenant=True,
+        audit="job.cancelled",
+    )  # fmt: skip
     async def cancel(self, call: Call, id: str) -> JobShown:
-        """Does no more of it; what it has done stays done. Nothing happens to one that has ended."""
+        """Ends a job: what it has done stays done.
+
+        Nothing happens to one that has ended.
+        """
         job = self._job(call.caller, id)
         job.cancel()
         return described(job)
@@ -274,3 +280,11 @@ def _name(text: str, field: str = "name") -> Name:
     if seq is None or name_of(queue_id, seq) != text:
         raise wrong(field, f'expected the name of a delivery, "id.seq", got {shown(text)}')
     return queue_id, seq
+
+
+def _about(asked: JobAsked) -> str:
+    """Which deliveries, for the audit."""
+    if asked.filter is None:
+        return f"{len(asked.names)} by name, {asked.names[0]} first"
+    given = msgspec.to_builtins(asked.filter)
+    return ", ".join(f"{name} {value}" for name, value in given.items() if value) or "everything"

@@ -56,7 +56,7 @@ class QueueSearchApi:
         "GET", "/v1/queue", scope=Scope.READ, tag="queue", query=QueueQuery, answer=DeliveryPage, by_tenant=True
     )
     async def deliveries(self, call: Call) -> DeliveryPage:
-        """What is in the queue, or what of it fits all that is named.
+        """Lists what is in the queue, or what of it fits all that is named.
 
         In the order of their age, or where a domain, site, zone or state is what leads to them soonest, as they are
         due in each of its lanes. A cursor is good for the same query alone.

@@ -7,6 +7,7 @@ the disk is behind, and gives up on clients that trickle.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -57,6 +58,8 @@ class ApiRequest(server.Request):
     #: It is answered as long as the client is there.
     endless = False
     caller: Caller = NOBODY
+    #: Whether what it has shown is still good: for answers that are long.
+    stands: Callable[[], bool] = staticmethod(lambda: True)
     #: Bytes that its body may have.
     limit = MAX_BODY
     _received = 0
@@ -75,9 +78,6 @@ class ApiRequest(server.Request):
         self.path = self.uri.partition(b"?")[0]
         try:
             site.admit(self)
-            self.upload = site.upload(self)
-            if self.upload is not None:
-                self.limit = self.upload.limit
             if length is not None and length > self.limit:
                 raise self._too_large()
         except Problem as problem:

@@ -19,10 +19,10 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from relay.access.caller import LOCAL
+from relay.access.admission import Admission
 from relay.config.schema import Api
-from relay.http.access import address_of, check
 from relay.http.answer import RETRY_AFTER, Problem, answer_problem, failure, refusal
+from relay.http.audit import Audit
 from relay.http.docs import DocsApi
 from relay.http.frame import Frame
 from relay.http.message import MessageApi
@@ -30,8 +30,9 @@ from relay.http.metrics import MetricsApi
 from relay.http.openapi import document
 from relay.http.operation import operations
 from relay.http.operator import Operator, Standing
+from relay.http.porter import Porter
 from relay.http.queue import QueueApi
-from relay.http.request import ApiChannel, ApiRequest, Upload
+from relay.http.request import ApiChannel, ApiRequest
 from relay.http.send import InThread, SendApi
 from relay.http.submit import SubmitApi
 from relay.http.test_auth import TestAuthApi
@@ -49,15 +50,12 @@ _FULL = (
 )
 
 
-#: Begins to take the body of a request whose header is there; None: it isn't for this one. Raises Problem.
-TakeUpload = Callable[[ApiRequest], Upload | None]
-
-
-
 def make_site(
     options: Api,
     *,
     hostname: str,
+    admission: Admission,
+    audit: Audit | None = None,
     demo_login: bool = False,
     intake: Intake,
     store: Store,
@@ -67,22 +65,19 @@ def make_site(
     reactor: IReactorTime,
     now: Callable[[], int],
     more: Iterable[object] = (),
-    uploads: Iterable[TakeUpload] = (),
     in_thread: InThread = deferToThread,
 ) -> ApiSite:
-    """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
-    /test-auth on; `more` are resources of parts that aren't named here, and `uploads` what takes
-    bodies for them as they come; `in_thread` does what takes long."""
+    """The factory to listen with. `now` gives milliseconds since the epoch; `admission` knows keys and sessions,
+    `audit` writes down who has changed what; `demo_login` switches /test-auth on; `more` are resources of parts that
+    aren't named here; `in_thread` does what takes long."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    submit = SubmitApi(options, intake, store)
-    send = SendApi(options, intake, store, in_thread)
     frames: list[Frame] = []
     groups: tuple[object, ...] = (
-        submit,
-        send,
+        SendApi(options, intake, store, in_thread),
+        SubmitApi(options, intake, store),
         QueueApi(store, standing, reactor, now),
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
@@ -91,14 +86,11 @@ def make_site(
         *more,
     )
     for group in groups:
-        frames += [Frame(declared, method) for declared, method in operations(group)]
+        frames += [Frame(declared, method, audit) for declared, method in operations(group)]
     for frame in frames:
         declared = frame.operation
         endpoint = f"{declared.method} {declared.path}"
         app.route(declared.route, methods=[declared.method], endpoint=endpoint)(frame.serve)
-    for group in groups:
-        if hasattr(group, "add_routes"):
-            group.add_routes(app)
     # The first that fits answers.
     for kind, on_error in (
         (Problem, _on_problem),
@@ -107,7 +99,7 @@ def make_site(
         (Exception, _on_error),
     ):
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
-    return ApiSite(app, frames, (submit.upload, send.upload, *uploads), options, hostname, reactor)
+    return ApiSite(app, frames, options, Porter(options, hostname, admission), reactor)
 
 
 class ApiSite(Site):
@@ -121,9 +113,8 @@ class ApiSite(Site):
         self,
         app: Klein,
         frames: Sequence[Frame],
-        uploads: Sequence[TakeUpload],
         options: Api,
-        hostname: str,
+        porter: Porter,
         reactor: IReactorTime,
     ) -> None:
         super().__init__(
@@ -131,9 +122,8 @@ class ApiSite(Site):
         )
         self._routes = app.url_map.bind("")
         self._frames = {f"{frame.operation.method} {frame.operation.path}": frame for frame in frames}
-        self._uploads = uploads
         self._options = options
-        self._names = frozenset(("localhost", hostname.lower())) - {""}
+        self._porter = porter
         self._open: set[ApiChannel] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -174,54 +164,40 @@ class ApiSite(Site):
         Raises:
             Problem: it isn't.
         """
-        headers = request.requestHeaders
+        frame = self._frame_of(request)
         if not request.path.startswith(PLACE):
-            self._check(request)
+            request.caller = self._porter.caller(request, frame is not None and frame.operation.is_open)
         # Without a Host the name is that of our own address, which a UNIX socket has not.
         needed = request.clientproto == b"HTTP/1.1" or isinstance(request.client, UNIXAddress)
-        if needed and not headers.hasHeader(b"host"):
+        if needed and not request.requestHeaders.hasHeader(b"host"):
             raise refusal(400, "BadRequest", "No Host header")
         if not request.path.startswith(b"/"):
             raise refusal(400, "BadRequest", "A path is needed, no URI and no authority")
-        try:
-            path = unquote_to_bytes(request.path).decode("utf-8")
-        except UnicodeDecodeError:
-            raise refusal(400, "BadRequest", "The path isn't UTF-8") from None
-        frame = self._frame_of(request.method.decode("ascii", "replace"), path)
+        if _decoded(request.path) is None:
+            raise refusal(400, "BadRequest", "The path isn't UTF-8")
         if frame is not None:
-            frame.admit(request)
+            try:
+                frame.admit(request)
+            except StoreError as error:
+                raise _unusable(error) from None
 
-    def _frame_of(self, method: str, path: str) -> Frame | None:
+    def _frame_of(self, request: ApiRequest) -> Frame | None:
         """What will answer, as far as that can be told without the body; Klein decides."""
+        path = _decoded(request.path)
+        if path is None or not path.startswith("/"):
+            return None
         try:
-            endpoint, _ = self._routes.match(path, method)
+            endpoint, _ = self._routes.match(path, request.method.decode("ascii", "replace"))
         except HTTPException:
             return None
         return self._frames.get(endpoint)
 
-    def _check(self, request: ApiRequest) -> None:
-        if not self._options.open_loopback:
-            raise refusal(403, "Forbidden", "The API is closed")
-        headers = request.requestHeaders
-        check(
-            address_of(request.client),
-            headers.getRawHeaders(b"host", []),
-            headers.getRawHeaders(b"origin", []),
-            headers.getRawHeaders(b"sec-fetch-site", []),
-            names=self._names,
-        )
-        request.caller = LOCAL
 
-    def upload(self, request: ApiRequest) -> Upload | None:
-        """Where the body of an admitted request goes as it comes; None: it is kept.
-
-        Raises:
-            Problem: the body can't be taken.
-        """
-        for take in self._uploads:
-            upload = take(request)
-            if upload is not None:
-                return upload
+def _decoded(path: bytes) -> str | None:
+    """A path without its escapes; None: it isn't UTF-8."""
+    try:
+        return unquote_to_bytes(path).decode("utf-8")
+    except UnicodeDecodeError:
         return None
 
 
@@ -252,9 +228,11 @@ def _on_http_exception(request: Any, failed: Failure) -> bytes:
 
 
 def _on_store_error(request: Any, failed: Failure) -> bytes:
-    return answer_problem(
-        request, failure(503, str(failed.value) or "The queue can't be used now", RETRY_AFTER)
-    )
+    return answer_problem(request, _unusable(failed.value))
+
+
+def _unusable(error: object) -> Problem:
+    return failure(503, str(error) or "The queue can't be used now", RETRY_AFTER)
 
 
 def _on_error(request: Any, failed: Failure) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
@@ -15,11 +14,12 @@ from relay.events.shape import shape
 from relay.http.answer import failure, iso, refusal
 from relay.http.bodystream import BodyStream
 from relay.http.delivery import DeliveryShown, described
+from relay.http.events import EventShown, LineSaid
 from relay.http.fields import wrong
 from relay.http.frame import Call
 from relay.http.operation import operation
 from relay.http.range import NoPart, part_of
-from relay.http.why import Knowing, told
+from relay.http.why import DeliveryWhy, Knowing, told
 from relay.message.dialogue import shown as spoken
 from relay.message.headers import HeaderBlock
 from relay.message.queueid import is_queue_id, parse_name
@@ -86,9 +86,9 @@ class WholeDelivery(msgspec.Struct, frozen=True):
 
     name: str
     delivery: DeliveryShown | None
-    why: dict[str, Any] | None
-    events: list[dict[str, Any]]
-    dialogue: list[dict[str, Any]]
+    why: DeliveryWhy | None
+    events: list[EventShown]
+    dialogue: list[LineSaid]
 
 
 class StoredApi:
@@ -105,12 +105,12 @@ class StoredApi:
         self._timeout = timeout
 
     @operation(
-        "GET", "/v1/messages/{id}", scope=Scope.READ, tag="queue", answer=MessageShown, errors=(404,), by_tenant=True
+        "GET", "/v1/messages/{queue_id}", scope=Scope.READ, tag="queue", answer=MessageShown, by_tenant=True
     )
-    async def message(self, call: Call, id: str) -> MessageShown:
-        """A message, and where its deliveries stand."""
-        message = self._found(call.caller, id)
-        page = self._search.page(Filter(id=id), None, _DELIVERIES, _DELIVERIES + 1)
+    async def message(self, call: Call, queue_id: str) -> MessageShown:
+        """Shows a message, and where its deliveries stand."""
+        message = self._found(call.caller, queue_id)
+        page = self._search.page(Filter(id=queue_id), None, _DELIVERIES, _DELIVERIES + 1)
         origin = message.origin
         return MessageShown(
             id=message.id,
@@ -128,35 +128,38 @@ class StoredApi:
                 origin.listener, origin.address, origin.host, origin.helo, origin.transport, origin.user, origin.tls
             ),
             deliveries=[described(one._replace(message=message), self._store) for one in page.found],
-            more=page.next is not None and bool(self._search.page(Filter(id=id), page.next, 1, 1).found),
+            more=page.next is not None and bool(self._search.page(Filter(id=queue_id), page.next, 1, 1).found),
         )
 
     @operation(
         "GET",
-        "/v1/messages/{id}/headers",
+        "/v1/messages/{queue_id}/headers",
         scope=Scope.READ,
         tag="queue",
         answer=HeaderShown,
-        errors=(404,),
         by_tenant=True,
     )
-    async def headers(self, call: Call, id: str) -> HeaderShown:
-        """Its header, field by field."""
-        lines = [line.partition(":") for _, line in HeaderBlock(self._found(call.caller, id).headers).fields()]
-        return HeaderShown(id, [FieldShown(name.rstrip(), _unfolded(value)) for name, _, value in lines])
+    async def headers(self, call: Call, queue_id: str) -> HeaderShown:
+        """Shows the header of a message, field by field."""
+        lines = [line.partition(":") for _, line in HeaderBlock(self._found(call.caller, queue_id).headers).fields()]
+        return HeaderShown(queue_id, [FieldShown(name.rstrip(), _unfolded(value)) for name, _, value in lines])
 
     @operation(
         "GET",
-        "/v1/messages/{id}/body",
+        "/v1/messages/{queue_id}/body",
         scope=Scope.READ,
         tag="queue",
         gives="application/octet-stream",
-        errors=(404, 416),
+        also=(206,),
+        errors=(416, 500),
         by_tenant=True,
     )
-    async def body(self, call: Call, id: str) -> None:
-        """Its body as it is stored, without the header; with `Range: bytes=0-999` that part of it (206)."""
-        message, request = self._found(call.caller, id), call.request
+    async def body(self, call: Call, queue_id: str) -> None:
+        """Streams the body of a message as it is stored, without the header.
+
+        With `Range: bytes=0-999` it is that part of it (206).
+        """
+        message, request = self._found(call.caller, queue_id), call.request
         size = message.body_size
         request.setHeader(b"Accept-Ranges", b"bytes")
         try:
@@ -177,7 +180,7 @@ class StoredApi:
         request.setHeader(b"Content-Length", b"%d" % (behind - first))
         request.setHeader(b"X-Content-Type-Options", b"nosniff")
         request.setHeader(b"Cache-Control", b"no-store")
-        request.setHeader(b"Content-Disposition", b"attachment; filename=%b.txt" % id.encode("ascii"))
+        request.setHeader(b"Content-Disposition", b"attachment; filename=%b.txt" % queue_id.encode("ascii"))
         request.write(begin)
         await BodyStream(request, self._clock, self._timeout).send(pieces)
 
@@ -187,12 +190,13 @@ class StoredApi:
         scope=Scope.READ,
         tag="queue",
         answer=WholeDelivery,
-        errors=(404,),
         by_tenant=True,
     )
     async def delivery(self, call: Call, name: str) -> WholeDelivery:
-        """All that is known of a delivery, also of one that has ended: where it stands and why, what has happened to
-        it, and what was said when it failed last."""
+        """Shows all that is known of a delivery, also of one that has ended.
+
+        That is where it stands and why, what has happened to it, and what was said when it failed last.
+        """
         queue_id, seq = parse_name(name) or ("", None)
         if seq is None:
             raise wrong("name", f'expected the name of a delivery, "id.seq", got {shown(name)}')
@@ -209,7 +213,7 @@ class StoredApi:
         found = None if row is None else self._search.look(row)
         why = None if row is None else self._reasons.why(queue_id, seq)
         try:
-            dialogue = [dict(line) for line in spoken(self._store.dialogue(queue_id, seq))]
+            dialogue = msgspec.convert(spoken(self._store.dialogue(queue_id, seq)), list[LineSaid])
         except Unreadable as error:
             raise failure(500, f"The dialogue can't be read: {error}") from None
         return WholeDelivery(

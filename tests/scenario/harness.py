@@ -62,6 +62,7 @@ processes = {receivers}
 {listener}
 [api]
 endpoint = "tcp:{api}:interface=127.0.0.1"
+{http}
 [channel]
 endpoint = "tcp:{channel}:interface=127.0.0.1"
 heartbeat = "{heartbeat}"
@@ -182,6 +183,7 @@ class Relay:
             "processes": 1,
             "receivers": 0,
             "listener": "",
+            "http": "",
             "connections": 20,
             # Notices come to the MX too, which is there to count: only where a test is about them.
             "bounces": "false",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.listener.door import Refused
 from relay.message.values import Origin
+from relay.queue.store import StoreError
 from relay.smtp.reply import reply
 from tests.unit.api_rig import ID, Rig, stored
 
@@ -78,7 +81,7 @@ class SendRawTests(SynchronousTestCase):
         ):  # fmt: skip
             answer = self.rig.request("POST", "/send-raw?" + query, TEXT)
             self.assertEqual(answer.status, 400, query)
-            self.assertTrue(answer.json["error"])
+            self.assertTrue(answer.json.get("error") or answer.json["field"])
         self.assertEqual(self.rig.intake.submissions, [])
 
     def test_who_it_is_from(self) -> None:
@@ -199,7 +202,19 @@ class SendRawTests(SynchronousTestCase):
         self.assertEqual(client.answer().status, 408)
         self.assertTrue(self.rig.intake.submissions[0].abandoned)
 
+    def test_a_queue_that_is_closed(self) -> None:
+        def closed(*_: Any) -> None:
+            raise StoreError("the queue is not open")
+
+        self.patch(self.rig.intake, "open", closed)
+        answer = self.rig.request("POST", "/send-raw", TEXT)
+        self.assertEqual((answer.status, answer.json), (503, {"error": "the queue is not open"}))
+        self.assertEqual(answer.headers["retry-after"], "30")
+
     def test_other_spellings_of_the_path(self) -> None:
-        for path in ("/%73end-raw", "/send-raw/", "//send-raw", "/SEND-RAW"):
-            self.assertIn(self.rig.request("POST", path, TEXT).status, (400, 404), path)
-        self.assertEqual(self.rig.intake.submissions, [])
+        for number, path in enumerate(("/%73end-raw", "/send-raw/", "///send-raw", "/%2fsend-raw"), 1):
+            self.assertEqual(self.rig.request("POST", path, TEXT).status, 200, path)
+            self.assertEqual(len(self.rig.intake.submissions), number)
+        for path in ("/SEND-RAW", "/x//send-raw", "/x/../send-raw", "/send-raw;x", "/send-raw%00"):
+            self.assertEqual(self.rig.request("POST", path, TEXT).status, 404, path)
+        self.assertEqual(len(self.rig.intake.submissions), 4)

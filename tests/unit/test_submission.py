@@ -79,6 +79,7 @@ class Rig:
             counts=self.tally,
             now=self.now,
             heed=self.heed,
+            seconds=self.clock.seconds,
         )
 
     def open(self, routing: bool = False, max_header: int = 10_000) -> Submission:
@@ -126,6 +127,15 @@ class SubmissionTests(SynchronousTestCase):
         done = submission.finish(envelope("s@from.test", ["b@to.test"]))
         self.rig.store.let_go()
         return done
+
+    def test_as_whom_a_user_may_send(self) -> None:
+        """Where nobody has said MAIL."""
+        for senders, good in ((("@from.test",), True), (("s@from.test",), True), (("@other.test",), False), ((), True)):
+            done = self.by(User("shop", senders, tenant="acme"), b"Subject: x\r\n\r\n")
+            if good:
+                self.assertEqual(self.successResultOf(done).tenant, "acme")
+            else:
+                self.assertEqual(self.failureResultOf(done, Refused).value.reply.text[:5], "5.7.1")
 
     def test_S50_whom_a_user_may_name_in_from(self) -> None:
         user = User("alice", from_domains=("own.test",))
@@ -288,6 +298,7 @@ class SubmissionTests(SynchronousTestCase):
         self.assertEqual(self.refused(b"From: a@b.test\r\nTo: nonsense\r\n\r\nx\r\n", to=None), 550)
         self.assertEqual(self.refused(HEADER + b"\r\n" + BODY, to=[]), 550)
         self.assertEqual(self.rig.tally.pushes, [False] * 4)
+        self.assertEqual((self.rig.tally.drops, self.rig.tally.accepts), (4, []))
 
     def test_the_null_sender(self) -> None:
         message = self.submit(b"Subject: x\r\n\r\nx\r\n", sender="")
@@ -611,3 +622,15 @@ class Chunks(SynchronousTestCase):
         message = self.successResultOf(done)
         self.assertEqual((self.rig.tally.pushes, len(self.rig.schedule.lanes())), ([True], 1))
         self.assertIn(f" queued id={message.id} ", self.rig.log._lines[0])
+
+    def test_its_time_is_from_the_end_of_the_text_until_it_is_on_disk(self) -> None:
+        submission = self.rig.open()
+        submission.write(HEADER + b"\r\n")
+        self.rig.clock.advance(5)
+        done = submission.finish(envelope("s@from.test", ["b@to.test"]))
+        self.rig.clock.advance(2)
+        self.assertEqual(self.rig.tally.accepts, [])
+        self.rig.store.let_go()
+        self.successResultOf(done)
+        self.assertEqual(self.rig.tally.accepts, [(ORIGIN.transport, 2.0)])
+        self.assertEqual(self.rig.tally.drops, 0)
