@@ -62,7 +62,7 @@ class JobAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     action: Verb
     reason: _Reason = ""
     zone: _Zone = ""
-    names: Annotated[tuple[Text, ...], Meta(max_length=_NAMES)] = ()
+    names: Annotated[tuple[Annotated[str, Meta(max_length=30)], ...], Meta(max_length=_NAMES)] = ()
     filter: Everything | None = None
     dry_run: bool = False
     wait: Annotated[float, Meta(ge=0, le=30)] = 1.0

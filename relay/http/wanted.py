@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from relay.access.caller import Caller
 from relay.config import units
@@ -36,7 +36,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tenant: Text = ""
     tag: Text = ""
     message_id: Text = ""
-    state: State | None = None
+    state: State | UnsetType = UNSET
     reason: Annotated[Text, Meta(description="The category of the last failure", examples=["capacity"])] = ""
     id: Annotated[Text, Meta(description="The queue id of a message")] = ""
     older: Annotated[_Age, Meta(description="It came in so long ago, or longer")] = ""
@@ -59,7 +59,7 @@ def filter_of(wanted: Wanted, caller: Caller, now: int) -> Filter:
         tenant=caller.tenant or wanted.tenant,
         tag=wanted.tag,
         message_id=wanted.message_id or None,
-        state=wanted.state,
+        state=None if wanted.state is UNSET else wanted.state,
         reason=wanted.reason,
         id=wanted.id,
         since=0 if younger is None else max(0, now - younger),
