@@ -60,7 +60,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
         there = paths.setdefault(one.documented_path, {})
         assert one.method.lower() not in there, f"{one.method} {one.path} is declared twice"
         there[one.method.lower()] = described
-    return {
+    return _with_short_names({
         "openapi": "3.1.0",
         "info": {"title": "Zonerelay", "version": __version__, "description": _ABOUT},
         "servers": [{"url": "/"}],
@@ -73,7 +73,32 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
                 "session": {"type": "apiKey", "in": "cookie", "name": "zonerelay"},
             },
         },
-    }
+    })
+
+
+def _with_short_names(whole: dict[str, Any]) -> dict[str, Any]:
+    """Types of the same name are told apart by their modules: `relay.zone.decision.Scope` becomes DecisionScope."""
+    schemas = whole["components"]["schemas"]
+    names = {name: _short(name) for name in schemas if "." in name}
+    if not names:
+        return whole
+    refs = {_REF.format(name=old): _REF.format(name=new) for old, new in names.items()}
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: renamed(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [renamed(one) for one in value]
+        return refs.get(value, value) if isinstance(value, str) else value
+
+    whole["components"]["schemas"] = {names.get(name, name): schema for name, schema in schemas.items()}
+    found: dict[str, Any] = renamed(whole)
+    return found
+
+
+def _short(name: str) -> str:
+    words = "_".join(name.split(".")[-2:]).split("_")
+    return "".join(word[:1].upper() + word[1:] for word in words)
 
 
 def _described(one: Operation, schema_of: dict[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -151,7 +176,9 @@ def _responses(one: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]:
     own = one.path.startswith("/v1/")
     bad = {"content": {_PROBLEM if own else JSON: {"schema": schema_of[Trouble if own else Refusal]}}}
     statuses = {*_ALWAYS, *one.errors, *((404,) if one.names else ())} - {one.status, *one.also}
-    ways = [*((status, good) for status in (one.status, *one.also)), *((status, bad) for status in sorted(statuses))]
+    either = {"content": good.get("content", {}) | bad["content"]}
+    ways = [(status, good if status < 400 else either) for status in (one.status, *one.also)]
+    ways += [(status, bad) for status in sorted(statuses)]
     return {str(status): {"description": HTTPStatus(status).phrase, **what} for status, what in ways}
 
 

@@ -60,7 +60,10 @@ class SessionsApi:
         errors=(409,), is_open=True, audit="session.begun",
     )  # fmt: skip
     async def begin(self, call: Call) -> SessionShown:
-        """Logs a member in. The session is a cookie, `zonerelay`, that no script can read."""
+        """Logs a member in.
+
+        The session is a cookie, `zonerelay`, that no script can read.
+        """
         asked: LoginGiven = call.body
         member = await self._member(Password(asked.user, asked.password), address_of(call.request.client))
         former = _token(call.request)

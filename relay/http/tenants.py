@@ -104,7 +104,7 @@ class MembersApi:
         self._access = access
 
     @operation(
-        "GET", "/v1/tenants/{id}/members", scope=Scope.ADMIN, tag="tenants", query=Paging, answer=MemberList,
+        "GET", "/v1/tenants/{id}/members", scope=Scope.ADMIN, tag="members", query=Paging, answer=MemberList,
         by_tenant=True,
     )  # fmt: skip
     def members(self, call: Call, id: str) -> MemberList:
@@ -116,7 +116,7 @@ class MembersApi:
         return MemberList(items, items[-1].user if len(page) > query.limit else None)
 
     @operation(
-        "POST", "/v1/tenants/{id}/members", scope=Scope.ADMIN, tag="tenants", body=NewMember, answer=MemberShown,
+        "POST", "/v1/tenants/{id}/members", scope=Scope.ADMIN, tag="members", body=NewMember, answer=MemberShown,
         status=201, errors=(409,), by_tenant=True, audit="member.created",
     )  # fmt: skip
     async def make(self, call: Call, id: str) -> MemberShown:
@@ -136,7 +136,7 @@ class MembersApi:
         return member_shown(made)
 
     @operation(
-        "PATCH", "/v1/tenants/{id}/members/{user}", scope=Scope.ADMIN, tag="tenants", body=MemberChange,
+        "PATCH", "/v1/tenants/{id}/members/{user}", scope=Scope.ADMIN, tag="members", body=MemberChange,
         answer=MemberShown, by_tenant=True, audit="member.changed",
     )  # fmt: skip
     async def change(self, call: Call, id: str, user: str) -> MemberShown:
@@ -154,7 +154,7 @@ class MembersApi:
         return member_shown(changed)
 
     @operation(
-        "DELETE", "/v1/tenants/{id}/members/{user}", scope=Scope.ADMIN, tag="tenants", answer=MemberShown,
+        "DELETE", "/v1/tenants/{id}/members/{user}", scope=Scope.ADMIN, tag="members", answer=MemberShown,
         by_tenant=True, audit="member.deleted",
     )  # fmt: skip
     async def drop(self, call: Call, id: str, user: str) -> MemberShown:
