@@ -12,11 +12,13 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
+from twisted.web.http import datetimeToString
 
 from relay.access.caller import NOBODY, Caller
 from relay.http.answer import Problem, answer_problem, refusal
@@ -24,6 +26,8 @@ from relay.http.operation import MAX_BODY
 
 if TYPE_CHECKING:
     from relay.http.site import ApiSite
+
+_log = Logger()
 
 #: A body has to come at this rate, on average over a time-out (bytes per second).
 _MIN_RATE = 1024
@@ -66,6 +70,7 @@ class ApiRequest(server.Request):
     _seen = 0
     _held_back = False
     _timer: IDelayedCall | None = None
+    _answering: Deferred[bytes | None] | None = None
 
     # -- called by the channel
 
@@ -110,17 +115,50 @@ class ApiRequest(server.Request):
 
     def process(self) -> None:
         problem = self._unparsable()
-        if problem is None:
-            super().process()
-        else:
+        if problem is not None:
             self.write(answer_problem(self, problem))
             self.finish()
+            return
+        site: ApiSite = self.channel.site
+        frame = site.frame_of(self)
+        if frame is None:
+            super().process()
+        else:
+            self._answer(Deferred.fromCoroutine(site.answer(self, frame)))
+
+    def _answer(self, answer: Deferred[bytes | None]) -> None:
+        """Write what comes, unless the client has gone: then whoever makes it is told."""
+        self._answering = answer
+        answer.addCallbacks(self._answered, self._unanswered)
+
+    def _answered(self, body: bytes | None) -> None:
+        if self._answering is None:
+            return  # It has gone, and whoever made this didn't care.
+        self._answering = None
+        self.setHeader(b"Date", datetimeToString())
+        if body:
+            self.write(body)
+        self.finish()
+
+    def _unanswered(self, failure: Failure) -> None:
+        gone, self._answering = self._answering is None, None
+        if not gone or not failure.check(CancelledError):
+            _log.failure("request without an answer: {path}", failure, path=self.path)
+            self.channel.loseConnection()
+
+    def finish(self) -> None:
+        if self.upload is not None:
+            self.upload.abandon()  # Whoever should have ended it may not have been asked.
+        super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
         self._stop_timer()
         if self.upload is not None:
             self.upload.abandon()
+        answering, self._answering = self._answering, None
         super().connectionLost(reason)
+        if answering is not None:
+            answering.cancel()
 
     # -- inside
 
@@ -186,10 +224,24 @@ class ApiChannel(http.HTTPChannel):
     transport: Any
     timeOut: Any
     _deadline: IDelayedCall | None = None
+    _peer: Any = None
+    _host: Any = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self._arm()
+
+    # Each request asks for these, and they don't change: the kernel is asked once.
+
+    def getPeer(self) -> Any:
+        if self._peer is None:
+            self._peer = super().getPeer()
+        return self._peer
+
+    def getHost(self) -> Any:
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
 
     def dataReceived(self, data: bytes) -> None:
         if not self.transport.disconnecting:

@@ -15,6 +15,8 @@ _LONGEST_OF_ONE = 320
 def people(field: str, given: object, most: int) -> list[Named]:
     """Whom a field names, at most `most`; nobody where it is None, false or "". `given` is one of the forms that
     relay.mime.mailobject has for it. Raises Unfit."""
+    if not given:
+        return []
     found: list[Named] = []
     for place, one in _each(field, given):
         if isinstance(one, str):

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from relay.config.schema import Events, Queue
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
+from relay.message.mark import Mark, Taken
 from relay.message.queueid import name_of
 from relay.message.values import Delivery, Message
 from relay.queue import chronicle, keys
@@ -185,7 +186,16 @@ class LevelStore:
         """See Store. ValueError for an id, zone or domain that can't be a key."""
         if len(message.id) != keys.ID_LENGTH:
             raise ValueError(f"not a queue id: {message.id!r}")
-        return self._writer.add(Append(Parcel(message, deliveries, last_chunk, events), token))
+        mark = Mark(token, Taken(message.id, message.created)) if token else None
+        return self._writer.add(Append((Parcel(message, deliveries, last_chunk, events),), mark))
+
+    def append_all(
+        self, parcels: Sequence[Parcel], mark: Mark | None = None, events: Sequence[Event] = ()
+    ) -> Deferred[None]:
+        for parcel in parcels:
+            if len(parcel.message.id) != keys.ID_LENGTH:
+                raise ValueError(f"not a queue id: {parcel.message.id!r}")
+        return self._writer.add(Append(parcels, mark, events))
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         return self._writer.add(AddChunk(queue_id, number, data))
@@ -258,10 +268,10 @@ class LevelStore:
         start = keys.held(*keys.name_start(after)) + b"\0"
         return self._rows(keys.name_of(key) for key in self._engine.keys(start, b"i", limit))
 
-    def recall(self, token: bytes, since: int) -> str | None:
+    def recall(self, token: bytes, since: int) -> Taken | None:
         record = self._engine.get(keys.token(token))
         taken = None if record is None else read_taken(record)
-        return taken.id if taken is not None and taken.created >= since else None
+        return taken if taken is not None and taken.created >= since else None
 
     def message(self, queue_id: str) -> Message | None:
         record = self._engine.get(keys.message(queue_id)) if _is_id(queue_id) else None

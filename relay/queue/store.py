@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
+from relay.message.mark import Mark, Taken
 from relay.message.values import Delivery, Message
 from relay.shelf import Shelf
 
@@ -94,9 +95,15 @@ class Store(Protocol):
         `chunks` is 0) and all its deliveries, in one atomic batch. With them goes the `token`
         (32 bytes) of the idempotency key it came under, if it did."""
 
-    def recall(self, token: bytes, since: int) -> str | None:
-        """The id of the message that was kept with `token`, if it was at `since` (ms) or later.
-        Older ones are forgotten after a while. Raises StoreError."""
+    def append_all(
+        self, parcels: Sequence[Parcel], mark: Mark | None = None, events: Sequence[Event] = ()
+    ) -> Deferred[None]:
+        """Keep several messages, or none, in one atomic batch, each as `append` does; with them the `mark` of the
+        request that they came by, and `events` of what else it came to."""
+
+    def recall(self, token: bytes, since: int) -> Taken | None:
+        """What was kept with `token`, if it was at `since` (ms) or later. Older ones are forgotten after a while.
+        Raises StoreError."""
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         """Keep a body chunk of a message under way. Never appended: swept at the next start.
