@@ -13,7 +13,7 @@ from relay.http.operation import JSON, Operation
 
 _REF = "#/components/schemas/{name}"
 #: What any operation may end with.
-_ALWAYS = (400, 401, 403, 413, 429, 503)
+_ALWAYS = (400, 401, 403, 413, 415, 429, 503)
 _PROBLEM = "application/problem+json"
 
 _ABOUT = """\

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: A body has to come at this rate, on average over a time-out (bytes per second).
 _MIN_RATE = 1024
+#: Characters that a Content-Length may have.
+_LONGEST_LENGTH = 48
 #: Seconds to read on after an early refusal, so that the client sees it before a reset.
 _LINGER = 5.0
 
@@ -75,6 +77,8 @@ class ApiRequest(server.Request):
         self.path = self.uri.partition(b"?")[0]
         try:
             site.admit(self)
+            if length != 0:
+                self._check_coding()
             self.upload = site.upload(self)
             if self.upload is not None:
                 self.limit = self.upload.limit
@@ -123,6 +127,13 @@ class ApiRequest(server.Request):
         super().connectionLost(reason)
 
     # -- inside
+
+    def _check_coding(self) -> None:
+        """Nothing is unpacked, so that a body is no larger than what comes (RFC 9110 8.4, 12.5.3). Raises Problem."""
+        codings = self.requestHeaders.getRawHeaders(b"content-encoding", [])
+        if any(coding.lower() not in (b"", b"identity") for coding in codings):
+            text = "A body is taken as it is, without Content-Encoding"
+            raise refusal(415, "UnsupportedMediaType", text, {b"Accept-Encoding": b"identity"})
 
     def _too_large(self) -> Problem:
         return refusal(413, "RequestEntityTooLarge", f"The body may have {self.limit} bytes")
@@ -185,6 +196,9 @@ class ApiChannel(http.HTTPChannel):
     site: ApiSite
     transport: Any
     timeOut: Any
+    paused: bool
+    _waitingForTransport: bool
+    _networkProducer: Any
     _deadline: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -196,7 +210,12 @@ class ApiChannel(http.HTTPChannel):
             super().dataReceived(data)
 
     def headerReceived(self, line: bytes) -> bool:
-        if len(line) > 64 and line[:15].lower() == b"content-length:":
+        name, _, value = line.partition(b":")
+        framing = name.lower()
+        # Twisted would read numbers of any length, and let `identity` stand beside `chunked`.
+        if (framing == b"content-length" and len(value) > _LONGEST_LENGTH) or (
+            framing == b"transfer-encoding" and value.strip(b" \t").lower() != b"chunked"
+        ):
             self._respondToBadRequestAndDisconnect()
             return False
         received: bool = super().headerReceived(line)
@@ -207,9 +226,19 @@ class ApiChannel(http.HTTPChannel):
         super().allHeadersReceived()
 
     def requestDone(self, request: Any) -> None:
+        # Who doesn't take this answer gets no other yet, however many requests came with the first.
+        self.paused = self._waitingForTransport
+        if self.paused:
+            self._networkProducer.pauseProducing()
         super().requestDone(request)
         if self.persistent and not self._handlingRequest:
             self._arm()
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        if self.paused:
+            self.paused = False
+            self.dataReceived(b"")
 
     def timeoutConnection(self) -> None:
         self._disarm()

@@ -61,7 +61,8 @@ max_size = "100MB"
 processes = {receivers}
 {listener}
 [api]
-endpoint = "tcp:{api}:interface=127.0.0.1"
+endpoint = "tcp:{api}:interface={api_host}"
+{api_keys}
 [channel]
 endpoint = "tcp:{channel}:interface=127.0.0.1"
 heartbeat = "{heartbeat}"
@@ -192,6 +193,8 @@ class Relay:
             "extra": "",
             "smtp": self.smtp,
             "api": self.api,
+            "api_host": "127.0.0.1",
+            "api_keys": "",
             "channel": self.channel,
             "mx": mx_port,
             **settings,
