@@ -156,6 +156,23 @@ class ConnectionTests(SynchronousTestCase):
         client.send(b"GET /zones HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
         self.assertEqual(client.transport.value().count(b"HTTP/1.1 200 OK"), 200)
 
+    def test_H17_who_takes_no_answer_gets_no_other(self) -> None:
+        rig = Rig()
+        client = rig.connect()
+
+        def zones() -> list[str]:
+            client.protocol.pauseProducing()  # as the transport does, whose buffer is full
+            return []
+
+        rig.store.zones = zones  # type: ignore[method-assign]
+        client.send(b"GET /counter/zone/ HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+        for count in (1, 2, 3):
+            self.assertEqual(client.transport.value().count(b"HTTP/1.1 200 OK"), count)
+            self.assertEqual(client.transport.producerState, "paused")
+            client.protocol.resumeProducing()
+        self.assertEqual(client.transport.value().count(b"HTTP/1.1 200 OK"), 3)
+        self.assertEqual(client.transport.producerState, "producing")
+
     def test_too_many(self) -> None:
         rig = Rig(max_connections=2)
         clients = [rig.connect(), rig.connect()]
