@@ -191,13 +191,13 @@ class Parts:
         from relay.http.sinks import SinksApi
         from relay.http.site import make_site
         from relay.http.state import Sources, StateApi
+        from relay.http.suppression_import import ImportApi
         from relay.http.suppressionlist import SuppressionListApi
         from relay.http.suppressions import SuppressionsApi
         from relay.http.tls_reports import TlsReportsApi
         from relay.http.traffic import TrafficApi
         from relay.http.unsubscribe import UnsubscribeApi
 
-        suppressions = SuppressionsApi(self.suppressions, self._reactor, self.now, config.api.timeout)
         return make_site(
             config.api,
             hostname=config.hostname,
@@ -243,9 +243,9 @@ class Parts:
                 BouncesApi(),
                 UnsubscribeApi(self.returns, self._reactor.seconds),
                 SuppressionListApi(self.suppressions, self._reactor),
-                suppressions,
+                SuppressionsApi(self.suppressions, self._reactor, self.now, config.api.timeout),
+                ImportApi(self.suppressions, self.now),
             ),
-            uploads=(suppressions.imports.upload,),
         )
 
     def _make_sinks(self) -> Sinks:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
 
@@ -18,6 +19,11 @@ _encode = msgspec.json.Encoder().encode
 _status_code = re.compile(r"^\d\.\d{1,3}\.\d{1,3} (?:Error: )?").sub
 
 _T = TypeVar("_T")
+
+#: A time as `iso` writes it.
+Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+#: One in milliseconds since the epoch.
+Milliseconds = Annotated[int, Meta(description="Milliseconds since the epoch")]
 
 RETRY_AFTER = {b"Retry-After": b"30"}
 

@@ -4,20 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from klein import Klein
-from twisted.web.iweb import IRequest
+import msgspec
+from msgspec import UNSET, Meta, UnsetType, field
 
-from relay.http.answer import answer, iso, refusal
+from relay.access.caller import Scope as Access
+from relay.config.plain import shown
+from relay.http.answer import Milliseconds, Moment, iso, refusal
+from relay.http.fields import wrong
+from relay.http.frame import Call
+from relay.http.operation import operation
 from relay.zone.decision import Scope
 from relay.zone.trouble import Path, Trouble
 
 #: What is shown at most: of back-offs unless `limit` says so, and at all; of the blacklist.
 _PAGE = 1000
 _MOST = 10_000
-_LONGEST = 512
-_NAMES = ("zone", "site", "address")
+# To end everything because a script's variable was empty is what nobody means.
+_Name = Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class _Which(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    zone: _Name | UnsetType = UNSET
+    site: _Name | UnsetType = UNSET
+    address: Annotated[_Name, Meta(description="A local address")] | UnsetType = UNSET
+
+    def scope(self) -> Scope:
+        """What is named. Raises Problem."""
+        return Scope(
+            zone=self.zone.lower() if self.zone else "",
+            site=self.site.lower() if self.site else "",
+            address=_address(self.address) if self.address else "",
+        )
+
+
+class BackoffQuery(_Which, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which back-offs are to be shown."""
+
+    limit: Annotated[int, Meta(ge=1, le=_MOST)] = _PAGE
+
+
+class EndQuery(_Which, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which back-offs are to end."""
+
+    everything: Annotated[bool, Meta(description="All of them; then nothing else can be named")] = False
+
+
+class BackoffShown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is held back, and why: `rate`, `block`, `blacklist`, or `unreachable`, then there is no address.
+
+    `allowance` is how many connections there may be now, `until` when that changes next."""
+
+    zone: str
+    site: str
+    address: str = ""
+    kind: str
+    reason: Annotated[str, Meta(description="The host's reply")]
+    since: Moment
+    until: Moment
+    allowance: int
+
+
+class BackoffList(msgspec.Struct, frozen=True):
+    """Back-offs, the newest first; `more`: there are others."""
+
+    backoff: list[BackoffShown]
+    more: bool
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How many have ended."""
+
+    ended: int
+    success: bool = True
+
+
+class BlacklistEntry(msgspec.Struct, frozen=True):
+    """A local address that a site refuses, and the delivery that told so, if one did."""
+
+    id: str
+    seq: str
+    address: str
+    domain: str
+    response: str
+    created: Milliseconds
+
+
+class Blacklist(msgspec.Struct, frozen=True):
+    """All of these."""
+
+    entries: list[BlacklistEntry] = field(name="list")
 
 
 class Backoffs(Protocol):
@@ -37,96 +114,57 @@ class BackoffApi:
         self._backoffs = backoffs
         self._now = now
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/blacklist", methods=["GET"])(self.blacklist)
-        app.route("/v1/backoff", methods=["GET"], endpoint="backoffs")(self.backoffs)
-        app.route("/v1/backoff", methods=["DELETE"], endpoint="end_backoffs")(self.end)
+    @operation("GET", "/blacklist", scope=Access.READ, tag="shaping", answer=Blacklist)
+    def blacklist(self, call: Call) -> Blacklist:
+        """Shows which addresses of ours a site has on a blocklist.
 
-    def blacklist(self, request: IRequest) -> bytes:
-        """Addresses of ours that a site has on a blocklist, the newest first."""
-        entries = [
-            {
-                "id": path.id,
-                "seq": f"{path.seq:03x}" if path.id else "",
-                "address": path.address,
-                "domain": path.domain or path.site,
-                "response": path.reason,
-                "created": path.since,
-            }
-            for path in self._backoffs.blacklisted(self._now(), _MOST)
-        ]
-        return answer(request, {"list": entries})
+        The newest first, and 10,000 at most.
+        """
+        return Blacklist([_listed(path) for path in self._backoffs.blacklisted(self._now(), _MOST)])
 
-    def backoffs(self, request: IRequest) -> bytes:
-        """All that is in force, or what `?zone=&site=&address=` names: the newest 1,000, or `?limit=`."""
-        given = _arguments(request, (*_NAMES, "limit"))
-        limit = _limit(given.pop("limit", ""))
-        found = self._backoffs.listed(self._now(), Scope(**given), limit + 1)
-        shown = [_shown(trouble) for trouble in found[:limit]]
-        return answer(request, {"backoff": shown, "more": len(found) > limit})
+    @operation("GET", "/v1/backoff", scope=Access.READ, tag="shaping", query=BackoffQuery, answer=BackoffList)
+    def backoffs(self, call: Call) -> BackoffList:
+        """Shows what is held back because a site complained or can't be reached.
 
-    def end(self, request: IRequest) -> bytes:
-        """Ends what `?zone=&site=&address=` names, or `?everything=true`; how many."""
-        given = _arguments(request, (*_NAMES, "everything"))
-        everything = given.pop("everything", "")
-        if everything not in ("", "true"):
-            raise _wrong(f'everything: expected "true", got {_quoted(everything)}')
-        if bool(given) == bool(everything):
-            raise _wrong("expected zone, site or address, or everything=true alone")
-        return answer(request, {"success": True, "ended": self._backoffs.end(Scope(**given), self._now())})
+        All of it, or what the query names.
+        """
+        query: BackoffQuery = call.query
+        found = self._backoffs.listed(self._now(), query.scope(), query.limit + 1)
+        return BackoffList([_shown(trouble) for trouble in found[: query.limit]], len(found) > query.limit)
+
+    @operation("DELETE", "/v1/backoff", scope=Access.OPERATE, tag="shaping", query=EndQuery, answer=Ended)
+    def end(self, call: Call) -> Ended:
+        """Ends back-offs: mail goes on at once.
+
+        Those that the query names, or `everything`.
+        """
+        query: EndQuery = call.query
+        scope = query.scope()
+        if (scope != Scope()) == query.everything:
+            raise refusal(400, "InvalidArgument", "expected zone, site or address, or everything=true alone")
+        return Ended(self._backoffs.end(scope, self._now()))
 
 
-def _shown(trouble: Trouble) -> dict[str, object]:
-    shown: dict[str, object] = {"zone": trouble.zone, "site": trouble.site}
-    if trouble.address:
-        shown["address"] = trouble.address
-    return shown | {
-        "kind": trouble.kind,
-        "reason": trouble.reason,
-        "since": iso(trouble.since),
-        "until": iso(trouble.until),
-        "allowance": trouble.allowance,
-    }
+def _listed(path: Path) -> BlacklistEntry:
+    seq = f"{path.seq:03x}" if path.id else ""
+    return BlacklistEntry(path.id, seq, path.address, path.domain or path.site, path.reason, path.since)
 
 
-def _arguments(request: IRequest, known: Sequence[str]) -> dict[str, str]:
-    """The arguments that were given a value, as names are written here. Raises Problem."""
-    given: dict[str, str] = {}
-    for key, values in request.args.items():
-        name = key.decode("utf-8", "replace")
-        if name not in known:
-            raise _wrong(f"{_quoted(name)}: unknown, expected {', '.join(known)}")
-        try:
-            (value,) = (value.decode("utf-8") for value in values)
-        except ValueError:
-            raise _wrong(f"{name}: expected one value in UTF-8") from None
-        if len(value) > _LONGEST:
-            raise _wrong(f"{name}: expected at most {_LONGEST} characters, got {len(value)}")
-        if not value:
-            # To end everything because a script's variable was empty is what nobody means.
-            raise _wrong(f'{name}: expected a value, got ""')
-        given[name] = _address(value) if name == "address" else value.lower()
-    return given
+def _shown(trouble: Trouble) -> BackoffShown:
+    return BackoffShown(
+        zone=trouble.zone,
+        site=trouble.site,
+        address=trouble.address,
+        kind=trouble.kind,
+        reason=trouble.reason,
+        since=iso(trouble.since),
+        until=iso(trouble.until),
+        allowance=trouble.allowance,
+    )
 
 
 def _address(text: str) -> str:
     try:
         return str(ip_address(text))
     except ValueError:
-        raise _wrong(f"address: expected an IP address, got {_quoted(text)}") from None
-
-
-def _limit(text: str) -> int:
-    if not text:
-        return _PAGE
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= _MOST):
-        raise _wrong(f"limit: expected a number from 1 to {_MOST}, got {_quoted(text)}")
-    return int(text)
-
-
-def _quoted(text: str) -> str:
-    return f'"{text[:40]}"'
-
-
-def _wrong(what: str) -> Exception:
-    return refusal(400, "InvalidArgument", what)
+        raise wrong("address", f"expected an IP address, got {shown(text)}") from None

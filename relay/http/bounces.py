@@ -7,37 +7,69 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from klein import Klein
-from twisted.web.iweb import IRequest
+from msgspec import UNSET, UnsetType
 
-from relay.http.answer import answer, refusal
+from relay.access.caller import Scope
+from relay.http.answer import refusal
+from relay.http.frame import Call
+from relay.http.operation import FORM, JSON, operation
 
 #: So many are remembered, in memory, and so many characters of each field.
 MOST = 150
 _LONGEST = 2000
-_FIELDS = ("id", "to", "returnPath", "seq", "category", "time", "response", "fbl")
+
+
+class ReportedBounce(msgspec.Struct, frozen=True, rename="camel"):
+    """What was said of it, of the fields that ZoneMTA knows."""
+
+    id: str | UnsetType = UNSET
+    to: str | UnsetType = UNSET
+    return_path: str | UnsetType = UNSET
+    seq: str | UnsetType = UNSET
+    category: str | UnsetType = UNSET
+    time: str | UnsetType = UNSET
+    response: str | UnsetType = UNSET
+    fbl: str | UnsetType = UNSET
+
+
+class ReportedBounces(msgspec.Struct, frozen=True):
+    """Those that were reported last, the oldest first."""
+
+    bounces: list[ReportedBounce]
+
+
+_FIELDS = ReportedBounce.__struct_encode_fields__
 
 
 class BouncesApi:
     """Both resources."""
 
     def __init__(self) -> None:
-        self._bounces: deque[dict[str, str]] = deque(maxlen=MOST)
+        self._bounces: deque[ReportedBounce] = deque(maxlen=MOST)
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/report-bounce", methods=["POST"])(self.report)
-        app.route("/bounces", methods=["GET"])(self.bounces)
+    @operation(
+        "POST",
+        "/report-bounce",
+        scope=Scope.SUBMIT,
+        tag="trials",
+        takes={FORM: dict[str, str], JSON: dict[str, Any]},
+        answer=str | None,
+        status=202,
+    )
+    def report(self, call: Call) -> str | None:
+        """Takes a report of a bounce, and remembers it for a while.
 
-    def report(self, request: Any) -> bytes:
-        """A form or a JSON object; 202 with its id. What ZoneMTA doesn't know isn't remembered."""
-        given = _given(request)
+        The answer is its `id`. What ZoneMTA doesn't know isn't remembered.
+        """
+        given = _given(call.request)
         bounce = {name: given[name][:_LONGEST] for name in _FIELDS if name in given}
-        self._bounces.append(bounce)
-        return answer(request, bounce.get("id"), 202)
+        self._bounces.append(msgspec.convert(bounce, ReportedBounce))
+        return bounce.get("id")
 
-    def bounces(self, request: IRequest) -> bytes:
-        """Those that were reported last, the oldest first."""
-        return answer(request, {"bounces": list(self._bounces)})
+    @operation("GET", "/bounces", scope=Scope.READ, tag="trials", answer=ReportedBounces)
+    def bounces(self, call: Call) -> ReportedBounces:
+        """Shows the last 150 bounces that were reported."""
+        return ReportedBounces(list(self._bounces))
 
 
 def _given(request: Any) -> dict[str, str]:

@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from klein import Klein
-from twisted.web.iweb import IRequest
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
+from relay.access.caller import Scope as Access
 from relay.dispatch.decisions import Page, Record
-from relay.http.answer import answer, iso
-from relay.http.fields import number, query_of
+from relay.http.answer import Moment, iso
+from relay.http.frame import Call
+from relay.http.operation import operation
 from relay.zone.decision import Scope
 
-_LIMIT = 100
-_MOST = 1000
 _LAST = 1 << 52
+
+
+class DecisionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which decisions."""
+
+    after: Annotated[int, Meta(ge=0, le=_LAST, description="Only those behind that number")] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    kind: Annotated[str, Meta(description="Only those of that kind, such as suspended")] = ""
+
+
+class DecisionShown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A decision, with what it names. `until` null: until something else is decided. It was made `count` times, the
+    `last` time then."""
+
+    number: int
+    kind: str
+    zone: str = ""
+    domain: str = ""
+    site: str = ""
+    address: str = ""
+    user: str = ""
+    reason: str
+    time: Moment
+    until: Moment | None
+    count: int
+    last: Moment
+
+
+class DecisionList(msgspec.Struct, frozen=True):
+    """Decisions, the oldest first. `next` is what to ask `after` for those to come; `missed`: some in between are
+    forgotten."""
+
+    decisions: list[DecisionShown]
+    next: int
+    missed: bool
 
 
 class Recorded(Protocol):
@@ -30,36 +65,28 @@ class DecisionsApi:
     def __init__(self, decisions: Recorded) -> None:
         self._decisions = decisions
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/v1/decisions", methods=["GET"])(self.decisions)
+    @operation("GET", "/v1/decisions", scope=Access.READ, tag="shaping", query=DecisionQuery, answer=DecisionList)
+    def decisions(self, call: Call) -> DecisionList:
+        """Shows what the relay has decided about the flow of mail.
 
-    def decisions(self, request: IRequest) -> bytes:
-        """The latest 100, or `?limit=` up to 1,000; with `?after=` those behind that number. `next` is
-        what to ask `after` for those to come; `missed`: some in between are forgotten."""
-        fields = query_of(request, ("after", "limit", "kind"))
-        limit = number(fields, "limit", 1, _MOST) or _LIMIT
-        page = self._decisions.since(number(fields, "after", 0, _LAST), limit, fields.get("kind", ""))
-        return answer(
-            request,
-            {
-                "decisions": [described(record) for record in page.records],
-                "next": page.next,
-                "missed": page.missed,
-            },
-        )
+        The latest, or those behind a number.
+        """
+        query: DecisionQuery = call.query
+        after = None if isinstance(query.after, UnsetType) else query.after
+        page = self._decisions.since(after, query.limit, query.kind)
+        return DecisionList([described(record) for record in page.records], page.next, page.missed)
 
 
-def described(record: Record) -> dict[str, object]:
-    """A decision as the API shows it, with what it names; `until` null: until something else is decided."""
+def described(record: Record) -> DecisionShown:
+    """A decision as the API shows it."""
     decision = record.decision
-    named = {name: value for name in Scope.__struct_fields__ if (value := getattr(decision.scope, name))}
-    return {
-        "number": record.number,
-        "kind": decision.kind,
-        **named,
-        "reason": decision.reason,
-        "time": iso(decision.made),
-        "until": iso(decision.until) if decision.until else None,
-        "count": record.count,
-        "last": iso(record.last),
-    }
+    return DecisionShown(
+        number=record.number,
+        kind=decision.kind,
+        **{name: getattr(decision.scope, name) for name in Scope.__struct_fields__},
+        reason=decision.reason,
+        time=iso(decision.made),
+        until=iso(decision.until) if decision.until else None,
+        count=record.count,
+        last=iso(record.last),
+    )

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
-from klein import Klein
-from twisted.web.iweb import IRequest
+import msgspec
 
+from relay.access.caller import Scope
 from relay.dispatch.keywatch import Bad
-from relay.http.answer import answer, iso
+from relay.http.answer import Moment, iso
+from relay.http.frame import Call
+from relay.http.operation import operation
+
+
+class BadKey(msgspec.Struct, frozen=True):
+    """A key that can't be used, or (`file` null) is missing."""
+
+    domain: str
+    file: str | None
+    reason: str
+    since: Moment
+
+
+class KeysState(msgspec.Struct, frozen=True):
+    """How many keys there are, and those that can't sign."""
+
+    status: Literal["ok", "degraded"]
+    keys: int
+    bad: list[BadKey]
 
 
 class Keys(Protocol):
@@ -26,14 +45,8 @@ class DkimApi:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/v1/dkim", methods=["GET"])(self.dkim)
-
-    def dkim(self, request: IRequest) -> bytes:
-        """`status` is "ok" or "degraded"; `bad` are the keys that can't be used or are missing."""
-        bad = self._keys.bad()
-        shown = [
-            {"domain": one.domain, "file": one.file or None, "reason": one.reason, "since": iso(one.since)}
-            for one in bad
-        ]
-        return answer(request, {"status": "degraded" if bad else "ok", "keys": self._keys.count, "bad": shown})
+    @operation("GET", "/v1/dkim", scope=Scope.READ, tag="dkim", answer=KeysState)
+    def dkim(self, call: Call) -> KeysState:
+        """Shows whether all signing keys can sign."""
+        bad = [BadKey(one.domain, one.file or None, one.reason, iso(one.since)) for one in self._keys.bad()]
+        return KeysState("degraded" if bad else "ok", self._keys.count, bad)

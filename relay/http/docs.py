@@ -44,14 +44,14 @@ class DocsApi:
 
     @operation("GET", "/openapi.json", scope=None, tag="documentation", answer=dict[str, Any])
     def openapi(self, call: Call) -> bytes:
-        """This document."""
+        """Shows this document."""
         if not self._made:
             self._made = msgspec.json.encode(self._document())
         return _given(call.request, self._made, "application/json")
 
     @operation("GET", "/docs", scope=None, tag="documentation", gives="text/html")
     def page(self, call: Call) -> bytes:
-        """It as a page."""
+        """Shows this document as a page."""
         call.request.setHeader(b"Content-Security-Policy", _POLICY.encode())
         call.request.setHeader(b"X-Frame-Options", b"DENY")
         call.request.setHeader(b"Referrer-Policy", b"no-referrer")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated, Any
 
-from klein import Klein
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.iweb import IRequest
 
+from relay.access.caller import Scope
 from relay.config import plain
 from relay.events.shape import shape
-from relay.http.answer import answer, failure
-from relay.http.fields import number, query_of, wrong
+from relay.http.answer import Milliseconds, failure
+from relay.http.fields import wrong
+from relay.http.frame import Call
+from relay.http.operation import operation
 from relay.http.slices import Slices
 from relay.message.dialogue import shown
-from relay.message.event import KINDS, Numbered
+from relay.message.event import KINDS, Event, Numbered
 from relay.message.queueid import parse_name
 from relay.queue.store import Store, Unreadable
 
-_LIMIT = 100
 _MOST = 1000
 #: So many events of one delivery or message are shown; and so many are looked through for one answer.
 _STEPS = 5000
@@ -27,6 +30,84 @@ _PAGE = 500
 _LAST = 1 << 62
 _DAY = 86_400_000
 _SOUGHT = {"message_id": "message-id", "sender": "sender", "recipient": "recipient"}
+
+_Limit = Annotated[int, Meta(ge=1, le=_MOST)]
+_Time = Annotated[int, Meta(ge=0, le=_LAST)]
+
+
+def _schema() -> dict[str, Any]:
+    fields = {
+        field.encode_name: msgspec.json.schema(field.type)
+        for field in msgspec.structs.fields(Event)
+    }
+    return {"properties": {"number": {"type": "integer"}, **fields}, "required": ["number", "kind", "time"]}
+
+
+#: As `shape` makes it.
+EventShown = Annotated[
+    dict[str, Any],
+    Meta(description="An event; fields that are empty are left out (docs/events.md)", extra_json_schema=_schema()),
+]
+
+
+class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which events."""
+
+    after: Annotated[int, Meta(ge=0, le=_LAST, description="Only those behind that number")] | UnsetType = UNSET
+    limit: _Limit = 100
+    kind: Annotated[list[str], Meta(description="Only those of these kinds", examples=[["bounced", "expired"]])] = []
+
+
+class EventList(msgspec.Struct, frozen=True):
+    """Events, the oldest first. `next` is what to ask `after` for those to come; `missed`: some in between are
+    forgotten."""
+
+    events: list[EventShown]
+    next: int
+    missed: bool
+
+
+class LineSaid(msgspec.Struct, frozen=True):
+    """A line of a conversation; `who` is "host", "relay", or "" for what was said by nobody."""
+
+    time: Milliseconds
+    who: str
+    text: str
+
+
+class HistoryShown(msgspec.Struct, frozen=True):
+    """All that is known of a delivery or a message, the oldest event first; of a delivery that has failed also the
+    `dialogue` of the last failure."""
+
+    name: str
+    events: list[EventShown]
+    dialogue: list[LineSaid] | UnsetType = UNSET
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is sought: one of the first three, in any case."""
+
+    message_id: Annotated[str, Meta(examples=["<1@example.com>"])] = ""
+    sender: str = ""
+    recipient: Annotated[str, Meta(examples=["user@example.com"])] = ""
+    since: Annotated[_Time, Meta(description="Queued at that time or later, in ms since the epoch")] = 0
+    until: Annotated[_Time, Meta(description="Queued at that time or before; 0: now")] = 0
+    limit: _Limit = 100
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A delivery or a message, with its first and its last event."""
+
+    name: str
+    first: EventShown
+    last: EventShown
+
+
+class FoundList(msgspec.Struct, frozen=True):
+    """What was found, the latest first; `more`: there may be others."""
+
+    found: list[Found]
+    more: bool
 
 
 class EventsApi:
@@ -39,21 +120,16 @@ class EventsApi:
         self._now = now
         self._keep = round(keep * 1000)
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/v1/events", methods=["GET"])(self.events)
-        app.route("/v1/history", methods=["GET"])(self.search)
-        app.route("/v1/history/<name>", methods=["GET"])(self.history)
+    @operation("GET", "/v1/events", scope=Scope.READ, tag="events", query=EventQuery, answer=EventList)
+    async def events(self, call: Call) -> EventList:
+        """Shows what has happened: the latest events, or those behind a number.
 
-    async def events(self, request: IRequest) -> bytes:
-        """The latest 100, or `?limit=` up to 1,000, oldest first; with `?after=` those behind that number; of one kind
-        or several with `?kind=`. `next` is what to ask `after` for those to come; `missed`: some in between are
-        forgotten."""
-        fields = query_of(request, ("after", "limit", "kind"))
-        limit = number(fields, "limit", 1, _MOST) or _LIMIT
-        kinds = _kinds(fields.get("kind", ""))
+        20,000 are looked through for one answer, which may have less than are asked for then: ask on from `next`.
+        """
+        query: EventQuery = call.query
+        kinds, limit = _kinds(query.kind), query.limit
         oldest, newest = self._store.event_bounds()
-        after = number(fields, "after", 0, _LAST)
-        asked = max(newest - limit, oldest - 1) if after is None else min(after, newest)
+        asked = max(newest - limit, oldest - 1) if isinstance(query.after, UnsetType) else min(query.after, newest)
         found: list[Numbered] = []
         cursor, slices = asked, Slices(self._clock)
         while len(found) < limit and cursor - asked < _LOOKED:
@@ -67,55 +143,56 @@ class EventsApi:
                     if len(found) == limit:
                         break
             await slices.breathe()
-        return answer(
-            request,
-            {"events": [shape(one) for one in found], "next": cursor, "missed": asked < oldest - 1},
-        )
+        return EventList([shape(one) for one in found], cursor, asked < oldest - 1)
 
-    def history(self, request: IRequest, name: str) -> bytes:
-        """All that is known of a delivery (`id.seq`) or a message (`id`), oldest first; of a delivery that has failed
-        also what was said at the last failure. 404: nothing is."""
-        query_of(request, ())
+    @operation("GET", "/v1/history/{name}", scope=Scope.READ, tag="events", answer=HistoryShown, errors=(500,))
+    def history(self, call: Call, name: str) -> HistoryShown:
+        """Shows all that is known of a delivery or a message, also of one that is gone.
+
+        404: nothing is.
+        """
         queue_id, seq = parse_name(name) or ("", None)
         found = self._store.history(queue_id, seq, _STEPS) if queue_id else []
         if not found:
             raise failure(404, "Nothing is known of it")
-        told: dict[str, object] = {"name": name, "events": [shape(one) for one in found]}
-        if seq is not None:
-            try:
-                told["dialogue"] = shown(self._store.dialogue(queue_id, seq))
-            except Unreadable as error:
-                raise failure(500, f"The dialogue can't be read: {error}") from None
-        return answer(request, told)
+        events = [shape(one) for one in found]
+        if seq is None:
+            return HistoryShown(name, events)
+        try:
+            dialogue = shown(self._store.dialogue(queue_id, seq))
+        except Unreadable as error:
+            raise failure(500, f"The dialogue can't be read: {error}") from None
+        return HistoryShown(name, events, msgspec.convert(dialogue, list[LineSaid]))
 
-    async def search(self, request: IRequest) -> bytes:
-        """Whose history has this `?message_id=`, `?sender=` or `?recipient=`, in any case; latest first. `since` and
-        `until`, ms since the epoch, are when it was queued; `limit` up to 1,000. Each with its first and last event."""
-        fields = query_of(request, (*_SOUGHT, "since", "until", "limit"))
-        named = [name for name in _SOUGHT if fields.get(name)]
+    @operation("GET", "/v1/history", scope=Scope.READ, tag="events", query=HistoryQuery, answer=FoundList)
+    async def search(self, call: Call) -> FoundList:
+        """Finds mail by its Message-ID, its sender or its recipient, also when it is gone.
+
+        The latest comes first.
+        """
+        query: HistoryQuery = call.query
+        named = [name for name in _SOUGHT if getattr(query, name)]
         if len(named) != 1:
             raise wrong("recipient", "expected one of message_id, sender, recipient")
-        limit = number(fields, "limit", 1, _MOST) or _LIMIT
         now = self._now()
-        since = number(fields, "since", 0, _LAST) or now - self._keep
-        until = number(fields, "until", 0, _LAST) or now
+        since = query.since or now - self._keep
         # A clock may have been set back since.
-        until = min(until, now + _DAY)
-        found: list[dict[str, object]] = []
+        until = min(query.until or now, now + _DAY)
+        found: list[Found] = []
         slices = Slices(self._clock)
-        names = self._store.trace(_SOUGHT[named[0]], fields[named[0]], since, until, limit)
+        names = self._store.trace(_SOUGHT[named[0]], getattr(query, named[0]), since, until, query.limit)
         for name in names:
             parsed = parse_name(name)
             steps = self._store.history(*parsed, _STEPS) if parsed else []
             if steps and since <= steps[0].event.time <= until:
-                found.append({"name": name, "first": shape(steps[0]), "last": shape(steps[-1])})
+                found.append(Found(name, shape(steps[0]), shape(steps[-1])))
             await slices.breathe()
-        return answer(request, {"found": found, "more": len(names) == limit})
+        return FoundList(found, len(names) == query.limit)
 
 
-def _kinds(text: str) -> frozenset[str]:
-    """The kinds of a list with commas. Raises Problem."""
-    kinds = frozenset(kind for kind in text.split(",") if kind)
-    for kind in kinds - KINDS:
+def _kinds(names: list[str]) -> frozenset[str]:
+    """Raises Problem."""
+    kinds = frozenset(names)
+    for kind in sorted(kinds - KINDS):
         raise wrong("kind", f"unknown kind {plain.shown(kind[:40])}; expected some of " + ", ".join(sorted(KINDS)))
     return kinds

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 import msgspec
+from twisted.web import http
 
 from relay.config.plain import meant, shown
 from relay.http.answer import Problem, answer, refusal
@@ -16,7 +18,7 @@ from relay.http.operation import Operation
 
 if TYPE_CHECKING:
     from relay.access.caller import Caller
-    from relay.http.request import ApiRequest
+    from relay.http.request import ApiRequest, Upload
 
 _MAX_SHOWN = 60
 _LISTS = (list, tuple, set, frozenset)
@@ -38,62 +40,87 @@ _unknown = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL).fullma
 
 
 class Call:
-    """One request for an operation: who asks, and what its query and its body say, as they were declared."""
+    """One request for an operation: who asks, and what its query and its body say, as they were declared. `status` may
+    be set to another that is declared."""
 
-    __slots__ = ("body", "query", "request")
+    __slots__ = ("body", "query", "request", "status")
 
-    def __init__(self, request: ApiRequest, query: Any, body: Any) -> None:
+    def __init__(self, request: ApiRequest, query: Any, body: Any, status: int) -> None:
         self.request = request
         self.query = query
         self.body = body
+        self.status = status
 
     @property
     def caller(self) -> Caller:
         return self.request.caller
 
 
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """A query that says nothing."""
+
+
 class Frame:
     """Of one operation; Klein calls `serve`."""
 
-    def __init__(self, operation: Operation, method: Callable[..., Any]) -> None:
+    def __init__(self, operation: Operation, method: Any) -> None:
         self.operation = operation
         self._method = method
-        self._query = None if operation.query is None else QueryReader(operation.query)
+        kind = operation.query or (Nothing if operation.path.startswith("/v1/") else None)
+        self._query = None if kind is None else QueryReader(kind)
         self._body = None if operation.body is None else BodyReader(operation.body)
+        self._begin: Callable[[Call], Upload] | None = None
+        if operation.upload:
+            self._begin = getattr(method.__self__, operation.upload)
 
     def admit(self, request: ApiRequest) -> None:
-        """A request whose header is there: its caller may ask this. Raises Problem: 403."""
+        """A request whose header is there: its caller may ask this, and its body may come. Raises Problem."""
+        self._check(request)
+        request.limit = self.operation.max_body
+        if self._begin is not None:
+            query = request.uri.partition(b"?")[2]
+            request.upload = self._begin(self._call(request, http.parse_qs(query, True)))
+            request.limit = request.upload.limit
+
+    async def serve(self, request: ApiRequest, **names: str) -> bytes | None:
+        """The body is there. Raises Problem."""
+        self._check(request)
+        call = self._call(request, request.args)
+        if self._body is not None:
+            call.body = self._body(request.content.getvalue())
+        said = self._method(call, **names)
+        if inspect.isawaitable(said):
+            said = await said
+        if isinstance(said, bytes) or (said is None and self.operation.answer is None and request.startedWriting):
+            return said
+        if said is None and call.status == 204:
+            request.setResponseCode(204)
+            return b""
+        return answer(request, said, call.status)
+
+    def _check(self, request: ApiRequest) -> None:
         scope, caller = self.operation.scope, request.caller
         if scope is not None:
             if not caller.may(scope):
                 raise refusal(403, "Forbidden", f"This needs the scope {scope}")
             if caller.tenant and not self.operation.by_tenant:
                 raise refusal(403, "Forbidden", "This is about the whole relay, and not for one of its tenants")
-        request.limit = self.operation.max_body
 
-    async def serve(self, request: ApiRequest, **names: str) -> bytes | None:
-        """Raises Problem."""
-        self.admit(request)
-        query = None if self._query is None else self._query(request.args)
-        body = None
-        if self._body is not None and request.upload is None:
-            body = self._body(request.content.getvalue())
-        said = self._method(Call(request, query, body), **names)
-        if inspect.isawaitable(said):
-            said = await said
-        if isinstance(said, bytes) or (said is None and self.operation.answer is None and request.startedWriting):
-            return said
-        if said is None and self.operation.status == 204:
-            request.setResponseCode(204)
-            return b""
-        return answer(request, said, self.operation.status)
+    def _call(self, request: ApiRequest, args: Mapping[bytes, list[bytes]]) -> Call:
+        query = None if self._query is None else self._query(args)
+        return Call(request, query, None, self.operation.status)
 
 
 class QueryReader:
-    """Reads a query into a struct: each field once, or several times, or with commas where it is a list."""
+    """Reads a query into a struct: each field once, or several times, or with commas where it is a list.
 
-    def __init__(self, kind: type[Any]) -> None:
+    One that doesn't forbid fields it doesn't know is that of an older path: there the last of several counts, and
+    nothing is a comma.
+    """
+
+    def __init__(self, kind: type[msgspec.Struct]) -> None:
         self._kind = kind
+        self._strict = kind.__struct_config__.forbid_unknown_fields
         fields = msgspec.structs.fields(kind)
         self._known = [field.encode_name for field in fields]
         self._lists = {field.encode_name for field in fields if _is_list(field.type)}
@@ -103,22 +130,25 @@ class QueryReader:
         values: dict[str, Any] = {}
         for name, found in args.items():
             key = name.decode("utf-8", "replace")
-            if key not in self._known:
+            if key in self._known:
+                values[key] = self._value(key, found)
+            elif self._strict:
                 raise unknown(key, self._known)
-            try:
-                texts = [one.decode("utf-8") for one in found]
-            except UnicodeDecodeError:
-                raise wrong(key, "expected UTF-8") from None
-            if key in self._lists:
-                values[key] = [part for text in texts for part in text.split(",") if part]
-            elif len(texts) > 1:
-                raise wrong(key, "expected it once")
-            else:
-                values[key] = texts[0]
         try:
             return msgspec.convert(values, self._kind, strict=False)
         except msgspec.ValidationError as error:
             raise unfit(str(error), self._known, values) from None
+
+    def _value(self, key: str, found: list[bytes]) -> str | list[str]:
+        try:
+            texts = [one.decode("utf-8") for one in found]
+        except UnicodeDecodeError:
+            raise wrong(key, "expected UTF-8") from None
+        if key in self._lists:
+            return [part for text in texts for part in text.split(",") if part] if self._strict else texts
+        if self._strict and len(texts) > 1:
+            raise wrong(key, "expected it once")
+        return texts[-1]
 
 
 class BodyReader:
@@ -167,8 +197,8 @@ def _names(kind: Any) -> list[str]:
 
 
 def _is_list(kind: Any) -> bool:
-    if isinstance(kind, type):
-        return issubclass(kind, _LISTS)
+    if get_origin(kind) in (Union, UnionType):
+        return any(map(_is_list, get_args(kind)))
     while hasattr(kind, "__metadata__"):
         kind = kind.__origin__
     return kind in _LISTS or get_origin(kind) in _LISTS

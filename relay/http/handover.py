@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, fail
 
 from relay.http.answer import Problem, from_reply, shielded
+from relay.http.kept import Kept
 from relay.http.submit import TERMS
 from relay.listener.door import Intake, Refused, Submission
 from relay.message.envelope import Envelope, Recipient
@@ -18,9 +19,6 @@ from relay.queue.store import Store
 #: Bytes that go to the door at once, and messages that are on their way to the disk together.
 _PIECE = 256 * 1024
 _TOGETHER = 50
-
-#: `{id, from, to, response}` of a message that is on disk.
-Kept = dict[str, Any]
 
 
 class Handover:
@@ -70,12 +68,8 @@ class Handover:
             return from_reply(result.value.reply)
         # Without recipients of its own it was alone, and is read back in the same turn of the reactor: no delivery
         # can have ended yet.
-        return {
-            "id": result.id,
-            "from": result.sender,
-            "to": self._store.recipients(result.id) if one.recipients is None else one.recipients,
-            "response": f"Message queued as {result.id}",
-        }
+        to = self._store.recipients(result.id) if one.recipients is None else list(one.recipients)
+        return Kept(result.id, result.sender, to, f"Message queued as {result.id}")
 
 
 async def _hand_over(submission: Submission, one: Letter, key: bytes) -> None:

@@ -15,7 +15,7 @@ from relay.access.caller import Scope as Access
 from relay.config import units
 from relay.config.plain import meant, shown
 from relay.dispatch.holds import BadHold, Hold, TooManyHolds
-from relay.http.answer import RETRY_AFTER, failure, iso, refusal, shielded
+from relay.http.answer import RETRY_AFTER, Moment, failure, iso, refusal, shielded
 from relay.http.fields import wrong
 from relay.http.frame import Call
 from relay.http.operation import operation
@@ -52,8 +52,8 @@ class HoldShown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user: str = ""
     everything: bool = False
     reason: str
-    since: str
-    until: str | None
+    since: Moment
+    until: Moment | None
 
 
 class HoldList(msgspec.Struct, frozen=True):

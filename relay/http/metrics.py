@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from klein import Klein
 from prometheus_client import CONTENT_TYPE_LATEST
-from twisted.web.iweb import IRequest
 
+from relay.access.caller import Scope
+from relay.http.frame import Call
+from relay.http.operation import operation
 from relay.metrics.definitions import Metrics
 
 
@@ -15,11 +16,10 @@ class MetricsApi:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/metrics", methods=["GET"])(self.metrics)
-
-    def metrics(self, request: IRequest) -> bytes:
+    @operation("GET", "/metrics", scope=Scope.READ, tag="state", gives="text/plain")
+    def metrics(self, call: Call) -> bytes:
+        """Shows all counts and gauges, in Prometheus' text format."""
         body = self._metrics.exposition()
-        request.setHeader(b"Content-Type", CONTENT_TYPE_LATEST.encode("ascii"))
-        request.setHeader(b"Content-Length", b"%d" % len(body))
+        call.request.setHeader(b"Content-Type", CONTENT_TYPE_LATEST.encode("ascii"))
+        call.request.setHeader(b"Content-Length", b"%d" % len(body))
         return body

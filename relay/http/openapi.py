@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
 from relay import __version__
 from relay.http.operation import JSON, Operation
+from relay.http.words import NAMES, TAGS
 
 _REF = "#/components/schemas/{name}"
 #: What any operation may end with.
@@ -47,7 +49,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
     """The whole of it."""
     shown = [one for one in operations if not one.hidden]
     kinds = {Trouble: None, Refusal: None}
-    kinds |= {kind: None for one in shown for kind in (one.body, one.answer) if kind is not None}
+    kinds |= {part: None for one in shown for kind in (*one.takes.values(), one.answer) for part in _parts(kind)}
     schemas, components = msgspec.json.schema_components(list(kinds), ref_template=_REF)
     schema_of = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -61,7 +63,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Zonerelay", "version": __version__, "description": _ABOUT},
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(one.tag for one in shown)],
+        "tags": [{"name": tag, "description": TAGS[tag]} for tag in TAGS if any(one.tag == tag for one in shown)],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -76,9 +78,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
 def _described(one: Operation, schema_of: dict[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """One operation, and the components that its query brings."""
     summary, _, text = one.text.partition("\n\n")
-    parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in one.names
-    ]
+    parameters = [_named(name) for name in one.names]
     more: dict[str, Any] = {}
     if one.query is not None:
         found, more = _query(one.query)
@@ -89,14 +89,16 @@ def _described(one: Operation, schema_of: dict[Any, Any]) -> tuple[dict[str, Any
         "summary": " ".join(summary.split()),
         "responses": _responses(one, schema_of),
     }
+    if one.scope is not None:
+        text = f"{text}\n\nNeeds the scope `{one.scope}`.".lstrip()
     if text:
         described["description"] = text
     if parameters:
         described["parameters"] = parameters
-    if one.body is not None:
-        described["requestBody"] = {"required": True, "content": {one.takes: {"schema": schema_of[one.body]}}}
-    elif one.takes != JSON:
-        described["requestBody"] = {"required": True, "content": {one.takes: {}}}
+    if one.takes:
+        content = {kind: _content(what, schema_of) for kind, what in one.takes.items()}
+        # Octets may be none.
+        described["requestBody"] = {"required": any(one.takes.values()), "content": content}
     if one.scope is not None:
         described["x-scope"] = str(one.scope)
         described["security"] = [{}, {"key": []}, {"session": []}]
@@ -131,14 +133,34 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+def _named(name: str) -> dict[str, Any]:
+    """What a path leaves open."""
+    text, example = NAMES.get(name, ("", ""))
+    described: dict[str, Any] = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    return described | ({"description": text, "example": example} if text else {})
+
+
 def _responses(one: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]:
-    good: dict[str, Any] = {"description": HTTPStatus(one.status).phrase}
+    good: dict[str, Any] = {}
     if one.answer is not None:
-        good["content"] = {one.gives: {"schema": schema_of[one.answer]}}
+        good["content"] = {one.gives: _content(one.answer, schema_of)}
     elif one.gives != JSON:
         good["content"] = {one.gives: {"schema": {"type": "string"}}}
     own = one.path.startswith("/v1/")
-    content = {_PROBLEM: {"schema": schema_of[Trouble]}} if own else {JSON: {"schema": schema_of[Refusal]}}
-    statuses: Sequence[int] = sorted({*_ALWAYS, *one.errors, *((404,) if one.names else ())})
-    bad = {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
-    return {str(one.status): good, **bad}
+    bad = {"content": {_PROBLEM if own else JSON: {"schema": schema_of[Trouble if own else Refusal]}}}
+    statuses = {*_ALWAYS, *one.errors, *((404,) if one.names else ())} - {one.status, *one.also}
+    ways = [*((status, good) for status in (one.status, *one.also)), *((status, bad) for status in sorted(statuses))]
+    return {str(status): {"description": HTTPStatus(status).phrase, **what} for status, what in ways}
+
+
+def _content(kind: Any, schema_of: dict[Any, Any]) -> dict[str, Any]:
+    """What is in a body; None: octets."""
+    schemas = [schema_of[part] for part in _parts(kind)]
+    return {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}} if schemas else {}
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    """The types of which one is there."""
+    if kind is None:
+        return ()
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from relay.access.caller import Scope
@@ -19,6 +19,7 @@ from relay.access.caller import Scope
 #: Bytes of a body that isn't mail.
 MAX_BODY = 64 * 1024
 JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _name_in_path = re.compile(r"\{(?:(\w+):)?(\w+)\}")
@@ -27,11 +28,18 @@ _name_in_path = re.compile(r"\{(?:(\w+):)?(\w+)\}")
 class Operation(NamedTuple):
     """One method of one path, such as `/v1/holds/{id}`; `{path:which}` takes slashes too.
 
-    `scope`: what a caller needs; None: nothing. `query` and `body` are structs that say which fields there may be,
-    `answer` the type of what is returned, None: nothing, or no JSON. `errors` are the statuses that it may end with
-    besides those of all. `takes` and `gives` are the kinds of content. `by_tenant`: it heeds the tenant of its
-    caller; callers of a tenant may ask nothing else, but for what needs no scope. `hidden`: another spelling of one
-    that is documented.
+    `scope`: what a caller needs; None: nothing. `query` and `body` are structs that say which fields there may be; one
+    that doesn't forbid fields it doesn't know ignores them. `answer` is the type of what is returned, of the kind
+    of content that it `gives`; None: nothing, or no JSON. It comes with `status`, or one of those `also` if the call
+    says so.
+    `errors` are the statuses that it may end with besides those of all.
+
+    A body that the method reads itself has no `body`; `takes` are the kinds of content then, each with the type of what
+    is in it, None: octets. `upload` is the name of the method that begins to take one as it comes: when the header is
+    there it gets the Call, as yet without a body, and returns a relay.http.request.Upload.
+
+    `by_tenant`: it heeds the tenant of its caller; callers of a tenant may ask nothing else, but for what needs no
+    scope. `hidden`: another spelling of one that is documented.
     """
 
     method: str
@@ -41,10 +49,12 @@ class Operation(NamedTuple):
     body: Any
     answer: Any
     status: int
+    also: tuple[int, ...]
     errors: tuple[int, ...]
     tag: str
-    takes: str
+    takes: Mapping[str, Any]
     gives: str
+    upload: str
     max_body: int
     by_tenant: bool
     hidden: bool
@@ -77,9 +87,11 @@ def operation(
     body: Any = None,
     answer: Any = None,
     status: int = 200,
+    also: tuple[int, ...] = (),
     errors: tuple[int, ...] = (),
-    takes: str = JSON,
+    takes: Mapping[str, Any] | None = None,
     gives: str = JSON,
+    upload: str = "",
     max_body: int = MAX_BODY,
     by_tenant: bool = False,
     hidden: bool = False,
@@ -96,10 +108,12 @@ def operation(
             body,
             answer,
             status,
+            also,
             errors,
             tag,
-            takes,
+            {JSON: body} if takes is None and body is not None else takes or {},
             gives,
+            upload,
             max_body,
             by_tenant,
             hidden,

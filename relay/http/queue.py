@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 import msgspec
-from klein import Klein
+from msgspec import UNSET, Meta, UnsetType, field
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.iweb import IRequest
 
-from relay.http.answer import answer, iso, refusal
+from relay.access.caller import Scope
+from relay.http.answer import Moment, iso, refusal
+from relay.http.frame import Call
+from relay.http.operation import operation
 from relay.http.operator import Standing
 from relay.http.slices import Slices
 from relay.message.values import Delivery
@@ -21,11 +23,11 @@ _LANES = 200
 _SCAN = 500
 #: Later than every due time (ms since the epoch).
 _FAR = 1 << 52
-_YES = frozenset((b"true", b"yes", b"1"))
+_YES = frozenset(("true", "yes", "1"))
 
 
 #: Names in the index hold neither of the two bytes that stand between them.
-_Name = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00\x01]*\Z")]
+_Name = Annotated[str, Meta(pattern=r"\A[^\x00\x01]*\Z")]
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -33,10 +35,84 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True):
 
     zone: _Name
     domain: _Name
-    due: Annotated[int, msgspec.Meta(ge=0, le=_FAR)]
+    due: Annotated[int, Meta(ge=0, le=_FAR)]
     id: str
-    seq: Annotated[int, msgspec.Meta(ge=0, lt=(1 << 32) - 1)]
+    seq: Annotated[int, Meta(ge=0, lt=(1 << 32) - 1)]
     flow: _Name = ""
+
+
+class ZonesQuery(msgspec.Struct, frozen=True, rename="camel"):
+    """Which zones."""
+
+    include_disabled: Annotated[str, Meta(description="true, yes or 1: also those that are switched off")] = ""
+
+
+class ZoneName(msgspec.Struct, frozen=True):
+    """A zone."""
+
+    name: str
+
+
+class ZoneCounter(msgspec.Struct, frozen=True):
+    """So many deliveries of a zone."""
+
+    key: str
+    value: int
+
+
+class ZoneCounters(msgspec.Struct, frozen=True):
+    """Of each zone."""
+
+    entries: list[ZoneCounter]
+    rows: int
+
+
+class DomainCount(msgspec.Struct, frozen=True):
+    """How many deliveries to a domain are due, and how many are deferred."""
+
+    domain: str
+    queued: int
+    deferred: int
+
+
+class ZoneQueue(msgspec.Struct, frozen=True):
+    """What is in the queue of a zone; `processed` have ended since the relay `started`."""
+
+    time: Moment
+    started: Moment
+    processed: int
+    queued: int
+    deferred: int
+    domains: list[DomainCount]
+
+
+class CursorQuery(msgspec.Struct, frozen=True):
+    """Where to go on."""
+
+    cursor: Annotated[str, Meta(description="What the page before has given")] = ""
+
+
+class ListedDelivery(msgspec.Struct, frozen=True):
+    """A delivery: when its message was created, when it is due, how often it has failed. One that can't be read has an
+    `error` instead."""
+
+    id: str
+    seq: str
+    zone: str
+    recipient: str | UnsetType = UNSET
+    created: Moment | UnsetType = UNSET
+    queued: Moment | UnsetType = UNSET
+    deferred: int | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+class DeliveryList(msgspec.Struct, frozen=True):
+    """Deliveries, and the `cursor` for those behind them, if there are any."""
+
+    zone: str
+    type: str
+    entries: list[ListedDelivery] = field(name="list")
+    cursor: str | UnsetType = UNSET
 
 
 class QueueApi:
@@ -48,62 +124,75 @@ class QueueApi:
         self._clock = clock
         self._now = now
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/zones", methods=["GET"])(self.zones)
-        app.route("/queue/<zone>", methods=["GET"])(self.queue)
-        app.route("/counter/<kind>/", methods=["GET"], endpoint="counters")(self.counter)
-        app.route("/counter/<kind>/<zone>", methods=["GET"])(self.counter)
-        app.route("/queued/<kind>/", methods=["GET"], endpoint="queued_everywhere")(self.queued)
-        app.route("/queued/<kind>/<zone>", methods=["GET"])(self.queued)
-
-    def zones(self, request: IRequest) -> bytes:
-        """`[{name}]`, sorted; the disabled ones with `?includeDisabled=true`."""
-        everything = request.args.get(b"includeDisabled", [b""])[-1].lower() in _YES
+    @operation("GET", "/zones", scope=Scope.READ, tag="queue", query=ZonesQuery, answer=list[ZoneName])
+    def zones(self, call: Call) -> list[ZoneName]:
+        """Lists the zones."""
+        everything = call.query.include_disabled.lower() in _YES
         names = sorted(name for name, disabled in self._standing.zones() if everything or not disabled)
-        return answer(request, [{"name": name} for name in names])
+        return [ZoneName(name) for name in names]
 
-    def counter(self, request: IRequest, kind: str, zone: str = "") -> bytes:
-        """Deliveries that are due and that are deferred, in one zone or in each."""
-        zone, now = zone.lower(), self._now()
-        names = [zone] if zone else sorted({*self._store.zones(), *(n for n, _ in self._standing.zones())})
-        counts = [(name, self._store.count(name, now)) for name in names]
-        active = [{"key": name, "value": count.queued} for name, count in counts]
-        deferred = [{"key": name, "value": count.deferred} for name, count in counts]
-        return answer(
-            request,
-            {
-                kind: zone or "all",
-                "active": {"entries": active, "rows": len(active)},
-                "deferred": {"entries": deferred, "rows": len(deferred)},
-            },
-        )
+    @operation("GET", "/counter/{kind}/", scope=Scope.READ, tag="queue", answer=dict[str, str | ZoneCounters])
+    def counters(self, call: Call, kind: str) -> dict[str, str | ZoneCounters]:
+        """Counts the deliveries in each zone: those that are due, and those that are deferred.
 
-    async def queue(self, request: IRequest, zone: str) -> bytes:
-        """One zone and its domains; an unknown zone has nothing in it."""
+        Those that are due are `active`. `kind` may be any word, which the answer has too.
+        """
+        return self._counted(kind, "", sorted({*self._store.zones(), *(name for name, _ in self._standing.zones())}))
+
+    @operation("GET", "/counter/{kind}/{zone}", scope=Scope.READ, tag="queue", answer=dict[str, str | ZoneCounters])
+    def counter(self, call: Call, kind: str, zone: str) -> dict[str, str | ZoneCounters]:
+        """Counts the deliveries in one zone."""
+        return self._counted(kind, zone.lower(), [zone.lower()])
+
+    @operation("GET", "/queue/{zone}", scope=Scope.READ, tag="queue", answer=ZoneQueue)
+    async def queue(self, call: Call, zone: str) -> ZoneQueue:
+        """Counts the deliveries in one zone, and in each of its domains.
+
+        An unknown zone has nothing in it.
+        """
         zone, now = zone.lower(), self._now()
-        domains = [
-            {"domain": domain, "queued": queued, "deferred": deferred}
-            async for domain, queued, deferred in self._domains(zone, now)
-        ]
+        domains = [DomainCount(*counted) async for counted in self._domains(zone, now)]
         count = self._store.count(zone, now)
-        return answer(
-            request,
-            {
-                "time": iso(now),
-                "started": iso(self._standing.started_ms),
-                "processed": self._standing.processed(zone),
-                "queued": count.queued,
-                "deferred": count.deferred,
-                "domains": domains,
-            },
+        return ZoneQueue(
+            iso(now),
+            iso(self._standing.started_ms),
+            self._standing.processed(zone),
+            count.queued,
+            count.deferred,
+            domains,
         )
 
-    async def queued(self, request: IRequest, kind: str, zone: str = "") -> bytes:
-        """The first 1,000 deliveries of a kind, and the cursor for `?cursor=` behind them."""
-        zone, deferred = zone.lower(), kind == "deferred"
-        start = _decoded(request.args.get(b"cursor", [b""])[-1])
-        found: list[dict[str, object]] = []
-        last = cursor = ""
+    @operation("GET", "/queued/{kind}/", scope=Scope.READ, tag="queue", query=CursorQuery, answer=DeliveryList)
+    async def queued_everywhere(self, call: Call, kind: str) -> DeliveryList:
+        """Lists the deliveries in all zones, 1,000 at once.
+
+        `kind` is `deferred`; any other word means those that are due.
+        """
+        return await self._page(call, kind, "")
+
+    @operation("GET", "/queued/{kind}/{zone}", scope=Scope.READ, tag="queue", query=CursorQuery, answer=DeliveryList)
+    async def queued(self, call: Call, kind: str, zone: str) -> DeliveryList:
+        """Lists the deliveries in one zone, 1,000 at once."""
+        return await self._page(call, kind, zone.lower())
+
+    # -- inside
+
+    def _counted(self, kind: str, zone: str, names: list[str]) -> dict[str, str | ZoneCounters]:
+        now = self._now()
+        counts = [(name, self._store.count(name, now)) for name in names]
+        active = [ZoneCounter(name, count.queued) for name, count in counts]
+        deferred = [ZoneCounter(name, count.deferred) for name, count in counts]
+        return {
+            kind: zone or "all",
+            "active": ZoneCounters(active, len(active)),
+            "deferred": ZoneCounters(deferred, len(deferred)),
+        }
+
+    async def _page(self, call: Call, kind: str, zone: str) -> DeliveryList:
+        deferred = kind == "deferred"
+        start = _decoded(call.query.cursor)
+        found: list[ListedDelivery] = []
+        last, cursor = "", ""
         async for lane, place in self._places(zone, start, self._now(), deferred):
             if len(found) == _PAGE:
                 cursor = last
@@ -112,10 +201,7 @@ class QueueApi:
             if item is not None:
                 found.append(item)
                 last = _encoded(Cursor(lane.zone, lane.domain, place.due, place.id, place.seq, lane.flow))
-        body: dict[str, object] = {"zone": zone, "type": "deferred" if deferred else "queued", "list": found}
-        if cursor:
-            body["cursor"] = cursor
-        return answer(request, body)
+        return DeliveryList(zone, "deferred" if deferred else "queued", found, cursor or UNSET)
 
     # -- the index
 
@@ -189,29 +275,23 @@ class QueueApi:
                 return
             start = _behind(page.places[-1])
 
-    def _item(self, zone: str, place: Place) -> dict[str, object] | None:
+    def _item(self, zone: str, place: Place) -> ListedDelivery | None:
         """A line of the list; None for a delivery that ended meanwhile."""
         try:
             row = self._store.delivery(place.id, place.seq)
             message = self._store.message(place.id)
         except Unreadable as error:
-            return {"id": place.id, "seq": f"{place.seq:03x}", "zone": zone, "error": str(error)}
+            return ListedDelivery(place.id, f"{place.seq:03x}", zone, error=str(error))
         if row is None or message is None:
             return None
         return listed(row, message.created)
 
 
-def listed(row: Delivery, created: int) -> dict[str, object]:
+def listed(row: Delivery, created: int) -> ListedDelivery:
     """A delivery as `/queued` shows it."""
-    return {
-        "id": row.id,
-        "seq": f"{row.seq:03x}",
-        "zone": row.zone,
-        "recipient": row.recipient,
-        "created": iso(created),
-        "queued": iso(row.due),
-        "deferred": row.attempts,
-    }
+    return ListedDelivery(
+        row.id, f"{row.seq:03x}", row.zone, row.recipient, iso(created), iso(row.due), row.attempts
+    )
 
 
 def _behind(place: Place) -> Place:
@@ -222,10 +302,10 @@ def _encoded(cursor: Cursor) -> str:
     return msgspec.json.encode(cursor).hex()
 
 
-def _decoded(text: bytes) -> Cursor | None:
+def _decoded(text: str) -> Cursor | None:
     if not text:
         return None
     try:
-        return msgspec.json.decode(bytes.fromhex(text.decode("ascii")), type=Cursor)
+        return msgspec.json.decode(bytes.fromhex(text), type=Cursor)
     except (ValueError, msgspec.MsgspecError):
         raise refusal(400, "InvalidArgument", "cursor is none of ours") from None

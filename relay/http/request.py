@@ -79,9 +79,6 @@ class ApiRequest(server.Request):
             site.admit(self)
             if length != 0:
                 self._check_coding()
-            self.upload = site.upload(self)
-            if self.upload is not None:
-                self.limit = self.upload.limit
             if length is not None and length > self.limit:
                 raise self._too_large()
         except Problem as problem:

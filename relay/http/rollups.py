@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
-from klein import Klein
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.iweb import IRequest
 
+from relay.access.caller import Scope
 from relay.config.plain import shown
 from relay.events.rollups import Rollups
 from relay.events.series import POINTS, Question
 from relay.events.tally import HOURS, MINUTES, Row
-from relay.http.answer import answer, refusal
-from relay.http.fields import number, query_of, wrong
+from relay.http.answer import Milliseconds, refusal
+from relay.http.fields import wrong
+from relay.http.frame import Call
+from relay.http.operation import operation
 from relay.http.slices import Slices
 
 _LAST = 1 << 46
@@ -22,6 +26,44 @@ _DAY = 86_400_000
 _STEPS = (60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400)
 _USUAL_POINTS = 300
 _OFF = "Nothing is counted: events.keep or events.rollups is 0"
+
+_Words = Annotated[list[str], Meta(description="Only these")]
+
+
+class RollupQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is counted."""
+
+    since: Annotated[int, Meta(ge=0, le=_LAST, description="In ms; a day before `until`")] | UnsetType = UNSET
+    until: Annotated[int, Meta(ge=0, le=_LAST, description="In ms since the epoch; 0: now")] = 0
+    step: Annotated[int, Meta(ge=60, le=366 * 86_400, description="Seconds of a point")] | UnsetType = UNSET
+    by: Annotated[tuple[str, ...], Meta(description="zone, site, kind or reason: a series for each")] = ("kind",)
+    zone: _Words = []
+    site: _Words = []
+    kind: _Words = []
+    reason: _Words = []
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of events that have these fields in common."""
+
+    zone: str | UnsetType = UNSET
+    site: str | UnsetType = UNSET
+    kind: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    total: int
+    counts: list[int]
+
+
+class RollupsShown(msgspec.Struct, frozen=True):
+    """So many `points`, each of `step` seconds. `other` are the counts of all series that aren't named, together;
+    `behind` so many events are still to be counted."""
+
+    since: Milliseconds
+    step: int
+    points: int
+    series: list[Series]
+    other: list[int] | None
+    behind: int
 
 
 class RollupsApi:
@@ -33,54 +75,45 @@ class RollupsApi:
         self._clock = clock
         self._now = now
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/v1/rollups", methods=["GET"])(self.rollups)
+    @operation(
+        "GET", "/v1/rollups", scope=Scope.READ, tag="events", query=RollupQuery, answer=RollupsShown, errors=(404,)
+    )
+    async def rollups(self, call: Call) -> RollupsShown:
+        """Counts events over time, for graphs.
 
-    async def rollups(self, request: IRequest) -> bytes:
-        """How many events there were in each `?step=` (seconds) from `?since=` to `?until=` (ms since the epoch; the
-        last day), of some `?zone=`, `?site=`, `?kind=`, `?reason=` (lists with commas), in a series for each that
-        differs in the fields `?by=` (kind). The 50 series with most are named, the others are in `other` together."""
+        The 50 series with most are named, the others are in `other` together. 404: nothing is counted.
+        """
         if self._rollups is None:
             raise refusal(404, "RollupsOff", _OFF)
-        question = self._question(query_of(request, ("since", "until", "step", "by", *Row._fields)))
+        question = self._question(call.query)
         found = await self._rollups.answer(question, Slices(self._clock).breathe)
         series = [
-            {**dict(zip(question.by, name, strict=True)), "total": sum(counts), "counts": counts}
+            Series(**dict(zip(question.by, name, strict=True)), total=sum(counts), counts=list(counts))
             for name, counts in found.series
         ]
-        return answer(
-            request,
-            {
-                "since": question.first,
-                "step": question.step // 1000,
-                "points": question.points,
-                "series": series,
-                "other": found.other or None,
-                "behind": self._rollups.behind,
-            },
-        )
+        other = list(found.other) or None
+        step = question.step // 1000
+        return RollupsShown(question.first, step, question.points, series, other, self._rollups.behind)
 
-    def _question(self, fields: dict[str, str]) -> Question:
-        until = number(fields, "until", 1, _LAST) or self._now()
-        since = number(fields, "since", 0, _LAST)
-        if since is None:
-            since = max(0, until - _DAY)
+    def _question(self, query: RollupQuery) -> Question:
+        until = query.until or self._now()
+        since = max(0, until - _DAY) if isinstance(query.since, UnsetType) else query.since
         if since >= until:
             raise wrong("since", "expected a time before until")
-        seconds = number(fields, "step", 60, 366 * 86_400)
-        if seconds is None:
+        if isinstance(query.step, UnsetType):
             fitting = (one for one in _STEPS if (until - since) <= _USUAL_POINTS * one * 1000)
-            seconds = next(fitting, _STEPS[-1])
-        step = seconds * 1000
+            step = next(fitting, _STEPS[-1]) * 1000
+        else:
+            step = query.step * 1000
         if step % (HOURS if step >= HOURS.length else MINUTES).length:
             raise wrong("step", "expected whole minutes, or from an hour on whole hours, in seconds")
         first = since // step * step
         points = -(-(until - first) // step)
         if points > POINTS:
             raise wrong("step", f"expected at most {POINTS} points, got {points}")
-        by = tuple(dict.fromkeys(fields["by"].split(","))) if fields.get("by") else ("kind",)
+        by = tuple(dict.fromkeys(query.by))
         for name in by:
             if name not in Row._fields:
                 raise wrong("by", f"expected some of {', '.join(Row._fields)}, got {shown(name[:40])}")
-        wanted = {name: frozenset(fields[name].split(",")) for name in Row._fields if fields.get(name)}
-        return Question(first, step, points, by, wanted)
+        wanted = {name: frozenset(values) for name in Row._fields if (values := getattr(query, name))}
+        return Question(first, step, points, by or ("kind",), wanted)

@@ -11,14 +11,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from klein import Klein
+from msgspec import UNSET, UnsetType, field
 from twisted.internet.defer import Deferred
 
+from relay.access.caller import Scope
 from relay.config.schema import Api
-from relay.http.answer import Problem, answer, failure, refusal
+from relay.http.answer import Problem, failure, refusal
 from relay.http.fields import wrong
-from relay.http.handover import Handover, Kept
+from relay.http.frame import Call
+from relay.http.handover import Handover
+from relay.http.kept import Kept
 from relay.http.mailbody import MailBody, Room
+from relay.http.operation import FORM, JSON, operation
 from relay.http.submit import origin_of
 from relay.listener.door import Intake
 from relay.mime import older
@@ -35,7 +39,9 @@ if TYPE_CHECKING:
 _SMALL = 32 * 1024
 #: Bodies in memory, as multiples of what one may have.
 _BODIES = 4
-_FORM = b"application/x-www-form-urlencoded"
+#: What a form says of one mail, and what of several.
+_FIELDS = dict[str, str | list[str]]
+_MAILS = older.Several | list[older.Plain]
 
 _mail = msgspec.json.Decoder(MailObject).decode
 
@@ -44,6 +50,19 @@ class InThread(Protocol):
     """Runs what takes long beside the reactor."""
 
     def __call__(self, work: Callable[[], list[Letter]], /) -> Deferred[list[Letter]]: ...
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one of several: as it was taken, or what was wrong."""
+
+    id: str | UnsetType = UNSET
+    from_: str | UnsetType = field(default=UNSET, name="from")
+    to: list[str] | UnsetType = UNSET
+    response: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    field: str | UnsetType = UNSET
 
 
 class SendApi:
@@ -56,50 +75,84 @@ class SendApi:
         self._room = Room(_BODIES * options.max_size)
         self._letter = partial(letter, max_size=options.max_size, max_recipients=options.max_recipients)
         self._to_each = partial(to_each, max_size=options.max_size, max_recipients=options.max_recipients)
-        self._resources = {
-            b"/send": self.send,
-            b"/sendemail": self.send_email,
-            b"/sendmultiemails": self.send_to_each,
-            b"/sendmultimails": self.send_several,
-        }
 
-    def add_routes(self, app: Klein) -> None:
-        for path, resource in self._resources.items():
-            app.route(path.decode(), methods=["POST"])(resource)
-
-    def upload(self, request: ApiRequest) -> MailBody | None:
-        """Keeps the body of a request that is for one of these.
-
-        Raises:
-            Problem: there is no room for it, or who it is from can't be made out.
-        """
-        if request.method != b"POST" or request.path not in self._resources:
-            return None
-        origin_of(request)
+    def begin(self, call: Call) -> MailBody:
+        """Keeps the body of a request. Raises Problem: there is no room for it, or who it is from can't be made out."""
+        origin_of(call.request)
         limit = self._options.max_size
-        stated = request.getHeader(b"content-length") or b""
+        stated = call.request.getHeader(b"content-length") or b""
         size = int(stated) if stated.isdigit() and len(stated) < 20 else limit
         return MailBody(limit, self._room, min(size, limit))
 
     # -- the resources
 
-    async def send(self, request: ApiRequest) -> bytes:
-        """A mail object, one message."""
-        [sent] = await self._sent(request, self._of_object)
-        return _said(request, sent)
+    @operation(
+        "POST",
+        "/send",
+        scope=Scope.SUBMIT,
+        tag="mail",
+        takes={JSON: MailObject, FORM: _FIELDS},
+        upload="begin",
+        answer=Kept,
+        errors=(507,),
+    )
+    async def send(self, call: Call) -> Kept:
+        """Sends a mail that is described as Nodemailer does it.
 
-    async def send_email(self, request: ApiRequest) -> bytes:
-        """Plain fields, one message."""
-        [sent] = await self._sent(request, self._of_fields)
-        return _said(request, sent)
+        The message is made of it, and on disk then. Files and addresses on the web are not read. With an
+        `Idempotency-Key` in the header the same request can be made again, and gets the same answer.
+        """
+        [sent] = await self._sent(call.request, self._of_object)
+        return _said(sent)
 
-    async def send_to_each(self, request: ApiRequest) -> bytes:
-        """Plain fields, a message to each recipient."""
-        return _all_said(request, await self._sent(request, self._of_fields_to_each))
+    @operation(
+        "POST",
+        "/sendemail",
+        scope=Scope.SUBMIT,
+        tag="mail",
+        takes={JSON: older.Plain, FORM: _FIELDS},
+        upload="begin",
+        answer=Kept,
+        errors=(507,),
+    )
+    async def send_email(self, call: Call) -> Kept:
+        """Sends a mail of a few plain fields: one message to all its recipients."""
+        [sent] = await self._sent(call.request, self._of_fields)
+        return _said(sent)
 
-    async def send_several(self, request: ApiRequest) -> bytes:
-        """Several mails of plain fields."""
-        return _all_said(request, await self._sent(request, self._of_several))
+    @operation(
+        "POST",
+        "/sendmultiemails",
+        scope=Scope.SUBMIT,
+        tag="mail",
+        takes={JSON: older.Plain, FORM: _FIELDS},
+        upload="begin",
+        answer=list[Outcome],
+        errors=(507,),
+    )
+    async def send_to_each(self, call: Call) -> list[Outcome]:
+        """Sends a mail of a few plain fields: to each of its recipients a message of its own.
+
+        The answer says of each what became of it; where none was taken, it is what was wrong with the first.
+        """
+        return _all_said(await self._sent(call.request, self._of_fields_to_each))
+
+    @operation(
+        "POST",
+        "/sendmultimails",
+        scope=Scope.SUBMIT,
+        tag="mail",
+        takes={JSON: _MAILS, FORM: _FIELDS},
+        upload="begin",
+        answer=list[Outcome],
+        errors=(507,),
+    )
+    async def send_several(self, call: Call) -> list[Outcome]:
+        """Sends several mails of a few plain fields.
+
+        In a form `mails` is the list of them in JSON. The answer is that of `/sendmultiemails`.
+        """
+        return _all_said(await self._sent(call.request, self._of_several))
 
     # -- from a body to letters; these run in a thread
 
@@ -138,8 +191,7 @@ class SendApi:
     ) -> list[Kept | Problem]:
         """What became of each letter; all of them could be written. Raises Problem."""
         upload = request.upload
-        if not isinstance(upload, MailBody):
-            raise failure(400, f"Send it to {request.path.decode('ascii', 'replace')[:40].lower()}, spelt like that")
+        assert isinstance(upload, MailBody)
         try:
             origin, key = origin_of(request), _key(request)
             body = upload.text()
@@ -160,7 +212,7 @@ def _seed() -> str:
 def _is_form(request: ApiRequest, body: bytes) -> bool:
     """Whether a body is a form: curl calls all of them so unless it is told otherwise."""
     kind = (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower()
-    return kind == _FORM and body.lstrip()[:1] not in (b"{", b"[")
+    return kind == FORM.encode() and body.lstrip()[:1] not in (b"{", b"[")
 
 
 def _key(request: ApiRequest) -> bytes:
@@ -178,15 +230,19 @@ def _problem(unfit: Unfit) -> Problem:
     return wrong(unfit.field, unfit.text) if unfit.field else refusal(400, "InvalidContent", unfit.text)
 
 
-def _said(request: ApiRequest, sent: Kept | Problem) -> bytes:
+def _said(sent: Kept | Problem) -> Kept:
     if isinstance(sent, Problem):
         raise sent
-    return answer(request, sent)
+    return sent
 
 
-def _all_said(request: ApiRequest, sent: Sequence[Kept | Problem]) -> bytes:
+def _all_said(sent: Sequence[Kept | Problem]) -> list[Outcome]:
     """A list with what became of each; where nothing was taken, the first problem is the answer."""
     problems = [one for one in sent if isinstance(one, Problem)]
     if len(problems) == len(sent):
         raise problems[0]
-    return answer(request, [one.body if isinstance(one, Problem) else one for one in sent])
+    return [msgspec.convert(dict(one.body), Outcome) if isinstance(one, Problem) else _taken(one) for one in sent]
+
+
+def _taken(kept: Kept) -> Outcome:
+    return Outcome(id=kept.id, from_=kept.from_, to=kept.to, response=kept.response)

@@ -31,7 +31,7 @@ from relay.http.openapi import document
 from relay.http.operation import operations
 from relay.http.operator import Operator, Standing
 from relay.http.queue import QueueApi
-from relay.http.request import ApiChannel, ApiRequest, Upload
+from relay.http.request import ApiChannel, ApiRequest
 from relay.http.send import InThread, SendApi
 from relay.http.submit import SubmitApi
 from relay.http.test_auth import TestAuthApi
@@ -49,11 +49,6 @@ _FULL = (
 )
 
 
-#: Begins to take the body of a request whose header is there; None: it isn't for this one. Raises Problem.
-TakeUpload = Callable[[ApiRequest], Upload | None]
-
-
-
 def make_site(
     options: Api,
     *,
@@ -67,22 +62,19 @@ def make_site(
     reactor: IReactorTime,
     now: Callable[[], int],
     more: Iterable[object] = (),
-    uploads: Iterable[TakeUpload] = (),
     in_thread: InThread = deferToThread,
 ) -> ApiSite:
     """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
-    /test-auth on; `more` are resources of parts that aren't named here, and `uploads` what takes
-    bodies for them as they come; `in_thread` does what takes long."""
+    /test-auth on; `more` are resources of parts that aren't named here; `in_thread` does what
+    takes long."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    submit = SubmitApi(options, intake, store)
-    send = SendApi(options, intake, store, in_thread)
     frames: list[Frame] = []
     groups: tuple[object, ...] = (
-        submit,
-        send,
+        SendApi(options, intake, store, in_thread),
+        SubmitApi(options, intake, store),
         QueueApi(store, standing, reactor, now),
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
@@ -96,9 +88,6 @@ def make_site(
         declared = frame.operation
         endpoint = f"{declared.method} {declared.path}"
         app.route(declared.route, methods=[declared.method], endpoint=endpoint)(frame.serve)
-    for group in groups:
-        if hasattr(group, "add_routes"):
-            group.add_routes(app)
     # The first that fits answers.
     for kind, on_error in (
         (Problem, _on_problem),
@@ -107,7 +96,7 @@ def make_site(
         (Exception, _on_error),
     ):
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
-    return ApiSite(app, frames, (submit.upload, send.upload, *uploads), options, hostname, reactor)
+    return ApiSite(app, frames, options, hostname, reactor)
 
 
 class ApiSite(Site):
@@ -121,7 +110,6 @@ class ApiSite(Site):
         self,
         app: Klein,
         frames: Sequence[Frame],
-        uploads: Sequence[TakeUpload],
         options: Api,
         hostname: str,
         reactor: IReactorTime,
@@ -131,7 +119,6 @@ class ApiSite(Site):
         )
         self._routes = app.url_map.bind("")
         self._frames = {f"{frame.operation.method} {frame.operation.path}": frame for frame in frames}
-        self._uploads = uploads
         self._options = options
         self._names = frozenset(("localhost", hostname.lower())) - {""}
         self._open: set[ApiChannel] = set()
@@ -211,18 +198,6 @@ class ApiSite(Site):
             names=self._names,
         )
         request.caller = LOCAL
-
-    def upload(self, request: ApiRequest) -> Upload | None:
-        """Where the body of an admitted request goes as it comes; None: it is kept.
-
-        Raises:
-            Problem: the body can't be taken.
-        """
-        for take in self._uploads:
-            upload = take(request)
-            if upload is not None:
-                return upload
-        return None
 
 
 class _Full(Protocol):

@@ -12,7 +12,7 @@ from relay.access.caller import Scope as Access
 from relay.dispatch.capacity import Capacity
 from relay.dispatch.connection import Connection, State
 from relay.dispatch.ledger import Ledger
-from relay.http.answer import answer, refusal
+from relay.http.answer import refusal
 from relay.http.frame import Call
 from relay.http.health import Health, health
 from relay.http.operation import operation
@@ -124,13 +124,14 @@ class StateApi:
         """Whether the relay runs: it does, if it answers."""
         return Health("ok", [])
 
-    @operation("GET", "/v1/health/ready", scope=None, tag="health", answer=Health)
-    def ready(self, call: Call) -> bytes:
+    @operation("GET", "/v1/health/ready", scope=None, tag="health", answer=Health, also=(503,))
+    def ready(self, call: Call) -> Health:
         """Whether mail can be brought here: 200, or 503 with the reasons, for balancers."""
         of = self._of
         senders = {zone.name: len(of.ledger.children(zone.name)) for zone in of.zones.active()}
         found = health(writable=of.writable(), accepting=of.accepting(), senders=senders)
-        return answer(call.request, found, 200 if found.status == "ok" else 503)
+        call.status = 200 if found.status == "ok" else 503
+        return found
 
     def _zone(self, zone: Zone, connections: dict[str, Counter[State]]) -> ZoneShown:
         of, name = self._of, zone.name

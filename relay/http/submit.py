@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from typing import TYPE_CHECKING, Annotated
 
-from klein import Klein
+import msgspec
+from msgspec import UNSET, Meta, UnsetType, field
 from twisted.internet.defer import Deferred
 
+from relay.access.caller import Scope
 from relay.config.schema import Api
 from relay.http.access import address_of
-from relay.http.answer import answer, failure, from_reply, shielded
+from relay.http.answer import failure, from_reply, shielded
+from relay.http.frame import Call
+from relay.http.kept import Kept
+from relay.http.operation import operation
 from relay.listener.door import Intake, Refused, Submission, Terms
 from relay.message.address import parse
 from relay.message.addresslist import parse_list
@@ -25,9 +29,17 @@ if TYPE_CHECKING:
     from relay.http.request import ApiRequest
 
 LISTENER = "api"
-_PATH = b"/send-raw"
 TERMS = Terms(routing_headers=True, future_date=True)
 _MAX_USER = 1024
+
+
+class EnvelopeQuery(msgspec.Struct, frozen=True):
+    """Who it is from and who gets it, whatever the header says."""
+
+    from_: Annotated[list[str], Meta(description="The sender; empty: the null sender")] = field(
+        default_factory=list, name="from"
+    )
+    to: Annotated[list[str], Meta(description="Recipients, several with commas")] | UnsetType = UNSET
 
 
 class MessageUpload:
@@ -86,56 +98,51 @@ class SubmitApi:
         self._intake = intake
         self._store = store
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/send-raw", methods=["POST"])(self.send_raw)
-
-    def upload(self, request: ApiRequest) -> MessageUpload | None:
-        """Begins a message when `request`, of which the header is there, brings one.
-
-        Raises:
-            Problem: the request is wrong, or nothing can be taken now.
-        """
-        if request.method != b"POST" or request.path != _PATH:
-            return None
-        sender, recipients = self._envelope(request.uri.partition(b"?")[2])
+    def begin(self, call: Call) -> MessageUpload:
+        """Begins a message that a request brings. Raises Problem: the request is wrong, or nothing can be taken now."""
+        sender, recipients = self._envelope(call.query)
         try:
-            submission = self._intake.open(origin_of(request), TERMS)
+            submission = self._intake.open(origin_of(call.request), TERMS)
         except Refused as refused:
             raise from_reply(refused.reply) from None
         return MessageUpload(submission, self._options, sender, recipients)
 
-    async def send_raw(self, request: ApiRequest) -> bytes:
-        """The body is there: keep the message, then say so."""
-        upload = request.upload
-        if not isinstance(upload, MessageUpload):
-            raise failure(400, "Send it to /send-raw, spelt like that")
+    @operation(
+        "POST",
+        "/send-raw",
+        scope=Scope.SUBMIT,
+        tag="mail",
+        query=EnvelopeQuery,
+        takes={"message/rfc822": None, "text/plain": None},
+        upload="begin",
+        answer=Kept,
+        errors=(507,),
+    )
+    async def send_raw(self, call: Call) -> Kept:
+        """Takes a message as it is, header and body.
+
+        Who it is from and who gets it says the query, or else the header: From or Sender; To, Cc and Bcc. The message
+        is on disk then.
+        """
+        upload = call.request.upload
+        assert isinstance(upload, MessageUpload)
         try:
             message = await shielded(upload.finish())
         except Refused as refused:
             raise from_reply(refused.reply) from None
         # Read back in the same turn of the reactor: no delivery can have ended yet.
-        recipients = upload.recipients
-        return answer(
-            request,
-            {
-                "id": message.id,
-                "from": message.sender,
-                "to": self._store.recipients(message.id) if recipients is None else recipients,
-                "response": f"Message queued as {message.id}",
-            },
-        )
+        recipients = self._store.recipients(message.id) if upload.recipients is None else list(upload.recipients)
+        return Kept(message.id, message.sender, recipients, f"Message queued as {message.id}")
 
-    def _envelope(self, query: bytes) -> tuple[str | None, list[str] | None]:
-        """`from` and `to` of the query; an empty `from` is the null sender."""
+    def _envelope(self, query: EnvelopeQuery) -> tuple[str | None, list[str] | None]:
+        """What a query says; an empty `from` is the null sender. Raises Problem."""
         try:
-            fields = parse_qs(query.decode("ascii"), True, errors="strict", max_num_fields=10_000)
-            senders, lists = fields.get("from"), fields.get("to")
-            if senders is not None and len(senders) > 1:
+            if len(query.from_) > 1:
                 raise ValueError("several senders")
-            sender = None if senders is None else senders[0] and parse(senders[0]).text
-            if lists is None:
+            sender = query.from_[0] and parse(query.from_[0]).text if query.from_ else None
+            if isinstance(query.to, UnsetType):
                 return sender, None
-            found = parse_list(", ".join(lists), self._options.max_recipients)
+            found = parse_list(", ".join(query.to), self._options.max_recipients)
         except ValueError as error:
             raise failure(400, f"Bad envelope: {error}") from None
         # Given twice, in whatever case: one delivery, and the later spelling counts.

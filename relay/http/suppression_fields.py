@@ -4,34 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from relay.config import units
 from relay.config.plain import shown
-from relay.http.answer import iso
-from relay.http.fields import text, wrong
+from relay.http.answer import Moment, iso
+from relay.http.fields import wrong
 from relay.suppression import table, whom
 from relay.suppression.entry import SOURCES, Entry, Source, fit_reason
 
-FIELDS = ("address", "domain", "tenant", "reason", "source", "duration", "expires")
-FILTERS = ("tenant", "source", "domain")
 _MOMENT = 'a moment with its offset such as "2026-12-01T08:00:00Z" or "2026-12-01T09:00+01:00"'
 _LATEST = 253402300799999  # the end of the year 9999 (ms)
 
 Keep = Callable[[Entry], bool]
 
 
-def entry_of(fields: dict[str, object], now: int) -> Entry:
-    """What fields of an entry say, at `now` (ms). Raises Problem."""
-    for name in fields:
-        if name not in FIELDS:
-            raise wrong(name, "unknown field; expected one of " + ", ".join(FIELDS))
-    given = {name: text(fields, name) for name in FIELDS}
+class NewEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is to get no mail: an address, or all of a domain; from one tenant, or from anybody. For a `duration`, until
+    it `expires`, or for good."""
+
+    address: Annotated[str, Meta(examples=["user@example.com"])] = ""
+    domain: str = ""
+    tenant: str = ""
+    reason: str = ""
+    source: Annotated[str, Meta(description=", ".join(SOURCES))] = ""
+    duration: Annotated[str, Meta(examples=["30d"])] = ""
+    expires: Annotated[str, Meta(description="ISO 8601, with an offset", examples=["2026-12-01T08:00:00Z"])] = ""
+
+
+class EntryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which entries."""
+
+    tenant: Annotated[str, Meta(description="Empty: those for anybody's mail")] | UnsetType = UNSET
+    source: Annotated[str, Meta(description=", ".join(SOURCES))] | UnsetType = UNSET
+    domain: str | UnsetType = UNSET
+
+    def keep(self) -> Keep:
+        """Lets pass what is named. Raises Problem."""
+        tenant = self.tenant if self.tenant is UNSET else tenant_of(self.tenant)
+        source = self.source if self.source is UNSET else _source(self.source)
+        domain = self.domain if self.domain is UNSET else about("", self.domain)
+
+        def keep(entry: Entry) -> bool:
+            return (
+                (tenant is UNSET or entry.tenant == tenant)
+                and (source is UNSET or entry.source == source)
+                and (domain is UNSET or entry.domain == domain)
+            )
+
+        return keep
+
+
+class EntryShown(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry. `tenant` null: everybody's mail; `expires` null: never."""
+
+    id: str
+    address: str | UnsetType = UNSET
+    domain: str | UnsetType = UNSET
+    tenant: str | None
+    reason: str
+    source: Source
+    created: Moment
+    expires: Moment | None
+
+
+def entry_of(new: NewEntry, now: int) -> Entry:
+    """What is to be on the list, at `now` (ms). Raises Problem."""
     return Entry(
-        about(given),
-        tenant_of(given["tenant"]),
-        fit_reason(given["reason"]),
-        _source(given["source"]) if given["source"] else "manual",
-        expires=_expires(given["duration"], given["expires"], now),
+        about(new.address, new.domain),
+        tenant_of(new.tenant),
+        fit_reason(new.reason),
+        _source(new.source) if new.source else "manual",
+        expires=_expires(new.duration, new.expires, now),
     )
 
 
@@ -63,22 +110,22 @@ def _expires(duration: str, expires: str, now: int) -> int:
     return when
 
 
-def described(entry: Entry) -> dict[str, object]:
-    """An entry as the API shows it; `tenant` null: everybody's mail, `expires` null: never."""
-    return {
-        "id": entry.id,
-        "address" if entry.address else "domain": entry.whom,
-        "tenant": entry.tenant or None,
-        "reason": entry.reason,
-        "source": entry.source,
-        "created": iso(entry.created),
-        "expires": iso(entry.expires) if entry.expires else None,
-    }
+def described(entry: Entry) -> EntryShown:
+    """An entry as the API shows it."""
+    return EntryShown(
+        id=entry.id,
+        address=entry.address or UNSET,
+        domain=UNSET if entry.address else entry.whom,
+        tenant=entry.tenant or None,
+        reason=entry.reason,
+        source=entry.source,
+        created=iso(entry.created),
+        expires=iso(entry.expires) if entry.expires else None,
+    )
 
 
-def about(fields: dict[str, str]) -> str:
-    """The address or the domain. Raises Problem."""
-    address, domain = fields.get("address", ""), fields.get("domain", "")
+def about(address: str, domain: str) -> str:
+    """The one that is named. Raises Problem: neither is, both are, or it is none."""
     if bool(address) == bool(domain):
         raise wrong("address", "expected either it or domain")
     name, given, made = ("address", address, whom.address) if address else ("domain", domain, whom.domain)
@@ -102,19 +149,3 @@ def _source(given: str) -> Source:
         if source == given:
             return source
     raise wrong("source", f"expected one of {', '.join(SOURCES)}, got {shown(given)}")
-
-
-def filter_of(fields: dict[str, str]) -> Keep:
-    """Lets pass what the fields name; an empty tenant is everybody. Raises Problem."""
-    tenant = tenant_of(fields["tenant"]) if "tenant" in fields else None
-    source = _source(fields["source"]) if "source" in fields else None
-    domain = about({"domain": fields["domain"]}) if "domain" in fields else None
-
-    def keep(entry: Entry) -> bool:
-        return (
-            (tenant is None or entry.tenant == tenant)
-            and (source is None or entry.source == source)
-            and (domain is None or entry.domain == domain)
-        )
-
-    return keep

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from typing import Annotated
 
+import msgspec
+from msgspec import Meta
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.http.answer import RETRY_AFTER, answer, failure, refusal, shielded
+from relay.access.caller import Scope
+from relay.http.answer import RETRY_AFTER, failure, shielded
+from relay.http.fields import wrong
+from relay.http.frame import Call
+from relay.http.operation import operation
 from relay.queue.store import StoreError
 from relay.suppression import table
 from relay.suppression.entry import Entry, fit_reason
 from relay.suppression.suppressions import Added, Suppressions
 from relay.suppression.table import Line
 
-if TYPE_CHECKING:
-    from relay.http.request import ApiRequest
-
-_PATH = b"/v1/suppressions/import"
 #: Longest file (bytes).
 _LONGEST = 1024 * 1024 * 1024
 #: Lines that are named for what is wrong with them; others are counted.
@@ -29,6 +30,29 @@ _NAMED = 1000
 _PAGE = 300
 #: Bytes that are taken ahead of those that are read.
 _AHEAD = 256 * 1024
+
+
+class ImportQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What goes for lines that don't say it themselves."""
+
+    tenant: Annotated[str, Meta(description="Whose mail they get no more; empty: anybody's")] = ""
+    reason: str = ""
+
+
+class LineFault(msgspec.Struct, frozen=True):
+    """Why a line, from 1 on, was left out."""
+
+    line: int
+    message: str
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """What became of a file; the first 1,000 bad lines are named."""
+
+    added: int
+    unchanged: int
+    bad: int
+    faults: list[LineFault]
 
 
 class ListUpload:
@@ -48,7 +72,7 @@ class ListUpload:
         self._over = False
         self._error: Exception | None = None
         self._added = self._unchanged = self._bad = 0
-        self._faults: list[dict[str, object]] = []
+        self._faults: list[LineFault] = []
 
     # -- the body comes
 
@@ -68,7 +92,7 @@ class ListUpload:
         self._over = True
         self._pieces.clear()
 
-    async def finish(self) -> dict[str, object]:
+    async def finish(self) -> Imported:
         """The end: what came of it, once all of it is on disk. Raises what has stopped it: StoreError."""
         if self._busy:
             await self._caught_up()
@@ -77,7 +101,7 @@ class ListUpload:
         await self._settle()
         if self._error is not None:
             raise self._error
-        return {"added": self._added, "unchanged": self._unchanged, "bad": self._bad, "faults": self._faults}
+        return Imported(self._added, self._unchanged, self._bad, self._faults)
 
     # -- inside
 
@@ -117,7 +141,7 @@ class ListUpload:
             if line.entry is None:
                 self._bad += 1
                 if len(self._faults) < _NAMED:
-                    self._faults.append({"line": line.number, "message": line.fault})
+                    self._faults.append(LineFault(line.number, line.fault))
             else:
                 self._page.append(line.entry)
                 if len(self._page) >= _PAGE:
@@ -139,36 +163,43 @@ class ListUpload:
             self._unchanged += len(added) - changed
 
 
-class Imports:
-    """The resource, and what takes its bodies."""
+class ImportApi:
+    """The resource."""
 
     def __init__(self, suppressions: Suppressions, now: Callable[[], int]) -> None:
         """`now` gives ms since the epoch."""
         self._list = suppressions
         self._now = now
 
-    def upload(self, request: ApiRequest) -> ListUpload | None:
-        """Begins an import when `request`, of which the header is there, brings one. Its query may name a `tenant`
-        and a `reason` for lines without. Raises Problem."""
-        if request.method != b"POST" or request.path != _PATH:
-            return None
+    def begin(self, call: Call) -> ListUpload:
+        """Begins an import that a request brings. Raises Problem."""
+        query: ImportQuery = call.query
         try:
-            fields = parse_qs(request.uri.partition(b"?")[2].decode("ascii"), errors="strict", max_num_fields=10)
-            if set(fields) - {"tenant", "reason"} or any(len(values) > 1 for values in fields.values()):
-                raise ValueError("expected tenant and reason, each once at most")
-            tenant, reason = (fields.get(name, [""])[0] for name in ("tenant", "reason"))
-            reader = table.Reader(self._now, table.tenant_of(tenant), fit_reason(reason))
+            tenant = table.tenant_of(query.tenant)
         except ValueError as error:
-            raise refusal(400, "InvalidArgument", f"Bad query: {error}") from None
-        return ListUpload(reader, self._list)
+            raise wrong("tenant", str(error).removeprefix("tenant: ")) from None
+        return ListUpload(table.Reader(self._now, tenant, fit_reason(query.reason)), self._list)
 
-    async def take(self, request: ApiRequest) -> bytes:
-        """The body is there: what came of it, once that is on disk."""
-        upload = request.upload
-        if not isinstance(upload, ListUpload):
-            raise failure(400, "Send it to /v1/suppressions/import, spelt like that")
+    @operation(
+        "POST",
+        "/v1/suppressions/import",
+        scope=Scope.OPERATE,
+        tag="suppressions",
+        query=ImportQuery,
+        takes={"text/csv": None},
+        upload="begin",
+        answer=Imported,
+    )
+    async def import_list(self, call: Call) -> Imported:
+        """Puts a list of any length on the list: CSV, an address or a domain to the line.
+
+        The first line may name columns: recipient, tenant, reason, source, created, expires. All is on disk then; 503:
+        only a part of it is.
+        """
+        upload = call.request.upload
+        assert isinstance(upload, ListUpload)
         try:
-            return answer(request, await shielded(Deferred.fromCoroutine(upload.finish())))
+            return await shielded(Deferred.fromCoroutine(upload.finish()))
         except StoreError as error:
             text = f"Only a part is on the list: {error}; send it again"
             raise failure(503, text, RETRY_AFTER) from None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from klein import Klein
+from msgspec import UNSET, Meta, UnsetType
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.iweb import IRequest
 
-from relay.http.answer import answer, failure, iso, refusal, shielded
+from relay.access.caller import Scope
+from relay.http.answer import Moment, failure, iso, refusal, shielded
+from relay.http.frame import Call
+from relay.http.operation import FORM, JSON, operation
 from relay.http.slices import Slices
 from relay.suppression import whom
 from relay.suppression.entry import Entry
@@ -19,8 +21,68 @@ from relay.suppression.suppressions import Suppressions
 
 _PAGE = 1000
 _PATH = "/suppressionlist"
-_NOTHING = {"error": "No address or domain defined"}
-_NO_ID = {"error": "Invalid entry ID"}
+
+
+class ListQuery(msgspec.Struct, frozen=True):
+    """Where to go on."""
+
+    cursor: Annotated[str, Meta(description="What the page before has given")] = ""
+
+
+class IdQuery(msgspec.Struct, frozen=True):
+    """Which entry, unless the body says so."""
+
+    id: str = ""
+
+
+class SuppressedShown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who gets no mail: of a tenant, or of anybody."""
+
+    id: str
+    created: Moment
+    address: str = ""
+    domain: str = ""
+    tenant: str = ""
+
+
+class SuppressedList(msgspec.Struct, frozen=True):
+    """Who they are, and the `cursor` for those behind them, if there are any."""
+
+    suppressed: list[SuppressedShown]
+    cursor: str | UnsetType = UNSET
+
+
+class ToSuppress(msgspec.Struct, frozen=True):
+    """An address, a domain, or both, which are two entries then."""
+
+    address: str = ""
+    domain: str = ""
+
+
+class SuppressedNow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is on the list now; the id is that of the first."""
+
+    id: str
+    address: str = ""
+    domain: str = ""
+
+
+class Suppressed(msgspec.Struct, frozen=True):
+    """What was put on the list."""
+
+    suppressed: SuppressedNow
+
+
+class Unsuppressed(msgspec.Struct, frozen=True):
+    """The id that isn't on the list."""
+
+    deleted: str
+
+
+class NotDone(msgspec.Struct, frozen=True):
+    """Why nothing was done, though with 200, as ZoneMTA says it."""
+
+    error: str
 
 
 class SuppressionListApi:
@@ -30,14 +92,13 @@ class SuppressionListApi:
         self._list = suppressions
         self._clock = clock
 
-    def add_routes(self, app: Klein) -> None:
-        app.route(_PATH, methods=["GET"], endpoint="suppressionlist")(self.listed)
-        app.route(_PATH, methods=["POST"], endpoint="suppress")(self.add)
-        app.route(_PATH, methods=["DELETE"], endpoint="unsuppress")(self.delete)
+    @operation("GET", _PATH, scope=Scope.READ, tag="suppressions", query=ListQuery, answer=SuppressedList)
+    async def suppressed(self, call: Call) -> SuppressedList:
+        """Lists who gets no mail, 1,000 at once.
 
-    async def listed(self, request: IRequest) -> bytes:
-        """`{"suppressed": [...]}`, newest first: the first 1,000, and the cursor for `?cursor=` behind them."""
-        after = request.args.get(b"cursor", [b""])[-1].decode("ascii", "replace").lower()
+        The newest comes first.
+        """
+        after = call.query.cursor.lower()
         if after and not is_id(after):
             raise refusal(400, "InvalidArgument", "cursor is none of ours")
         slices = Slices(self._clock)
@@ -49,15 +110,23 @@ class SuppressionListApi:
             more = bool(page)
             after = page[-1].id if page else ""
             await slices.breathe()
-        body: dict[str, object] = {"suppressed": [shown(entry) for entry in found[:_PAGE]]}
-        if len(found) > _PAGE:
-            body["cursor"] = found[_PAGE - 1].id
-        return answer(request, body)
+        cursor = found[_PAGE - 1].id if len(found) > _PAGE else UNSET
+        return SuppressedList([shown(entry) for entry in found[:_PAGE]], cursor)
 
-    async def add(self, request: IRequest) -> bytes:
-        """An address, a domain, or both, which are two entries then. The answer has the first one's id, once all is on
-        disk."""
-        fields = _fields(request)
+    @operation(
+        "POST",
+        _PATH,
+        scope=Scope.OPERATE,
+        tag="suppressions",
+        takes={JSON: ToSuppress, FORM: ToSuppress},
+        answer=Suppressed | NotDone,
+    )
+    async def suppress(self, call: Call) -> Suppressed | NotDone:
+        """Puts an address or a domain on the list, or both.
+
+        All is on disk then.
+        """
+        fields = _fields(call.request)
         about = []
         for name, made in (("address", whom.address), ("domain", whom.domain)):
             if fields.get(name):
@@ -66,24 +135,34 @@ class SuppressionListApi:
                 except ValueError as error:
                     raise failure(400, f"Bad {name}: {error}") from None
         if not about:
-            return answer(request, _NOTHING)
+            return NotDone("No address or domain defined")
         first, *_ = await shielded(self._list.add_all([Entry(one) for _, one in about]))
-        return answer(request, {"suppressed": {"id": first.entry.id, **dict(about)}})
+        return Suppressed(SuppressedNow(first.entry.id, **dict(about)))
 
-    async def delete(self, request: IRequest) -> bytes:
-        """What has that id, in the body or the query, is off the list, whether it was on it or not."""
-        id = _fields(request).get("id", "")
+    @operation(
+        "DELETE", _PATH, scope=Scope.OPERATE, tag="suppressions", query=IdQuery, answer=Unsuppressed | NotDone
+    )
+    async def unsuppress(self, call: Call) -> Unsuppressed | NotDone:
+        """Takes the entry with that id off the list, whether it was on it or not.
+
+        The id may be in the body, too.
+        """
+        id = _fields(call.request).get("id", "")
         if not is_id(id.lower()):
-            return answer(request, _NO_ID)
+            return NotDone("Invalid entry ID")
         await shielded(self._list.remove(id.lower()))
-        return answer(request, {"deleted": id})
+        return Unsuppressed(id)
 
 
-def shown(entry: Entry) -> dict[str, object]:
+def shown(entry: Entry) -> SuppressedShown:
     """An entry as the list shows it; that of a tenant says so."""
-    what = "address" if entry.address else "domain"
-    tenant = {"tenant": entry.tenant} if entry.tenant else {}
-    return {"id": entry.id, "created": iso(entry.created), what: entry.whom, **tenant}
+    return SuppressedShown(
+        id=entry.id,
+        created=iso(entry.created),
+        address=entry.address,
+        domain="" if entry.address else entry.whom,
+        tenant=entry.tenant,
+    )
 
 
 def _fields(request: Any) -> dict[str, str]:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from klein import Klein
+from msgspec import UNSET, Meta, UnsetType
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.iweb import IRequest
-from twisted.web.server import Request
 
+from relay.access.caller import Scope
 from relay.config.plain import shown
-from relay.http.answer import Problem, answer, refusal, shielded
+from relay.http.answer import Problem, refusal, shielded
 from relay.http.bodystream import BodyStream
-from relay.http.fields import body_of, number, query_of, wrong
+from relay.http.fields import wrong
+from relay.http.frame import BodyReader, Call
+from relay.http.operation import JSON, operation
 from relay.http.slices import Slices
-from relay.http.suppression_fields import FIELDS, FILTERS, Keep, about, described, entry_of, filter_of, tenant_of
-from relay.http.suppression_import import Imports
+from relay.http.suppression_fields import (
+    EntryQuery,
+    EntryShown,
+    Keep,
+    NewEntry,
+    about,
+    described,
+    entry_of,
+    tenant_of,
+)
 from relay.queue.store import StoreError, Unreadable
 from relay.suppression import table
 from relay.suppression.entry import Entry
@@ -32,8 +41,58 @@ _SEEN = 20_000
 #: Entries in one array.
 _BULK = 1000
 #: Content types of one JSON object to the line.
-_BY_LINE = (b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines")
-_decode = msgspec.json.Decoder(dict[str, object]).decode
+_BY_LINE = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
+_entry = BodyReader(NewEntry)
+_One = Annotated[Any, Meta(description="As one alone; one that can't stand is named in the answer")]
+
+
+class ListQuery(EntryQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which entries, or whether an `address` gets mail."""
+
+    address: Annotated[str, Meta(description="Only with tenant")] | UnsetType = UNSET
+    cursor: Annotated[str, Meta(description="What the page before has given")] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=_LONGEST_PAGE, description=f"{_PAGE}, if it isn't there")] | UnsetType = UNSET
+
+
+class WhomQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which entry."""
+
+    address: str = ""
+    domain: str = ""
+    tenant: str = ""
+
+
+class EntryPage(msgspec.Struct, frozen=True):
+    """Entries, how many there are in all, and the `cursor` for those behind them, if there may be any."""
+
+    count: int
+    suppressions: list[EntryShown]
+    cursor: str | UnsetType = UNSET
+
+
+class LookedUp(msgspec.Struct, frozen=True):
+    """Whether an address gets no mail, and the entry that says so."""
+
+    address: str
+    suppressed: bool
+    suppression: EntryShown | None
+
+
+class EntryFault(msgspec.Struct, frozen=True):
+    """Why the entry at that place, from 1 on, was not put on the list."""
+
+    entry: int
+    message: str
+
+
+class AddedEntries(msgspec.Struct, frozen=True):
+    """What became of several."""
+
+    added: int
+    unchanged: int
+    bad: int
+    faults: list[EntryFault]
+
 
 
 class SuppressionsApi:
@@ -47,28 +106,21 @@ class SuppressionsApi:
         self._clock = clock
         self._now = now
         self._timeout = timeout
-        self.imports = Imports(suppressions, now)
-
-    def add_routes(self, app: Klein) -> None:
-        app.route(_PATH, methods=["GET"], endpoint="suppressions")(self.suppressions)
-        app.route(_PATH, methods=["POST"], endpoint="add-suppression")(self.add)
-        app.route(_PATH, methods=["DELETE"], endpoint="remove-suppression")(self.remove)
-        app.route(f"{_PATH}/export", methods=["GET"], endpoint="export-suppressions")(self.export)
-        app.route(f"{_PATH}/import", methods=["POST"], endpoint="import-suppressions")(self.imports.take)
-        app.route(f"{_PATH}/<id>", methods=["GET"], endpoint="suppression")(self.suppression)
-        app.route(f"{_PATH}/<id>", methods=["DELETE"], endpoint="remove-suppression-by-id")(self.remove_by_id)
 
     # -- looking
 
-    async def suppressions(self, request: IRequest) -> bytes:
-        """With `address`: whether it gets mail, of a tenant's if there is one. Else the next page, newest first, with
-        the cursor for the one behind it, if there may be one."""
-        fields = query_of(request, ("address", "cursor", "limit", *FILTERS))
-        if "address" in fields:
-            return answer(request, self._look_up(fields))
-        keep = filter_of(fields)
-        limit = number(fields, "limit", 1, _LONGEST_PAGE) or _PAGE
-        after, found, seen, more = _cursor(fields), list[Entry](), 0, True
+    @operation("GET", _PATH, scope=Scope.READ, tag="suppressions", query=ListQuery, answer=EntryPage | LookedUp)
+    async def suppressions(self, call: Call) -> EntryPage | LookedUp:
+        """Lists who gets no mail, or says whether one address does.
+
+        The newest comes first. A page may be shorter than is asked for, where few are wanted: as long as there is a
+        cursor, there may be more.
+        """
+        query: ListQuery = call.query
+        if not isinstance(query.address, UnsetType):
+            return self._look_up(query, query.address)
+        keep, limit = query.keep(), query.limit or _PAGE
+        after, found, seen, more = _cursor(query.cursor or ""), list[Entry](), 0, True
         slices = Slices(self._clock)
         while more and len(found) < limit and seen < _SEEN:
             page = self._list.listed(after)
@@ -81,30 +133,31 @@ class SuppressionsApi:
                     if len(found) == limit:
                         break
             await slices.breathe()
-        body: dict[str, object] = {"count": self._list.count, "suppressions": [described(entry) for entry in found]}
-        if more:
-            body["cursor"] = after
-        return answer(request, body)
+        return EntryPage(self._list.count, [described(entry) for entry in found], after if more else UNSET)
 
-    def _look_up(self, fields: dict[str, str]) -> dict[str, object]:
-        for name in fields:
-            if name not in ("address", "tenant"):
+    def _look_up(self, query: ListQuery, asked: str) -> LookedUp:
+        for name in ("source", "domain", "cursor", "limit"):
+            if getattr(query, name) is not UNSET:
                 raise wrong(name, "not with address")
-        address = about({"address": fields["address"]})
-        entry = self._list.find(tenant_of(fields.get("tenant", "")), address)
-        shown_entry = None if entry is None else described(entry)
-        return {"address": address, "suppressed": entry is not None, "suppression": shown_entry}
+        address = about(asked, "")
+        entry = self._list.find(tenant_of(query.tenant or ""), address)
+        return LookedUp(address, entry is not None, None if entry is None else described(entry))
 
-    def suppression(self, request: IRequest, id: str) -> bytes:
-        """One entry."""
+    @operation("GET", f"{_PATH}/{{id}}", scope=Scope.READ, tag="suppressions", answer=EntryShown)
+    def suppression(self, call: Call, id: str) -> EntryShown:
+        """Shows one entry."""
         entry = self._list.entry(id.lower()) if is_id(id.lower()) else None
         if entry is None or self._list.is_over(entry):
             raise _missing(shown(id))
-        return answer(request, described(entry))
+        return described(entry)
 
-    async def export(self, request: Request) -> None:
-        """All entries as CSV (relay.suppression.table), newest first, or those that the filters let pass."""
-        keep = filter_of(query_of(request, FILTERS))
+    @operation("GET", f"{_PATH}/export", scope=Scope.READ, tag="suppressions", query=EntryQuery, gives="text/csv")
+    async def export(self, call: Call) -> None:
+        """Writes the list out as CSV, all of it or what the query names.
+
+        The newest comes first. What comes out can be imported.
+        """
+        request, keep = call.request, call.query.keep()
         request.setHeader(b"Content-Type", b"text/csv; charset=utf-8; header=present")
         request.setHeader(b"Content-Disposition", b"attachment; filename=suppressions.csv")
         request.setHeader(b"X-Content-Type-Options", b"nosniff")
@@ -125,64 +178,86 @@ class SuppressionsApi:
 
     # -- changing
 
-    async def add(self, request: Any) -> bytes:
-        """One entry, or several, in an array or one to the line. 201 where the one is new or another than before, once
-        it is on disk. Of several the bad ones are named, and the good ones taken."""
-        content = request.content.getvalue()
-        if content.lstrip()[:1] == b"[":
-            return await self._add_all(request, _array(content))
-        if (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower() in _BY_LINE:
-            return await self._add_all(request, content.split(b"\n"))
-        added = await shielded(self._list.add(entry_of(body_of(request, FIELDS), self._now())))
-        request.setHeader(b"Location", f"{_PATH}/{added.entry.id}".encode("ascii"))
-        return answer(request, described(added.entry), 201 if added.changed else 200)
+    @operation(
+        "POST",
+        _PATH,
+        scope=Scope.OPERATE,
+        tag="suppressions",
+        takes={JSON: NewEntry | list[_One], _BY_LINE[0]: None},
+        answer=EntryShown | AddedEntries,
+        status=201,
+        also=(200,),
+    )
+    async def add(self, call: Call) -> EntryShown | AddedEntries:
+        """Puts an entry on the list, or several.
 
-    async def _add_all(self, request: Any, items: Sequence[bytes | msgspec.Raw]) -> bytes:
-        items = [item for item in items if bytes(item).strip()]
+        Several come in an array, or as an object to the line; of those the bad ones are named, and the good ones taken.
+        201 where one alone is new or another than before. All is on disk then.
+        """
+        request = call.request
+        content: bytes = request.content.getvalue()
+        kind = (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower().decode("ascii", "replace")
+        many = content.split(b"\n") if kind in _BY_LINE else None
+        if content.lstrip()[:1] == b"[":
+            many = _array(content)
+        if many is not None:
+            call.status = 200
+            return await self._add_all(many)
+        added = await shielded(self._list.add(entry_of(_entry(content), self._now())))
+        request.setHeader(b"Location", f"{_PATH}/{added.entry.id}".encode("ascii"))
+        call.status = 201 if added.changed else 200
+        return described(added.entry)
+
+    async def _add_all(self, items: Sequence[bytes]) -> AddedEntries:
+        items = [item for item in items if item.strip()]
         if len(items) > _BULK:
             raise refusal(400, "InvalidContent", f"Expected {_BULK} entries at most, or an import")
         entries: list[Entry] = []
-        faults: list[dict[str, object]] = []
+        faults: list[EntryFault] = []
         for place, item in enumerate(items, 1):
             try:
-                entries.append(entry_of(_decode(item), self._now()))
+                entries.append(entry_of(_entry(item), self._now()))
             except Problem as problem:
-                faults.append({"entry": place, "message": problem.body["message"]})
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                faults.append({"entry": place, "message": f"expected a JSON object: {error}"})
+                faults.append(EntryFault(place, problem.body["message"]))
         added = await shielded(self._list.add_all(entries))
         changed = sum(one.changed for one in added)
-        unchanged = len(added) - changed
-        return answer(request, {"added": changed, "unchanged": unchanged, "bad": len(faults), "faults": faults})
+        return AddedEntries(changed, len(added) - changed, len(faults), faults)
 
-    async def remove(self, request: IRequest) -> bytes:
-        """The entry for that address or domain, and that tenant or everybody; what it was, once that is on disk."""
-        fields = query_of(request, ("address", "domain", "tenant"))
-        whom = about(fields)
-        entry = await shielded(self._list.remove_exact(tenant_of(fields.get("tenant", "")), whom))
+    @operation(
+        "DELETE", _PATH, scope=Scope.OPERATE, tag="suppressions", query=WhomQuery, answer=EntryShown, errors=(404,)
+    )
+    async def remove(self, call: Call) -> EntryShown:
+        """Takes the entry for an address or a domain off the list; the answer is what it was.
+
+        That of a tenant, or without one that for everybody. It is off the list on disk then.
+        """
+        query: WhomQuery = call.query
+        whom = about(query.address, query.domain)
+        entry = await shielded(self._list.remove_exact(tenant_of(query.tenant), whom))
         if entry is None:
             raise _missing(whom)
-        return answer(request, described(entry))
+        return described(entry)
 
-    async def remove_by_id(self, request: IRequest, id: str) -> bytes:
-        """What it was, once that is on disk."""
+    @operation("DELETE", f"{_PATH}/{{id}}", scope=Scope.OPERATE, tag="suppressions", answer=EntryShown)
+    async def remove_by_id(self, call: Call, id: str) -> EntryShown:
+        """Takes an entry off the list; the answer is what it was."""
         entry = await shielded(self._list.remove(id.lower())) if is_id(id.lower()) else None
         if entry is None:
             raise _missing(shown(id))
-        return answer(request, described(entry))
+        return described(entry)
 
 
-def _array(content: bytes) -> list[msgspec.Raw]:
+def _array(content: bytes) -> list[bytes]:
     """Raises Problem."""
     try:
-        return msgspec.json.decode(content, type=list[msgspec.Raw])
+        return [bytes(item) for item in msgspec.json.decode(content, type=list[msgspec.Raw])]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise refusal(400, "InvalidContent", f"Expected an array of JSON objects: {error}") from None
 
 
-def _cursor(fields: dict[str, str]) -> str:
+def _cursor(given: str) -> str:
     """Raises Problem."""
-    cursor = fields.get("cursor", "").lower()
+    cursor = given.lower()
     if cursor and not is_id(cursor):
         raise refusal(400, "InvalidArgument", "cursor is none of ours")
     return cursor

@@ -8,14 +8,23 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Callable
-from typing import Any
 
-from klein import Klein
+import msgspec
 
-from relay.http.answer import answer, iso, refusal
+from relay.access.caller import Scope
+from relay.http.answer import Moment, Problem, iso, refusal
+from relay.http.frame import Call
+from relay.http.operation import operation
 
 #: ZoneMTA's README says the one, its configuration the other.
 _PAIRS = ("zone:test", "test:zone")
+
+
+class LoginShown(msgspec.Struct, frozen=True):
+    """Who has logged in."""
+
+    user: str
+    time: Moment
 
 
 class TestAuthApi:
@@ -26,19 +35,20 @@ class TestAuthApi:
         self._on = on
         self._now = now
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/test-auth", methods=["GET"])(self.test_auth)
+    @operation("GET", "/test-auth", scope=Scope.READ, tag="trials", answer=LoginShown, errors=(404,))
+    def test_auth(self, call: Call) -> LoginShown:
+        """Says whether the name and password of Basic authentication are right.
 
-    def test_auth(self, request: Any) -> bytes:
-        """Whether the name and password of Basic authentication are right."""
+        It stands in for a login service where `access.demo` says so; elsewhere it doesn't exist.
+        """
         if not self._on:
             raise refusal(404, "ResourceNotFound", "/test-auth does not exist")
         time = iso(self._now())
-        user = _user(request.getHeader(b"authorization") or b"")
+        user = _user(call.request.getHeader(b"authorization") or b"")
         if user is None:
-            request.setHeader(b"WWW-Authenticate", b'Basic realm="Secure Area"')
-            return answer(request, {"time": time, "error": "Authentication required"}, 401)
-        return answer(request, {"user": user, "time": time})
+            wanted = {b"WWW-Authenticate": b'Basic realm="Secure Area"'}
+            raise Problem(401, {"time": time, "error": "Authentication required"}, wanted)
+        return LoginShown(user, time)
 
 
 def _user(header: bytes) -> str | None:

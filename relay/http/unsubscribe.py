@@ -7,12 +7,15 @@ it does nothing else, and no more than so often.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from klein import Klein
+import msgspec
+from msgspec import field
 
 from relay.http.access import address_of
 from relay.http.answer import refusal
+from relay.http.frame import Call
+from relay.http.operation import FORM, operation
 
 #: Where it lies; what is said of who may speak to the API doesn't hold below.
 PLACE = b"/unsubscribe/"
@@ -33,6 +36,12 @@ _ASK = _PAGE % (
 _DONE = _PAGE % b"<p>You are unsubscribed.</p>"
 
 
+class Click(msgspec.Struct, frozen=True):
+    """What mail programs send (RFC 8058 3.1)."""
+
+    click: Literal["One-Click"] = field(name="List-Unsubscribe")
+
+
 class Wishes(Protocol):
     """Who writes them down."""
 
@@ -50,25 +59,35 @@ class UnsubscribeApi:
         self._second = -1
         self._taken = 0
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/unsubscribe/<token>", methods=["GET"])(self.ask)
-        app.route("/unsubscribe/<token>", methods=["POST"])(self.unsubscribe)
+    @operation("GET", "/unsubscribe/{token}", scope=None, tag="unsubscribe", gives="text/html")
+    def ask(self, call: Call, token: str) -> bytes:
+        """Shows a page with a button to unsubscribe.
 
-    def ask(self, request: Any, token: str) -> bytes:
-        """A page with a button: programs that look at links must not unsubscribe anybody. It says nothing of the
-        token."""
+        For programs that look at links must not unsubscribe anybody. It says nothing of the token.
+        """
         self._check()
-        return _page(request, _ASK)
+        return _page(call.request, _ASK)
 
-    async def unsubscribe(self, request: Any, token: str) -> bytes:
-        """Somebody wants no more."""
+    @operation(
+        "POST",
+        "/unsubscribe/{token}",
+        scope=None,
+        tag="unsubscribe",
+        takes={FORM: Click, "multipart/form-data": Click},
+        gives="text/html",
+    )
+    async def unsubscribe(self, call: Call, token: str) -> bytes:
+        """Takes the wish of a recipient who wants no more of that mail.
+
+        By one click (RFC 8058), or by the button of the page.
+        """
         wishes = self._check()
-        if not any(word in request.content.getvalue() for word in _CLICK):
+        if not any(word in call.request.content.getvalue() for word in _CLICK):
             raise refusal(400, "BadRequest", "Expected List-Unsubscribe=One-Click")
         self._count()
-        if not await wishes.wish(token, address_of(request.client)):
+        if not await wishes.wish(token, address_of(call.request.client)):
             raise refusal(404, "ResourceNotFound", "No such address to unsubscribe at")
-        return _page(request, _DONE)
+        return _page(call.request, _DONE)
 
     def _check(self) -> Wishes:
         if self._wishes is None:

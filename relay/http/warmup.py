@@ -3,16 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from klein import Klein
-from twisted.web.iweb import IRequest
+import msgspec
+from msgspec import Meta
 
-from relay.http.answer import answer, iso, refusal
+from relay.access.caller import Scope
+from relay.http.answer import Moment, iso, refusal
+from relay.http.frame import Call
+from relay.http.operation import operation
 from relay.zone.standing import Standing
 
-_KNOWN = ("address", "site")
-_LONGEST = 300
+_Name = Annotated[str, Meta(max_length=300)]
+
+
+class WarmupQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of it."""
+
+    address: Annotated[_Name, Meta(description="One local address")] = ""
+    site: _Name = ""
+
+
+class WarmSite(msgspec.Struct, frozen=True):
+    """What a site got today, and what is left for it. After a crash `sent` is what was reserved."""
+
+    site: str
+    sent: int
+    left: int
+
+
+class WarmupShown(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an address stands.
+
+    `day` is 1 on the first of the plan's `days`, 0 before. `amount`, for each site today, is null when the address is
+    `warm`. `closed`: nothing goes by it today, for it isn't known what was sent. `counted` sites have a count; `sites`
+    are those of them that got most.
+    """
+
+    address: str
+    plan: str
+    since: Annotated[str, Meta(extra_json_schema={"format": "date"})]
+    day: int
+    days: int
+    amount: int | None
+    warm: bool
+    closed: bool
+    counted: int
+    sites: list[WarmSite]
+
+
+class WarmupList(msgspec.Struct, frozen=True):
+    """All of them; the amounts hold `until` then."""
+
+    time: Moment
+    until: Moment
+    addresses: list[WarmupShown]
 
 
 class Warmth(Protocol):
@@ -33,45 +78,32 @@ class WarmupApi:
         self._warmth = warmth
         self._now = now
 
-    def add_routes(self, app: Klein) -> None:
-        app.route("/v1/warmup", methods=["GET"])(self.warmup)
+    @operation(
+        "GET", "/v1/warmup", scope=Scope.READ, tag="shaping", query=WarmupQuery, answer=WarmupList, errors=(404,)
+    )
+    def warmup(self, call: Call) -> WarmupList:
+        """Shows where each address in a warm-up plan stands today.
 
-    def warmup(self, request: IRequest) -> bytes:
-        """All of it, or `?address=` and `?site=`. `counted` tells how many sites there are beside those shown."""
-        for key in request.args:
-            if key.decode("utf-8", "replace") not in _KNOWN:
-                shown = ascii(key.decode("utf-8", "replace")[:40])
-                raise refusal(400, "InvalidArgument", f"{shown} is no parameter here; known: {', '.join(_KNOWN)}")
-        address, site = (self._argument(request, key) for key in _KNOWN)
-        rows = self._warmth.listed(address, site)
-        if address and not rows:
-            raise refusal(404, "ResourceNotFound", f"address: no plan is given to {address!a}")
+        All of them, or one, with the 1,000 sites that got most, or with one.
+        """
+        query: WarmupQuery = call.query
+        rows = self._warmth.listed(query.address, query.site)
+        if query.address and not rows:
+            raise refusal(404, "ResourceNotFound", f"address: no plan is given to {query.address!a}")
         until = iso(self._warmth.next_change())
-        return answer(
-            request,
-            {"time": iso(self._now()), "until": until, "addresses": [_described(row) for row in rows]},
-        )
-
-    def _argument(self, request: IRequest, key: str) -> str:
-        try:
-            text: str = request.args.get(key.encode(), [b""])[-1].decode()
-        except UnicodeDecodeError:
-            raise refusal(400, "InvalidArgument", f"{key} isn't UTF-8") from None
-        if len(text) > _LONGEST:
-            raise refusal(400, "InvalidArgument", f"{key}: expected at most {_LONGEST} characters")
-        return text
+        return WarmupList(iso(self._now()), until, [_described(row) for row in rows])
 
 
-def _described(row: Standing) -> dict[str, object]:
-    return {
-        "address": row.address,
-        "plan": row.plan,
-        "since": row.since,
-        "day": row.day,
-        "days": row.days,
-        "amount": row.amount,
-        "warm": row.amount is None,
-        "closed": row.closed,
-        "counted": row.counted,
-        "sites": [{"site": one.site, "sent": one.sent, "left": one.left} for one in row.sites],
-    }
+def _described(row: Standing) -> WarmupShown:
+    return WarmupShown(
+        address=row.address,
+        plan=row.plan,
+        since=row.since,
+        day=row.day,
+        days=row.days,
+        amount=row.amount,
+        warm=row.amount is None,
+        closed=row.closed,
+        counted=row.counted,
+        sites=[WarmSite(*one) for one in row.sites],
+    )

@@ -59,12 +59,12 @@ class Bodies(Asking):
     """Every operation that takes a body, with what no field is for."""
 
     def setUp(self) -> None:
+        self._kept: Asker | None = None
         super().setUp()
         self.schemas = self.document()["components"]["schemas"]
         self.swept = [asked for asked in self.operations() if asked.takes]
         paths = {asked.path for asked in self.swept}
         self.assertLessEqual({"/send", "/sendemail", "/send-raw", "/v1/holds", "/v1/suppressions"}, paths)
-        self._kept: Asker | None = None
 
     def unharmed(self) -> None:
         """Besides, what was held by the way is let go."""

@@ -213,7 +213,6 @@ class Rig:
         clock: Any = None,
         demo_login: bool = False,
         more: Sequence[Any] = (),
-        uploads: Sequence[Any] = (),
         in_thread: Any = maybeDeferred,
         **options: Any,
     ) -> None:
@@ -238,7 +237,6 @@ class Rig:
             reactor=self.clock,
             now=lambda: NOW,
             more=(*more, BackoffApi(self.backoff, lambda: NOW)),
-            uploads=uploads,
             in_thread=in_thread,
         )
 

@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from relay.cli.main import main
+from relay.http.suppression_import import ImportApi
 from relay.http.suppressions import SuppressionsApi
 from tests.unit.api_rig import NOW, Rig
 from tests.unit.suppression_rig import a_list
@@ -28,8 +29,8 @@ class Asking(TestCase):
         clock = Clock()
         clock.rightNow = NOW / 1000
         self.list = a_list(clock=clock)
-        api = SuppressionsApi(self.list, reactor, lambda: NOW, 60.0)
-        site = Rig(clock=reactor, more=(api,), uploads=(api.imports.upload,)).site
+        more = (SuppressionsApi(self.list, reactor, lambda: NOW, 60.0), ImportApi(self.list, lambda: NOW))
+        site = Rig(clock=reactor, more=more).site
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}"

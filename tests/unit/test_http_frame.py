@@ -154,7 +154,8 @@ class DocumentTests(SynchronousTestCase):
     def test_what_is_declared(self) -> None:
         paths = self.document["paths"]
         things = paths["/v1/things"]["get"]
-        self.assertEqual((things["summary"], things["description"]), ("Shows things.", "At length."))
+        self.assertEqual(things["summary"], "Shows things.")
+        self.assertEqual(things["description"], "At length.\n\nNeeds the scope `read`.")
         limit = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
         expected = {"name": "limit", "in": "query", "required": False, "schema": limit, "description": "How many"}
         self.assertIn(expected, things["parameters"])

@@ -232,12 +232,12 @@ class DecisionsTests(Case):
 
     def test_refused(self) -> None:
         for query, field, word in (
-            ("after=x", "after", "a whole number from 0"),
-            ("after=-1", "after", "a whole number"),
-            ("after=" + "9" * 5000, "after", "a whole number"),
+            ("after=x", "after", "a whole number"),
+            ("after=-1", "after", "a whole number >= 0, got "),
+            ("after=" + "9" * 5000, "after", "out of range"),
             ("after=%D9%A3", "after", "a whole number"),
-            ("limit=0", "limit", "from 1 to 1000, got "),
-            ("limit=1001", "limit", "from 1 to 1000"),
+            ("limit=0", "limit", "a whole number >= 1, got "),
+            ("limit=1001", "limit", "a whole number <= 1000, got "),
             ("limt=5", "limt", 'did you mean "limit"?'),
             ("kind=a&kind=b", "kind", "once"),
             ("kind=%ff", "kind", "UTF-8"),

@@ -78,9 +78,9 @@ class WarmupApiTests(SynchronousTestCase):
 
     def test_what_is_wrong_is_named(self) -> None:
         self.refused(self.get("/v1/warmup?address=192.0.2.7"), 404, "192.0.2.7")
-        self.refused(self.get("/v1/warmup?adress=192.0.2.1"), 400, "'adress' is no parameter here")
-        self.refused(self.get("/v1/warmup?site=%ff"), 400, "site isn't UTF-8")
-        self.refused(self.get("/v1/warmup?site=" + "x" * 301), 400, "site: expected at most 300 characters")
+        self.refused(self.get("/v1/warmup?adress=192.0.2.1"), 400, 'adress: unknown field; did you mean "address"?')
+        self.refused(self.get("/v1/warmup?site=%ff"), 400, "site: expected UTF-8")
+        self.refused(self.get("/v1/warmup?site=" + "x" * 301), 400, "site: expected a string of length <= 300")
 
     def test_where_it_is_not_plugged_in(self) -> None:
         self.assertEqual(Rig().get("/v1/warmup").status, 404)

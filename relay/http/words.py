@@ -1,0 +1,33 @@
+"""What the API's document says besides what operations declare: of what each group is, and what stands in paths."""
+
+from __future__ import annotations
+
+#: The groups, in their order.
+TAGS = {
+    "mail": "Hand over mail. What was answered with 200 is on disk.",
+    "queue": "What is in the queue, why it is there; delete it, or send it now.",
+    "holds": "Put mail on hold and let it go again.",
+    "shaping": "When mail may go, and how: back-offs, warm-up of addresses, and what was decided about them.",
+    "suppressions": "Who gets no mail.",
+    "events": "What has happened: event by event, counted over time, and handed on.",
+    "dkim": "The keys that sign mail.",
+    "tls": "What TLS came to, and the reports about it.",
+    "state": "How the relay is doing.",
+    "health": "For balancers: whether mail can be brought here.",
+    "unsubscribe": "For recipients who want no more of some mail.",
+    "trials": "Stand-ins for services of your own, to try things out with.",
+    "documentation": "This document.",
+}
+
+#: What paths leave open: what it is, and an example.
+NAMES = {
+    "queue_id": ("The id of a message, 18 hex digits", "1a20169d1ea0007acc"),
+    "seq": ("Which delivery of the message, three or more hex digits", "001"),
+    "name": ("A delivery, `id.seq`, or a message, `id`", "1a20169d1ea0007acc.001"),
+    "zone": ("A zone", "default"),
+    "kind": ("`deferred`, or any other word", "deferred"),
+    "domain": ("A domain", "example.com"),
+    "selector": ("The selector of the key", "s1"),
+    "id": ("An id, as a list shows it", "6565a0d1b5c4f6a7e8d9c0b1"),
+    "token": ("What stands in the List-Unsubscribe field of the mail", "abc"),
+}
