@@ -35,9 +35,9 @@ from relay.suppression.suppressions import Suppressions
 _LOOKS = 20_000
 #: Look-ups by HTTP, and the mail that goes out before.
 _ASKED, _MAILS = 5_000, 20_000
-#: What the list may add to the master (bytes), and how much longer it may take than in the shortest list to find that
-#: somebody is not on it: what nearly all look-ups find.
-_MEMORY, _LONGER = 20 * MIB, 3.0
+#: What the list may add to the master (bytes), and how much longer than in the shortest list it may take to find that
+#: somebody is not on it, or that he is.
+_MEMORY, _LONGER = 20 * MIB, 2.0
 
 
 def address(number: int) -> str:
@@ -109,8 +109,13 @@ def taken(run: Run, count: int) -> dict[str, Any]:
     return result
 
 
+def _each(begun: float, times: int) -> float:
+    return round((time.thread_time() - begun) / times * 1e6, 2)
+
+
 async def looked_up(reactor: Any, path: str, count: int) -> dict[str, float]:
-    """Microseconds of the processor for one recipient who is on the list, and for one who isn't."""
+    """Microseconds of the processor for one recipient who isn't on the list, for one who is, and for reading the entry
+    that was found, as is done for those who are struck off: one in a hundred look-ups."""
     store = LevelStore(path, Queue(path=path), reactor)
     store.open()
     try:
@@ -118,15 +123,20 @@ async def looked_up(reactor: Any, path: str, count: int) -> dict[str, float]:
         listed.open()
         assert listed.count == count
         chance = random.Random(1)
-        times = {}
+        times: dict[str, float] = {}
         for kind, first in (("miss", count + 1), ("hit", 0)):
             if kind == "hit" and not count:
                 continue
             some = [address(first + chance.randrange(count or 1)) for _ in range(_LOOKS)]
             begun = time.thread_time()
-            found = sum(listed.find("", one) is not None for one in some)
-            times[f"{kind}_us"] = round((time.thread_time() - begun) / _LOOKS * 1e6, 2)
-            assert found == (_LOOKS if kind == "hit" else 0)
+            found = [stop for one in some if (stop := listed.find("", one)) is not None]
+            times[f"{kind}_us"] = _each(begun, _LOOKS)
+            assert len(found) == (_LOOKS if kind == "hit" else 0)
+            if found:
+                begun = time.thread_time()
+                for stop in found[::100]:
+                    listed.told(stop)
+                times["told_us"] = _each(begun, _LOOKS // 100)
         return times
     finally:
         await store.close()
@@ -134,7 +144,8 @@ async def looked_up(reactor: Any, path: str, count: int) -> dict[str, float]:
 
 async def measure(reactor: Any, counts: list[int]) -> bool:
     """Whether every limit holds."""
-    well, usual = True, 0.0
+    well = True
+    usual: dict[str, float] = {}
     for count in counts:
         run = Run("zonerelay")
         try:
@@ -144,8 +155,9 @@ async def measure(reactor: Any, counts: list[int]) -> bool:
             run.close()
         grown = result["memory"]["looked up"]["all"] - result["memory"]["at work"]["all"]
         result["grown"] = round(grown, 1)
-        usual = usual or (result["miss_us"] if count else 0.0)
-        result["well"] = grown * MIB <= _MEMORY and (not count or result["miss_us"] <= _LONGER * usual)
+        looks = {kind: result[kind] for kind in ("miss_us", "hit_us") if count}
+        usual = usual or looks
+        result["well"] = grown * MIB <= _MEMORY and all(looks[kind] <= _LONGER * usual[kind] for kind in looks)
         well = well and result["well"]
         print(json.dumps(result), flush=True)
     return well

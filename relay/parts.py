@@ -43,6 +43,7 @@ from relay.intake.receivers import Receivers
 from relay.intake.submission import Intake
 from relay.listener.door import Door
 from relay.logs.maillog import MailLog
+from relay.measured import Measured
 from relay.message.clock import WallClock
 from relay.metrics.definitions import Metrics, QueueSize
 from relay.net.client_tls import ClientTls
@@ -84,7 +85,7 @@ class Parts:
         zones = self.zones = from_config(config)
         now = self.now = WallClock()
         log = self.log = MailLog(reactor, now)
-        self.metrics = Metrics()
+        self.metrics = Metrics(now)
         self.metrics.queue_size = self._queue_size
         self.metrics.pool_size = lambda: self.ledger.idle_connections
         self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
@@ -122,6 +123,7 @@ class Parts:
             idempotency=config.queue.idempotency,
             urgency=self.shaping.limits.urgency,
             steps=steps,
+            seconds=reactor.seconds,
         )
         notices = Notices(
             config.bounces,
@@ -173,6 +175,16 @@ class Parts:
         self.roster = Roster(reactor, senders, welcome)
         self.reception = Receivers(briefings.receiver, heed, self.metrics.listener_event)
         self.receivers = Roster(reactor, self.reception, welcome)
+        Measured(
+            self.store,
+            self.schedule,
+            zones,
+            self.ledger,
+            self.shaping.backoff,
+            {"sender": self.roster, "receiver": self.receivers},
+            config.queue.min_free,
+            now,
+        ).tell(self.metrics.gauges, self.metrics.latencies)
         self.returns: Desk | None = None
         self.listeners = Listeners(
             config, self.intake, self.reception, self.metrics, reactor, now, self._returns_door

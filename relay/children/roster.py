@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -72,10 +72,18 @@ class Trade(Protocol):
         """Told when a process has ended and all it said has been read."""
 
 
+class Staff(NamedTuple):
+    """The children in one place: how many there are to be, have said hello, and have crashed since the start."""
+
+    wanted: int
+    here: int
+    crashes: int
+
+
 class _Post:
     """A place for one child, filled again and again."""
 
-    __slots__ = ("child", "heard", "missed", "pause", "place", "waiting")
+    __slots__ = ("child", "crashes", "heard", "missed", "pause", "place", "waiting")
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -84,6 +92,7 @@ class _Post:
         self.waiting: IDelayedCall | None = None
         self.heard = 0
         self.missed = 0
+        self.crashes = 0
 
 
 class Roster:
@@ -144,6 +153,15 @@ class Roster:
         """Those that live."""
         return [post.child for post in self._posts if post.child is not None]
 
+    def staff(self) -> dict[str, Staff]:
+        """How it stands with them, by place."""
+        found: dict[str, Staff] = {}
+        for post in self._posts:
+            wanted, here, crashes = found.get(post.place, (0, 0, 0))
+            linked = post.child is not None and post.child.linked
+            found[post.place] = Staff(wanted + 1, here + linked, crashes + post.crashes)
+        return found
+
     def admit(self, hello: Hello, link: Link) -> Child | None:
         """The child that says hello, if it is expected and not yet here."""
         for child in self.children():
@@ -180,6 +198,7 @@ class Roster:
         except OSError as error:
             _log.error("no child for {what} {place}: {error}", what=trade.place, place=place, error=str(error))
             post.child = None
+            post.crashes += 1
             self._respawn_later(post)
 
     def _respawn_later(self, post: _Post) -> None:
@@ -193,6 +212,7 @@ class Roster:
         except Exception:
             _log.failure("trouble after the end of {child}", child=child.id)
         post.child = None
+        post.crashes += crashed
         if child.since is not None and self._reactor.seconds() - child.since > self._trade.soon:
             post.pause = _FIRST_PAUSE
         self._respawn_later(post)

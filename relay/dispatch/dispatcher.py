@@ -58,6 +58,9 @@ class Counts(Protocol):
     """What is counted of dispatch; the metrics implement it."""
 
     def reused(self) -> None: ...
+    def attempted(
+        self, zone: str, site: str, since: int, took: float, *, first: bool, delivered: bool
+    ) -> None: ...
 
 
 class Shaping(Protocol):
@@ -369,6 +372,7 @@ class Dispatcher:
     def _record(self, child: Child, lease: Lease, outcome: Outcome) -> None:
         """First of all: whatever else comes of it, the outcome is written down."""
         delivery, connection = lease.work.delivery, self._ledger.get(lease.connection)
+        took = self._clock.seconds() - lease.since
         diagnosis = None
         try:
             outcome, diagnosis = self._diagnoses.judged(outcome, bool(self._zones[child.place].options.url))
@@ -376,10 +380,13 @@ class Dispatcher:
             _log.failure("No rule can be found for what a host says of {name}", name=delivery.name)
         site = "" if connection is None else connection.way.place
         written = self._results.record(lease.work, outcome, diagnosis, site)
-        if outcome.result is Result.DELIVERED:
+        delivered = outcome.result is Result.DELIVERED
+        if delivered:
             written.addCallback(lambda on_disk: child.settle() if on_disk else None)
         if connection is not None:
-            self._lessons.ended(connection, delivery, outcome, diagnosis, self._clock.seconds() - lease.since)
+            self._lessons.ended(connection, delivery, outcome, diagnosis, took)
+        first, since = not delivery.last_failure, lease.work.held.message.since
+        self._counts.attempted(delivery.zone, site, since, took, first=first, delivered=delivered)
 
 
 def _wait(gate: Gate, now: float) -> float:

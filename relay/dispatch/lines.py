@@ -10,7 +10,7 @@ from relay.dispatch.ledger import Limit
 from relay.dispatch.limits import Way
 from relay.dispatch.ring import Ring
 from relay.queue.schedule import Work
-from relay.suppression.entry import Entry
+from relay.suppression.entry import Stop
 from relay.zone.zones import Zone
 
 
@@ -23,11 +23,11 @@ class Placed(NamedTuple):
 
 
 class Struck(NamedTuple):
-    """A delivery that may not be attempted, for this entry of the list of those who get no mail; None: that can't be
+    """A delivery that may not be attempted, as somebody is on the list of those who get no mail; None: that can't be
     told now."""
 
     work: Work
-    entry: Entry | None
+    stop: Stop | None
 
 
 class Turn:

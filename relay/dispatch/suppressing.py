@@ -14,7 +14,7 @@ from relay.message.flow import read_flow
 from relay.message.values import Outcome, Result
 from relay.queue.schedule import Lane, Schedule, Work
 from relay.queue.store import StoreError
-from relay.suppression.entry import Entry
+from relay.suppression.entry import Entry, Stop
 
 _log = Logger()
 
@@ -25,8 +25,11 @@ _UNDER_WAY = 1000
 class List(Protocol):
     """Who gets no mail (relay.suppression)."""
 
-    def find(self, user: str, recipient: str) -> Entry | None:
+    def find(self, user: str, recipient: str) -> Stop | None:
         """What stops the mail of a user to a recipient. Raises StoreError."""
+
+    def told(self, stop: Stop) -> Entry:
+        """The whole entry. Raises StoreError."""
 
 
 class Suppressing:
@@ -46,11 +49,11 @@ class Suppressing:
         """Whether a delivery may not be attempted."""
         delivery = work.delivery
         try:
-            entry = self._list.find(read_flow(delivery.flow).user, delivery.recipient)
+            stop = self._list.find(read_flow(delivery.flow).user, delivery.recipient)
         except StoreError as error:
-            _log.warn("who gets no mail can't be looked up for {name}: {error}", name=delivery.name, error=str(error))
+            _unread(work, error)
             return Struck(work, None)
-        return None if entry is None else Struck(work, entry)
+        return None if stop is None else Struck(work, stop)
 
     def strike(self, struck: Struck, lane: Lane | None) -> bool:
         """End a delivery, or where that is in doubt put it off; `lane` is where it stands. False: so many wait for the
@@ -61,15 +64,22 @@ class Suppressing:
             return False
         if lane is not None:
             self._schedule.take(lane, work)
-        done: Deferred[bool]
-        if struck.entry is None:
-            outcome = Outcome(Result.DEFERRED, "the list of those who get no mail can't be read", category="ours")
-            done = self._results.record(work, outcome)
-        else:
-            done = self._results.suppress(work, struck.entry)
+        done = self._end(work, struck.stop)
         self._under_way += 1
         done.addCallback(self._written)
         return True
+
+    def _end(self, work: Work, stop: Stop | None) -> Deferred[bool]:
+        entry = None
+        if stop is not None:
+            try:
+                entry = self._list.told(stop)
+            except StoreError as error:
+                _unread(work, error)
+        if entry is not None:
+            return self._results.suppress(work, entry)
+        outcome = Outcome(Result.DEFERRED, "the list of those who get no mail can't be read", category="ours")
+        return self._results.record(work, outcome)
 
     def _written(self, _: bool) -> None:
         self._under_way -= 1
@@ -77,3 +87,8 @@ class Suppressing:
             more, self._more = self._more, set()
             for zone in more:
                 self._wake(zone)
+
+
+def _unread(work: Work, error: StoreError) -> None:
+    name = work.delivery.name
+    _log.warn("who gets no mail can't be looked up for {name}: {error}", name=name, error=str(error))

@@ -23,7 +23,8 @@ from relay.message.queueid import parse_name
 from relay.queue.store import Store, Unreadable
 
 _MOST = 1000
-#: So many events of one delivery or message are shown; and so many are looked through for one answer.
+#: So many events of one delivery or message are shown, or looked at for the first and the last; and so many, or
+#: so many names, are looked through for one answer.
 _STEPS = 5000
 _LOOKED = 20_000
 _PAGE = 500
@@ -179,15 +180,17 @@ class EventsApi:
         # A clock may have been set back since.
         until = min(query.until or now, now + _DAY)
         found: list[Found] = []
-        slices = Slices(self._clock)
-        names = self._store.trace(_SOUGHT[named[0]], getattr(query, named[0]), since, until, query.limit)
-        for name in names:
+        slices, more = Slices(self._clock), False
+        names = self._store.trace(_SOUGHT[named[0]], getattr(query, named[0]), since, until, _LOOKED + 1)
+        for looked, name in enumerate(names):
+            if more := len(found) == query.limit or looked == _LOOKED:
+                break
             parsed = parse_name(name)
-            steps = self._store.history(*parsed, _STEPS) if parsed else []
-            if steps and since <= steps[0].event.time <= until:
-                found.append(Found(name, shape(steps[0]), shape(steps[-1])))
+            ends = self._store.ends(*parsed, _STEPS) if parsed else None
+            if ends is not None and since <= ends[0].event.time <= until:
+                found.append(Found(name, shape(ends[0]), shape(ends[1])))
             await slices.breathe()
-        return FoundList(found, len(names) == query.limit)
+        return FoundList(found, more)
 
 
 def _kinds(names: list[str]) -> frozenset[str]:

@@ -140,8 +140,9 @@ class SuppressionsApi:
             if getattr(query, name) is not UNSET:
                 raise wrong(name, "not with address")
         address = about(asked, "")
-        entry = self._list.find(tenant_of(query.tenant or ""), address)
-        return LookedUp(address, entry is not None, None if entry is None else described(entry))
+        stop = self._list.find(tenant_of(query.tenant or ""), address)
+        entry = None if stop is None else described(self._list.told(stop))
+        return LookedUp(address, stop is not None, entry)
 
     @operation("GET", f"{_PATH}/{{id}}", scope=Scope.READ, tag="suppressions", answer=EntryShown)
     def suppression(self, call: Call, id: str) -> EntryShown:

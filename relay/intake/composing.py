@@ -109,6 +109,7 @@ class Composer:
         if origin.returned:
             # What a stranger has written isn't a wish of somebody whose mail this is.
             fit = fit._replace(keys=(), tags=())
+        due = _due(envelope, fit, terms, now)
         message = Message(
             queue_id,
             sender,
@@ -130,13 +131,13 @@ class Composer:
             tenant or envelope.tenant,
             _tags(fit, envelope),
             envelope.metadata,
+            due if due > now else 0,
         )
         if origin.returned:
             # Nor does his header, or his address, choose the way.
             to = routes(self._router, HeaderBlock(b""), sender, "", user, zone, False).to
         else:
             to = routes(self._router, block, sender, origin.address, user, zone, terms.routing_headers).to
-        due = _due(envelope, fit, terms, now)
         response = WAITS if due > now else ""
         flow = flow_text(Flow(user, self._priority(block, user, terms)))
         deliveries = []

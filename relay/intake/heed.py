@@ -7,7 +7,7 @@ of each one at RCPT already, where one can be refused without the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from twisted.logger import Logger
 
@@ -15,9 +15,10 @@ from relay.listener.door import Refused
 from relay.message.envelope import Recipient
 from relay.queue.store import StoreError
 from relay.smtp.reply import Reply, reply
-from relay.suppression.entry import Entry
+from relay.suppression.entry import Entry, Stop
 
 _log = Logger()
+_T = TypeVar("_T")
 
 #: How much of a reply is for names (characters).
 _NAMES = 400
@@ -27,8 +28,11 @@ BUSY = reply(451, "4.3.0 Error: the suppression list can't be read now, try agai
 class List(Protocol):
     """Who gets no mail (relay.suppression)."""
 
-    def find(self, user: str, recipient: str) -> Entry | None:
+    def find(self, user: str, recipient: str) -> Stop | None:
         """What stops the mail of a user to a recipient. Raises StoreError."""
+
+    def told(self, stop: Stop) -> Entry:
+        """The whole entry. Raises StoreError."""
 
     def watch(self, watcher: Callable[[bool], None]) -> None:
         """Have it told whether there is anybody on the list, now and whenever that changes."""
@@ -63,18 +67,18 @@ class Heed:
         names those who get no mail."""
         if self._policy == "accept":
             return recipients, ()
-        kept, unwanted = [], []
+        kept, stopped = [], []
         for recipient in recipients:
-            entry = self._find(user, recipient.address)
-            if entry is None:
+            stop = self._find(user, recipient.address)
+            if stop is None:
                 kept.append(recipient)
             else:
-                unwanted.append(Unwanted(recipient.address, entry))
-        if not unwanted:
+                stopped.append((recipient.address, stop))
+        if not stopped:
             return recipients, ()
         if self._policy == "refuse":
-            raise Refused(_refusal([one.recipient for one in unwanted]))
-        return tuple(kept), tuple(unwanted)
+            raise Refused(_refusal([address for address, _ in stopped]))
+        return tuple(kept), tuple(Unwanted(address, _read(self._list.told, stop)) for address, stop in stopped)
 
     def watch(self, watcher: Callable[[bool], None]) -> None:
         """Have it told whether anybody would be refused at RCPT, now and whenever that changes."""
@@ -86,12 +90,17 @@ class Heed:
         if self._policy == "refuse":
             self._list.unwatch(watcher)
 
-    def _find(self, user: str, recipient: str) -> Entry | None:
-        try:
-            return self._list.find(user, recipient)
-        except StoreError as error:
-            _log.warn("who gets no mail can't be looked up: {error}", error=str(error))
-            raise Refused(BUSY) from None
+    def _find(self, user: str, recipient: str) -> Stop | None:
+        return _read(self._list.find, user, recipient)
+
+
+def _read(read: Callable[..., _T], *about: object) -> _T:
+    """What the list says. Raises Refused where it can't be read."""
+    try:
+        return read(*about)
+    except StoreError as error:
+        _log.warn("who gets no mail can't be looked up: {error}", error=str(error))
+        raise Refused(BUSY) from None
 
 
 def _refusal(recipients: Sequence[str]) -> Reply:

@@ -8,6 +8,7 @@ is done with them and with the header is the same.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal, Protocol
 
@@ -54,6 +55,8 @@ class Counts(Protocol):
     """What is counted of messages; the metrics implement it."""
 
     def pushed(self, ok: bool) -> None: ...
+    def dropped(self) -> None: ...
+    def accepted(self, transport: str, seconds: float) -> None: ...
     def suppressed(self, where: Literal["attempt", "submission"], count: int = 1) -> None: ...
 
 
@@ -77,6 +80,7 @@ class Intake:
         urgency: Callable[[str], str] = lambda user: "",
         dkim: Dkim | None = None,
         steps: Steps | None = None,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         """`heed`: what is done with recipients who get no mail; `names`: what deliveries call us, beside `hostname`;
         `idempotency`: for how long an X-Idempotency-Key is remembered (seconds); `urgency`: see Composer; `steps`: None
@@ -88,6 +92,7 @@ class Intake:
         self.log = log
         self.counts = counts
         self.now = now
+        self.seconds = seconds
         self.steps = steps or Steps(False, now)
         self.ids = QueueIds(now)
         self.heed = heed
@@ -148,6 +153,7 @@ class Submission:
         "_chunks",
         "_composed",
         "_draft",
+        "_ended",
         "_flying",
         "_intake",
         "_origin",
@@ -179,6 +185,7 @@ class Submission:
         self._flying = 0
         self._waiter: Deferred[None] | None = None
         self._problem: Reply | None = None
+        self._ended = 0.0
 
     @property
     def held(self) -> int:
@@ -239,6 +246,7 @@ class Submission:
 
     def complete(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Deferred[Message]:
         """`finish` for a text whose chunks were given and whose header is known."""
+        self._ended = self._intake.seconds()
         try:
             if self._problem is not None:
                 raise Refused(self._problem)
@@ -261,6 +269,8 @@ class Submission:
         self._chunks = chunks
         self._forget_chunks()
         self._intake.counts.pushed(True)
+        self._intake.counts.dropped()
+        self._count_time()
         self._note_unwanted(composed)
         return composed.message
 
@@ -298,6 +308,7 @@ class Submission:
         """It is refused with these words: forget it, and note that. `sender` None: nobody knows."""
         self.abandon()
         self._intake.counts.pushed(False)
+        self._intake.counts.dropped()
         self._intake.note_refusal(self.id, self._origin, refusal, "" if sender is None else f"<{sender}>")
 
     def _compose(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Composed:
@@ -343,10 +354,14 @@ class Submission:
 
     def _stored(self, _: None, message: Message, deliveries: list[Delivery], body: bytes) -> Message:
         self._charge = None  # It was taken: nothing gives that back any more.
+        self._count_time()
         self._intake.taken(message, deliveries, body)
         if self._composed is not None:
             self._note_unwanted(self._composed)
         return message
+
+    def _count_time(self) -> None:
+        self._intake.counts.accepted(self._origin.transport, self._intake.seconds() - self._ended)
 
     def _not_stored(self, failure: Failure, chunks: int) -> Failure:
         self._intake.counts.pushed(False)

@@ -39,7 +39,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     relaxed body (RFC 6376 3.4.4), empty when no key may sign the message. `smtputf8`,
     `require_tls`, `ret` and `envid` are the envelope's (see relay.message.envelope), `fbl` is the
     value of X-FBL, `tls` what the header asks of TLS (see relay.message.tls_asked). `tenant` is whose mail it is, ""
-    for nobody's; `tags` and `metadata` are what the client finds it by (see relay.message.labels).
+    for nobody's; `tags` and `metadata` are what the client finds it by (see relay.message.labels). `later` is when its
+    first attempt may be made where that was put off (ms since the epoch), else 0.
     """
 
     id: str
@@ -62,6 +63,12 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tenant: str = ""
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] = {}
+    later: int = 0
+
+    @property
+    def since(self) -> int:
+        """From when on it could have been delivered (ms since the epoch)."""
+        return self.later or self.created
 
     @property
     def size(self) -> int:

@@ -8,15 +8,19 @@ as Prometheus would have it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from relay.message.clock import WallClock
 from relay.message.tls import FAILURES, TlsResult
 from relay.message.values import Result
+from relay.metrics.family import Key, counter, gauge, legacy
+from relay.metrics.gauges import Gauges
+from relay.metrics.latencies import Latencies
 
 _STATUS = {
     Result.DELIVERED: "delivered",
@@ -29,7 +33,7 @@ _FINAL = frozenset(Result) - {Result.DEFERRED}
 _COUNTERS = {
     "zonemta_delivery_status": "Attempts by how they ended",
     "zonemta_message_push": "Messages that came to the queue, by any door",
-    "zonemta_message_drop": "Messages thrown away after they had been taken",
+    "zonemta_message_drop": "Messages whose text was thrown away when it had come to its end",
     "zonemta_bounce_generation": "Deliveries that ended in a bounce",
     "zonemta_connection_reuses": "Deliveries on a connection that was open already",
 }
@@ -45,7 +49,6 @@ _SINK_COUNTERS = {
 _SINK_GAUGES = {
     "behind": "Events that a sink has yet to be given",
     "aside": "Events that were refused by themselves and will be tried again",
-    "last_success_seconds": "When a sink has taken events last, since the epoch; 0: not since the start",
 }
 
 
@@ -88,8 +91,13 @@ class SinkStanding(Protocol):
 class Metrics(Collector):
     """The relay's counts. The callables are asked at each scrape."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], int] | None = None) -> None:
+        """`now` gives ms since the epoch."""
         self.registry = CollectorRegistry()
+        self.latencies = Latencies(now or WallClock())
+        self.gauges = Gauges()
+        self.accepted = self.latencies.accepted
+        self.attempted = self.latencies.attempted
         self.queue_size: Callable[[], QueueSize] = lambda: QueueSize(0, 0)
         self.blacklisted: Callable[[], int] = lambda: 0
         self.pool_size: Callable[[], int] = lambda: 0
@@ -113,7 +121,7 @@ class Metrics(Collector):
         self._suppressed = {"attempt": 0, "submission": 0}
         self._refusals: dict[tuple[str, str], int] = {}
         self._returned: dict[str, int] = {}
-        self._tls: dict[str, int] = dict.fromkeys(("", *FAILURES), 0)
+        self._tls: dict[str, int] = dict.fromkeys(("agreed", *FAILURES), 0)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -131,7 +139,7 @@ class Metrics(Collector):
         self._pushed[ok] += 1
 
     def dropped(self) -> None:
-        """A message was thrown away after it had been taken."""
+        """A message was thrown away when its text had come to its end."""
         self._dropped += 1
 
     def bounce(self) -> None:
@@ -170,7 +178,7 @@ class Metrics(Collector):
     def tls_results(self, counts: Iterable[tuple[TlsResult, int]]) -> None:
         """TLS was tried on connections to hosts, or missed there."""
         for result, count in counts:
-            self._tls[result.failure] += count
+            self._tls[result.failure or "agreed"] += count
 
     def listener_event(self, listener: str, event: str, count: int = 1) -> None:
         """Something happened to clients of `listener`: what was announced."""
@@ -206,98 +214,73 @@ class Metrics(Collector):
         return text
 
     def collect(self) -> Iterator[Metric]:
-        counters = {name: Metric(name, what, "counter") for name, what in _COUNTERS.items()}
-        status = counters["zonemta_delivery_status"]
+        yield from self._of_zonemta()
+        yield from self._of_clients()
+        yield from self._of_mail()
+        yield from self._of_keys()
+        yield from self._of_sinks()
+        yield from self.gauges.collect()
+        yield from self.latencies.collect()
+
+    def _of_zonemta(self) -> Iterator[Metric]:
+        """What dashboards made for it ask for."""
+        statuses: dict[Key, float] = {}
         for (zone, result), count in sorted(self._deliveries.items()):
             word = _STATUS[result]
-            status.add_sample(status.name, {"result": word, "status": word, "zone": zone}, count)
-        push = counters["zonemta_message_push"]
-        push.add_sample(push.name, {"result": "success"}, self._pushed[True])
-        push.add_sample(push.name, {"result": "fail"}, self._pushed[False])
-        for name, count in (
-            ("zonemta_message_drop", self._dropped),
-            ("zonemta_bounce_generation", self._bounces),
-            ("zonemta_connection_reuses", self._reuses),
-        ):
-            counters[name].add_sample(name, {}, count)
-        yield from counters.values()
-        events = Metric("zonerelay_listener_events", "What happened to clients of listeners", "counter")
-        for (listener, event), count in self._listener_events.items():
-            events.add_sample(f"{events.name}_total", {"listener": listener, "event": event}, count)
-        yield events
-        clients = Metric("zonerelay_listener_clients", "Clients of listeners that are connected", "gauge")
-        for listener, inside in self.clients().items():
-            clients.add_sample(clients.name, {"listener": listener}, inside)
-        yield clients
-        decisions = Metric("zonerelay_decisions", "What was decided about the flow of mail", "counter")
-        for kind, count in sorted(self._decisions.items()):
-            decisions.add_sample(f"{decisions.name}_total", {"kind": kind}, count)
-        yield decisions
-        refusals = Metric("zonerelay_refusals", "Replies of hosts against a delivery, by what they mean", "counter")
-        for (category, action), count in sorted(self._refusals.items()):
-            refusals.add_sample(f"{refusals.name}_total", {"category": category, "action": action}, count)
-        yield refusals
-        returned = Metric("zonerelay_returns", "What came back for mail that had left", "counter")
-        for what, count in sorted(self._returned.items()):
-            returned.add_sample(f"{returned.name}_total", {"kind": what}, count)
-        yield returned
-        notices = Metric("zonerelay_notices", "Mails that tell senders what became of a delivery", "counter")
-        for kind, count in sorted(self._notices.items()):
-            notices.add_sample(f"{notices.name}_total", {"kind": kind}, count)
-        yield notices
-        none = Metric("zonerelay_notices_skipped", "Deliveries whose senders are told nothing", "counter")
-        for reason, count in sorted(self._no_notices.items()):
-            none.add_sample(f"{none.name}_total", {"reason": reason}, count)
-        yield none
-        rules = Metric("zonerelay_bounce_rules", "Rules that say what replies mean", "gauge")
-        for whose, count in self.rules().items():
-            rules.add_sample(rules.name, {"whose": whose}, count)
-        yield rules
-        stale = Metric("zonerelay_bounce_rules_stale", "1 where the file of rules can't be used as it is", "gauge")
-        stale.add_sample(stale.name, {}, int(self.stale_rules()))
-        yield stale
-        suppressions = Metric("zonerelay_suppressions", "Entries on the list of those who get no mail", "gauge")
-        suppressions.add_sample(suppressions.name, {}, self.suppressions())
-        yield suppressions
-        suppressed = Metric("zonerelay_suppressed", "Recipients that got no mail for being on that list", "counter")
-        for where, count in self._suppressed.items():
-            suppressed.add_sample(f"{suppressed.name}_total", {"where": where}, count)
-        yield suppressed
-        waiting = Metric("zonerelay_lanes_waiting", "Lanes with mail that is due, by what they wait for", "gauge")
-        for kind, count in sorted(self.waiting().items()):
-            waiting.add_sample(waiting.name, {"kind": kind}, count)
-        yield waiting
-        keys = Metric("zonerelay_dkim_keys", "Signing keys", "gauge")
-        for state, count in self.keys().items():
-            keys.add_sample(keys.name, {"state": state}, count)
-        yield keys
-        unsigned = Metric("zonerelay_dkim_unsigned", "Attempts without a signature that was due", "counter")
-        unsigned.add_sample(f"{unsigned.name}_total", {}, self._unsigned)
-        yield unsigned
-        tls = Metric("zonerelay_tls_results", "Connections to hosts by what TLS came to", "counter")
-        for failure, count in self._tls.items():
-            tls.add_sample(f"{tls.name}_total", {"result": failure or "agreed"}, count)
-        yield tls
-        yield from self._of_sinks()
-        size = Metric("zonemta_queue_size", "Deliveries in the queue", "gauge")
-        for kind, count in self.queue_size()._asdict().items():
-            size.add_sample(size.name, {"type": kind}, count)
-        yield size
+            statuses[word, word, zone] = count
+        counts: dict[str, tuple[Sequence[str], Mapping[Key, float]]] = {
+            "zonemta_delivery_status": (("result", "status", "zone"), statuses),
+            "zonemta_message_push": (("result",), {"success": self._pushed[True], "fail": self._pushed[False]}),
+            "zonemta_message_drop": ((), {(): self._dropped}),
+            "zonemta_bounce_generation": ((), {(): self._bounces}),
+            "zonemta_connection_reuses": ((), {(): self._reuses}),
+        }
+        for name, what in _COUNTERS.items():
+            yield legacy(name, what, *counts[name])
+        sizes: dict[str, float] = self.queue_size()._asdict()
+        yield gauge("zonemta_queue_size", "Deliveries in the queue", ("type",), sizes)
         for (name, what), value in zip(_GAUGES.items(), (self.blacklisted(), self.pool_size()), strict=True):
-            gauge = Metric(name, what, "gauge")
-            gauge.add_sample(name, {}, value)
-            yield gauge
+            yield gauge(name, what, (), {(): value})
+
+    def _of_clients(self) -> Iterator[Metric]:
+        what = "What happened to clients of listeners"
+        yield counter("zonerelay_listener_events", what, ("listener", "event"), self._listener_events)
+        what = "Clients of listeners that are connected"
+        yield gauge("zonerelay_listener_clients", what, ("listener",), self.clients())
+
+    def _of_mail(self) -> Iterator[Metric]:
+        """What became of it, and why."""
+        for name, what, labels, counts in (
+            ("decisions", "What was decided about the flow of mail", ("kind",), self._decisions),
+            ("refusals", "Replies of hosts against a delivery", ("category", "action"), self._refusals),
+            ("returns", "What came back for mail that had left", ("kind",), self._returned),
+            ("notices", "Mails that tell senders what became of a delivery", ("kind",), self._notices),
+            ("notices_skipped", "Deliveries whose senders are told nothing", ("reason",), self._no_notices),
+            ("suppressed", "Recipients that got no mail for being on that list", ("where",), self._suppressed),
+            ("tls_results", "Connections to hosts by what TLS came to", ("result",), self._tls),
+        ):
+            yield counter(f"zonerelay_{name}", what, labels, dict(sorted(counts.items())))
+        yield gauge("zonerelay_bounce_rules", "Rules that say what replies mean", ("whose",), self.rules())
+        what = "1 where the file of rules can't be used as it is"
+        yield gauge("zonerelay_bounce_rules_stale", what, (), {(): int(self.stale_rules())})
+        what = "Entries on the list of those who get no mail"
+        yield gauge("zonerelay_suppressions", what, (), {(): self.suppressions()})
+        what = "Lanes with mail that is due, by what they wait for"
+        yield gauge("zonerelay_lanes_waiting", what, ("kind",), dict(sorted(self.waiting().items())))
+
+    def _of_keys(self) -> Iterator[Metric]:
+        yield gauge("zonerelay_dkim_keys", "Signing keys", ("state",), self.keys())
+        what = "Attempts without a signature that was due"
+        yield counter("zonerelay_dkim_unsigned", what, (), {(): self._unsigned})
 
     def _of_sinks(self) -> Iterator[Metric]:
         standings = list(self.sinks())
         for name, what in _SINK_COUNTERS.items():
-            counter = Metric(f"zonerelay_sink_{name}", what, "counter")
-            for one in standings:
-                counter.add_sample(f"{counter.name}_total", {"sink": one.name}, getattr(one, name))
-            yield counter
+            counts: dict[Key, float] = {one.name: getattr(one, name) for one in standings}
+            yield counter(f"zonerelay_sink_{name}", what, ("sink",), counts)
         for name, what in _SINK_GAUGES.items():
-            gauge = Metric(f"zonerelay_sink_{name}", what, "gauge")
-            for one in standings:
-                value = one.last / 1000 if name == "last_success_seconds" else getattr(one, name)
-                gauge.add_sample(gauge.name, {"sink": one.name}, value)
-            yield gauge
+            values: dict[Key, float] = {one.name: getattr(one, name) for one in standings}
+            yield gauge(f"zonerelay_sink_{name}", what, ("sink",), values)
+        what = "When a sink has taken events last, since the epoch; 0: not since the start"
+        last: dict[Key, float] = {one.name: one.last / 1000 for one in standings}
+        yield gauge("zonerelay_sink_last_success_seconds", what, ("sink",), last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
@@ -135,8 +135,12 @@ class LevelStore:
         return engine
 
     def _has_space(self) -> bool:
+        return self.free() >= self._config.min_free
+
+    def free(self) -> int:
+        """Bytes free on its disk. Raises OSError."""
         space = os.statvfs(self.path)
-        return space.f_bavail * space.f_frsize >= self._config.min_free
+        return space.f_bavail * space.f_frsize
 
     def close(self) -> Deferred[None]:
         """Write what was given so far, close the database, release the lock. Nothing to do
@@ -326,11 +330,14 @@ class LevelStore:
     def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]:
         return chronicle.history(self._engine, queue_id, seq, limit) if _is_id(queue_id) else []
 
+    def ends(self, queue_id: str, seq: int | None, limit: int) -> tuple[Numbered, Numbered] | None:
+        return chronicle.ends(self._engine, queue_id, seq, limit) if _is_id(queue_id) else None
+
     def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
         return chronicle.dialogue(self._engine, queue_id, seq) if _is_id(queue_id) else None
 
-    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
-        return chronicle.trace(self._engine, kind, value, since, until, limit)
+    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> Iterator[str]:
+        return chronicle.trace(lambda: self._engine, kind, value, since, until, limit)
 
     def shelf(self, name: str) -> Shelf:
         return LevelShelf(name, lambda: self._engine, lambda operation: self._writer.add(operation))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
@@ -244,17 +244,21 @@ class MemoryStore:
         found = [one for one in self.events(0, 1 << 32) if one.event.id == queue_id]
         return [one for one in found if seq is None or one.event.seq in (0, seq)][:limit]
 
+    def ends(self, queue_id: str, seq: int | None, limit: int) -> tuple[Numbered, Numbered] | None:
+        found = self.history(queue_id, seq, limit)
+        return (found[0], found[-1]) if found else None
+
     def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
         return self._dialogues.get((queue_id, seq))
 
-    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
+    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> Iterator[str]:
         days = range(since // keys.DAY, until // keys.DAY + 1)
         found = {
             (-(created // keys.DAY), name)
             for what, whose, created, name in self._traces
             if (what, whose.casefold()) == (kind, value.casefold()) and whose and created // keys.DAY in days
         }
-        return [name for _, name in sorted(found)][:limit]
+        return iter([name for _, name in sorted(found)][:limit])
 
     def shelf(self, name: str) -> Shelf:
         return self._shelves.setdefault(name, MemoryShelf())

@@ -157,6 +157,19 @@ class Schedule:
     def lanes(self) -> list[Lane]:
         return list(self._lanes.values())
 
+    def overdue(self) -> dict[str, int]:
+        """Since when the delivery is due that has been due longest, by zone (ms); only zones where one is. One that
+        is being sent is not counted."""
+        oldest: dict[str, int] = {}
+        now = self._now()
+        for lane in self._lanes.values():
+            due = lane.next_due
+            if lane.ready and (due is None or lane.ready[0].delivery.due < due):
+                due = lane.ready[0].delivery.due
+            if due is not None and due <= oldest.get(lane.zone, now):
+                oldest[lane.zone] = due
+        return oldest
+
     def forget(self, lane: Lane) -> None:
         """Unless there is something in it, or it has a turn: whoever ends that asks again."""
         if lane.next_due is None and not lane.in_memory and lane.turn is None:

@@ -8,7 +8,7 @@ pass tests/unit/test_store.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
@@ -181,14 +181,18 @@ class Store(Protocol):
     def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]:
         """The first events of a delivery and of its message, in order; `seq` None: of all its deliveries."""
 
+    def ends(self, queue_id: str, seq: int | None, limit: int) -> tuple[Numbered, Numbered] | None:
+        """The first and the last event of a history, of whose steps `limit` are looked at; None: there is none. What is
+        between them isn't read."""
+
     def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
         """What was said when the delivery failed last, as far as anything was; None: nothing is known. Raises
         Unreadable."""
 
-    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]:
-        """Names (`id` or `id.seq`), latest days first, of what was queued between these times (ms) with this
-        "message-id", "sender", "recipient", "tenant" or "tag", in any case. There may be some among them
-        whose history is gone."""
+    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> Iterator[str]:
+        """Names (`id` or `id.seq`), latest days first, of what was queued on the days of these times (ms) and between
+        with this "message-id", "sender", "recipient", "tenant" or "tag", in any case; up to `limit`, read while they
+        are asked for: that may raise StoreError. There may be some among them whose history is gone."""
 
     def on_events(self, callback: Callable[[], None]) -> None:
         """Call back each time there are new events."""

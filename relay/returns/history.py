@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail
@@ -26,7 +26,7 @@ class Book(Protocol):
     def accepting(self) -> bool: ...
     def tell(self, events: Sequence[Event]) -> Deferred[None]: ...
     def history(self, queue_id: str, seq: int | None, limit: int) -> list[Numbered]: ...
-    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> list[str]: ...
+    def trace(self, kind: str, value: str, since: int, until: int, limit: int) -> Iterable[str]: ...
 
 
 class History:

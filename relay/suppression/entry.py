@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -48,6 +48,14 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def outlasts(self, other: Entry) -> bool:
         """Whether it stops mail for longer than the other one."""
         return not self.expires or (bool(other.expires) and self.expires >= other.expires)
+
+
+class Stop(NamedTuple):
+    """What stops some mail: for whom an entry is, of which tenant, and its id. What else it says takes another read."""
+
+    whom: str
+    tenant: str
+    id: str
 
 
 def fit_reason(text: str) -> str:

@@ -1,4 +1,7 @@
-"""Ids of entries: 24 hex digits that begin with the second, as those of the original, and grow."""
+"""Ids of entries: 24 hex digits that begin with the second, as those of the original, and grow.
+
+Behind the second they count, so the eight digits in the middle are 0 (relay.suppression.keys spares them).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,5 @@ class Ids:
         self._last = int(newest or "0", 16)
 
     def next(self) -> str:
-        seconds, ms = divmod(self._now(), 1000)
-        self._last = max(self._last + 1, seconds << 64 | ms << 54)
+        self._last = max(self._last + 1, self._now() // 1000 << 64)
         return f"{self._last:024x}"

@@ -1,7 +1,8 @@
 """The list of those who get no mail, on a shelf: looked up before each attempt, changed one batch at a time.
 
-A look-up is a `get` or a few, whatever the length of the list, and nothing at all where the list is empty. Nothing of
-the list is in memory but its length, and what was looked up last.
+A look-up is a `get` or a few, whatever the length of the list and whether it finds somebody, and nothing at all where
+the list is empty. What the entry says that was found is one more, for whoever tells of it. Nothing of the list is in
+memory but its length, and what was looked up last.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from relay.shelf import Shelf
 from relay.suppression import keys
 from relay.suppression.changes import Changes
 from relay.suppression.draft import Draft, Standing, read
-from relay.suppression.entry import Entry
+from relay.suppression.entry import Entry, Stop
 from relay.suppression.ids import Ids
 from relay.suppression.whom import mailbox
 
@@ -72,9 +73,9 @@ class Suppressions:
 
     # -- looking up
 
-    def find(self, user: str, recipient: str) -> Entry | None:
-        """The entry that stops the mail of a user ("": of nobody) to a recipient, which is a checked address, if there
-        is one: the address rather than the domain, the user's own rather than everybody's. Raises StoreError."""
+    def find(self, user: str, recipient: str) -> Stop | None:
+        """What stops the mail of a user ("": of nobody) to a recipient, which is a checked address, if anything
+        does: the address rather than the domain, the user's own rather than everybody's. Raises StoreError."""
         if self._unsure:
             self._settle(self._changes.count())
         if not self.count:
@@ -87,8 +88,12 @@ class Suppressions:
             for tenant in tenants:
                 standing = self._at(keys.place(tenant, name))
                 if standing is not None and not standing.is_over(now):
-                    return self.entry(standing.id) or Entry(name, tenant)
+                    return Stop(name, tenant, standing.id)
         return None
+
+    def told(self, stop: Stop) -> Entry:
+        """The entry that was found; a bare one where it has gone since. Raises StoreError."""
+        return self.entry(stop.id) or Entry(stop.whom, stop.tenant, id=stop.id)
 
     def exact(self, tenant: str, whom: str) -> Entry | None:
         """The entry for just that, if there is one that isn't over. Raises StoreError."""

@@ -11,6 +11,7 @@ do anything for that: what is not asked about heals too. Times are ms since the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
@@ -184,6 +185,19 @@ class Backoff:
         self._forget(now)
         paths = (path for _, path in self._paths.newest())
         return list(islice((path for path in paths if path.kind == "blacklist" and now < path.until), most))
+
+    def summary(self, now: int) -> tuple[Counter[str], int]:
+        """How many there are of each kind: paths that are `suspended`, `blacklisted` or `climbing`, and sites that are
+        `unreachable`; and when the trouble of that path began, or it was last used in spite of that, which has had it
+        longest (ms since the epoch; `now`: there is none)."""
+        self._forget(now)
+        kinds = Counter(suspended=0, blacklisted=0, climbing=0, unreachable=0)
+        first = now
+        for path, _ in self._paths.entries.values():
+            kinds["climbing" if now >= path.until else _SAID[path.kind][0]] += 1
+            first = min(first, path.first or path.since)
+        kinds["unreachable"] = len(self._outages)
+        return kinds, first
 
     def __bool__(self) -> bool:
         """Whether anything is remembered at all."""

@@ -187,6 +187,9 @@ class Tally:
         self.suppressions = {"attempt": 0, "submission": 0}
         self.refusals: list[tuple[str, str]] = []
         self.pushes: list[bool] = []
+        self.drops = 0
+        self.accepts: list[tuple[str, float]] = []
+        self.attempts: list[tuple[str, str, int, float, bool, bool]] = []
         self.notices: list[str] = []
         self.no_notices: list[str] = []
 
@@ -216,3 +219,12 @@ class Tally:
 
     def pushed(self, ok: bool) -> None:
         self.pushes.append(ok)
+
+    def dropped(self) -> None:
+        self.drops += 1
+
+    def accepted(self, transport: str, seconds: float) -> None:
+        self.accepts.append((transport, seconds))
+
+    def attempted(self, zone: str, site: str, since: int, took: float, *, first: bool, delivered: bool) -> None:
+        self.attempts.append((zone, site, since, took, first, delivered))

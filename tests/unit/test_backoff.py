@@ -124,6 +124,27 @@ class PathTests(Case):
         self.assertIsNone(self.backoff.why(*PATH, T + 6 * M))
 
 
+class SummaryTests(Case):
+    def test_nothing(self) -> None:
+        kinds, first = self.backoff.summary(T)
+        self.assertEqual((set(kinds.values()), first), ({0}, T))
+
+    def test_each_kind_and_the_longest(self) -> None:
+        pause = M
+        self.backoff.unreachable("default", "gone.test", "timed out", T - H)
+        for address, kind, when in (("a", "rate", T - 2 * pause), ("b", "block", T - 10), ("c", "blacklist", T - 5)):
+            self.backoff.complained("default", "s", address, kind, "421 x", when)  # type: ignore[arg-type]
+        kinds, first = self.backoff.summary(T)
+        self.assertEqual(kinds, {"climbing": 1, "suspended": 1, "blacklisted": 1, "unreachable": 1})
+        self.assertEqual(first, T - 2 * pause, "sites that are gone do not count")
+        self.backoff.taken("default", "s", "a", T)
+        self.assertEqual(self.backoff.summary(T)[1], T - 10)
+
+    def test_what_has_healed_is_gone(self) -> None:
+        self.backoff.complained(*PATH, "rate", "421 x", T)
+        self.assertEqual(self.backoff.summary(T + 6 * M)[0].total(), 0)
+
+
 class OutageTests(Case):
     SITE = PATH[:2]
 

@@ -180,6 +180,8 @@ class DueTests(Case):
         header = HEADER + f"Date: {date_of(NOW + ahead)}\r\n".encode()
         envelope = Envelope("s@x.test", TO, due=asked and NOW + asked)
         (row,) = self.compose(header, envelope, terms=Terms(future_date=future, **terms)).deliveries
+        message = self.compose(header, envelope, terms=Terms(future_date=future, **terms)).message
+        self.assertEqual((message.later, message.since), (0 if row.due == NOW else row.due, row.due))
         later = row.due > NOW
         self.assertEqual((row.response, row.attempts), (WAITS if later else "", 0))
         self.assertTrue(row.due % 1000 == 0 if later else row.due == NOW)

@@ -97,6 +97,28 @@ class Life(DispatchRig):
         self.assertEqual([row.response for row in self.store.rows.values()], ["451 not now"])
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
+    def test_how_long_attempts_take(self) -> None:
+        child = self.join()
+        message = self.accept("d.test", created=self.now() - 7000)
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        self.clock.advance(2)
+        self.done(child, offer, DEFERRED)
+        self.tell()
+        self.clock.advance(60)
+        self.turn()
+        [offer] = self.offers(child)
+        self.begin(child, offer)
+        self.clock.advance(3)
+        self.done(child, offer)
+        since = message.created
+        self.assertEqual(
+            self.tally.attempts,
+            [("default", "d.test", since, 2.0, True, False), ("default", "d.test", since, 3.0, False, True)],
+        )
+        self.tell()
+        self.everything_is_free()
+
     def test_its_last_failure_bounces(self) -> None:
         child = self.join()
         self.accept("d.test")

@@ -76,6 +76,14 @@ class Policies(SynchronousTestCase):
         self.assertIn("451 4.3.0 ", self.refused(heed.sort_out, "", (Recipient("other@to.test"),)))
         Heed("accept", self.list).sort_out("", (Recipient("other@to.test"),))
 
+    def test_where_the_entry_cannot_be_read(self) -> None:
+        """Whoever is dropped is told of with the reason: without it nobody is."""
+        heed = Heed("drop", self.list)
+        self.list.find("", "x@to.test")  # It is known from now on.
+        self.shelf.unreadable = Unreadable("damaged")
+        self.assertIn("451 4.3.0 ", self.refused(heed.sort_out, "", (Recipient("x@to.test"),)))
+        self.assertIn("550 5.1.1 ", self.refused(Heed("refuse", self.list).sort_out, "", (Recipient("x@to.test"),)))
+
 
 class AtTheEnd(SynchronousTestCase):
     """What every way in comes to."""
@@ -126,6 +134,7 @@ class AtTheEnd(SynchronousTestCase):
         store = self.rig.store
         self.assertEqual((store.rows, store.chunks, store.message(message.id)), ({}, {}, None))
         self.assertEqual((self.rig.tally.pushes, self.rig.tally.suppressions["submission"]), ([True], 1))
+        self.assertEqual((self.rig.tally.drops, len(self.rig.tally.accepts)), (1, 1))
         self.assertEqual(self.events(), [("suppressed", message.id, "x@to.test")])
         self.assertIn("suppressed id=", self.lines()[0])
 

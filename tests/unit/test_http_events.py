@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.http import events
 from relay.http.events import EventsApi
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event
@@ -25,9 +26,9 @@ class EventsApiTests(SynchronousTestCase):
     def tell(self, *kinds: str, **fields: Any) -> None:
         self.store.tell([Event(kind, NOW, **fields) for kind in kinds])
 
-    def put(self, number: int, **fields: Any) -> None:
-        mail = replace(message(number, **fields), created=NOW - 1000, message_id=f"<{number}@example.com>")
-        queued = Event("queued", NOW - 1000, mail.id, sender=mail.sender, recipients=1, to=("r1@example.org",))
+    def put(self, number: int, time: int = NOW - 1000, **fields: Any) -> None:
+        mail = replace(message(number, **fields), created=time, message_id=f"<{number}@example.com>")
+        queued = Event("queued", time, mail.id, sender=mail.sender, recipients=1, to=("r1@example.org",))
         self.store.append(mail, [delivery(number)], b"body", b"", [queued])
 
     def numbers(self, path: str) -> list[int]:
@@ -102,7 +103,20 @@ class EventsApiTests(SynchronousTestCase):
             self.assertEqual([one["name"] for one in self.get(f"/v1/history?{query}").json["found"]], names)
         found = self.get("/v1/history?sender=a@example.com").json["found"][0]
         self.assertEqual((found["first"]["kind"], found["last"]["kind"]), ("queued", "delivered"))
-        self.assertTrue(self.get("/v1/history?recipient=r1@example.org&limit=1").json["more"])
+        for limit, more in ((1, True), (2, False), (3, False)):
+            told = self.get(f"/v1/history?recipient=r1@example.org&limit={limit}").json
+            self.assertEqual((len(told["found"]), told["more"]), (min(limit, 2), more))
+
+    def test_those_of_a_time_are_found_behind_any_number_of_others(self) -> None:
+        """What was queued earlier on the same day takes no place among `limit`, only of what may be looked through."""
+        for number in range(1, 9):
+            self.put(number, time=NOW + number)
+        sought = f"/v1/history?sender=a@example.com&since={NOW + 6}&until={NOW + 7}&limit=2"
+        told = self.get(sought).json
+        self.assertEqual([one["name"] for one in told["found"]], [queue_id(6), queue_id(7)])
+        self.patch(events, "_LOOKED", 6)
+        told = self.get(sought).json
+        self.assertEqual(([one["name"] for one in told["found"]], told["more"]), ([queue_id(6)], True))
 
     def test_one_thing_is_sought(self) -> None:
         for query in ("", "?sender=a&recipient=b", "?since=5"):

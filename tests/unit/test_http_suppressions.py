@@ -240,16 +240,20 @@ class Files(Case):
             client.send(data[start : start + 700])
         return client
 
+    def found(self, user: str, recipient: str) -> Entry:
+        stop = self.list.find(user, recipient)
+        assert stop is not None
+        return self.list.told(stop)
+
     def test_a_file_and_back(self) -> None:
         data = b"recipient,reason\r\n" + b"".join(b"x%d@to.test,number %d\r\n" % (n, n) for n in range(950))
         data += b"odd line\r\nlast.test,\r\n"
         told = self.upload(data, "?tenant=Ann&reason=" + quote("moved here")).answer().json
         self.assertEqual((told["added"], told["unchanged"], told["bad"]), (951, 0, 1))
         self.assertEqual(told["faults"], [{"line": 952, "message": "recipient: bad domain"}])
-        entry = self.list.find("ann", "x7@to.test")
-        assert entry is not None
+        entry = self.found("ann", "x7@to.test")
         self.assertEqual((entry.reason, entry.source, entry.tenant), ("number 7", "import", "ann"))
-        self.assertEqual(self.list.find("ann", "a@last.test").reason, "moved here")  # type: ignore[union-attr]
+        self.assertEqual(self.found("ann", "a@last.test").reason, "moved here")
         self.assertEqual(self.upload(data, "?tenant=Ann&reason=" + quote("moved here")).answer().json["unchanged"], 951)
 
         exported = self.exported("")

@@ -26,7 +26,7 @@ from relay.intake.submission import Intake
 from relay.message.event import ENDS
 from relay.message.values import Message
 from relay.queue.store import StoreError
-from relay.suppression.entry import Entry
+from relay.suppression.entry import Entry, Stop
 from relay.zone.routing import Router
 from tests.unit import test_shaping_chaos as shaping
 from tests.unit.test_shaping_chaos import POOL, STEPS
@@ -146,11 +146,14 @@ class MixedChaos(shaping.SitesChaos):
         self.names += [f"{message.id}.{seq:03x}" for seq in range(1, 1 + len(domains))]
         return message
 
-    def find(self, user: str, recipient: str) -> Entry | None:
+    def find(self, user: str, recipient: str) -> Stop | None:
         entry = self.suppressed.get(recipient, Entry(recipient))
         if entry is None:
             raise StoreError("the list can't be read")
-        return entry if recipient in self.suppressed else None
+        return Stop(recipient, "", entry.id) if recipient in self.suppressed else None
+
+    def told(self, stop: Stop) -> Entry:
+        return Entry(stop.whom)
 
     def do_suppress(self, n: int) -> None:
         """Somebody is to get no mail, or may again; or nobody can tell for a while."""

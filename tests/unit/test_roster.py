@@ -27,7 +27,7 @@ from relay.children import fence as fences
 from relay.children import roster as module
 from relay.children.child import GRACE, Child
 from relay.children.fence import fence
-from relay.children.roster import Roster
+from relay.children.roster import Roster, Staff
 from relay.children.senders import Senders, read_journals
 from relay.config.schema import Listener
 from relay.intake.heed import Heed
@@ -134,6 +134,19 @@ class Spawning(RosterRig):
         self.assertEqual(self.work.ends, [("00000005-1", [], True)])
         self.clock.advance(module._FIRST_PAUSE)
         self.assertEqual([child.id for child in self.roster.children()], ["00000005-2"])
+
+    def test_how_many_are_here_and_have_crashed(self) -> None:
+        self.roster.start([("a", 2), ("b", 1)])
+        self.assertEqual(self.roster.staff(), {"a": Staff(2, 0, 0), "b": Staff(1, 0, 0)})
+        for process in self.clock.spawned[:]:
+            self.join(process)
+        self.assertEqual(self.roster.staff(), {"a": Staff(2, 2, 0), "b": Staff(1, 1, 0)})
+        self.end(self.clock.spawned[0], by_signal=9)
+        self.end(self.clock.spawned[1])
+        self.assertEqual(self.roster.staff(), {"a": Staff(2, 0, 1), "b": Staff(1, 1, 0)})
+        self.clock.error = OSError("no more processes")
+        self.clock.advance(module._FIRST_PAUSE)
+        self.assertEqual(self.roster.staff()["a"], Staff(2, 0, 3))
 
     def test_N16_a_crash_loop_is_throttled_and_harms_no_other_zone(self) -> None:
         self.roster.start([("a", 1), ("b", 1)])

@@ -212,6 +212,24 @@ class Model(SynchronousTestCase):
         self.assertEqual(len(set(rig.ended)), len(found) + 2)
 
 
+class Overdue(SynchronousTestCase):
+    def test_the_longest_of_each_zone(self) -> None:
+        rig = Rig(late=False)
+        begun = rig.now()
+        self.assertEqual(rig.schedule.overdue(), {})
+        rig.accept(["a.test"], delay=5_000)
+        self.assertEqual(rig.schedule.overdue(), {})
+        rig.clock.advance(1)
+        rig.accept(["b.test", "b.test", "c.test"])
+        self.assertEqual(rig.schedule.overdue(), {"default": begun + 1000})
+        rig.clock.advance(10)
+        for _ in range(3):
+            self.assertIsNotNone(rig.take())
+        self.assertEqual(rig.schedule.overdue(), {"default": begun + 5000}, "what is being sent waits no more")
+        self.assertIsNotNone(rig.take())
+        self.assertEqual(rig.schedule.overdue(), {})
+
+
 class Times(SynchronousTestCase):
     def test_each_lane_wakes_when_its_next_is_due_and_not_before(self) -> None:
         rig = Rig(late=False)

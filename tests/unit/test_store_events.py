@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
@@ -12,6 +13,8 @@ from relay.config.schema import Events
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event
 from relay.queue import keys
+from relay.queue.chronicle import ends
+from relay.queue.engine import Engine
 from relay.queue.eventsweep import PAUSE, PERIOD, SLICE
 from relay.queue.memory import MemoryStore
 from relay.queue.store import Bounds, Parcel, Store
@@ -128,12 +131,31 @@ class Conformance:
         self.assertEqual(len(self.store.history(queue_id(1), None, 2)), 2)
         self.assertEqual(self.store.history("nonsense", None, 10), [])
 
+    def test_the_ends_of_a_history(self) -> None:
+        mail, rows = self.put(1, delivery(1, 1), delivery(1, 2))
+        self.put(2)
+        for row in reversed(rows):
+            self.done(self.store.finish(mail, row, [event("delivered", seq=row.seq)]))
+
+        def ends(seq: int | None) -> list[tuple[str, int]] | None:
+            found = self.store.ends(queue_id(1), seq, 10)
+            return None if found is None else [(one.event.kind, one.event.seq) for one in found]
+
+        for seq in (None, 1, 2):
+            told = self.store.history(queue_id(1), seq, 10)
+            self.assertEqual(self.store.ends(queue_id(1), seq, 10), (told[0], told[-1]))
+        self.assertEqual(ends(None), [("queued", 0), ("delivered", 1)])
+        self.assertEqual(ends(2), [("queued", 0), ("delivered", 2)])
+        self.assertEqual(ends(3), [("queued", 0), ("queued", 0)])
+        self.assertIsNone(self.store.ends(queue_id(3), None, 10))
+        self.assertIsNone(self.store.ends("nonsense", None, 10))
+
     def test_it_is_found_by_what_people_know(self) -> None:
         self.put(1, delivery(1, 1), delivery(1, 2), message_id="<A@example.com>")
         self.put(2, message_id="<b@example.com>", created=NOW + DAY, tenant="acme", tags=("news", "spring"))
 
         def find(kind: str, value: str, since: int = 0, until: int = NOW + DAY, limit: int = 10) -> list[str]:
-            return self.store.trace(kind, value, since, until, limit)
+            return list(self.store.trace(kind, value, since, until, limit))
 
         self.assertEqual(find("message-id", "<a@EXAMPLE.com>"), [queue_id(1)])
         self.assertEqual(find("recipient", "r2@example.org"), [f"{queue_id(1)}.002"])
@@ -145,6 +167,13 @@ class Conformance:
             self.assertEqual(find(kind, value), [queue_id(2)])
         self.assertEqual(find("sender", "nobody@example.com"), [])
         self.assertEqual(find("sender", ""), [])
+
+    def test_many_are_found_a_page_at_a_time(self) -> None:
+        self.put(1, *(delivery(1, seq, recipient="to@example.org") for seq in range(1, 1203)))
+        names = [f"{queue_id(1)}.{seq:03x}" for seq in range(1, 1203)]
+        for limit in (2000, 1202, 1001, 1000, 1):
+            found = self.store.trace("recipient", "to@example.org", 0, NOW, limit)
+            self.assertEqual(list(found), names[:limit])
 
     # -- shelves
 
@@ -181,7 +210,7 @@ class OnLevelDb(Conformance, OnDisk):
         self.assertEqual(self.store.event_bounds(), Bounds(1, 1))
         self.done(self.store.finish(mail, row, [event("delivered")]))
         self.assertEqual(self.kinds(), ["queued", "delivered"])
-        self.assertEqual(len(self.store.trace("message-id", "<a@example.com>", 0, NOW, 10)), 1)
+        self.assertEqual(len(list(self.store.trace("message-id", "<a@example.com>", 0, NOW, 10))), 1)
         self.assertEqual(self.store.shelf("one").get(b"a"), b"1")
 
     def test_what_is_too_old_goes_with_all_that_leads_to_it(self) -> None:
@@ -193,7 +222,7 @@ class OnLevelDb(Conformance, OnDisk):
         self.assertEqual(self.store.event_bounds(), Bounds(3, 3))
         self.assertEqual(self.kinds(), ["queued"])
         self.assertEqual(self.store.history(queue_id(1), None, 10), [])
-        self.assertEqual(self.store.trace("message-id", "<a@example.com>", 0, NOW + 9 * DAY, 10), [])
+        self.assertEqual(list(self.store.trace("message-id", "<a@example.com>", 0, NOW + 9 * DAY, 10)), [])
         self.done(self.store.finish(message(2), delivery(2)))
         self.reactor.advance(9 * 86_400)
         settle(self.reactor, self.worker)
@@ -215,6 +244,27 @@ class OnLevelDb(Conformance, OnDisk):
         self.reactor.advance(3 * 86_400)
         settle(self.reactor, self.worker)
         self.assertEqual(self.store.event_bounds(), Bounds(3, 2))
+
+    def test_a_damaged_event_is_no_end(self) -> None:
+        """Q21. Its neighbour is, and nothing between them is read."""
+        mail, rows = self.put(1, *(delivery(1, seq) for seq in range(1, 9)))
+        for row in rows:
+            self.done(self.store.finish(mail, row, [event("delivered", seq=row.seq)]))
+        engine = self.store._engine
+        batch = engine.batch()
+        for number in (1, 9):
+            batch.put(keys.event(number), b"\x01\0\0\0\0damaged")
+        engine.write(batch)
+        read: list[bytes] = []
+
+        def get(key: bytes) -> bytes | None:
+            read.append(key)
+            return engine.get(key)
+
+        found = ends(cast(Engine, SimpleNamespace(keys=engine.keys, get=get)), queue_id(1), None, 100)
+        assert found is not None
+        self.assertEqual([one.number for one in found], [2, 8])
+        self.assertEqual(read, [keys.event(number) for number in (1, 2, 9, 8)])
 
     def test_a_shelf_has_bounds(self) -> None:
         shelf = self.store.shelf("one")

@@ -79,6 +79,7 @@ class Rig:
             counts=self.tally,
             now=self.now,
             heed=self.heed,
+            seconds=self.clock.seconds,
         )
 
     def open(self, routing: bool = False, max_header: int = 10_000) -> Submission:
@@ -288,6 +289,7 @@ class SubmissionTests(SynchronousTestCase):
         self.assertEqual(self.refused(b"From: a@b.test\r\nTo: nonsense\r\n\r\nx\r\n", to=None), 550)
         self.assertEqual(self.refused(HEADER + b"\r\n" + BODY, to=[]), 550)
         self.assertEqual(self.rig.tally.pushes, [False] * 4)
+        self.assertEqual((self.rig.tally.drops, self.rig.tally.accepts), (4, []))
 
     def test_the_null_sender(self) -> None:
         message = self.submit(b"Subject: x\r\n\r\nx\r\n", sender="")
@@ -611,3 +613,15 @@ class Chunks(SynchronousTestCase):
         message = self.successResultOf(done)
         self.assertEqual((self.rig.tally.pushes, len(self.rig.schedule.lanes())), ([True], 1))
         self.assertIn(f" queued id={message.id} ", self.rig.log._lines[0])
+
+    def test_its_time_is_from_the_end_of_the_text_until_it_is_on_disk(self) -> None:
+        submission = self.rig.open()
+        submission.write(HEADER + b"\r\n")
+        self.rig.clock.advance(5)
+        done = submission.finish(envelope("s@from.test", ["b@to.test"]))
+        self.rig.clock.advance(2)
+        self.assertEqual(self.rig.tally.accepts, [])
+        self.rig.store.let_go()
+        self.successResultOf(done)
+        self.assertEqual(self.rig.tally.accepts, [(ORIGIN.transport, 2.0)])
+        self.assertEqual(self.rig.tally.drops, 0)

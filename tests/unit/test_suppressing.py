@@ -107,6 +107,21 @@ class Struck(Case):
         self.turn()
         self.assertEqual([offer.id for offer in self.offers(child)], [message.id])
 
+    def test_where_the_entry_cannot_be_read_it_is_tried_later(self) -> None:
+        self.on_list("to1@d.test", reason="asked for it")
+        self.suppressions.find("", "to1@d.test")  # It is known from now on.
+        child = self.join()
+        self.shelf.unreadable = Unreadable("bad checksum")
+        self.accept("d.test")
+        self.tell()
+        self.assertEqual((self.offers(child), self.tally.results), ([], [Result.DEFERRED]))
+        self.shelf.unreadable = None
+        self.clock.advance(60)
+        self.turn()
+        self.tell()
+        self.assertEqual((self.offers(child), len(self.suppressed())), ([], 1))
+        self.everything_is_free()
+
     def test_no_more_wait_for_the_disk_than_may(self) -> None:
         self.patch(module, "_UNDER_WAY", 3)
         self.on_list("d.test")

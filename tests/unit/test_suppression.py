@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.message.address import parse
-from relay.suppression import whom
+from relay.suppression import keys, whom
 from relay.suppression.entry import Entry, fit_reason
 from relay.suppression.ids import Ids
 from tests.unit.journey_rig import a_clock, milliseconds
@@ -66,8 +66,8 @@ class Listed(SynchronousTestCase):
         return self.successResultOf(self.list.add(Entry(about, **fields))).entry  # type: ignore[arg-type]
 
     def found(self, user: str, recipient: str) -> str:
-        entry = self.list.find(user, recipient)
-        return "" if entry is None else entry.id
+        stop = self.list.find(user, recipient)
+        return "" if stop is None else stop.id
 
     def test_empty_costs_nothing(self) -> None:
         reads = self.shelf.reads
@@ -101,10 +101,21 @@ class Listed(SynchronousTestCase):
         old = [self.add(f"x{n}@example.com").id for n in range(3)]
         again = a_list(self.shelf, self.clock)
         self.assertEqual(again.count, 3)
-        entry = again.find("", "x1@example.com")
-        assert entry is not None
-        self.assertEqual((entry.id, entry.created), (old[1], self.now()))
+        stop = again.find("", "X1@example.com")
+        assert stop is not None
+        self.assertEqual(stop, ("x1@example.com", "", old[1]))
+        self.assertEqual((again.told(stop).id, again.told(stop).created), (old[1], self.now()))
         self.assertGreater(self.successResultOf(again.add(Entry("new.example"))).entry.id, max(old))
+
+    def test_found_by_one_read_told_by_another(self) -> None:
+        entry = self.add("x@example.com", tenant="ann", reason="asked for it")
+        reads = self.shelf.reads
+        stop = self.list.find("Ann", "x@example.com")
+        assert stop is not None
+        self.assertEqual(self.shelf.reads, reads + 1)
+        self.assertEqual(self.list.told(stop), entry)
+        self.successResultOf(self.list.remove(entry.id))
+        self.assertEqual(self.list.told(stop), Entry("x@example.com", "ann", id=entry.id))
 
     def test_replaced_and_removed(self) -> None:
         first = self.add("x@example.com", reason="one")
@@ -241,6 +252,19 @@ class Listed(SynchronousTestCase):
         first.append(ids.next())
         self.assertEqual((sorted(set(first)), len(first[0])), (first, 24))
         self.assertEqual(int(first[0][:8], 16), int(a_clock().seconds()))
+        self.assertEqual({one[8:16] for one in first}, {"00000000"})
+
+    @given(st.integers(0, (1 << 96) - 1), st.integers(0, 32), st.integers(0, (1 << 48) - 1))
+    def test_what_stands_at_a_place(self, id: int, zeros: int, expires: int) -> None:
+        """An id that was counted from its second takes 8 bytes, and any other one keeps all of its."""
+        for one in (id, id & ~(((1 << zeros) - 1) << 32), id & ~(0xFFFFFFFF << 32)):
+            value = keys.link(f"{one:024x}", expires)
+            self.assertEqual(keys.read_link(value), (f"{one:024x}", expires))
+            self.assertEqual(len(value), (12 if one >> 32 & 0xFFFFFFFF else 8) + (6 if expires else 0))
+
+    def test_what_stands_at_no_place(self) -> None:
+        for length in (0, 7, 9, 13, 15, 17, 20):
+            self.assertRaises(ValueError, keys.read_link, bytes(length))
 
     def test_reasons_are_plain(self) -> None:
         self.assertEqual(fit_reason("a\r\nb\x1b[0m"), "a  b [0m")
