@@ -17,12 +17,13 @@ MAIL = b"From: <from@src.test>\r\nSubject: x\r\n\r\nhello\r\n"
 
 
 class Asked(NamedTuple):
-    """An operation of the document: what may be asked, and what it takes."""
+    """An operation of the document: what may be asked, what it takes, and what it needs ("": nothing)."""
 
     method: str
     path: str
     takes: str
     schema: dict[str, Any]
+    scope: str
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -86,7 +87,7 @@ class Asking(Hostile):
                 names = [one["name"] for one in described.get("parameters", ()) if one["in"] == "path"]
                 for name in names:
                     path = path.replace(f"{{{name}}}", "x")
-                found.append(Asked(method.upper(), path, takes, body.get("schema", {})))
+                found.append(Asked(method.upper(), path, takes, body.get("schema", {}), described.get("x-scope", "")))
         return found
 
 

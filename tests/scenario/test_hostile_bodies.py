@@ -263,7 +263,8 @@ class Bodies(Asking):
                 said = self.sweep(asked, json.dumps({**fits, name: many}).encode())
                 self.assertIn(said.status, (400, 413), (str(asked), name))
         # A query has no room for more.
-        self.assertEqual(400, self.told("POST", "/send-raw?to=" + ",".join(many[:600]).replace("+", "%2B"), b"x").status)
+        query = ",".join(many[:600]).replace("+", "%2B")
+        self.assertEqual(400, self.told("POST", f"/send-raw?to={query}", b"x").status)
         self.assertEqual(400, self.told("POST", "/send-raw?" + "&".join(["to=a@b.c"] * 1400), b"x").status)
         text = b"From: <a@src.test>\r\nCc: %b\r\n\r\nx\r\n" % ",\r\n ".join(many).encode()
         self.assertIn(self.told("POST", "/send-raw", text).status, (400, 413, 503))

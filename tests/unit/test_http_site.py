@@ -215,12 +215,20 @@ class ConnectionTests(SynchronousTestCase):
             self.assertTrue(client.transport.disconnecting, head[:40])
             self.assertNotIn(b" 200 ", client.transport.value())
 
+    def test_H13_nothing_is_unpacked(self) -> None:
+        for coding in ("gzip", "GZIP", "deflate, gzip", "x"):
+            answer = Rig().request("POST", "/send-raw?from=a@b.test&to=c@d.test", b"\x1f\x8b", Content_Encoding=coding)
+            self.assertEqual((answer.status, answer.headers["accept-encoding"]), (415, "identity"))
+        answer = Rig().request("POST", "/send-raw?from=a@b.test&to=c@d.test", b"x", Content_Encoding="identity")
+        self.assertEqual(answer.status, 200)
+
     def test_h14_framing(self) -> None:
         for fields in (
             b"Content-Length: 3\r\nTransfer-Encoding: chunked", b"Content-Length: 3\r\nContent-Length: 4",
             b"Content-Length: +3", b"Content-Length: -3", b"Content-Length: 3,3", b"Content-Length: x",
             b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: xchunked",
-            b"Transfer-Encoding: chunked, identity", b"Content-Length: 1_0",
+            b"Transfer-Encoding: chunked, identity", b"Content-Length: 1_0", b"Content-Length: " + b"0" * 60 + b"3",
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", b"Transfer-Encoding: identity",
         ):  # fmt: skip
             client = Rig().connect()
             client.send(b"POST /send-raw HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n\r\n")
