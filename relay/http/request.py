@@ -63,6 +63,7 @@ class ApiRequest(server.Request):
     limit = MAX_BODY
     _received = 0
     _seen = 0
+    _patience = 0.0
     _held_back = False
     _timer: IDelayedCall | None = None
 
@@ -85,7 +86,8 @@ class ApiRequest(server.Request):
             self._refuse(problem)
             return
         if length != 0:
-            self._timer = channel.callLater(channel.timeOut, self._check_rate)
+            self._patience = channel.timeOut
+            self._timer = channel.callLater(self._patience, self._check_rate)
 
     def handleContentChunk(self, data: bytes) -> None:
         """The next piece of the body."""
@@ -162,12 +164,11 @@ class ApiRequest(server.Request):
     def _check_rate(self) -> None:
         """H16: a body that trickles is cut off; one that we hold back isn't to blame."""
         self._timer = None
-        channel = self.channel
-        if not self._held_back and self._received - self._seen < _MIN_RATE * channel.timeOut:
+        if not self._held_back and self._received - self._seen < _MIN_RATE * self._patience:
             self._refuse(refusal(408, "RequestTimeout", "The body comes too slowly"))
             return
         self._seen = self._received
-        self._timer = channel.callLater(channel.timeOut, self._check_rate)
+        self._timer = self.channel.callLater(self._patience, self._check_rate)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None

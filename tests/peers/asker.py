@@ -107,7 +107,8 @@ class Asker:
         """Write as much as goes without waiting, and read what is there; whether it is still open."""
         self.socket.settimeout(0)
         try:
-            self.socket.send(data)
+            if data:
+                self.socket.send(data)
             read = self.socket.recv(65536)
             self._buffer += read
             self.ended = not read

@@ -62,7 +62,7 @@ processes = {receivers}
 {listener}
 [api]
 endpoint = "tcp:{api}:interface={api_host}"
-{api_keys}
+{http}
 [channel]
 endpoint = "tcp:{channel}:interface=127.0.0.1"
 heartbeat = "{heartbeat}"
@@ -194,7 +194,7 @@ class Relay:
             "smtp": self.smtp,
             "api": self.api,
             "api_host": "127.0.0.1",
-            "api_keys": "",
+            "http": "",
             "channel": self.channel,
             "mx": mx_port,
             **settings,

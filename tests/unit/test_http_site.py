@@ -193,6 +193,16 @@ class ConnectionTests(SynchronousTestCase):
             client.lose()
         self.assertEqual(rig.clock.getDelayedCalls(), [])
 
+    def test_H16_a_body_that_never_comes(self) -> None:
+        rig = Rig(timeout=10.0)
+        client = rig.connect()
+        client.head("POST", "/send-raw?from=a@b.test&to=c@d.test", 100)
+        rig.clock.advance(10.0)
+        self.assertTrue(client.transport.disconnecting)
+        client.lose()
+        self.assertTrue(rig.intake.submissions[0].abandoned)
+        self.assertEqual(rig.clock.getDelayedCalls(), [])
+
     def test_closing(self) -> None:
         rig = Rig()
         idle, busy = rig.connect(), rig.connect()
