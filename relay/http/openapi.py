@@ -149,7 +149,9 @@ def _responses(one: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]:
     own = one.path.startswith("/v1/")
     bad = {"content": {_PROBLEM if own else JSON: {"schema": schema_of[Trouble if own else Refusal]}}}
     statuses = {*_ALWAYS, *one.errors, *((404,) if one.names else ())} - {one.status, *one.also}
-    ways = [*((status, good) for status in (one.status, *one.also)), *((status, bad) for status in sorted(statuses))]
+    either = {"content": good.get("content", {}) | bad["content"]}
+    ways = [(status, good if status < 400 else either) for status in (one.status, *one.also)]
+    ways += [(status, bad) for status in sorted(statuses)]
     return {str(status): {"description": HTTPStatus(status).phrase, **what} for status, what in ways}
 
 

@@ -101,6 +101,7 @@ class SendApi:
 
         The message is made of it, and on disk then. Files and addresses on the web are not read. With an
         `Idempotency-Key` in the header the same request can be made again, and gets the same answer.
+        `X-Authenticated-User` and `X-Originating-IP` say who has sent it, and where from.
         """
         [sent] = await self._sent(call.request, self._of_object)
         return _said(sent)

@@ -176,7 +176,10 @@ class ApiSite(Site):
             raise refusal(400, "BadRequest", "The path isn't UTF-8") from None
         frame = self._frame_of(request.method.decode("ascii", "replace"), path)
         if frame is not None:
-            frame.admit(request)
+            try:
+                frame.admit(request)
+            except StoreError as error:
+                raise _unusable(error) from None
 
     def _frame_of(self, method: str, path: str) -> Frame | None:
         """What will answer, as far as that can be told without the body; Klein decides."""
@@ -227,9 +230,11 @@ def _on_http_exception(request: Any, failed: Failure) -> bytes:
 
 
 def _on_store_error(request: Any, failed: Failure) -> bytes:
-    return answer_problem(
-        request, failure(503, str(failed.value) or "The queue can't be used now", RETRY_AFTER)
-    )
+    return answer_problem(request, _unusable(failed.value))
+
+
+def _unusable(error: object) -> Problem:
+    return failure(503, str(error) or "The queue can't be used now", RETRY_AFTER)
 
 
 def _on_error(request: Any, failed: Failure) -> bytes:

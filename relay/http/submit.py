@@ -122,7 +122,7 @@ class SubmitApi:
         """Takes a message as it is, header and body.
 
         Who it is from and who gets it says the query, or else the header: From or Sender; To, Cc and Bcc. The message
-        is on disk then.
+        is on disk then. `X-Authenticated-User` and `X-Originating-IP` say who has sent it, and where from.
         """
         upload = call.request.upload
         assert isinstance(upload, MessageUpload)

@@ -27,6 +27,7 @@ from relay.http.suppression_fields import (
     entry_of,
     tenant_of,
 )
+from relay.http.suppression_shapes import PAGE, AddedEntries, EntryFault, EntryPage, ListQuery, LookedUp, WhomQuery
 from relay.queue.store import StoreError, Unreadable
 from relay.suppression import table
 from relay.suppression.entry import Entry
@@ -34,8 +35,6 @@ from relay.suppression.ids import is_id
 from relay.suppression.suppressions import Suppressions
 
 _PATH = "/v1/suppressions"
-#: Entries of a page, unless the request says how many.
-_PAGE, _LONGEST_PAGE = 100, 1000
 #: Entries that are looked at for one page; a filter that few pass gives shorter ones.
 _SEEN = 20_000
 #: Entries in one array.
@@ -44,55 +43,6 @@ _BULK = 1000
 _BY_LINE = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 _entry = BodyReader(NewEntry)
 _One = Annotated[Any, Meta(description="As one alone; one that can't stand is named in the answer")]
-
-
-class ListQuery(EntryQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which entries, or whether an `address` gets mail."""
-
-    address: Annotated[str, Meta(description="Only with tenant")] | UnsetType = UNSET
-    cursor: Annotated[str, Meta(description="What the page before has given")] | UnsetType = UNSET
-    limit: Annotated[int, Meta(ge=1, le=_LONGEST_PAGE, description=f"{_PAGE}, if it isn't there")] | UnsetType = UNSET
-
-
-class WhomQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which entry."""
-
-    address: str = ""
-    domain: str = ""
-    tenant: str = ""
-
-
-class EntryPage(msgspec.Struct, frozen=True):
-    """Entries, how many there are in all, and the `cursor` for those behind them, if there may be any."""
-
-    count: int
-    suppressions: list[EntryShown]
-    cursor: str | UnsetType = UNSET
-
-
-class LookedUp(msgspec.Struct, frozen=True):
-    """Whether an address gets no mail, and the entry that says so."""
-
-    address: str
-    suppressed: bool
-    suppression: EntryShown | None
-
-
-class EntryFault(msgspec.Struct, frozen=True):
-    """Why the entry at that place, from 1 on, was not put on the list."""
-
-    entry: int
-    message: str
-
-
-class AddedEntries(msgspec.Struct, frozen=True):
-    """What became of several."""
-
-    added: int
-    unchanged: int
-    bad: int
-    faults: list[EntryFault]
-
 
 
 class SuppressionsApi:
@@ -119,7 +69,7 @@ class SuppressionsApi:
         query: ListQuery = call.query
         if not isinstance(query.address, UnsetType):
             return self._look_up(query, query.address)
-        keep, limit = query.keep(), query.limit or _PAGE
+        keep, limit = query.keep(), query.limit or PAGE
         after, found, seen, more = _cursor(query.cursor or ""), list[Entry](), 0, True
         slices = Slices(self._clock)
         while more and len(found) < limit and seen < _SEEN:

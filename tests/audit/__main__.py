@@ -45,6 +45,7 @@ SLOW = (
     "tests.audit.children",
     "tests.audit.overlap",
     "tests.audit.healing",
+    "tests.audit.promises",
 )
 PARTS = ("experiments", "scenarios", "slow")
 BEGIN, END = "<!-- last run -->", "<!-- end of last run -->"

@@ -34,10 +34,7 @@ class Asking(Hostile):
 
     def setUp(self) -> None:
         super().setUp()
-        if not self.mx.accepted():
-            # Once mail has come through, all that belongs together has found itself.
-            self.assertEqual("250", self.message("first", MAIL)[:3])
-            self.settle()
+        self.until(self.complete, "all sender processes")
         self._sockets = self.sockets()
 
     def unharmed(self) -> None:
@@ -51,6 +48,12 @@ class Asking(Hostile):
         for name in ("asked", "told"):
             self.assertEqual(1, len(self.to(f"{name}{number}")), name)
         self.until(lambda: self.sockets() <= self._sockets, "sockets that are given back")
+
+    def complete(self) -> bool:
+        """Whether all that belongs to the relay has come: its senders have sockets too."""
+        status, said = post(self.relay.api, "/v1/zones", method="GET")
+        self.assertEqual(200, status, said)
+        return all(len(zone["children"]) == zone["processes"] for zone in json.loads(said)["zones"])
 
     def sockets(self) -> int:
         """Those that the master has open."""

@@ -20,7 +20,8 @@ sender = "tls@src.test"
 keys = "{directory}/keys"
 """
 
-#: Fields that aren't known are refused under /v1 alone. A stream of events never ends.
+#: Fields that aren't known are refused under /v1 alone. A stream of events never ends. All that can stand in a mail
+#: object, and next to what, takes minutes to say.
 CONFIG = """
 seed = 1
 continue-on-failure = true
@@ -61,6 +62,9 @@ enabled = true
 include-path = "/v1/stream"
 enabled = false
 [[operations]]
+include-path = "/send"
+phases.coverage.enabled = {thorough}
+[[operations]]
 include-path-regex = "^/v1/"
 [operations.checks.negative_data_rejection]
 enabled = true
@@ -68,11 +72,12 @@ enabled = true
 
 
 class Promises(Scenario):
+    timeout = 400
     examples = 5
     thorough = False
 
-    async def test_H01_H06_what_the_document_promises(self) -> None:
-        """H01, H06: with mail that is deferred, held and due."""
+    async def test_H01_what_the_document_promises(self) -> None:
+        """H01: with mail that is deferred, held and due."""
         relay = self.relay(extra=EXTRA.format(directory=self.directory))
         await self.up(relay)
         ids = await deferToThread(self._filled, relay)
@@ -80,8 +85,9 @@ class Promises(Scenario):
         config = Path(f"{self.directory}/schemathesis.toml")
         thorough = json.dumps(self.thorough)
         config.write_text(CONFIG.format(ids=json.dumps(ids), names=json.dumps(names), thorough=thorough))
-        code, said = await deferToThread(self._asked, relay, config)
-        self.assertEqual(code, 0, said[-6000:])
+        asking = self._asking(relay, config)
+        said, _ = await deferToThread(asking.communicate)
+        self.assertEqual(asking.returncode, 0, said[-6000:])
         self.assertIn("Test cases:", said)
         self.assertTrue(relay.alive)
         self.assertNotIn("Traceback", relay.said())
@@ -94,13 +100,19 @@ class Promises(Scenario):
         answers = (post(relay.api, "/send-raw" + to.format(n), b"Subject: x\r\n\r\nhello\r\n") for n in range(5))
         return [json.loads(body)["id"] for _, body in answers]
 
-    def _asked(self, relay: Relay, config: Path) -> tuple[int, str]:
-        """What schemathesis says at its end."""
+    def _asking(self, relay: Relay, config: Path) -> subprocess.Popen[str]:
+        """Schemathesis."""
         st = Path(sys.executable).with_name("st")
         command = [st, "--config-file", config, "--no-color", "run", f"http://127.0.0.1:{relay.api}/openapi.json"]
         more = ["--max-examples", str(self.examples), "--no-shrink", "--warnings", "off"]
-        where = {**os.environ, "HOME": self.directory}
-        done = subprocess.run(
-            [*command, *more], cwd=self.directory, env=where, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        process = subprocess.Popen(
+            [*command, *more],
+            cwd=self.directory,
+            env={**os.environ, "HOME": self.directory},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-        return done.returncode, done.stdout + done.stderr
+        self.addCleanup(process.kill)
+        return process

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.listener.door import Refused
 from relay.message.values import Origin
+from relay.queue.store import StoreError
 from relay.smtp.reply import reply
 from tests.unit.api_rig import ID, Rig, stored
 
@@ -198,6 +201,15 @@ class SendRawTests(SynchronousTestCase):
             self.rig.clock.advance(10)
         self.assertEqual(client.answer().status, 408)
         self.assertTrue(self.rig.intake.submissions[0].abandoned)
+
+    def test_a_queue_that_is_closed(self) -> None:
+        def closed(*_: Any) -> None:
+            raise StoreError("the queue is not open")
+
+        self.patch(self.rig.intake, "open", closed)
+        answer = self.rig.request("POST", "/send-raw", TEXT)
+        self.assertEqual((answer.status, answer.json), (503, {"error": "the queue is not open"}))
+        self.assertEqual(answer.headers["retry-after"], "30")
 
     def test_other_spellings_of_the_path(self) -> None:
         for number, path in enumerate(("/%73end-raw", "/send-raw/", "///send-raw", "/%2fsend-raw"), 1):
