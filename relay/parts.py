@@ -12,6 +12,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from relay.access.access import Access
+from relay.access.roll import Roll
 from relay.channel.frames import Hello, TlsResults, Welcome
 from relay.channel.gate import Gate
 from relay.channel.link import Link
@@ -102,6 +104,7 @@ class Parts:
         self.suppressions = Suppressions(self.store.shelf("suppression"), now)
         self.metrics.suppressions = lambda: self.suppressions.count
         self.sweeping = Sweeping(self.suppressions, reactor)
+        self.roll = Roll(self.store.shelf("access"), now)
         # Who has bounced or complained is read of what has happened, where the policy heeds it.
         taking = Taking(self.suppressions, config.suppression)
         self.suppressing = Reader(
@@ -191,14 +194,17 @@ class Parts:
         )
         self.gate = Gate(secret, self._admit, reactor)
 
-    def make_site(self) -> Any:
+    def make_site(self, access: Access) -> Any:
         """The API. It is made late, for Klein installs a reactor when it is imported."""
         config, zones = self._config, self.zones
+        from relay.http.apikeys import ApiKeysApi
+        from relay.http.audit import Audit
         from relay.http.bounces import BouncesApi
         from relay.http.events import EventsApi
         from relay.http.live import LiveApi
         from relay.http.operator import Standing
         from relay.http.rollups import RollupsApi
+        from relay.http.sessions import SessionsApi
         from relay.http.shaping import resources
         from relay.http.sinks import SinksApi
         from relay.http.site import make_site
@@ -206,6 +212,7 @@ class Parts:
         from relay.http.suppression_import import ImportApi
         from relay.http.suppressionlist import SuppressionListApi
         from relay.http.suppressions import SuppressionsApi
+        from relay.http.tenants import MembersApi, TenantsApi
         from relay.http.tls_reports import TlsReportsApi
         from relay.http.traffic import TrafficApi
         from relay.http.unsubscribe import UnsubscribeApi
@@ -213,6 +220,8 @@ class Parts:
         return make_site(
             config.api,
             hostname=config.hostname,
+            admission=access.admission,
+            audit=Audit(self.steps, self.store.tell),
             demo_login=config.access.demo,
             intake=self.intake,
             store=self.store,
@@ -257,6 +266,10 @@ class Parts:
                 SuppressionListApi(self.suppressions, self._reactor),
                 SuppressionsApi(self.suppressions, self._reactor, self.now, config.api.timeout),
                 ImportApi(self.suppressions, self.now),
+                ApiKeysApi(self.roll, self.now),
+                TenantsApi(self.roll),
+                MembersApi(self.roll, access),
+                SessionsApi(self.roll, access),
             ),
         )
 

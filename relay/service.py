@@ -34,6 +34,7 @@ from relay.intake.listeners import ListenerUnusable
 from relay.net.client_tls import TlsUnusable, check_authorities
 from relay.net.files import RESERVE, allow_many_files, shortage, spare_files
 from relay.net.listening import CannotListen, listen
+from relay.net.tls import api_tls
 from relay.parts import Parts
 from relay.queue.store import QueueUnusable, StoreError
 
@@ -111,6 +112,10 @@ class RelayService(Service):
             parts.suppressions.open()
         except StoreError as error:
             raise StartupError(f"the suppression list can't be read: {error}") from None
+        try:
+            parts.roll.open()
+        except StoreError as error:
+            raise StartupError(f"the API's keys can't be read: {error}") from None
         parts.shaping.start()
         if parts.reporter is not None:
             parts.reporter.start()
@@ -124,9 +129,14 @@ class RelayService(Service):
         parts.open_returns()
         self._listen("data channel", config.channel.endpoint, parts.gate)
         parts.listeners.open(access, self._listen)
-        self._site = parts.make_site()
+        self._site = parts.make_site(access)
+        try:
+            tls = api_tls(config.api, self._reactor.seconds)
+        except TlsUnusable as error:
+            raise StartupError(f"API: {error}") from None
+        factory = self._site if tls is None else tls.before(self._site, self._reactor)
         # A flood of mail leaves room for who wants to look at it, and for children.
-        self._listen("API", config.api.endpoint, self._site, RESERVE // 2)
+        self._listen("API", config.api.endpoint, factory, RESERVE // 2)
 
     def _look_at_files(self, limit: int) -> None:
         config = self._config
@@ -140,7 +150,7 @@ class RelayService(Service):
     def _make_access(self) -> Access:
         config = self._config
         try:
-            access = Access(config.access, self._reactor, self.parts.now)
+            access = Access(config.access, self._reactor, self.parts.now, self.parts.roll)
         except BadUsers as error:
             raise StartupError(str(error)) from None
         access.start(Path(config.queue.path) / "quota.json")

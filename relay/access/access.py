@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,15 +17,21 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from relay.access.admission import Admission, Denied, user_of
+from relay.access.apikey import read as key_in
 from relay.access.basic import BasicService, Unanswered
 from relay.access.cache import Cache
+from relay.access.caller import Scope
+from relay.access.exchange import WRONG, LoginExchange, Wrong
 from relay.access.guesses import Guesses, network_of
 from relay.access.login import VOUCHED, Client
-from relay.access.mechanisms import Claim, External, Failed, Login, Password, Plain, Proven, Vouched, Voucher, Wanted
+from relay.access.mechanisms import External, Login, Password, Plain, Voucher
 from relay.access.passwords import MOST, Passwords
 from relay.access.quota import Charge, Quotas, read_limit
 from relay.access.refused import Refused
+from relay.access.roll import Roll
 from relay.access.scram import ITERATIONS, Keys, Scram
+from relay.access.tenant import Member
 from relay.access.turns import Turns
 from relay.access.users import Users
 from relay.config.schema import Access as Section
@@ -37,9 +43,10 @@ _log = Logger()
 
 _T = TypeVar("_T")
 
-WRONG = reply(535, "5.7.8 Error: Invalid username or password")
 UNKNOWN = reply(504, "5.5.4 Error: Unrecognized authentication type")
 TROUBLE = reply(454, "4.7.0 Temporary authentication failure")
+NOT_FOR_MAIL = reply(535, "5.7.8 Error: this key is not for handing over mail")
+REVOKED = reply(535, "5.7.8 Error: the key of this login is good no more")
 
 _MECHANISMS: dict[str, Callable[[], Any]] = {
     "PLAIN": Plain,
@@ -50,24 +57,26 @@ _MECHANISMS: dict[str, Callable[[], Any]] = {
 }
 
 
-class Wrong(Exception):
-    """A guess that was wrong, and counted; after `pause` seconds from its beginning that may be told."""
+class Locked(Refused):
+    """Nobody may try for so many `seconds`."""
 
-    def __init__(self, pause: float) -> None:
-        super().__init__()
-        self.pause = pause
+    def __init__(self, seconds: float) -> None:
+        super().__init__(reply(421, f"4.7.0 Error: too many failed logins, try again in {seconds:.0f} seconds"))
+        self.seconds = seconds
 
 
 class Access:
     """All logins of this relay."""
 
-    def __init__(self, section: Section, reactor: Any, now: Callable[[], int]) -> None:
-        """`now` gives ms since the epoch. Raises BadUsers."""
+    def __init__(self, section: Section, reactor: Any, now: Callable[[], int], roll: Roll) -> None:
+        """`now` gives ms since the epoch; `roll` has the API's keys and members. Raises BadUsers."""
         self._reactor = reactor
         self._now = now
         self._users = Users(section.users, reactor.seconds) if section.users else None
         self._service = BasicService(section.url, section.timeout, reactor) if section.url else None
         self._guesses = Guesses(section.attempts, section.lock_out)
+        self._roll = roll
+        self.admission = Admission(roll, self._guesses, now, reactor.seconds)
         self._cache = Cache(section.cache)
         self._passwords = Passwords(reactor)
         self._turns = Turns(reactor)
@@ -87,10 +96,11 @@ class Access:
         users = self._users
         scram = users is not None and users.any_with_keys()
         if scram and ("PLAIN" in mechanisms or "LOGIN" in mechanisms):
-            scram = users is not None and users.all_with_keys() and self._service is None
+            everybody = users is not None and users.all_with_keys() and self._service is None
+            scram = everybody and not self._roll.any_for_mail()
         can = {
-            "PLAIN": users is not None or self._service is not None,
-            "LOGIN": users is not None or self._service is not None,
+            "PLAIN": True,
+            "LOGIN": True,
             "SCRAM-SHA-256": scram,
             "EXTERNAL": users is not None,
         }
@@ -126,17 +136,24 @@ class Access:
         """Whether anybody may try to be `name` from there. Raises Refused (421)."""
         left = self._guesses.locked(client.address, name, self._reactor.seconds())
         if left:
-            raise Refused(reply(421, f"4.7.0 Error: too many failed logins, try again in {left:.0f} seconds"))
+            raise Locked(left)
 
     async def guess(self, client: Client, given: Password) -> User:
         """Whose password this is. Raises Refused and Wrong. Once begun it is counted, whether or not
         the client stays: who hangs up would have his guesses for nothing."""
-        key = (network_of(client.address), given.name.lower())
+        return await self._in_turn(client, given.name, lambda: self._judged(client, given))
+
+    async def member(self, client: Client, given: Password) -> Member:
+        """The same for the members of organisations, by whom the API is asked."""
+        return await self._in_turn(client, given.name, lambda: self._member(client, given))
+
+    async def _in_turn(self, client: Client, name: str, judge: Callable[[], Coroutine[Deferred[Any], Any, _T]]) -> _T:
+        key = (network_of(client.address), name.lower())
         try:
             await self._turns.take(key).addTimeout(self._patience, self._reactor)
         except TimeoutError:
             raise Refused(TROUBLE) from None
-        judging = Deferred.fromCoroutine(self._judged(client, given))
+        judging = Deferred.fromCoroutine(judge())
 
         def over(result: _T) -> _T:
             self._turns.give(key)
@@ -147,11 +164,51 @@ class Access:
     async def _judged(self, client: Client, given: Password) -> User:
         # Not earlier: while it waited for its turn others may have been wrong.
         self.allow(client, given.name)
-        user = await self.by_password(given)
+        user = self._by_key(client, given) if key_in(given.password) else await self.by_password(given)
         if user is None:
             raise self.wrong(client, given.name, "wrong name or password")
-        self.succeeded(client, user)
+        self.succeeded(client, user.name)
         return user
+
+    async def _member(self, client: Client, given: Password) -> Member:
+        self.allow(client, given.name)
+        member = self._roll.members.get(given.name.lower())
+        if self._passwords.waiting >= MOST:
+            raise Refused(TROUBLE)
+        right = await self._passwords.matches(given.password, "" if member is None else member.hash, None)
+        if member is None or not right:
+            raise self.wrong(client, given.name, "wrong name or password")
+        self.succeeded(client, given.name)
+        return member
+
+    async def hashed(self, password: str) -> str:
+        """What is kept of a member's password. Raises Refused (454): too many are being looked at."""
+        if self._passwords.waiting >= MOST:
+            raise Refused(TROUBLE)
+        return await self._passwords.hashed(password)
+
+    def _by_key(self, client: Client, given: Password) -> User | None:
+        """The user that an API key makes of who logs in with it, by its name or its id. Raises Refused and Wrong."""
+        try:
+            key = self.admission.by_key(given.password, client.address)
+        except Denied as denied:
+            _log.info("a key shown by {client} is refused: {why}", client=client.address, why=str(denied))
+            if denied.wait and not denied.known:
+                raise Locked(denied.wait) from None
+            if denied.wait:
+                raise Refused(reply(454, f"4.7.0 {denied}, try again in {denied.wait:.0f} seconds")) from None
+            raise Wrong(denied.pause) from None
+        caller = self.admission.caller(key)
+        if given.name.lower() not in (key.id, f"zr_{key.id}", key.name.lower(), key.user.lower()):
+            return None
+        if not caller.may(Scope.SUBMIT):
+            raise Refused(NOT_FOR_MAIL)
+        return user_of(caller, key=key.id)
+
+    def check_stands(self, user: User) -> None:
+        """A user who has logged in goes on. Raises Refused (535) where that was by a key that is good no more."""
+        if user.key and not self.admission.stands(user.key):
+            raise Refused(REVOKED)
 
     async def by_password(self, given: Password) -> User | None:
         """The user whose password this is."""
@@ -213,9 +270,9 @@ class Access:
                 return known.user
         return None
 
-    def succeeded(self, client: Client, user: User) -> None:
+    def succeeded(self, client: Client, name: str) -> None:
         """They knew it."""
-        self._guesses.succeeded(client.address, user.name, self._reactor.seconds())
+        self._guesses.succeeded(client.address, name, self._reactor.seconds())
 
     def wrong(self, client: Client, name: str, why: str) -> Wrong:
         """Count a wrong guess."""
@@ -231,66 +288,6 @@ class Access:
     def seconds(self) -> float:
         """The time as pauses know it."""
         return float(self._reactor.seconds())
-
-
-class LoginExchange:
-    """One login on its way: see relay.access.login.Exchange. `name` is whom the client means to be,
-    as far as it has said."""
-
-    def __init__(self, access: Access, mechanism: Any, client: Client) -> None:
-        self._access = access
-        self._mechanism = mechanism
-        self._client = client
-        self.name = ""
-        self._running: Deferred[bytes | User] | None = None
-
-    def step(self, response: bytes | None) -> Deferred[bytes | User]:
-        """The client's next word, None for none."""
-        self._running = Deferred.fromCoroutine(self._step(response))
-        return self._running
-
-    def cancel(self) -> None:
-        """Nobody waits for it any more."""
-        if self._running is not None:
-            self._running.cancel()
-
-    async def _step(self, response: bytes | None) -> bytes | User:
-        begun = self._access.seconds()
-        try:
-            return await self._judged(response)
-        except Wrong as wrong:
-            await self._access.told_late(wrong, begun)
-            raise Refused(WRONG) from None
-
-    async def _judged(self, response: bytes | None) -> bytes | User:
-        """Raises Refused and Wrong."""
-        access, client = self._access, self._client
-        if self.name:
-            # Of many exchanges begun together the first may have used up all guesses.
-            access.allow(client, self.name)
-        try:
-            said = self._mechanism.step(response)
-        except Failed as failed:
-            raise access.wrong(client, self.name, str(failed)) from None
-        if isinstance(said, bytes):
-            return said
-        if isinstance(said, Password):
-            self.name = said.name
-            return await access.guess(client, said)
-        if isinstance(said, Vouched):
-            self.name = said.name
-            return access.by_word(said.name)
-        if not isinstance(said, Proven):
-            self.name = said.name or next(iter(client.certificate), "")
-            access.allow(client, self.name)
-        if isinstance(said, Wanted):
-            challenge: bytes = self._mechanism.take(access.keys(said.name))
-            return challenge
-        user = access.by_certificate(client, said.name) if isinstance(said, Claim) else access.by_name(said.name)
-        if user is None:
-            raise access.wrong(client, self.name, "no such user, or no certificate of theirs")
-        access.succeeded(client, user)
-        return user
 
 
 def _outliving(work: Deferred[_T]) -> Deferred[_T]:

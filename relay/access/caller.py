@@ -24,12 +24,13 @@ class Scope(enum.StrEnum):
 
 class Caller(msgspec.Struct, frozen=True):
     """Who asks. With a `tenant` they see and touch only what is that tenant's; with `domains` they send only from
-    these."""
+    these. `by` says by what it is known who they are, such as "session"; "" for whoever shows nothing."""
 
     name: str
     scopes: frozenset[Scope]
     tenant: str = ""
     domains: tuple[str, ...] = ()
+    by: str = ""
 
     def may(self, scope: Scope) -> bool:
         """Whether they have that scope."""

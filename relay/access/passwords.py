@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -33,13 +34,20 @@ class Passwords:
     def matches(self, password: str, kept: str, keys: Keys | None) -> Deferred[bool]:
         """Whether it is the password of `kept` (argon2, "" for none) or of `keys`. Where there is
         neither it takes as long as if there were, and it isn't. Not to be cancelled: no thread can be."""
+        return self._in_thread(self._check, password, kept, keys)
+
+    def hashed(self, password: str) -> Deferred[str]:
+        """What is kept of a password (argon2). Not to be cancelled, either."""
+        return self._in_thread(HASHER.hash, password)
+
+    def _in_thread(self, work: Callable[..., Any], *arguments: object) -> Deferred[Any]:
         pool = self._pool
         if pool is None:
             pool = self._pool = ThreadPool(0, _THREADS, "passwords")
             pool.start()
         self.waiting += 1
-        check: Deferred[bool] = deferToThreadPool(self._reactor, pool, self._check, password, kept, keys)
-        return check.addBoth(self._checked)
+        done: Deferred[Any] = deferToThreadPool(self._reactor, pool, work, *arguments)
+        return done.addBoth(self._checked)
 
     def _checked(self, result: Any) -> Any:
         self.waiting -= 1

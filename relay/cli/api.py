@@ -1,11 +1,16 @@
-"""How commands ask a running relay: its API, at the URL that is given or where the configuration puts it."""
+"""How commands ask a running relay: its API, at the URL that is given or where the configuration puts it.
+
+A key that they are to show is in the environment, where no other user of the machine sees it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import http.client
 import json
+import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +27,8 @@ _PATIENCE = 30.0
 _LONGEST = 64 * 1024 * 1024
 #: Bytes that are read of one at a time.
 _PIECE = 64 * 1024
+#: The variable with the key.
+_KEY = "ZONERELAY_KEY"
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -36,10 +43,15 @@ class NoAnswer(ApiError):
 class Api:
     """The API of one relay. Blocks; every question has a connection of its own."""
 
-    def __init__(self, url: str) -> None:
-        """`url` is `http://HOST:PORT` or `unix:PATH`. Raises ApiError."""
+    def __init__(self, url: str, key: str = "", certificate: str = "") -> None:
+        """`url` is `https://HOST:PORT`, `http://HOST:PORT` or `unix:PATH`; `key` is shown with each question.
+        `certificate`: the file of the one that is expected there, whatever the host is called; "": one of the system's
+        authorities vouches for the host. Raises ApiError."""
         self._url = url
-        self._connect = _connector(url)
+        self._connect = _connector(url, certificate)
+        if not all("!" <= char <= "~" for char in key):
+            raise ApiError(f"{_KEY}: expected an API key")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def ask(self, method: str, path: str, fields: object = None) -> Any:
         """The JSON that is answered.
@@ -82,7 +94,7 @@ class Api:
         """Raises NoAnswer, also for what goes wrong while it is read."""
         connection = self._connect()
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, {**self._headers, **headers})
             yield connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -124,7 +136,8 @@ def api_arguments(parser: argparse.ArgumentParser) -> None:
 def asking(arguments: argparse.Namespace, ask: Callable[[Api], None]) -> int:
     """Runs `ask` with the API that the arguments name; returns 0, or 1 with the reason on standard error."""
     try:
-        ask(Api(arguments.api or _configured(arguments.config)))
+        url, certificate = (arguments.api, "") if arguments.api else _configured(arguments.config)
+        ask(Api(url, os.environ.get(_KEY, ""), certificate))
     except (ApiError, ConfigError) as error:
         print(f"zonerelay: {error}", file=sys.stderr)
         return 1
@@ -142,26 +155,49 @@ def named(entry: dict[str, Any]) -> str:
     return ", ".join(words) or "everything"
 
 
-def _configured(path: str) -> str:
-    """The URL that a configuration says."""
-    endpoint = endpoints.read(load(path).api.endpoint)
-    if endpoint.kind == "unix" and endpoint.path:
-        return f"unix:{endpoint.path}"
+def _configured(path: str) -> tuple[str, str]:
+    """The URL that a configuration says, and the file of the certificate that is shown there."""
+    api = load(path).api
+    endpoint = endpoints.read(api.endpoint)
+    if endpoint.kind == "unix" and endpoint.path and not api.certificate:
+        return f"unix:{endpoint.path}", ""
     if endpoint.kind in ("tcp", "tcp6") and endpoint.port:
         host = "::1" if endpoint.kind == "tcp6" and not endpoint.interface else endpoint.interface
         host = _EVERYWHERE.get(host, host)
-        return f"http://[{host}]:{endpoint.port}" if ":" in host else f"http://{host}:{endpoint.port}"
+        scheme, host = "https" if api.certificate else "http", f"[{host}]" if ":" in host else host
+        return f"{scheme}://{host}:{endpoint.port}", api.certificate
     raise ApiError(f"{path}: api.endpoint doesn't tell where the API is: give --api")
 
 
-def _connector(url: str) -> Callable[[], http.client.HTTPConnection]:
+def _connector(url: str, certificate: str) -> Callable[[], http.client.HTTPConnection]:
     if url.startswith("unix:") and len(url) > 5:
         return lambda: _UnixConnection(url.removeprefix("unix:"))
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or 80
-        if parts.scheme != "http" or not host or "@" in parts.netloc or parts.path.strip("/") or parts.query:
+        host, port = parts.hostname, parts.port
+        odd = parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.path.strip("/") or parts.query
+        if odd or not host:
             raise ValueError
     except ValueError:
-        raise ApiError(f'--api: expected "http://127.0.0.1:8080" or "unix:/run/api.sock", got {plain(url)}') from None
-    return lambda: http.client.HTTPConnection(host, port, timeout=_PATIENCE)
+        raise ApiError(
+            f'--api: expected "https://relay.example.com:8443", "http://127.0.0.1:8080" or "unix:/run/api.sock", '
+            f"got {plain(url)}"
+        ) from None
+    if parts.scheme == "http":
+        return lambda: http.client.HTTPConnection(host, port or 80, timeout=_PATIENCE)
+    trust = _trust(certificate)
+    return lambda: http.client.HTTPSConnection(host, port or 443, timeout=_PATIENCE, context=trust)
+
+
+def _trust(certificate: str) -> ssl.SSLContext:
+    """Who is believed to be the relay: whoever shows that certificate; "": whom the system's authorities vouch for."""
+    context = ssl.create_default_context()
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            context.load_verify_locations(certificate)
+        except OSError as error:
+            raise ApiError(f"{certificate}: {error.strerror or error}") from None
+    return context

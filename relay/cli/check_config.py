@@ -8,6 +8,7 @@ import stat
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from relay.access.users import BadUsers, Known, read
 from relay.bounce.rulefile import BadRules
@@ -125,23 +126,26 @@ def _unsigned_reports(config: Config) -> list[str]:
 
 
 def _certificates(config: Config) -> tuple[list[str], list[str]]:
-    """What a start would say of the listeners' certificates, and what their clients soon will."""
+    """What a start would say of the certificates of listeners and API, and what their clients soon will."""
     from relay.net.client_tls import check_authorities
-    from relay.net.tls import TlsUnusable, server_tls
+    from relay.net.tls import TlsUnusable, api_tls, server_tls
 
     errors, doubts = [], []
     try:
         check_authorities(config.tls.authorities)
     except TlsUnusable as error:
         errors.append(str(error))
-    for name, section in config.listeners.items():
+    shown = [
+        (f"listeners.{name}", partial(server_tls, one), one.certificate) for name, one in config.listeners.items()
+    ]
+    for where, make, certificate in (*shown, ("api", partial(api_tls, config.api), config.api.certificate)):
         try:
-            tls = server_tls(section, time.monotonic)
+            tls = make(time.monotonic)
         except TlsUnusable as error:
-            errors.append(f"listeners.{name}.{error}")
+            errors.append(f"{where}.{error}")
             continue
         if tls is not None and tls.expires < datetime.now(UTC) + SOON:
-            doubts.append(f"listeners.{name}.certificate: {section.certificate}: it expires on {tls.expires:%F %T} UTC")
+            doubts.append(f"{where}.certificate: {certificate}: it expires on {tls.expires:%F %T} UTC")
     return errors, doubts
 
 

@@ -111,6 +111,8 @@ def _words(step: Any) -> Iterator[str]:
         yield f"by {plain(step['host'])}[{plain(step.get('host_address', ''))}]"
     if "what" in step:
         yield f"{plain(step['what'])}, {plain(step.get('about', ''))}"
+    if step["kind"] == "audit":
+        yield f"by {plain(step.get('user', ''))} at {plain(step.get('client', ''))}"
     if "category" in step:
         yield f"({plain(step['category'])})"
     for key in ("reply", "reason"):

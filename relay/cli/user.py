@@ -120,21 +120,23 @@ _ACTIONS = {"add": _add, "passwd": _passwd, "list": _list, "remove": _remove}
 
 def _proof(arguments: argparse.Namespace) -> dict[str, str]:
     """What is kept of the password."""
-    password = _password(arguments)
-    if len(password) < _SHORTEST:
-        raise ValueError(f"the password is shorter than {_SHORTEST} characters")
+    given = password(arguments)
     if arguments.scram:
-        return {"scram": str(derive(password, os.urandom(16), ITERATIONS))}
-    return {"password": HASHER.hash(password)}
+        return {"scram": str(derive(given, os.urandom(16), ITERATIONS))}
+    return {"password": HASHER.hash(given)}
 
 
-def _password(arguments: argparse.Namespace) -> str:
+def password(arguments: argparse.Namespace) -> str:
+    """The password that is typed, twice, or the first line of the input. Raises ValueError."""
     if arguments.password_stdin or not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Once more: ") != password:
-        raise ValueError("the two are not the same")
-    return password
+        given = sys.stdin.readline().rstrip("\r\n")
+    else:
+        given = getpass.getpass("Password: ")
+        if getpass.getpass("Once more: ") != given:
+            raise ValueError("the two are not the same")
+    if len(given) < _SHORTEST:
+        raise ValueError(f"the password is shorter than {_SHORTEST} characters")
+    return given
 
 
 def _document(path: str) -> Any:

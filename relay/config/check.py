@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from relay.config import (
+    check_api,
     check_auth,
     check_bounces,
     check_dane,
@@ -51,6 +52,7 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from _trusted(("listeners", name), listener)
     yield from _access(config)
     yield from _endpoints(config)
+    yield from check_api.problems(config)
     if config.channel.lease <= config.channel.heartbeat:
         yield Problem(("channel", "lease"), "expected a longer time than channel.heartbeat")
     for index, server in enumerate(config.dns.nameservers):
@@ -109,6 +111,7 @@ def warnings(config: Config) -> Iterator[Problem]:
         yield Problem(("access", "url"), "http to another machine: passwords can be read on the way")
     yield from check_sinks.warnings(config)
     yield from check_auth.warnings(config)
+    yield from check_api.warnings(config)
     yield from check_returns.warnings(config)
     for name, zone in config.zones.items():
         if zone.disabled and name.lower() == "default":
@@ -203,7 +206,8 @@ def _access(config: Config) -> Iterator[Problem]:
         path = ("listeners", name)
         if not listener.auth:
             continue
-        if not (access.users or access.url):
+        # Whoever has an API key needs one of these two.
+        if not (access.users or access.url) and not {"PLAIN", "LOGIN"}.intersection(listener.mechanisms):
             yield Problem((*path, "auth"), "nobody could log in: expected access.users or access.url beside it")
         if listener.tls == "off" and not listener.insecure_auth:
             yield Problem((*path, "auth"), "nobody could log in without TLS: expected tls, or insecure_auth = true")

@@ -117,7 +117,10 @@ class Access(Section, frozen=True):
 
 class Api(Section, frozen=True):
     endpoint: str = "tcp:8080:interface=127.0.0.1"
+    certificate: str = ""
+    key: str = ""
     open_loopback: bool = True
+    insecure_auth: bool = False
     max_size: Size = 30 * 1024 * 1024
     max_recipients: Count = 1000
     max_connections: Count = 500

@@ -194,6 +194,23 @@ class Steps:
             ),
         )
 
+    def audited(self, what: str, about: str, user: str, tenant: str, by: str, address: str) -> Events:
+        """Somebody has done `what` to `about` by the API, from there; `by` tells how it is known who, "" where it is a
+        program of this machine."""
+        if not self._kept:
+            return ()
+        return (
+            Event(
+                "audit",
+                self._now(),
+                client=address,
+                user=user,
+                reason=f"by {by}" if by else "from this machine, without a key",
+                about=about,
+                what=what,
+                tenant=tenant,
+            ),
+        )
 
 def _taken(message: Message) -> _Taken:
     """What an event tells of a message that was taken."""

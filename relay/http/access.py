@@ -1,4 +1,4 @@
-"""Who may speak to the API: this machine's programs, but not web pages open on it.
+"""Which requests are not taken, whoever asks: those of web pages of others, and those under names that aren't ours.
 
 A page anywhere can send requests to 127.0.0.1, and with a name it controls (DNS
 rebinding) it can read the answers too. Both show in Host, Origin and Sec-Fetch-Site.
@@ -15,32 +15,29 @@ from twisted.internet.interfaces import IAddress
 from relay.http.answer import Problem, refusal
 
 
-def check(
-    peer: str,
-    hosts: Sequence[bytes],
-    origins: Sequence[bytes],
-    sites: Sequence[bytes],
-    *,
-    names: frozenset[str],
+def check_page(
+    hosts: Sequence[bytes], origins: Sequence[bytes], sites: Sequence[bytes], *, schemes: Sequence[bytes]
 ) -> None:
-    """Checks a request from `peer` with these header values.
-
-    `names` are the host names (lower case) besides IP addresses under which the API may
-    be addressed.
+    """Checks a request with these values of Host, Origin and Sec-Fetch-Site: none that comes from a page of others.
+    `schemes` are those that our own pages may have, such as `http://`.
 
     Raises:
-        Problem: 400 or 403.
+        Problem: 403.
     """
-    if not is_loopback(peer):
-        raise _forbidden("Requests are taken from this machine only")
-    if len(hosts) > 1:
-        raise refusal(400, "BadRequest", "More than one Host header")
+    ours = [scheme + host.lower() for scheme in schemes for host in hosts]
+    if any(site not in (b"same-origin", b"none") for site in sites) or any(one.lower() not in ours for one in origins):
+        raise _forbidden("Requests of other sites' pages are not taken")
+
+
+def check_host(hosts: Sequence[bytes], names: frozenset[str]) -> None:
+    """Checks a request that shows nothing but where it comes from. `names` are the host names (lower case) besides IP
+    addresses under which the API may be addressed.
+
+    Raises:
+        Problem: 403.
+    """
     if hosts and not _is_known(host_name(hosts[0]), names):
         raise _forbidden("Unknown Host")
-    if any(site not in (b"same-origin", b"none") for site in sites):
-        raise _forbidden("Requests of other sites' pages are not taken")
-    if any(not hosts or origin.lower() != b"http://" + hosts[0].lower() for origin in origins):
-        raise _forbidden("Requests of other sites' pages are not taken")
 
 
 def address_of(client: IAddress | None) -> str:

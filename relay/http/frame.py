@@ -13,6 +13,7 @@ from twisted.web import http
 
 from relay.config.plain import meant, shown
 from relay.http.answer import Problem, answer, refusal
+from relay.http.audit import Audit
 from relay.http.fields import wrong
 from relay.http.operation import Operation
 
@@ -41,15 +42,17 @@ _unknown = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL).fullma
 
 class Call:
     """One request for an operation: who asks, and what its query and its body say, as they were declared. `status` may
-    be set to another that is declared."""
+    be set to another that is declared. `about` is what it changes, for those who read who has changed what: what the
+    path names, unless the operation knows better."""
 
-    __slots__ = ("body", "query", "request", "status")
+    __slots__ = ("about", "body", "query", "request", "status")
 
-    def __init__(self, request: ApiRequest, query: Any, body: Any, status: int) -> None:
+    def __init__(self, request: ApiRequest, query: Any, body: Any, status: int, about: str = "") -> None:
         self.request = request
         self.query = query
         self.body = body
         self.status = status
+        self.about = about
 
     @property
     def caller(self) -> Caller:
@@ -63,9 +66,11 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 class Frame:
     """Of one operation; Klein calls `serve`."""
 
-    def __init__(self, operation: Operation, method: Any) -> None:
+    def __init__(self, operation: Operation, method: Any, audit: Audit | None = None) -> None:
+        """`audit` is told who has changed what, where the operation says so."""
         self.operation = operation
         self._method = method
+        self._audit = audit
         kind = operation.query or (Nothing if operation.path.startswith("/v1/") else None)
         self._query = None if kind is None else QueryReader(kind)
         self._body = None if operation.body is None else BodyReader(operation.body)
@@ -84,13 +89,20 @@ class Frame:
 
     async def serve(self, request: ApiRequest, **names: str) -> bytes | None:
         """The body is there. Raises Problem."""
+        if not request.stands():
+            if request.upload is not None:
+                request.upload.abandon()
+            raise refusal(401, "Unauthorized", "What was shown is good no more")
         self._check(request)
         call = self._call(request, request.args)
+        call.about = " ".join(names.values())
         if self._body is not None:
             call.body = self._body(request.content.getvalue())
         said = self._method(call, **names)
         if inspect.isawaitable(said):
             said = await said
+        if self._audit is not None and self.operation.audited:
+            await self._audit.note(request, self.operation.audited, call.about)
         if isinstance(said, bytes) or (said is None and self.operation.answer is None and request.startedWriting):
             return said
         if said is None and call.status == 204:

@@ -12,6 +12,7 @@ from relay.http.kept import Kept
 from relay.http.submit import TERMS
 from relay.listener.door import Intake, Refused, Submission
 from relay.message.envelope import Envelope, Recipient
+from relay.message.user import User
 from relay.message.values import Message, Origin
 from relay.mime.letter import Letter
 from relay.queue.store import Store
@@ -29,9 +30,11 @@ class Handover:
         self._store = store
         self._most = max_recipients
 
-    async def kept(self, letters: Sequence[Letter], origin: Origin, key: bytes) -> list[Kept | Problem]:
-        """Writes them, in order; returns when all are on disk or refused. Of several under one idempotency key
-        (b"": none) each has one of its own. When it is cancelled, what is being written goes on."""
+    async def kept(
+        self, letters: Sequence[Letter], origin: Origin, key: bytes, user: User | None = None
+    ) -> list[Kept | Problem]:
+        """Writes those of a user, in order; returns when all are on disk or refused. Of several under one idempotency
+        key (b"": none) each has one of its own. When it is cancelled, what is being written goes on."""
         several = bool(key) and len(letters) > 1
         keys = [b"%b/%d" % (key, number) if several else key for number in range(len(letters))]
         found: list[Kept | Problem] = []
@@ -40,7 +43,7 @@ class Handover:
             writing: list[Deferred[Message]] = []
             try:
                 for one, own in zip(some, keys[at : at + _TOGETHER], strict=True):
-                    writing.append(await self._written(one, origin, own))
+                    writing.append(await self._written(one, origin, own, user))
             except BaseException:
                 DeferredList(writing, consumeErrors=True)
                 raise
@@ -48,10 +51,10 @@ class Handover:
             found += [self._result(one, ok, result) for one, (ok, result) in zip(some, results, strict=True)]
         return found
 
-    async def _written(self, one: Letter, origin: Origin, key: bytes) -> Deferred[Message]:
+    async def _written(self, one: Letter, origin: Origin, key: bytes, user: User | None) -> Deferred[Message]:
         """Hands one to the door; fires when it is on disk, fails with Refused."""
         try:
-            submission = self._intake.open(origin, TERMS)
+            submission = self._intake.open(origin, TERMS, user)
         except Refused as refused:
             return fail(refused)
         try:

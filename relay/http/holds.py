@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import datetime
 from typing import Annotated, Protocol
 
 import msgspec
@@ -12,18 +11,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from relay.access.caller import Scope as Access
-from relay.config import units
 from relay.config.plain import meant, shown
 from relay.dispatch.holds import BadHold, Hold, TooManyHolds
 from relay.http.answer import RETRY_AFTER, Moment, failure, iso, refusal, shielded
 from relay.http.fields import wrong
 from relay.http.frame import Call
+from relay.http.moments import ending
 from relay.http.operation import operation
 from relay.http.slices import Slices
 from relay.zone.decision import Scope
 
 _NAMES = Scope.__struct_fields__
-_MOMENT = 'a moment with its offset such as "2026-12-01T08:00:00Z" or "2026-12-01T09:00+01:00"'
 
 
 class NewHold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +104,7 @@ class HoldsApi:
         answer=HoldShown,
         status=201,
         errors=(409,),
+        audit="hold.created",
     )
     async def hold(self, call: Call) -> HoldShown:
         """Puts on hold what the body names.
@@ -115,7 +114,7 @@ class HoldsApi:
         asked: NewHold = call.body
         scope = Scope(**{name: getattr(asked, name) for name in _NAMES})
         self._check_zone(scope.zone.lower())
-        until = self._until(asked.duration, asked.until)
+        until = ending(asked.duration, asked.until, "until", self._now())
         try:
             hold = await shielded(self._holds.add(scope, asked.reason, until, asked.everything))
         except BadHold as error:
@@ -124,10 +123,13 @@ class HoldsApi:
             raise refusal(409, "TooManyHolds", f"Nothing was put on hold: {error}") from None
         except OSError as error:
             raise failure(503, f"Nothing was put on hold: {error.strerror or error}", RETRY_AFTER) from None
+        call.about = hold.id
         call.request.setHeader(b"Location", f"/v1/holds/{hold.id}".encode("ascii"))
         return described(hold)
 
-    @operation("DELETE", "/v1/holds/{id}", scope=Access.OPERATE, tag="holds", answer=HoldShown)
+    @operation(
+        "DELETE", "/v1/holds/{id}", scope=Access.OPERATE, tag="holds", answer=HoldShown, audit="hold.released"
+    )
     async def release(self, call: Call, id: str) -> HoldShown:
         """Ends a hold; the answer is what it was.
 
@@ -146,32 +148,6 @@ class HoldsApi:
         if zone and zone not in known:
             hint = meant(zone[:60], known) or "; expected one of " + ", ".join(known)[:500]
             raise wrong("zone", f"there is no zone {shown(zone)}{hint}")
-
-    def _until(self, duration: str, until: str) -> int:
-        """When a hold ends (ms since the epoch); 0: when it is released."""
-        if duration and until:
-            raise wrong("until", "expected it or duration, got both")
-        if duration:
-            try:
-                ms = int(units.duration(duration) * 1000)
-            except units.UnitError as error:
-                raise wrong("duration", f"expected {error}, got {shown(duration)}") from None
-            if not ms:
-                raise wrong("duration", f"expected a duration above 0, got {shown(duration)}")
-            return self._now() + ms
-        return self._moment(until) if until else 0
-
-    def _moment(self, until: str) -> int:
-        try:
-            moment = datetime.fromisoformat(until)
-            if moment.tzinfo is None:
-                raise ValueError
-            when = int(moment.timestamp() * 1000)
-        except (ValueError, OverflowError):
-            raise wrong("until", f"expected {_MOMENT}, got {shown(until)}") from None
-        if when <= self._now():
-            raise wrong("until", f"expected a time to come, got {shown(until)}")
-        return when
 
 
 def described(hold: Hold) -> HoldShown:

@@ -21,7 +21,8 @@ _PROBLEM = "application/problem+json"
 _ABOUT = """\
 What the relay knows and can do. Paths under `/v1` are its own and answer errors as problem+json (RFC 9457); the
 others are those that clients of ZoneMTA know, in the shapes they know. From the relay's own machine no key is needed
-unless the configuration wants one; `x-scope` says what else a key must be good for.
+unless the configuration wants one; `x-scope` says what else a key must be good for, `x-tenants` that it may be one of
+an organisation, which sees and touches its own.
 """
 
 
@@ -59,7 +60,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
         there = paths.setdefault(one.documented_path, {})
         assert one.method.lower() not in there, f"{one.method} {one.path} is declared twice"
         there[one.method.lower()] = described
-    return {
+    return _with_short_names({
         "openapi": "3.1.0",
         "info": {"title": "Zonerelay", "version": __version__, "description": _ABOUT},
         "servers": [{"url": "/"}],
@@ -72,7 +73,32 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
                 "session": {"type": "apiKey", "in": "cookie", "name": "zonerelay"},
             },
         },
-    }
+    })
+
+
+def _with_short_names(whole: dict[str, Any]) -> dict[str, Any]:
+    """Types of the same name are told apart by their modules: `relay.zone.decision.Scope` becomes DecisionScope."""
+    schemas = whole["components"]["schemas"]
+    names = {name: _short(name) for name in schemas if "." in name}
+    if not names:
+        return whole
+    refs = {_REF.format(name=old): _REF.format(name=new) for old, new in names.items()}
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: renamed(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [renamed(one) for one in value]
+        return refs.get(value, value) if isinstance(value, str) else value
+
+    whole["components"]["schemas"] = {names.get(name, name): schema for name, schema in schemas.items()}
+    found: dict[str, Any] = renamed(whole)
+    return found
+
+
+def _short(name: str) -> str:
+    words = "_".join(name.split(".")[-2:]).split("_")
+    return "".join(word[:1].upper() + word[1:] for word in words)
 
 
 def _described(one: Operation, schema_of: dict[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -101,6 +127,7 @@ def _described(one: Operation, schema_of: dict[Any, Any]) -> tuple[dict[str, Any
         described["requestBody"] = {"required": any(one.takes.values()), "content": content}
     if one.scope is not None:
         described["x-scope"] = str(one.scope)
+        described["x-tenants"] = one.by_tenant
         described["security"] = [{}, {"key": []}, {"session": []}]
     return described, more
 

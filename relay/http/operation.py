@@ -20,6 +20,8 @@ from relay.access.caller import Scope
 MAX_BODY = 64 * 1024
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+#: What changes nothing (RFC 9110 9.2.1).
+_SAFE = ("GET", "HEAD", "OPTIONS")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _name_in_path = re.compile(r"\{(?:(\w+):)?(\w+)\}")
@@ -39,7 +41,9 @@ class Operation(NamedTuple):
     there it gets the Call, as yet without a body, and returns a relay.http.request.Upload.
 
     `by_tenant`: it heeds the tenant of its caller; callers of a tenant may ask nothing else, but for what needs no
-    scope. `hidden`: another spelling of one that is documented.
+    scope. `hidden`: another spelling of one that is documented. `is_open`: anybody may ask it, from anywhere, who shows
+    nothing. `audit`: what a success is called where it is written down who has changed what, such as "key.created"; see
+    `audited`.
     """
 
     method: str
@@ -60,11 +64,20 @@ class Operation(NamedTuple):
     hidden: bool
     name: str
     text: str
+    is_open: bool
+    audit: str
 
     @property
     def names(self) -> list[str]:
         """What the path leaves open."""
         return [name for _, name in _name_in_path.findall(self.path)]
+
+    @property
+    def audited(self) -> str:
+        """What a success is called in the audit; "": it isn't in there, for it changes nothing, or hands over mail, of
+        which there are events anyway."""
+        changes = self.method not in _SAFE and self.scope in (Scope.OPERATE, Scope.ADMIN)
+        return self.audit or (f"{self.tag}.{self.name}" if changes else "")
 
     @property
     def route(self) -> str:
@@ -95,6 +108,8 @@ def operation(
     max_body: int = MAX_BODY,
     by_tenant: bool = False,
     hidden: bool = False,
+    is_open: bool = False,
+    audit: str = "",
 ) -> Callable[[_F], _F]:
     """Declares a method, see Operation. Its docstring documents it, the first line as a summary. It gets a Call and
     what the path leaves open, and returns the answer. Bytes are an answer already, and so is None after a write."""
@@ -119,6 +134,8 @@ def operation(
             hidden,
             function.__name__,
             inspect.cleandoc(function.__doc__ or ""),
+            is_open,
+            audit,
         )
         known: tuple[Operation, ...] = getattr(function, "operations", ())
         function.operations = (declared, *known)  # type: ignore[attr-defined]

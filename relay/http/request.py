@@ -7,6 +7,7 @@ the disk is behind, and gives up on clients that trickle.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,6 +60,8 @@ class ApiRequest(server.Request):
     #: It is answered as long as the client is there.
     endless = False
     caller: Caller = NOBODY
+    #: Whether what it has shown is still good: for answers that are long.
+    stands: Callable[[], bool] = staticmethod(lambda: True)
     #: Bytes that its body may have.
     limit = MAX_BODY
     _received = 0

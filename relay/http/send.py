@@ -23,7 +23,7 @@ from relay.http.handover import Handover
 from relay.http.kept import Kept
 from relay.http.mailbody import MailBody, Room
 from relay.http.operation import FORM, JSON, operation
-from relay.http.submit import origin_of
+from relay.http.submit import origin_of, sending
 from relay.listener.door import Intake
 from relay.mime import older
 from relay.mime.content import Rejected
@@ -93,6 +93,7 @@ class SendApi:
         tag="mail",
         takes={JSON: MailObject, FORM: _FIELDS},
         upload="begin",
+        by_tenant=True,
         answer=Kept,
         errors=(507,),
     )
@@ -113,6 +114,7 @@ class SendApi:
         tag="mail",
         takes={JSON: older.Plain, FORM: _FIELDS},
         upload="begin",
+        by_tenant=True,
         answer=Kept,
         errors=(507,),
     )
@@ -128,6 +130,7 @@ class SendApi:
         tag="mail",
         takes={JSON: older.Plain, FORM: _FIELDS},
         upload="begin",
+        by_tenant=True,
         answer=list[Outcome],
         errors=(507,),
     )
@@ -145,6 +148,7 @@ class SendApi:
         tag="mail",
         takes={JSON: _MAILS, FORM: _FIELDS},
         upload="begin",
+        by_tenant=True,
         answer=list[Outcome],
         errors=(507,),
     )
@@ -201,7 +205,7 @@ class SendApi:
                 letters = work() if len(body) <= _SMALL else await self._in_thread(work)
             except Unfit as unfit:
                 raise _problem(unfit) from None
-            return await self._handover.kept(letters, origin, key)
+            return await self._handover.kept(letters, origin, key, sending(request))
         finally:
             upload.abandon()
 

@@ -19,10 +19,10 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from relay.access.caller import LOCAL
+from relay.access.admission import Admission
 from relay.config.schema import Api
-from relay.http.access import address_of, check
 from relay.http.answer import RETRY_AFTER, Problem, answer_problem, failure, refusal
+from relay.http.audit import Audit
 from relay.http.docs import DocsApi
 from relay.http.frame import Frame
 from relay.http.message import MessageApi
@@ -30,6 +30,7 @@ from relay.http.metrics import MetricsApi
 from relay.http.openapi import document
 from relay.http.operation import operations
 from relay.http.operator import Operator, Standing
+from relay.http.porter import Porter
 from relay.http.queue import QueueApi
 from relay.http.request import ApiChannel, ApiRequest
 from relay.http.send import InThread, SendApi
@@ -53,6 +54,8 @@ def make_site(
     options: Api,
     *,
     hostname: str,
+    admission: Admission,
+    audit: Audit | None = None,
     demo_login: bool = False,
     intake: Intake,
     store: Store,
@@ -64,9 +67,9 @@ def make_site(
     more: Iterable[object] = (),
     in_thread: InThread = deferToThread,
 ) -> ApiSite:
-    """The factory to listen with. `now` gives milliseconds since the epoch; `demo_login` switches
-    /test-auth on; `more` are resources of parts that aren't named here; `in_thread` does what
-    takes long."""
+    """The factory to listen with. `now` gives milliseconds since the epoch; `admission` knows keys and sessions,
+    `audit` writes down who has changed what; `demo_login` switches /test-auth on; `more` are resources of parts that
+    aren't named here; `in_thread` does what takes long."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
@@ -83,7 +86,7 @@ def make_site(
         *more,
     )
     for group in groups:
-        frames += [Frame(declared, method) for declared, method in operations(group)]
+        frames += [Frame(declared, method, audit) for declared, method in operations(group)]
     for frame in frames:
         declared = frame.operation
         endpoint = f"{declared.method} {declared.path}"
@@ -96,7 +99,7 @@ def make_site(
         (Exception, _on_error),
     ):
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
-    return ApiSite(app, frames, options, hostname, reactor)
+    return ApiSite(app, frames, options, Porter(options, hostname, admission), reactor)
 
 
 class ApiSite(Site):
@@ -111,7 +114,7 @@ class ApiSite(Site):
         app: Klein,
         frames: Sequence[Frame],
         options: Api,
-        hostname: str,
+        porter: Porter,
         reactor: IReactorTime,
     ) -> None:
         super().__init__(
@@ -120,7 +123,7 @@ class ApiSite(Site):
         self._routes = app.url_map.bind("")
         self._frames = {f"{frame.operation.method} {frame.operation.path}": frame for frame in frames}
         self._options = options
-        self._names = frozenset(("localhost", hostname.lower())) - {""}
+        self._porter = porter
         self._open: set[ApiChannel] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -161,46 +164,41 @@ class ApiSite(Site):
         Raises:
             Problem: it isn't.
         """
-        headers = request.requestHeaders
+        frame = self._frame_of(request)
         if not request.path.startswith(PLACE):
-            self._check(request)
+            request.caller = self._porter.caller(request, frame is not None and frame.operation.is_open)
         # Without a Host the name is that of our own address, which a UNIX socket has not.
         needed = request.clientproto == b"HTTP/1.1" or isinstance(request.client, UNIXAddress)
-        if needed and not headers.hasHeader(b"host"):
+        if needed and not request.requestHeaders.hasHeader(b"host"):
             raise refusal(400, "BadRequest", "No Host header")
         if not request.path.startswith(b"/"):
             raise refusal(400, "BadRequest", "A path is needed, no URI and no authority")
-        try:
-            path = unquote_to_bytes(request.path).decode("utf-8")
-        except UnicodeDecodeError:
-            raise refusal(400, "BadRequest", "The path isn't UTF-8") from None
-        frame = self._frame_of(request.method.decode("ascii", "replace"), path)
+        if _decoded(request.path) is None:
+            raise refusal(400, "BadRequest", "The path isn't UTF-8")
         if frame is not None:
             try:
                 frame.admit(request)
             except StoreError as error:
                 raise _unusable(error) from None
 
-    def _frame_of(self, method: str, path: str) -> Frame | None:
+    def _frame_of(self, request: ApiRequest) -> Frame | None:
         """What will answer, as far as that can be told without the body; Klein decides."""
+        path = _decoded(request.path)
+        if path is None or not path.startswith("/"):
+            return None
         try:
-            endpoint, _ = self._routes.match(path, method)
+            endpoint, _ = self._routes.match(path, request.method.decode("ascii", "replace"))
         except HTTPException:
             return None
         return self._frames.get(endpoint)
 
-    def _check(self, request: ApiRequest) -> None:
-        if not self._options.open_loopback:
-            raise refusal(403, "Forbidden", "The API is closed")
-        headers = request.requestHeaders
-        check(
-            address_of(request.client),
-            headers.getRawHeaders(b"host", []),
-            headers.getRawHeaders(b"origin", []),
-            headers.getRawHeaders(b"sec-fetch-site", []),
-            names=self._names,
-        )
-        request.caller = LOCAL
+
+def _decoded(path: bytes) -> str | None:
+    """A path without its escapes; None: it isn't UTF-8."""
+    try:
+        return unquote_to_bytes(path).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 class _Full(Protocol):

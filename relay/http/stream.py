@@ -156,6 +156,9 @@ class Stream:
         self._request.write(b"%bevent: %b\ndata: %b\n\n" % (mark, name.encode(), _encode(data)))
 
     def _beat(self) -> None:
+        if not self._request.stands():
+            self._request.transport.loseConnection()
+            return
         self._later("beat", BEAT, self._beat)
         if not self._full:
             self._request.write(b":\n\n")

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 from twisted.internet.defer import Deferred
 
-from relay.access.caller import Scope
+from relay.access.admission import user_of
+from relay.access.caller import LOCAL, Scope
 from relay.config.schema import Api
 from relay.http.access import address_of
 from relay.http.answer import failure, from_reply, shielded
@@ -22,6 +23,7 @@ from relay.message.address import parse
 from relay.message.addresslist import parse_list
 from relay.message.envelope import Envelope, Recipient
 from relay.message.lines import CrlfLines
+from relay.message.user import User
 from relay.message.values import Message, Origin
 from relay.queue.store import Store
 
@@ -102,7 +104,7 @@ class SubmitApi:
         """Begins a message that a request brings. Raises Problem: the request is wrong, or nothing can be taken now."""
         sender, recipients = self._envelope(call.query)
         try:
-            submission = self._intake.open(origin_of(call.request), TERMS)
+            submission = self._intake.open(origin_of(call.request), TERMS, sending(call.request))
         except Refused as refused:
             raise from_reply(refused.reply) from None
         return MessageUpload(submission, self._options, sender, recipients)
@@ -115,6 +117,7 @@ class SubmitApi:
         query=EnvelopeQuery,
         takes={"message/rfc822": None, "text/plain": None},
         upload="begin",
+        by_tenant=True,
         answer=Kept,
         errors=(507,),
     )
@@ -153,11 +156,11 @@ class SubmitApi:
 
 
 def origin_of(request: ApiRequest) -> Origin:
-    """Where the message came from; programs of this machine are believed in who they speak for."""
-    user = (request.getHeader(b"x-authenticated-user") or b"").decode("utf-8", "replace")
-    if len(user) > _MAX_USER:
-        raise failure(400, "X-Authenticated-User is too long")
-    stated = request.getHeader(b"x-originating-ip")
+    """Where the message came from; those who may speak for others are believed in whom they speak for."""
+    caller = request.caller
+    trusted = caller.may(Scope.IMPERSONATE)
+    user = _stated_user(request) or ("" if caller is LOCAL else caller.name)
+    stated = request.getHeader(b"x-originating-ip") if trusted else None
     if stated is None:
         return Origin(LISTENER, address_of(request.client), transport="HTTP", user=user)
     try:
@@ -165,3 +168,18 @@ def origin_of(request: ApiRequest) -> Origin:
     except ValueError:
         raise failure(400, "X-Originating-IP is no IP address") from None
     return Origin(LISTENER, address, transport="HTTP", user=user)
+
+
+def sending(request: ApiRequest) -> User | None:
+    """Who hands the message over, and what is allowed to them; None: a program of this machine, which may anything."""
+    return None if request.caller is LOCAL else user_of(request.caller, _stated_user(request))
+
+
+def _stated_user(request: ApiRequest) -> str:
+    """For whom the caller says to speak, "" where it doesn't, or may not. Raises Problem."""
+    if not request.caller.may(Scope.IMPERSONATE):
+        return ""
+    user = (request.getHeader(b"x-authenticated-user") or b"").decode("utf-8", "replace")
+    if len(user) > _MAX_USER:
+        raise failure(400, "X-Authenticated-User is too long")
+    return user

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from relay.config import units
 from relay.config.plain import shown
 from relay.http.answer import Moment, iso
 from relay.http.fields import wrong
+from relay.http.moments import ending
 from relay.suppression import table, whom
 from relay.suppression.entry import SOURCES, Entry, Source, fit_reason
-
-_MOMENT = 'a moment with its offset such as "2026-12-01T08:00:00Z" or "2026-12-01T09:00+01:00"'
-_LATEST = 253402300799999  # the end of the year 9999 (ms)
 
 Keep = Callable[[Entry], bool]
 
@@ -78,36 +74,8 @@ def entry_of(new: NewEntry, now: int) -> Entry:
         tenant_of(new.tenant),
         fit_reason(new.reason),
         _source(new.source) if new.source else "manual",
-        expires=_expires(new.duration, new.expires, now),
+        expires=ending(new.duration, new.expires, "expires", now),
     )
-
-
-def _expires(duration: str, expires: str, now: int) -> int:
-    """Milliseconds since the epoch; 0: never. Raises Problem."""
-    if duration and expires:
-        raise wrong("expires", "expected it or duration, got both")
-    if duration:
-        try:
-            ms = int(units.duration(duration) * 1000)
-        except units.UnitError as error:
-            raise wrong("duration", f"expected {error}, got {shown(duration)}") from None
-        if not ms:
-            raise wrong("duration", f"expected a duration above 0, got {shown(duration)}")
-        return now + ms
-    if not expires:
-        return 0
-    try:
-        moment = datetime.fromisoformat(expires)
-        if moment.tzinfo is None:
-            raise ValueError
-        when = int(moment.timestamp() * 1000)
-        if when > _LATEST:
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise wrong("expires", f"expected {_MOMENT}, got {shown(expires)}") from None
-    if when <= now:
-        raise wrong("expires", f"expected a time to come, got {shown(expires)}")
-    return when
 
 
 def described(entry: Entry) -> EntryShown:

@@ -14,6 +14,10 @@ TAGS = {
     "tls": "What TLS came to, and the reports about it.",
     "state": "How the relay is doing.",
     "health": "For balancers: whether mail can be brought here.",
+    "keys": "Who may ask the API: keys, which are SMTP passwords too.",
+    "tenants": "Organisations that share the relay, each with its own mail, keys and people.",
+    "members": "The people of an organisation.",
+    "sessions": "Logging in, for pages.",
     "unsubscribe": "For recipients who want no more of some mail.",
     "trials": "Stand-ins for services of your own, to try things out with.",
     "documentation": "This document.",
@@ -29,5 +33,6 @@ NAMES = {
     "domain": ("A domain", "example.com"),
     "selector": ("The selector of the key", "s1"),
     "id": ("An id, as a list shows it", "6565a0d1b5c4f6a7e8d9c0b1"),
+    "user": ("What somebody logs in with", "ann@example.com"),
     "token": ("What stands in the List-Unsubscribe field of the mail", "abc"),
 }

@@ -67,10 +67,11 @@ class FrontDoor:
         self._intake.heed.admit(user, recipient)
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission:
-        """Begin a submission. Raises Refused, also when the user is over a limit."""
+        """Begin a submission. Raises Refused, also when the user is over a limit, or their key was revoked."""
         charge: Charge | None = None
         try:
             if user is not None:
+                self._access.check_stands(user)
                 charge = self._access.charge(user, recipients)
             return self._intake.open(origin, self._terms, user, charge)
         except Refused as refused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.access.access import LoginExchange
+from relay.access.exchange import LoginExchange
 from relay.listener.door import Client, Refused
 from relay.logs.maillog import MailLog
 from relay.message.user import User

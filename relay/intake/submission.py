@@ -23,7 +23,7 @@ from relay.config.schema import Dkim
 from relay.dkim.keys import KeyIndex
 from relay.dkim.need import is_hashed
 from relay.events.steps import Events, Steps
-from relay.intake.author import check_author
+from relay.intake.author import check_author, check_sender
 from relay.intake.composing import Composed, Composer
 from relay.intake.heed import Heed
 from relay.intake.repeats import Repeats
@@ -315,7 +315,7 @@ class Submission:
         intake, user = self._intake, self._user
         if user is not None:
             check_author(user, block)
-        return intake.composer.compose(
+        composed = intake.composer.compose(
             self.id,
             envelope,
             block,
@@ -327,6 +327,9 @@ class Submission:
             zone="" if user is None else user.zone,
             tenant="" if user is None else user.tenant,
         )
+        if user is not None:
+            check_sender(user, composed.message.sender)
+        return composed
 
     def keep(self, token: bytes) -> Deferred[Message]:
         """Write it down. `token` goes into the same batch."""

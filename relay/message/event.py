@@ -20,7 +20,9 @@ GOES_ON = frozenset({"deferred", "held", "released"})
 RETURNS = frozenset({"complaint", "unsubscribed", "bounce-returned", "delay-returned", "receipt-returned", "sent-on"})
 #: What is decided about a way: of a zone, address, site, host.
 DECISIONS = frozenset({"decision"})
-KINDS = frozenset({"queued", "notified"}) | ENDS | GOES_ON | RETURNS | DECISIONS
+#: Who has changed something by the API.
+CHANGES = frozenset({"audit"})
+KINDS = frozenset({"queued", "notified"}) | ENDS | GOES_ON | RETURNS | DECISIONS | CHANGES
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -32,7 +34,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     (RFC 3463) and `reply` what was said there, at `stage` of the conversation; `category`, `action` and `fault` what
     the rules make of it. `user` submitted the message, `fbl` is its X-FBL. `reason` is for people. `about` and
     `what` say of a decision what was decided about whom; of a sender who was notified, the queue id of that mail, and
-    whether it tells of a "failure", a "delay" or a "success". `unreported` is why nobody is to be told of a bounce
+    whether it tells of a "failure", a "delay" or a "success"; of an audit, what was changed and how: `user` has done
+    that, from `client`. `unreported` is why nobody is to be told of a bounce
     (relay.bounce.entitled). `tenant` and `tags` are the message's.
 
     Of a message that was taken: `client` brought it to `listener`, by `transport` (relay.message.values.Origin); its

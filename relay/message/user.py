@@ -14,7 +14,8 @@ class User(msgspec.Struct, frozen=True, array_like=True, gc=False):
     name, `from_domains` the domains that the header field From may name; empty: any. `zone`, when
     it isn't "", is where all of their mail goes. `messages` and `recipients` are limits, each a
     number and a span in seconds; none: those of everybody. `tenant` is whose their mail is. `seal` is only for those
-    who carry a user from the master to a receiver and back, and says that it is the same one.
+    who carry a user from the master to a receiver and back, and says that it is the same one. `key` is the id of the
+    API key that they have logged in with, "" for none.
     """
 
     name: str
@@ -25,6 +26,7 @@ class User(msgspec.Struct, frozen=True, array_like=True, gc=False):
     recipients: tuple[tuple[int, float], ...] = ()
     seal: bytes = b""
     tenant: str = ""
+    key: str = ""
 
 
 def may_send_as(user: User, sender: Address | None) -> bool:

@@ -12,20 +12,20 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from relay.config.schema import Listener
+from relay.config.schema import Api, Listener
 from relay.net import credentials
 from relay.net.credentials import Credentials, Stamp, TlsUnusable
 
-__all__ = ["ServerTls", "TlsUnusable", "certificate_names", "description", "server_tls"]
+__all__ = ["ServerTls", "TlsUnusable", "api_tls", "certificate_names", "description", "server_tls"]
 
 #: How old the knowledge of a file may be (seconds).
 LOOK = 1.0
@@ -45,6 +45,33 @@ _NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 _log = Logger()
 
 
+class Files(Protocol):
+    """The files of a server's TLS, as the configuration of listeners describes them; "" for none."""
+
+    @property
+    def certificate(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def certificates(self) -> str: ...
+    @property
+    def client_ca(self) -> str: ...
+
+
+class _Pair(NamedTuple):
+    """One certificate for all."""
+
+    certificate: str
+    key: str
+    certificates: str = ""
+    client_ca: str = ""
+
+
+def api_tls(section: Api, seconds: Callable[[], float]) -> ServerTls | None:
+    """TLS of the API, None where there is no certificate. Raises TlsUnusable."""
+    return ServerTls(_Pair(section.certificate, section.key), seconds) if section.certificate else None
+
+
 def server_tls(section: Listener, seconds: Callable[[], float]) -> ServerTls | None:
     """TLS as a listener of the configuration wants it, None where it is off. Raises TlsUnusable."""
     return None if section.tls == "off" else ServerTls(section, seconds)
@@ -52,13 +79,13 @@ def server_tls(section: Listener, seconds: Callable[[], float]) -> ServerTls | N
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTls:
-    """TLS of one listener.
+    """TLS of one listener, or of the API.
 
     Attributes:
         client_ca: the file of the authorities that certify clients, "" for none.
     """
 
-    def __init__(self, section: Listener, seconds: Callable[[], float]) -> None:
+    def __init__(self, section: Files, seconds: Callable[[], float]) -> None:
         """Reads the files that `section` names. `seconds` is the clock's.
 
         Raises:
@@ -82,6 +109,12 @@ class ServerTls:
     def expires(self) -> datetime:
         """When the listener's own certificate does."""
         return self._default.expires
+
+    def before(self, factory: IProtocolFactory, clock: Any) -> IProtocolFactory:
+        """A factory whose protocols speak through TLS alone."""
+        behind = TLSMemoryBIOFactory(self, False, factory, clock)
+        behind.noisy = False
+        return behind
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Twisted asks for the state of a new session."""

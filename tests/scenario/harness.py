@@ -183,6 +183,7 @@ class Relay:
             "processes": 1,
             "receivers": 0,
             "listener": "",
+            "http": "",
             "connections": 20,
             # Notices come to the MX too, which is there to count: only where a test is about them.
             "bounces": "false",
@@ -194,7 +195,6 @@ class Relay:
             "smtp": self.smtp,
             "api": self.api,
             "api_host": "127.0.0.1",
-            "http": "",
             "channel": self.channel,
             "mx": mx_port,
             **settings,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -14,15 +14,23 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from relay.access.access import Access
+from relay.access.apikey import ApiKey
+from relay.access.caller import Scope
+from relay.access.roll import Roll
+from relay.config.schema import Access as AccessSection
 from relay.config.schema import Api
 from relay.config.schema import Backoff as BackoffSection
 from relay.dispatch.operator import LeaseInfo
+from relay.events.steps import Steps
+from relay.http.audit import Audit
 from relay.http.backoff import BackoffApi
 from relay.http.operator import Standing
 from relay.http.site import make_site
 from relay.listener.door import Refused, Terms
 from relay.message.dialogue import Dialogue
 from relay.message.envelope import Envelope
+from relay.message.event import Event
 from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
 from relay.metrics.definitions import Metrics
@@ -30,6 +38,7 @@ from relay.queue.store import LaneKey, Page, Place, Unreadable, ZoneCount
 from relay.smtp.reply import reply
 from relay.zone.backoff import Backoff
 from relay.zone.decision import Decision
+from tests.unit.suppression_rig import FakeShelf
 
 NOW = 1795319890_123
 ID = "1a20169d1ea0007acc"
@@ -143,6 +152,7 @@ class FakeIntake:
     def __init__(self, store: FakeStore) -> None:
         self.store = store
         self.opened: list[tuple[Origin, bool]] = []
+        self.users: list[User | None] = []
         self.submissions: list[FakeSubmission] = []
         self.full = False
         self.refusal: Refused | None = None
@@ -152,6 +162,7 @@ class FakeIntake:
         if self.full:
             raise Refused(reply(452, "4.3.1 The queue can't take mail now"))
         self.opened.append((origin, terms.routing_headers))
+        self.users.append(user)
         self.submissions.append(FakeSubmission(self))
         return self.submissions[-1]
 
@@ -185,6 +196,18 @@ def row(seq: int, recipient: str, due: int = NOW, zone: str = "default", **more:
     return Delivery(more.pop("queue_id", ID), seq, zone, domain, recipient, due, **more)
 
 
+class QuickPasswords:
+    """As relay.access.passwords, without what takes long."""
+
+    waiting = 0
+
+    def matches(self, password: str, kept: str, keys: object) -> Deferred[bool]:
+        return succeed(kept == f"hash of {password}")
+
+    def hashed(self, password: str) -> Deferred[str]:
+        return succeed(f"hash of {password}")
+
+
 class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
@@ -212,7 +235,7 @@ class Rig:
         peer: str = "127.0.0.1",
         clock: Any = None,
         demo_login: bool = False,
-        more: Sequence[Any] = (),
+        more: Sequence[Any] | Callable[[Rig], Sequence[Any]] = (),
         in_thread: Any = maybeDeferred,
         **options: Any,
     ) -> None:
@@ -224,10 +247,17 @@ class Rig:
         self.decisions: list[Decision] = []
         self.backoff = Backoff(BackoffSection(), self.decisions.append)
         self.peer = IPv4Address("TCP", peer, 4321)
+        self.shelf = FakeShelf()
+        self.roll = Roll(self.shelf, lambda: NOW)
+        self.access = Access(AccessSection(), self.clock, lambda: NOW, self.roll)
+        self.access._passwords = QuickPasswords()  # type: ignore[assignment]
+        self.audited: list[Event] = []
         zones = (("default", False), ("bounces", False), ("old", True))
         self.site = make_site(
             Api(**options),
             hostname="relay.example.com",
+            admission=self.access.admission,
+            audit=Audit(Steps(True, lambda: NOW), self._tell),
             demo_login=demo_login,
             intake=self.intake,
             store=self.store,  # type: ignore[arg-type]
@@ -236,9 +266,18 @@ class Rig:
             metrics=self.metrics,
             reactor=self.clock,
             now=lambda: NOW,
-            more=(*more, BackoffApi(self.backoff, lambda: NOW)),
+            more=(*(more(self) if callable(more) else more), BackoffApi(self.backoff, lambda: NOW)),
             in_thread=in_thread,
         )
+
+    def _tell(self, events: Sequence[Event]) -> Deferred[None]:
+        self.audited += events
+        return succeed(None)
+
+    def key(self, *scopes: Scope, **more: Any) -> str:
+        """A key with these scopes, as it is shown."""
+        key = ApiKey("", more.pop("name", f"key{len(self.roll.keys)}"), b"", scopes, **more)
+        return str(self.roll.add_key(key).result)
 
     def connect(self) -> Client:
         return Client(self)

@@ -18,15 +18,22 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from relay.access.access import Access, LoginExchange
+from relay.access.access import Access
+from relay.access.apikey import ApiKey
 from relay.access.basic import BasicService, Unanswered
+from relay.access.caller import Scope
+from relay.access.exchange import LoginExchange, Wrong
 from relay.access.login import Client
+from relay.access.mechanisms import Password
 from relay.access.passwords import HASHER, MOST
 from relay.access.refused import Refused
+from relay.access.roll import Roll
 from relay.access.scram import derive
+from relay.access.tenant import OWN, Role, Tenant
 from relay.access.users import BadUsers, Users, read
 from relay.config.schema import Access as Section
 from relay.message.user import User
+from tests.unit.suppression_rig import FakeShelf
 
 CLIENT = Client("192.0.2.1", "client.test")
 ALICE = User("alice", ("alice@example.com",), zone="bulk", tenant="acme")
@@ -55,7 +62,7 @@ class Skewed:
         return getattr(reactor, name)
 
 
-class Logins(TestCase):
+class LoginCase(TestCase):
     def setUp(self) -> None:
         self.path = self.mktemp()
         Path(self.path).write_text(
@@ -66,10 +73,11 @@ class Logins(TestCase):
             '[users."carol@example.com"]\n'
         )
         self.skewed = Skewed()
+        self.roll = Roll(FakeShelf(), lambda: 0)
         self.access = self.made(Section(users=self.path, attempts=3))
 
     def made(self, section: Section) -> Access:
-        access = Access(section, self.skewed, lambda: 0)
+        access = Access(section, self.skewed, lambda: 1000, self.roll)
         self.addCleanup(access.stop)
         return access
 
@@ -99,6 +107,8 @@ class Logins(TestCase):
             return str(refused.reply)
         raise self.failureException("was let in")
 
+
+class Logins(LoginCase):
     async def test_right(self) -> None:
         self.assertEqual(await self.login(plain("alice", "wonderland")), ALICE)
         self.assertEqual(await self.login(plain("ALICE", "wonderland")), ALICE)
@@ -272,7 +282,7 @@ class Logins(TestCase):
     def test_what_is_usable(self) -> None:
         every = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "EXTERNAL")
         self.assertEqual(self.access.usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
-        self.assertEqual(self.made(Section()).usable(every), ())
+        self.assertEqual(self.made(Section()).usable(every), ("PLAIN", "LOGIN"), "for API keys")
         self.assertEqual(self.made(Section(url="http://127.0.0.1/")).usable(every), ("PLAIN", "LOGIN"))
 
     def test_scram_shuts_nobody_out(self) -> None:
@@ -285,6 +295,10 @@ class Logins(TestCase):
         self.assertEqual(self.made(Section(users=path)).usable(every), every)
         with_service = self.made(Section(users=path, url="http://127.0.0.1/"))
         self.assertEqual(with_service.usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
+        self.roll.add_key(ApiKey("", "reader", b"", (Scope.READ,)))
+        self.assertEqual(self.made(Section(users=path)).usable(every), every)
+        self.roll.add_key(ApiKey("", "shop", b"", (Scope.SUBMIT,)))
+        self.assertEqual(self.made(Section(users=path)).usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
         Path(path).write_text("[users.carol]\n")
         self.assertEqual(self.made(Section(users=path)).usable(every), ("PLAIN", "LOGIN", "EXTERNAL"))
 
@@ -301,6 +315,70 @@ class Logins(TestCase):
         self.skewed.clock.advance(2)
         await self.login(plain("alice", "wonderland"))
         self.assertEqual(len(calls), 2)
+
+
+class Keys(LoginCase):
+    """API keys as passwords."""
+
+    def key(self, *scopes: Scope, **more: Any) -> str:
+        made = self.roll.add_key(ApiKey("", more.pop("name", "shop"), b"", scopes, **more))
+        return str(self.successResultOf(made))
+
+    async def test_by_its_name_or_its_id(self) -> None:
+        self.roll.add_tenant(Tenant("acme", "Acme"))
+        text = self.key(Scope.SUBMIT, tenant="acme", domains=("example.com",))
+        [key] = self.roll.keys
+        expected = User("acme/shop", ("@example.com",), ("example.com",), tenant="acme", key=key.id)
+        for name in ("shop", "SHOP", "acme/shop", key.id, f"zr_{key.id}"):
+            self.assertEqual(await self.login(plain(name, text)), expected, name)
+        self.assertEqual(await self.login(None, b"shop", text.encode(), mechanism="LOGIN"), expected)
+        self.assertIn("535", await self.refusal(plain("alice", text)))
+
+    async def test_wrong_in_the_same_words_as_a_password(self) -> None:
+        text = self.key(Scope.SUBMIT)
+        wrong = "535 5.7.8 Error: Invalid username or password"
+        self.assertEqual(await self.refusal(plain("shop", text[:-2] + "AA")), wrong)
+        self.assertTrue(self.skewed.pauses)
+        self.assertEqual(await self.refusal(plain("shop", text[:-1])), wrong, "of another form")
+        [key] = self.roll.keys
+        self.roll.revoke(key.id)
+        self.assertEqual(await self.refusal(plain("shop", text)), wrong)
+
+    async def test_guessing(self) -> None:
+        text = self.key(Scope.SUBMIT)
+        for _ in range(3):
+            self.assertIn("535", await self.refusal(plain("shop", text[:-2] + "AA")))
+        self.assertIn("421 4.7.0", await self.refusal(plain("shop", text)), "even with the right one")
+        self.assertIsInstance(await self.login(plain("shop", text), client=Client("192.0.2.9")), User)
+
+    async def test_what_it_is_not_for(self) -> None:
+        self.assertIn("not for handing over mail", await self.refusal(plain("r", self.key(Scope.READ, name="r"))))
+        elsewhere = self.key(Scope.SUBMIT, name="e", networks=("198.51.100.0/24",))
+        self.assertIn("535", await self.refusal(plain("e", elsewhere)))
+        self.assertIsInstance(await self.login(plain("e", elsewhere), client=Client("198.51.100.1")), User)
+        self.assertIn("535", await self.refusal(plain("o", self.key(Scope.SUBMIT, name="o", expires=1))))
+
+    async def test_too_often(self) -> None:
+        text = self.key(Scope.SUBMIT, rates=("1/m",))
+        await self.login(plain("shop", text))
+        self.assertIn("454 4.7.0 Too many requests", await self.refusal(plain("shop", text)))
+
+    async def test_who_has_logged_in_with_one_that_was_revoked(self) -> None:
+        user = await self.login(plain("shop", self.key(Scope.SUBMIT)))
+        assert isinstance(user, User)
+        self.access.check_stands(user)
+        self.access.check_stands(ALICE)
+        [key] = self.roll.keys
+        self.roll.revoke(key.id)
+        self.assertRaises(Refused, self.access.check_stands, user)
+
+    async def test_members_are_asked_by_their_password(self) -> None:
+        member = self.successResultOf(self.roll.add_member("ann", OWN, Role.OWNER, await self.access.hashed("good")))
+        self.assertEqual(await self.access.member(CLIENT, Password("Ann", "good")), member)
+        for name, password in (("ann", "bad"), ("nobody", "good"), ("alice", "wonderland")):
+            with self.assertRaises(Wrong):
+                await self.access.member(CLIENT, Password(name, password))
+        self.assertIn("535", await self.refusal(plain("ann", "good")), "mail is not theirs to hand over")
 
 
 class Service(Resource):

@@ -106,6 +106,13 @@ class CommandLine(TestCase):
         self.assertEqual(0, self.check("hostname = 'a.example'\n" + listener.format("a", 25, ends)))
         self.assertIn(f"warning: {self.path}: listeners.a.certificate: {ends}: it expires on 2", self.err.getvalue())
 
+    def test_the_certificate_of_the_api(self) -> None:
+        ends = Authority().server("a.example", days=1).write(self.mktemp())
+        self.assertEqual(1, self.check("[api]\ncertificate = '/none'\n"))
+        self.assertIn("api.certificate: /none: it can't be read: ", self.err.getvalue())
+        self.assertEqual(0, self.check(f"hostname = 'a.example'\n[api]\ncertificate = '{ends}'\n"))
+        self.assertIn(f"api.certificate: {ends}: it expires on 2", self.err.getvalue())
+
     def test_authorities(self) -> None:
         """Those by which hosts' certificates are checked."""
         self.assertEqual(1, self.check("hostname = 'a.example'\n[tls]\nauthorities = '/none'\n"))

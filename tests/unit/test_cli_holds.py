@@ -180,7 +180,7 @@ class Asking(TestCase):
         code, _, err = await self.run_it("holds", where=("--api", path))
         why = f"zonerelay: no answer from the relay at {path}: No such file or directory\n"
         self.assertEqual((code, err), (1, why))
-        for url in ("unix:", "127.0.0.1:80", "https://127.0.0.1", "http://", "http://a@b", "http://a/b", "http://a:99999"):
+        for url in ("unix:", "127.0.0.1:80", "ftp://127.0.0.1", "https://", "http://", "http://a@b", "http://a/b", "http://a:99999"):
             code, _, err = await self.run_it("holds", where=("--api", url))
             self.assertEqual(code, 1)
             self.assertIn("--api: expected ", err)

@@ -516,13 +516,21 @@ class Logins(TestCase):
     def test_somebody_can_log_in(self) -> None:
         users = "users = 'users.toml'"
         self.assertEqual("", self.wrong("auth = true\ninsecure_auth = true", users))
+        self.assertEqual("", self.wrong("auth = true\ninsecure_auth = true", ""), "with an API key")
         self.assertEqual("", self.wrong("auth = true\ninsecure_auth = true", "url = 'https://[::1]:8443/x?y=1'"))
         for listener, access, why in (
-            ("auth = true\ninsecure_auth = true", "", "expected access.users or access.url beside it"),
+            ("auth = true\ninsecure_auth = true\nmechanisms = ['EXTERNAL']", "", "expected access.users or access.url"),
             ("auth = true", users, "nobody could log in without TLS"),
             ("auth = true\ninsecure_auth = true\nwithout = ['AUTH']", users, '"AUTH" is needed'),
         ):
             self.assertIn(why, self.wrong(listener, access))
+
+    def test_a_certificate_of_the_api(self) -> None:
+        for api, why in (
+            ("key = 'a.key'", "expected the file of a certificate, for there is a key"),
+            ("endpoint = 'ssl:8443'\ncertificate = 'a.pem'", "it has its own"),
+        ):
+            self.assertIn(why, self.wrong("", f"\n[api]\n{api}"))
 
     def test_limits(self) -> None:
         self.assertEqual("", self.wrong("", "messages = ['60/m', '1000/h']\nrecipients = ['010/d']"))
@@ -561,6 +569,16 @@ class Warnings(TestCase):
             ],
             [":".join(line.split(":")[:3]).rstrip() for line in self.warnings(text)],
         )
+
+    def test_keys_that_can_be_read_on_the_way(self) -> None:
+        begin = "hostname = 'relay.example.com'\n[api]\n"
+        for more in ("", "endpoint = 'unix:/tmp/a'\n", "endpoint = 'tcp:8443'\ncertificate = 'a.pem'\n",
+                     "endpoint = 'ssl:8443:privateKey=a.pem'\n"):  # fmt: skip
+            self.assertEqual([], self.warnings(begin + more), more)
+        [line] = self.warnings(begin + "endpoint = 'tcp:8080'\n")
+        self.assertIn("api.endpoint: from outside no key is taken without TLS", line)
+        [line] = self.warnings(begin + "endpoint = 'tcp:8080'\ninsecure_auth = true\n")
+        self.assertIn("api.insecure_auth: keys and passwords can be read on the way", line)
 
     def test_whom_a_password_may_be_told(self) -> None:
         begin = "hostname = 'a.example'\n[zones.out]\nhost = 'mx'\nauth_user = 'bob'\nauth_password_file = 'x'\n"

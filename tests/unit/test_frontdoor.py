@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.access.access import REVOKED
 from relay.config.schema import Listener
 from relay.intake.frontdoor import FrontDoor
 from relay.listener.door import Client, Refused
@@ -54,6 +55,10 @@ class FakeAccess:
 
     def authenticate(self, mechanism: str, client: Client) -> FakeExchange:
         return self.exchange
+
+    def check_stands(self, user: User) -> None:
+        if user.key == "revoked":
+            raise Refused(REVOKED)
 
     def charge(self, user: User, recipients: int) -> Any:
         if isinstance(self.charged, Refused):
@@ -173,6 +178,11 @@ class Refusals(DoorCase):
         self.assertEqual(
             self.lines(), [f'refused id=- listener=feeder client=192.0.2.1 reply="452 {ENOUGH.text}"']
         )
+
+    def test_a_user_whose_key_was_revoked(self) -> None:
+        self.assertRaises(Refused, self.door().open, ORIGIN, User("shop", key="revoked"), 1)
+        self.assertEqual(self.lines(), [f'refused id=- listener=feeder client=192.0.2.1 reply="535 {REVOKED.text}"'])
+        self.door().open(ORIGIN, User("shop", key="good"), 1)
 
     def test_a_queue_that_takes_nothing(self) -> None:
         """What was charged is given back."""

@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.access.access import Access
 from relay.access.caller import Scope
 from relay.config.schema import Config
 from relay.http.openapi import document
@@ -24,9 +25,10 @@ METHODS = {"get", "put", "post", "delete", "patch"}
 @lru_cache(1)
 def site() -> Any:
     """That of a relay whose queue isn't open."""
-    parts = Parts(Config(), reactor)
+    config = Config()
+    parts = Parts(config, reactor)
     parts.store.on_events = lambda callback: None  # type: ignore[method-assign]
-    return parts.make_site()
+    return parts.make_site(Access(config.access, reactor, parts.now, parts.roll))
 
 
 def frames() -> list[Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.access.caller import Caller, Scope
+from relay.access.caller import Scope
+from relay.access.tenant import Tenant
 from relay.http import live
 from relay.http.live import LiveApi
 from relay.http.stream import BEAT, GATHER
@@ -76,6 +77,13 @@ class LiveTests(SynchronousTestCase):
         self.assertEqual(self.numbers(self.begin("?after=0&kind=delivered")), [2, 4])
         self.assertEqual(self.numbers(self.begin("?after=0", Last_Event_ID="3")), [4])
         self.assertEqual(self.numbers(self.begin("?after=99")), [])
+
+    def test_cut_off_with_its_key(self) -> None:
+        kept, revoked = (self.begin(Authorization=f"Bearer {self.rig.key(Scope.READ)}") for _ in range(2))
+        self.rig.roll.revoke(list(self.rig.roll.keys)[1].id)
+        self.clock.advance(BEAT)
+        self.assertTrue(revoked.transport.disconnecting)
+        self.assertFalse(kept.transport.disconnecting)
 
     def test_what_can_not_stand(self) -> None:
         for query, headers in (("?kind=odd", {}), ("?counters=x", {}), ("", {"Last_Event_ID": "x"})):
@@ -152,10 +160,10 @@ class LiveTests(SynchronousTestCase):
         self.assertTrue(client.transport.disconnecting)
 
     def test_a_tenant_sees_its_own(self) -> None:
-        mine = Caller("key", frozenset({Scope.READ}), tenant="acme")
-        self.patch(self.rig.site, "_check", lambda request: setattr(request, "caller", mine))
+        self.rig.roll.add_tenant(Tenant("acme", "Acme"))
+        mine = f"Bearer {self.rig.key(Scope.READ, tenant='acme')}"
         self.tell("queued", tenant="acme")
         self.tell("queued", tenant="other")
         self.tell("decision")
-        self.assertEqual(self.numbers(self.begin("?after=0")), [1])
-        self.assertEqual(self.rig.request("GET", "/v1/stream?counters=1").status, 403)
+        self.assertEqual(self.numbers(self.begin("?after=0", Authorization=mine)), [1])
+        self.assertEqual(self.rig.request("GET", "/v1/stream?counters=1", Authorization=mine).status, 403)

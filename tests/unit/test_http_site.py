@@ -15,8 +15,8 @@ class AccessTests(SynchronousTestCase):
         """H19."""
         for method, path in (("GET", "/zones"), ("POST", "/send-raw"), ("GET", "/metrics"), ("GET", "/none")):
             answer = Rig(peer="192.0.2.1").request(method, path)
-            self.assertEqual((answer.status, answer.json["code"]), (403, "Forbidden"))
-            self.assertEqual(Rig(open_loopback=False).request(method, path).status, 403)
+            self.assertEqual((answer.status, answer.json["code"]), (401, "Unauthorized"))
+            self.assertEqual(Rig(open_loopback=False).request(method, path).status, 401)
 
     def test_a_unix_socket_is_of_this_machine(self) -> None:
         rig = Rig()

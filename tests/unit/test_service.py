@@ -13,11 +13,12 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay import service as module
+from relay.access.roll import Roll
 from relay.children import fence as fences
 from relay.config.schema import Bounces, ClientTls, Config, Domain, Listener, Logs, Queue, Zone
 from relay.queue.store import QueueUnusable
 from relay.service import RelayService, StartupError
-from tests.unit.suppression_rig import a_list
+from tests.unit.suppression_rig import FakeShelf, a_list
 
 
 class FakePort:
@@ -262,6 +263,7 @@ class Refusing(SynchronousTestCase):
         service.parts.store = Part("store", told)
         service.parts.store.open, service.parts.store.newest = opens, ""
         service.parts.suppressions = a_list()
+        service.parts.roll = Roll(FakeShelf(), service.parts.now)
         service.parts.store.on_writable = service.parts.store.on_broken = lambda call: None
         said = str(self.assertRaises(StartupError, service.startService))
         self.assertEqual((told, service.running), (["store close"], 0))

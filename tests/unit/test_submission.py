@@ -128,6 +128,15 @@ class SubmissionTests(SynchronousTestCase):
         self.rig.store.let_go()
         return done
 
+    def test_as_whom_a_user_may_send(self) -> None:
+        """Where nobody has said MAIL."""
+        for senders, good in ((("@from.test",), True), (("s@from.test",), True), (("@other.test",), False), ((), True)):
+            done = self.by(User("shop", senders, tenant="acme"), b"Subject: x\r\n\r\n")
+            if good:
+                self.assertEqual(self.successResultOf(done).tenant, "acme")
+            else:
+                self.assertEqual(self.failureResultOf(done, Refused).value.reply.text[:5], "5.7.1")
+
     def test_S50_whom_a_user_may_name_in_from(self) -> None:
         user = User("alice", from_domains=("own.test",))
         for author in (
