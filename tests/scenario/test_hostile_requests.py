@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import time
 
 from bench.proctree import rss
@@ -337,6 +338,26 @@ class Slowness(Asking):
             return len(held)
 
         self.until(lambda: not rest(), "the end of the slow ones", 30.0)
+
+    def test_H16_files_that_nobody_takes(self) -> None:
+        """150 times a large file, for clients that read nothing: cut by the deadline, and not in memory so often."""
+        before = rss(self.relay.master())
+        held = []
+        for _ in range(150):
+            asker = self.ask()
+            asker.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            asker.write(request("GET", "/docs/swagger-ui-bundle.js"))
+            held.append(asker)
+        most = 0
+
+        def served() -> bool:
+            nonlocal most
+            most = max(most, rss(self.relay.master()) - before)
+            return self.sockets() > self._sockets
+
+        self.until(served, "the first of them")
+        self.until(lambda: not served(), "the end of them")
+        self.assertLess(most, GROWTH)
 
 
 def cut(asker: Asker, drop: bytes) -> bool:
