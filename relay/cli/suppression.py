@@ -1,4 +1,4 @@
-"""`zonerelay suppression`: who gets no mail; add, remove, check, list, import, export."""
+"""`zonerelay suppress`: who gets no mail; add, remove, check, list, import, export."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     whom = {"metavar": "WHOM", "help": "an address, or a domain"}
     tenant = {"metavar": "USER", "help": "only the mail of this user; default: everybody's"}
-    for name, text in (
-        ("add", "put an address or a domain on the list"),
-        ("remove", "take one off the list"),
-        ("check", "whether an address gets mail; exit code 1: it doesn't"),
-        ("list", "the entries, newest first"),
-        ("import", "put a CSV file on the list"),
-        ("export", "the list as CSV, on standard output"),
+    for name, aliases, text in (
+        ("add", (), "put an address or a domain on the list"),
+        ("remove", ("rm",), "take one off the list"),
+        ("check", (), "whether an address gets mail; exit code 1: it doesn't"),
+        ("list", ("ls",), "the entries, newest first"),
+        ("import", (), "put a CSV file on the list"),
+        ("export", (), "the list as CSV, on standard output"),
     ):
-        action = actions.add_parser(name, help=text, description=text)
+        action = actions.add_parser(name, aliases=aliases, help=text, description=text)
+        action.set_defaults(action=name)
         if name in ("add", "remove", "check"):
             action.add_argument("whom", **whom)  # type: ignore[arg-type]
         if name == "import":
@@ -141,4 +142,4 @@ def _line(entry: dict[str, Any]) -> str:
     return ", ".join(words) + (f": {plain(entry['reason'])}" if entry["reason"] else "")
 
 
-COMMAND = Command("suppression", "see and change who gets no mail", _arguments, run)
+COMMAND = Command("suppress", "see and change who gets no mail", _arguments, run, ("suppression",))
