@@ -6,22 +6,18 @@ import inspect
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, get_args, get_origin
 
 import msgspec
-from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.config.schema import Config
-from relay.http.openapi import document
-from relay.parts import Parts
 from relay_client.api import Api
 from relay_client.ask import Ask, Listing
 from relay_client.edge import _Method
 from relay_client.messages import Attachment, Mailbox, Message
 from relay_client.queue import Wanted
 from relay_client.sse import Stream
+from tests.unit.test_http_document import whole
 
 WHEN = datetime(2026, 12, 1, tzinfo=UTC)
 MESSAGE = Message(
@@ -51,7 +47,7 @@ GIVEN: dict[str, Any] = {
     "message_id": "<1@b.c>", "recipient": "a@b.c", "since": WHEN, "until": WHEN, "domain": "b.c", "site": "b.c",
     "address": "192.0.2.1", "user": "u", "duration": "4h", "tenant": "t", "source": "manual", "expires": WHEN,
     "csv": b"x", "state": "sending", "waiting": True, "scopes": ["read"], "domains": ["b.c"],
-    "networks": ["192.0.2.0/24"], "rates": ["1/s"],
+    "networks": ["192.0.2.0/24"], "first": 1, "last": 9, "rates": ["1/s"],
 }  # fmt: skip
 #: Those that take the whole message's name, and messages that are no object here.
 RAW = {"send_raw": {"message": b"raw"}}
@@ -64,13 +60,6 @@ class Edge:
         return ask
 
     walk = take = follow = ask
-
-
-@lru_cache(1)
-def whole() -> Any:
-    """The document as a client reads it."""
-    site = Parts(Config(), reactor).make_site()
-    return json.loads(msgspec.json.encode(document(frame.operation for frame in site._frames.values())))
 
 
 def made() -> Iterator[tuple[str, Ask[Any], dict[str, Any]]]:
@@ -151,6 +140,8 @@ class DocumentTests(SynchronousTestCase):
             return
         fields = msgspec.structs.fields(kind)
         schema = fitting(schema, {field.encode_name for field in fields})
+        if "properties" not in schema:
+            return  # It promises an object, and nothing about it.
         for field in fields:
             self.assertIn(field.encode_name, schema["properties"], where)
             if field.required:
