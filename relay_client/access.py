@@ -44,6 +44,15 @@ class Tenant(Struct, frozen=True, kw_only=True):
     created: datetime
 
 
+class Member(Struct, frozen=True, kw_only=True):
+    """Somebody who logs in for an organisation."""
+
+    user: str
+    tenant: str
+    role: str
+    created: datetime
+
+
 class _KeyPage(Struct, frozen=True):
     items: tuple[Key, ...]
     next: str | None
@@ -51,6 +60,11 @@ class _KeyPage(Struct, frozen=True):
 
 class _TenantPage(Struct, frozen=True):
     items: tuple[Tenant, ...]
+    next: str | None
+
+
+class _MemberPage(Struct, frozen=True):
+    items: tuple[Member, ...]
     next: str | None
 
 
@@ -116,6 +130,36 @@ class Tenants(Group[E]):
         return do("POST", "/v1/tenants", Tenant, body={"id": id, "name": name, "domains": domains})
 
     @asks
+    def change(self, id: str, *, name: str | None = None, domains: Sequence[str] | None = None) -> Ask[Tenant]:
+        """What is None stays."""
+        return do("PATCH", "/v1/tenants/{id}", Tenant, id, body={"name": name, "domains": domains})
+
+    @asks
     def remove(self, id: str) -> Ask[Tenant]:
         """With its members and its keys."""
         return do("DELETE", "/v1/tenants/{id}", Tenant, id)
+
+    @lists
+    def members(self, id: str) -> Listing[Member]:
+        """In the order of their names."""
+        ask = get("/v1/tenants/{id}/members", _MemberPage, id, query={"limit": 1000})
+        return paged(ask, lambda told: told.items)
+
+    @asks
+    def add_member(self, id: str, user: str, password: str, role: str) -> Ask[Member]:
+        """Somebody who is to log in."""
+        body = {"user": user, "password": password, "role": role}
+        return do("POST", "/v1/tenants/{id}/members", Member, id, body=body)
+
+    @asks
+    def change_member(
+        self, id: str, user: str, *, password: str | None = None, role: str | None = None
+    ) -> Ask[Member]:
+        """What is None stays; another password ends the sessions."""
+        body = {"password": password, "role": role}
+        return do("PATCH", "/v1/tenants/{id}/members/{user}", Member, id, user, body=body)
+
+    @asks
+    def remove_member(self, id: str, user: str) -> Ask[Member]:
+        """Ends the sessions, too."""
+        return do("DELETE", "/v1/tenants/{id}/members/{user}", Member, id, user)

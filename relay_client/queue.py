@@ -227,12 +227,12 @@ class Queue(Group[E]):
     @asks
     def message(self, id: str) -> Ask[Stored]:
         """A message, and where its deliveries stand."""
-        return get("/v1/messages/{id}", Stored, id)
+        return get("/v1/messages/{queue_id}", Stored, id)
 
     @asks
     def header(self, id: str) -> Ask[Header]:
         """Its header, field by field."""
-        return get("/v1/messages/{id}/headers", Header, id)
+        return get("/v1/messages/{queue_id}/headers", Header, id)
 
     @takes
     def body(self, id: str, *, first: int = 0, last: int | None = None) -> Ask[bytes]:
@@ -240,7 +240,7 @@ class Queue(Group[E]):
 
             >>> beginning = b"".join(relay.queue.body(sent.id, last=999))
         """
-        ask = get("/v1/messages/{id}/body", bytes, id)
+        ask = get("/v1/messages/{queue_id}/body", bytes, id)
         return replace(ask, headers={"Range": f"bytes={first}-{'' if last is None else last}"})
 
     @asks

@@ -47,7 +47,7 @@ GIVEN: dict[str, Any] = {
     "message_id": "<1@b.c>", "recipient": "a@b.c", "since": WHEN, "until": WHEN, "domain": "b.c", "site": "b.c",
     "address": "192.0.2.1", "user": "u", "duration": "4h", "tenant": "t", "source": "manual", "expires": WHEN,
     "csv": b"x", "state": "sending", "waiting": True, "scopes": ["read"], "domains": ["b.c"],
-    "networks": ["192.0.2.0/24"], "first": 1, "last": 9, "rates": ["1/s"],
+    "networks": ["192.0.2.0/24"], "first": 1, "password": "12345678", "role": "viewer", "last": 9, "rates": ["1/s"],
 }  # fmt: skip
 #: Those that take the whole message's name, and messages that are no object here.
 RAW = {"send_raw": {"message": b"raw"}}
