@@ -27,7 +27,8 @@ class Client(Api[Blocking]):
 
     `url` is `http://HOST:PORT`, `https://HOST` or `unix:PATH`, `key` an API key, which the relay's own machine may do
     without. `timeout` is in seconds, for each try; `tries` how often something is tried that may be tried again.
-    `verify` is what the certificate is checked against, as httpx has it. May be used by several threads.
+    `verify` is what the certificate is checked against, as httpx has it. Proxies that the environment names are passed
+    by. May be used by several threads.
 
         >>> with Client("http://127.0.0.1:8080") as relay:
         ...     sent = relay.messages.send(Message(from_="me@example.com", to="you@example.org", text="Hello."))

@@ -1,5 +1,6 @@
 """How commands ask a running relay: its API, at the URL that is given or where the configuration puts it.
 
+It isn't `relay_client`, which needs httpx: commands work wherever the relay does.
 A key that they are to show is in the environment or in a file, where no other user of the machine sees it.
 """
 

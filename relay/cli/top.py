@@ -25,16 +25,26 @@ from relay.cli.topscreen import History, Line, Reading, screen
 _QUIT = b"qQ\x03\x04"
 #: Seconds until a relay that doesn't answer is asked again.
 _AGAIN = 1.0
+#: Between two readings (seconds).
+_LONGEST = 3600
 #: Another screen without cursor; and back.
 _BEGIN, _END = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _LOOKS = {"": "", "title": "\x1b[7m", "head": "\x1b[1m", "bad": "\x1b[31m"}
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--every", metavar="SECONDS", type=int, default=1, choices=range(1, 3601), help="default: 1")
+    parser.add_argument("--every", metavar="SECONDS", type=_seconds, default=1, help="default: %(default)s")
     parser.add_argument("--once", action="store_true", help="print it once and end, as where there is no terminal")
     parser.add_argument("--json", action="store_true", help="print once what the API says")
     api_arguments(parser)
+
+
+def _seconds(text: str) -> int:
+    """Raises ValueError."""
+    seconds = int(text)
+    if not 1 <= seconds <= _LONGEST:
+        raise ValueError(f"{seconds} is not from 1 to {_LONGEST}")
+    return seconds
 
 
 def run(arguments: argparse.Namespace, start: Start) -> int:
@@ -67,8 +77,10 @@ def readings(api: Api, every: int) -> Iterator[Reading]:
 
 def _once(api: Api, as_json: bool) -> None:
     """The second, for the first has no rates."""
-    coming, history = readings(api, 1), History()
-    reading = next(one for one in coming if one.standing["rates"] is not None)
+    history = History()
+    reading = next((one for one in readings(api, 1) if one.standing["rates"] is not None), None)
+    if reading is None:
+        raise NoAnswer(f"no answer from the relay at {api.url}: it ends")
     if as_json:
         print_json(reading._asdict())
         return

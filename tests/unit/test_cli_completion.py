@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from bench.peers import environment
 from relay.cli.completion import bash, fish, places, zsh
 from relay.cli.main import COMMANDS, make_parser
 
@@ -62,6 +65,18 @@ class CompletionTests(SynchronousTestCase):
     def test_all_of_it_can_be_read(self) -> None:
         known = {place.path for place in places(make_parser())}
         self.assertLessEqual({(), ("queue", "delete"), ("key", "add"), ("zone", "list")}, known)
+
+    def test_who_has_read_enough(self) -> None:
+        """No traceback when a pager ends first."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "relay", "completion", "bash"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(),
+        )  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        self.addCleanup(process.stderr.close)
+        self.assertEqual((process.stderr.read(), process.wait(60)), (b"", 128 + signal.SIGPIPE))
 
     def test_zsh(self) -> None:
         code = "autoload -U compinit && compinit -u -D; source ./words; print -r -- ${_comps[zonerelay]}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Any
 
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.cli.api import ApiError
+from relay.cli.main import make_parser
 from relay.cli.sse import told
 from relay.cli.table import cells_of
 from relay.cli.topscreen import History, Reading, screen, spark
@@ -107,6 +110,15 @@ class ScreenTests(SynchronousTestCase):
         self.assertEqual(spark([0, 1, 2, 4, 8], 10), " ▁▂▄█")
         self.assertEqual(spark([9, 1, 1], 2), "██")
         self.assertEqual([spark([], 5), spark([1], 0), spark([0, 0], 5)], ["", "", "  "])
+
+
+class WordTests(SynchronousTestCase):
+    def test_how_often(self) -> None:
+        self.patch(sys, "stderr", io.StringIO())
+        for text in ("0", "3601", "x", "-1"):
+            with self.assertRaises(SystemExit):
+                make_parser().parse_args(["top", "--every", text])
+        self.assertEqual(make_parser().parse_args(["top", "--every", "3600"]).every, 3600)
 
 
 class StreamTests(SynchronousTestCase):

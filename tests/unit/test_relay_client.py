@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import socket
+import socketserver
+import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -227,6 +232,47 @@ class BothTests(SynchronousTestCase):
 def _shape(request: httpx.Request) -> tuple[Any, ...]:
     named = {name: value for name, value in request.headers.items() if name != "idempotency-key"}
     return request.method, str(request.url), named, request.content
+
+
+class _Answering(socketserver.StreamRequestHandler):
+    """Health, whatever is asked."""
+
+    def handle(self) -> None:
+        while self.rfile.readline().strip():
+            pass
+        body = b'{"status": "ok", "reasons": []}'
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body))
+
+
+class SocketTests(SynchronousTestCase):
+    """Over sockets that are there."""
+
+    def test_a_unix_socket(self) -> None:
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        path = f"{folder}/s"
+        with socketserver.UnixStreamServer(path, _Answering) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            self.addCleanup(thread.join)
+
+            async def wait() -> Any:
+                async with AsyncClient(f"unix:{path}") as client:
+                    return await client.state.live()
+
+            with Client(f"unix:{path}") as client:
+                self.assertEqual((client.state.live().status, asyncio.run(wait()).status), ("ok", "ok"))
+            server.shutdown()
+
+    def test_nobody_listens(self) -> None:
+        """It wasn't reached: also what changes something is tried again."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            slept: list[float] = []
+            with Client(f"http://127.0.0.1:{free.getsockname()[1]}", tries=3, sleep=slept.append) as client:
+                with self.assertRaises(NoAnswer):
+                    client.holds.add("why", everything=True)
+            self.assertEqual(len(slept), 2)
 
 
 class WordTests(SynchronousTestCase):
