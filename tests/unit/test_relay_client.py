@@ -254,24 +254,27 @@ class SocketTests(SynchronousTestCase):
         with socketserver.UnixStreamServer(path, _Answering) as server:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
             thread.start()
-            self.addCleanup(thread.join)
+            try:
+                told = asyncio.run(self.both(f"unix:{path}"))
+            finally:
+                server.shutdown()
+                thread.join()
+        self.assertEqual(told, ["ok", "ok"])
 
-            async def wait() -> Any:
-                async with AsyncClient(f"unix:{path}") as client:
-                    return await client.state.live()
-
-            with Client(f"unix:{path}") as client:
-                self.assertEqual((client.state.live().status, asyncio.run(wait()).status), ("ok", "ok"))
-            server.shutdown()
+    async def both(self, url: str) -> list[str]:
+        async with AsyncClient(url) as client:
+            first = await client.state.live()
+        with Client(url) as other:
+            return [first.status, (await asyncio.to_thread(other.state.live)).status]
 
     def test_nobody_listens(self) -> None:
         """It wasn't reached: also what changes something is tried again."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             slept: list[float] = []
-            with Client(f"http://127.0.0.1:{free.getsockname()[1]}", tries=3, sleep=slept.append) as client:
-                with self.assertRaises(NoAnswer):
-                    client.holds.add("why", everything=True)
+            url = f"http://127.0.0.1:{free.getsockname()[1]}"
+            with Client(url, tries=3, sleep=slept.append) as client, self.assertRaises(NoAnswer):
+                client.holds.add("why", everything=True)
             self.assertEqual(len(slept), 2)
 
 
