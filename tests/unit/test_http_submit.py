@@ -90,7 +90,7 @@ class SendRawTests(SynchronousTestCase):
         client.head("POST", "/send-raw", len(TEXT), Authorization=f"Bearer {key}")
         client.send(TEXT[:-1])
         [known] = self.rig.roll.keys
-        self.rig.roll.remove_key(known)
+        self.rig.roll.revoke(known.id)
         client.send(TEXT[-1:])
         self.assertEqual(client.answer().status, 401)
         self.assertTrue(self.rig.intake.submissions[0].abandoned)
