@@ -99,7 +99,7 @@ class MessagesApi:
         by_tenant=True,
     )
     async def post(self, call: Call) -> bytes:
-        """Takes one message, or up to 1,000 in one request.
+        """Takes one message, or up to 1,000 of them.
 
         They are on disk then, and each recipient's delivery has an id. Where one can't stand, none is taken. With
         `wait` the answer comes when each delivery has ended or has been put off, or the time is over, and says so.

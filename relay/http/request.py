@@ -31,6 +31,8 @@ _log = Logger()
 
 #: A body has to come at this rate, on average over a time-out (bytes per second).
 _MIN_RATE = 1024
+#: Characters that a Content-Length may have.
+_LONGEST_LENGTH = 48
 #: Seconds to read on after an early refusal, so that the client sees it before a reset.
 _LINGER = 5.0
 
@@ -68,6 +70,7 @@ class ApiRequest(server.Request):
     limit = MAX_BODY
     _received = 0
     _seen = 0
+    _patience = 0.0
     _held_back = False
     _timer: IDelayedCall | None = None
     _answering: Deferred[bytes | None] | None = None
@@ -83,13 +86,16 @@ class ApiRequest(server.Request):
         self.path = self.uri.partition(b"?")[0]
         try:
             site.admit(self)
+            if length != 0:
+                self._check_coding()
             if length is not None and length > self.limit:
                 raise self._too_large()
         except Problem as problem:
             self._refuse(problem)
             return
         if length != 0:
-            self._timer = channel.callLater(channel.timeOut, self._check_rate)
+            self._patience = channel.timeOut
+            self._timer = channel.callLater(self._patience, self._check_rate)
 
     def handleContentChunk(self, data: bytes) -> None:
         """The next piece of the body."""
@@ -162,6 +168,13 @@ class ApiRequest(server.Request):
 
     # -- inside
 
+    def _check_coding(self) -> None:
+        """Nothing is unpacked, so that a body is no larger than what comes (RFC 9110 8.4, 12.5.3). Raises Problem."""
+        codings = self.requestHeaders.getRawHeaders(b"content-encoding", [])
+        if any(coding.lower() not in (b"", b"identity") for coding in codings):
+            text = "A body is taken as it is, without Content-Encoding"
+            raise refusal(415, "UnsupportedMediaType", text, {b"Accept-Encoding": b"identity"})
+
     def _too_large(self) -> Problem:
         return refusal(413, "RequestEntityTooLarge", f"The body may have {self.limit} bytes")
 
@@ -192,12 +205,11 @@ class ApiRequest(server.Request):
     def _check_rate(self) -> None:
         """H16: a body that trickles is cut off; one that we hold back isn't to blame."""
         self._timer = None
-        channel = self.channel
-        if not self._held_back and self._received - self._seen < _MIN_RATE * channel.timeOut:
+        if not self._held_back and self._received - self._seen < _MIN_RATE * self._patience:
             self._refuse(refusal(408, "RequestTimeout", "The body comes too slowly"))
             return
         self._seen = self._received
-        self._timer = channel.callLater(channel.timeOut, self._check_rate)
+        self._timer = self.channel.callLater(self._patience, self._check_rate)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
@@ -223,6 +235,9 @@ class ApiChannel(http.HTTPChannel):
     site: ApiSite
     transport: Any
     timeOut: Any
+    paused: bool
+    _waitingForTransport: bool
+    _networkProducer: Any
     _deadline: IDelayedCall | None = None
     _peer: Any = None
     _host: Any = None
@@ -248,7 +263,12 @@ class ApiChannel(http.HTTPChannel):
             super().dataReceived(data)
 
     def headerReceived(self, line: bytes) -> bool:
-        if len(line) > 64 and line[:15].lower() == b"content-length:":
+        name, _, value = line.partition(b":")
+        framing = name.lower()
+        # Twisted would read numbers of any length, and let `identity` stand beside `chunked`.
+        if (framing == b"content-length" and len(value) > _LONGEST_LENGTH) or (
+            framing == b"transfer-encoding" and value.strip(b" \t").lower() != b"chunked"
+        ):
             self._respondToBadRequestAndDisconnect()
             return False
         received: bool = super().headerReceived(line)
@@ -259,9 +279,19 @@ class ApiChannel(http.HTTPChannel):
         super().allHeadersReceived()
 
     def requestDone(self, request: Any) -> None:
+        # Who doesn't take this answer gets no other yet, however many requests came with the first.
+        self.paused = self._waitingForTransport
+        if self.paused:
+            self._networkProducer.pauseProducing()
         super().requestDone(request)
         if self.persistent and not self._handlingRequest:
             self._arm()
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        if self.paused:
+            self.paused = False
+            self.dataReceived(b"")
 
     def timeoutConnection(self) -> None:
         self._disarm()

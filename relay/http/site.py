@@ -99,7 +99,7 @@ def make_site(
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
         TestAuthApi(demo_login, now),
-        DocsApi(lambda: document(frame.operation for frame in frames)),
+        DocsApi(lambda: document(frame.operation for frame in frames), reactor, options.timeout),
         *more,
     )
     for group in groups:

@@ -20,6 +20,7 @@ from relay.queue import chronicle, keys
 from relay.queue.commit import Committer, Phase, Worker
 from relay.queue.engine import Engine, LevelDb
 from relay.queue.eventsweep import EventSweep
+from relay.queue.labelled import labelled, labelled_since, readable, remember_since
 from relay.queue.opening import Lock, prepare_directory
 from relay.queue.operations import AddChunk, Append, Barrier, Change, Discard, Finish, SetAside, Tell
 from relay.queue.records import (
@@ -40,8 +41,10 @@ from relay.queue.store import (
     Page,
     Parcel,
     Place,
+    Point,
     QueueUnusable,
     StoreError,
+    Stretch,
     Unreadable,
     ZoneCount,
 )
@@ -98,6 +101,7 @@ class LevelStore:
         try:
             engine = self._open_engine()
             _check_format(engine, self.path)
+            remember_since(engine, self._events.keep > 0, int(self._reactor.seconds() * 1000))
             self._committer = Committer(
                 self._reactor,
                 self._worker or WorkerThread(self._reactor, "queue"),
@@ -322,6 +326,17 @@ class LevelStore:
 
     def zones(self) -> list[str]:
         return self._writer.book.counters.zones()
+
+    def walk(self, after: Point, limit: int) -> Stretch:
+        items = self._engine.items(keys.delivery(after.id, after.seq) + b"\0", b"e", limit)
+        marked = [Point(0, *keys.name_of(key)) for key, _ in items]
+        return Stretch(readable(items, marked), marked[-1] if len(items) == limit else None)
+
+    def labelled(self, kind: str, value: str, after: Point, limit: int) -> Stretch:
+        return labelled(self._engine, kind, value, after, limit) if value else Stretch([], None)
+
+    def labelled_since(self) -> int:
+        return labelled_since(self._engine, self._writer.book.oldest)
 
     def query(self, kind: str, value: str, after: str, limit: int) -> list[str]:
         start = keys.index(kind, value, *keys.name_start(after)) + b"\0"

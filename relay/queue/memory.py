@@ -18,7 +18,9 @@ from relay.queue.store import (
     Page,
     Parcel,
     Place,
+    Point,
     StoreError,
+    Stretch,
     Unreadable,
     ZoneCount,
 )
@@ -240,6 +242,29 @@ class MemoryStore:
 
     def zones(self) -> list[str]:
         return sorted({row.zone for row in self._rows.values()})
+
+    def walk(self, after: Point, limit: int) -> Stretch:
+        found = [row for name, row in sorted(self._rows.items()) if name > (after.id, after.seq)][:limit]
+        marked = [(row, Point(0, row.id, row.seq)) for row in found]
+        return Stretch(marked, marked[-1][1] if len(marked) == limit else None)
+
+    def labelled(self, kind: str, value: str, after: Point, limit: int) -> Stretch:
+        def values(row: Delivery) -> Sequence[str]:
+            message = self._messages[row.id]
+            if kind == "tag":
+                return message.tags
+            return (row.recipient if kind == "recipient" else getattr(message, kind.replace("-", "_")),)
+
+        marked = [
+            (row, Point(self._messages[row.id].created // keys.DAY, row.id, row.seq))
+            for row in self._rows.values()
+            if value and value.casefold() in map(str.casefold, values(row))
+        ]
+        found = sorted((one for one in marked if one[1] > after), key=lambda one: one[1])
+        return Stretch(found[:limit], found[limit - 1][1] if len(found) > limit else None)
+
+    def labelled_since(self) -> int:
+        return 0
 
     def query(self, kind: str, value: str, after: str, limit: int) -> list[str]:
         def value_of(row: Delivery) -> str:

@@ -55,6 +55,26 @@ class Page(NamedTuple):
     next_due: int | None
 
 
+class Point(NamedTuple):
+    """A place between deliveries, behind `id` and `seq`. `day` (days since the epoch) is where it is found by what
+    stands on its message, 0 elsewhere."""
+
+    day: int
+    id: str
+    seq: int
+
+
+#: Before everything.
+BEGIN = Point(0, "0" * 18, 0)
+
+
+class Stretch(NamedTuple):
+    """Deliveries, each with the place behind it, and how far the look for them went; None: to the end."""
+
+    rows: list[tuple[Delivery, Point]]
+    next: Point | None
+
+
 class ZoneCount(NamedTuple):
     """Deliveries of a zone: due now (leased ones included), due later, put aside."""
 
@@ -162,6 +182,19 @@ class Store(Protocol):
 
     def deliveries(self, queue_id: str, after: int, limit: int) -> list[Delivery]:
         """Rows of a message with seq > `after`, in order."""
+
+    def walk(self, after: Point, limit: int) -> Stretch:
+        """The next deliveries in the order of their names, which is that of their age: looks at up to `limit`. One that
+        can't be read is logged and left out."""
+
+    def labelled(self, kind: str, value: str, after: Point, limit: int) -> Stretch:
+        """The next deliveries in the queue whose message has this "message-id", "sender", "recipient", "tenant" or
+        "tag", in any case, about in the order of their age; looks about `limit` times. It costs the less the fewer
+        there are of either, of such messages ever or of deliveries in the queue. What was taken before `labelled_since`
+        may be missing, and what is none may be among them."""
+
+    def labelled_since(self) -> int:
+        """Messages that came to be at that time (ms since the epoch) or later are found by `labelled`."""
 
     def recipients(self, queue_id: str) -> list[str]:
         """All recipients at acceptance, in order of seq; [] for an unknown id."""

@@ -120,6 +120,29 @@ class NodemailersObjects(SynchronousTestCase):
                 self.assertEqual(Counter(ours.recipients), Counter(one["envelope"]["to"]))
 
 
+class NodemailersMail(Interop):
+    async def test_what_is_sent_is_what_nodemailer_would_have_sent(self) -> None:
+        """Its own objects, through /send, as they come out at the other end."""
+        if not NODEMAILER.exists():
+            raise absent("Nodemailer")
+        made = await deferToThread(objects, program("node"), MAILS)
+        relay = await self.begin()
+        for mail, one in zip(MAILS, made, strict=True):
+            before = len(self.hop.taken)
+            status, said = await deferToThread(post, relay.api, "/send", one["json"].encode())
+            self.assertEqual(status, 200, (mail, said))
+            people = Counter(json.loads(said)["to"])
+            await self.until(lambda at=before, to=people: self.arrived(at) == to, 20, str(mail), relay)
+            theirs = message_from_bytes(b64decode(one["message"]))
+            for taken in self.hop.taken[before:]:
+                self.assertEqual(seen(message_from_bytes(taken.text)), seen(theirs), mail)
+                if "raw" not in mail:
+                    self.assertEqual(taken.sender, one["envelope"]["from"])
+
+    def arrived(self, at: int) -> Counter[str]:
+        return Counter(to for taken in self.hop.taken[at:] for to in taken.recipients)
+
+
 class Documented(Interop):
     def commands(self, text: str) -> list[str]:
         """The blocks of a text that are to be typed."""

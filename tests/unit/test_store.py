@@ -385,7 +385,7 @@ class LevelStoreTests(OnDisk, Conformance, SynchronousTestCase):
             self.done(self.store.finish(mail, row))
         self.done(self.store.finish(message(2, chunks=2), delivery(2)))
         left = self.store._engine.keys(b"", b"\xff", 100)
-        self.assertEqual(left, [b"#format", b"#state"])
+        self.assertEqual(left, [b"#format", b"#state", b"#traced"])
 
     # -- tokens, on disk
 
