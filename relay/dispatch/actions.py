@@ -12,6 +12,8 @@ from relay.message.values import Delivery
 
 
 class Verb(enum.StrEnum):
+    """What is done with it."""
+
     SEND_NOW = "send-now"
     HOLD = "hold"
     RELEASE = "release"

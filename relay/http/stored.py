@@ -107,7 +107,7 @@ class StoredApi:
     @operation(
         "GET", "/v1/messages/{queue_id}", scope=Scope.READ, tag="queue", answer=MessageShown, by_tenant=True
     )
-    async def message(self, call: Call, queue_id: str) -> MessageShown:
+    async def stored(self, call: Call, queue_id: str) -> MessageShown:
         """Shows a message, and where its deliveries stand."""
         message = self._found(call.caller, queue_id)
         page = self._search.page(Filter(id=queue_id), None, _DELIVERIES, _DELIVERIES + 1)
