@@ -39,6 +39,7 @@ from relay.events.rollups import NAME, Rollups
 from relay.events.sinks import Sinks
 from relay.events.steps import Steps
 from relay.events.taker import Means
+from relay.events.verdicts import Verdicts
 from relay.intake.heed import Heed
 from relay.intake.listeners import Listeners
 from relay.intake.own import OwnMail
@@ -95,6 +96,7 @@ class Parts:
         self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
         self.store = LevelStore(config.queue.path, config.queue, reactor, config.events)
         steps = self.steps = Steps(config.events.keep > 0, now, zones.protocol)
+        self.verdicts = Verdicts(self.store, reactor) if config.events.keep else None
         self.rollups: Rollups | None = None
         if config.events.keep and config.events.rollups:
             shelf = partial(self.store.shelf, NAME)
@@ -231,6 +233,9 @@ class Parts:
             audit=Audit(self.steps, self.store.tell),
             demo_login=config.access.demo,
             intake=self.intake,
+            once=self.intake.once,
+            verdicts=self.verdicts,
+            zones=lambda: [zone.name for zone in zones.active()],
             store=self.store,
             operator=self.operator,
             standing=Standing(

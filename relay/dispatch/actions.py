@@ -12,7 +12,7 @@ from relay.message.values import Delivery
 
 
 class Verb(enum.StrEnum):
-    """What is done with it."""
+    """What is done to deliveries by hand."""
 
     SEND_NOW = "send-now"
     HOLD = "hold"

@@ -15,7 +15,7 @@ from relay.message.values import Delivery
 from relay.queue import keys
 from relay.queue.engine import Engine
 from relay.queue.records import encode, read_delivery, read_event, read_number
-from relay.queue.store import BEGIN, Mark, QueueUnusable, Stretch, Unreadable
+from relay.queue.store import BEGIN, Point, QueueUnusable, Stretch, Unreadable
 
 #: Traces read at once.
 _TRACES = 64
@@ -30,12 +30,12 @@ _log = Logger()
 _Item = tuple[bytes, bytes]
 
 
-def labelled(engine: Engine, kind: str, value: str, after: Mark, limit: int) -> Stretch:
+def labelled(engine: Engine, kind: str, value: str, after: Point, limit: int) -> Stretch:
     """See Store.labelled."""
     newest = engine.last(b"f", b"g")
     last_day = -1 if newest is None else keys.day_of(newest)
     one_each = kind == "recipient"
-    found: list[tuple[Delivery, Mark]] = []
+    found: list[tuple[Delivery, Point]] = []
     looks, mark = 0, after
     while looks < limit:
         day = mark.day
@@ -56,15 +56,15 @@ def labelled(engine: Engine, kind: str, value: str, after: Mark, limit: int) -> 
             else:
                 items, near = _all(engine, queue_id, mark.seq if queue_id == mark.id else 0, limit - looks)
             looks += 1 + len(items)
-            marks = [Mark(day, *keys.name_of(key)) for key, _ in items]
+            marks = [Point(day, *keys.name_of(key)) for key, _ in items]
             found += readable(items, marks)
-            mark = marks[-1] if marks and looks >= limit else Mark(day, queue_id, seq if one_each else _ALL)
+            mark = marks[-1] if marks and looks >= limit else Point(day, queue_id, seq if one_each else _ALL)
             if looks >= limit or not near:
                 break
         if not near:
-            mark = Mark(day + 1, BEGIN.id, 0)  # No more traces that day, or nothing behind in the queue.
+            mark = Point(day + 1, BEGIN.id, 0)  # No more traces that day, or nothing behind in the queue.
         elif near > mark.id:
-            mark = Mark(day, near, 0)
+            mark = Point(day, near, 0)
     return Stretch(found, mark)
 
 
@@ -92,7 +92,7 @@ def _first(items: Sequence[_Item]) -> str:
     return keys.name_of(items[0][0])[0] if items else ""
 
 
-def readable(items: Sequence[_Item], marks: Sequence[Mark]) -> list[tuple[Delivery, Mark]]:
+def readable(items: Sequence[_Item], marks: Sequence[Point]) -> list[tuple[Delivery, Point]]:
     """The rows of these records with their marks; one that can't be read is logged and left out."""
     rows = []
     for (_, record), mark in zip(items, marks, strict=True):

@@ -14,7 +14,7 @@ import msgspec
 from relay.message.queueid import parse_name, time_of
 from relay.message.values import Delivery
 from relay.queue.filter import FAR, State
-from relay.queue.store import BEGIN, LaneKey, Mark, Place, Store, Unreadable
+from relay.queue.store import BEGIN, LaneKey, Place, Point, Store, Unreadable
 
 _DAY = 86_400_000
 _PER_MS = 4096
@@ -51,7 +51,7 @@ _Name = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00\x01]*\Z")]
 
 
 class Spot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A place by age or by label, see relay.queue.store.Mark."""
+    """A place by age or by label, see relay.queue.store.Point."""
 
     day: _Number
     id: _Id
@@ -81,7 +81,7 @@ class ByAge(_BySpot):
 
     def __init__(self, store: Store, since: int, until: int) -> None:
         self._store = store
-        self._first = Mark(0, first_id(since), 0)
+        self._first = Point(0, first_id(since), 0)
         self._until = until
 
     def read(self, place: Spot | None, limit: int) -> Passage:
@@ -298,15 +298,15 @@ def in_hand(names: Iterable[tuple[str, int]]) -> Callable[[str, int], list[str]]
     return lambda after, limit: [name for name in known if name > after][:limit]
 
 
-def _mark(place: Spot | None) -> Mark:
-    return BEGIN if place is None else Mark(place.day, place.id, place.seq)
+def _mark(place: Spot | None) -> Point:
+    return BEGIN if place is None else Point(place.day, place.id, place.seq)
 
 
 def _by_label_from(when: int) -> Spot:
     return Spot(max(1, when // _DAY), first_id(when), 0)
 
 
-def _spot(mark: Mark) -> Spot:
+def _spot(mark: Point) -> Spot:
     return Spot(*mark)
 
 

@@ -16,7 +16,7 @@ from relay.events.steps import Steps
 from relay.queue import keys
 from relay.queue.eventsweep import PERIOD
 from relay.queue.memory import MemoryStore
-from relay.queue.store import BEGIN, Mark, Store
+from relay.queue.store import BEGIN, Point, Store
 from tests.unit.store_rig import OnDisk, delivery, message, queue_id, settle
 
 NOW = 1_700_000_000_000
@@ -49,7 +49,7 @@ class Conformance:
 
     def rows(self, step: int) -> list[str]:
         found: list[str] = []
-        mark: Mark | None = BEGIN
+        mark: Point | None = BEGIN
         while mark is not None:
             rows, mark = self.store.walk(mark, step)
             found += [row.name for row, _ in rows]
@@ -58,12 +58,12 @@ class Conformance:
     def labelled(self, kind: str, value: str, step: int = 1000, day: int = NOW // DAY) -> list[str]:
         """What is found by looking so often at a time, and by going on behind each row."""
         found: list[str] = []
-        mark: Mark | None = Mark(day, BEGIN.id, 0)
+        mark: Point | None = Point(day, BEGIN.id, 0)
         while mark is not None:
             rows, mark = self.store.labelled(kind, value, mark, step)
             found += [row.name for row, _ in rows]
         one_by_one: list[str] = []
-        mark = Mark(day, BEGIN.id, 0)
+        mark = Point(day, BEGIN.id, 0)
         while mark is not None:
             rows, mark = self.store.labelled(kind, value, mark, step)
             if rows:
@@ -176,7 +176,7 @@ class OnLevel(OnDisk, Conformance):
         for number in range(1001, 2001):
             self.put(number, tags=("rare",) if number == 1500 else ("other",))
         engine._db = Counting()  # type: ignore[attr-defined]
-        start = Mark(NOW // DAY, BEGIN.id, 0)
+        start = Point(NOW // DAY, BEGIN.id, 0)
         self.assertEqual([row.id for row, _ in self.store.labelled("tag", "busy", start, 100).rows], [queue_id(500)])
         busy, looks = looks, 0
         self.assertEqual([row.id for row, _ in self.store.labelled("tag", "rare", start, 100).rows], [queue_id(1500)])
