@@ -247,7 +247,7 @@ class Parts:
             reactor=self._reactor,
             now=self.now,
             more=(
-                *resources(self.shaping, self.reasons, self.keys, zones, self._reactor, self.now),
+                *resources(self.shaping, self.reasons, self.store, self.keys, zones, self._reactor, self.now),
                 StateApi(
                     Sources(
                         zones,
@@ -269,6 +269,7 @@ class Parts:
                     lambda: [zone.name for zone in zones.active()],
                     self._reactor,
                     self.now,
+                    config.api.allow_routing_headers,
                 ),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self.now, config.events.keep),

@@ -86,9 +86,10 @@ class Roll:
         return self.tenants.get(id) or (Tenant(OWN, "The relay itself") if id == OWN else None)
 
     def add_tenant(self, tenant: Tenant) -> Deferred[Tenant]:
-        """A new one. Raises Taken, Full."""
-        if self.tenant(tenant.id) is not None:
-            raise Taken(f"there is an organisation {tenant.id} already")
+        """A new one. Raises Taken, Full: what tells two of them apart is more than capitals."""
+        for id in (OWN, *(one.id for one in self.tenants)):
+            if id.lower() == tenant.id.lower():
+                raise Taken(f"there is an organisation {id} already")
         return self._put(self.tenants, tenant.id, msgspec.structs.replace(tenant, created=self._now()))
 
     def change_tenant(self, tenant: Tenant) -> Deferred[Tenant]:

@@ -150,10 +150,10 @@ class Happened(Frame, frozen=True, array_like=True, gc=False, tag=50):
 
 
 class Named(Frame, frozen=True, array_like=True, gc=False, tag=51):
-    """A client names a recipient, whom a user ("": nobody) sends mail: may it?"""
+    """A client names a recipient, whom an organisation, or a user of none ("": nobody), sends mail: may it?"""
 
     number: Number
-    user: Long
+    whose: Long
     recipient: Long
 
 

@@ -121,6 +121,7 @@ class Api(Section, frozen=True):
     key: str = ""
     open_loopback: bool = True
     insecure_auth: bool = False
+    allow_routing_headers: bool = False
     max_size: Size = 30 * 1024 * 1024
     max_recipients: Count = 1000
     max_connections: Count = 500

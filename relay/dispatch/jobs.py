@@ -25,8 +25,9 @@ from relay.queue.filter import Filter
 from relay.queue.search import Cursor, Search
 from relay.queue.store import Store, StoreError, Unreadable
 
-#: Jobs that run at a time, and those that are remembered when they have ended.
-RUNNING, REMEMBERED = 4, 100
+#: Jobs that run at a time, those of them that are tenants' (one of each), and those that are remembered when they have
+#: ended.
+RUNNING, TENANTS, REMEMBERED = 4, 3, 100
 #: Looks at a time, and deliveries that are on their way to the disk together.
 _PIECE = 250
 
@@ -126,11 +127,8 @@ class Jobs:
     ) -> Job:
         """Do that to all that fits `wanted` and is in the queue now, or to these; a `dry_run` only counts them.
         Raises TooManyJobs."""
-        if sum(not job.ended for job in self._jobs.values()) >= RUNNING:
-            raise TooManyJobs(f"{RUNNING} jobs run already")
-        ended = [job.id for job in self._jobs.values() if job.ended]
-        for id in ended[: max(0, len(ended) - REMEMBERED + 1)]:
-            del self._jobs[id]
+        self._check_room(tenant)
+        self._make_room()
         now = self._now()
         if wanted is not None:
             # What comes in meanwhile isn't meant.
@@ -157,6 +155,23 @@ class Jobs:
             job.cancel()
 
     # -- inside
+
+    def _check_room(self, tenant: str) -> None:
+        """Raises TooManyJobs."""
+        run = [job.tenant for job in self._jobs.values() if not job.ended]
+        if tenant and tenant in run:
+            raise TooManyJobs("one of your jobs runs already")
+        if len(run) >= RUNNING or (tenant and sum(map(bool, run)) >= TENANTS):
+            raise TooManyJobs("as many jobs run as may")
+
+    def _make_room(self) -> None:
+        """For one more: the oldest of who has the most is forgotten, so that nobody's push out another's."""
+        ended = [job for job in self._jobs.values() if job.ended]
+        while len(ended) >= REMEMBERED:
+            [(whose, _)] = Counter(job.tenant for job in ended).most_common(1)
+            oldest = next(job for job in ended if job.tenant == whose)
+            ended.remove(oldest)
+            del self._jobs[oldest.id]
 
     async def _do(self, job: Job) -> None:
         try:

@@ -160,7 +160,7 @@ class Results:
         """End a delivery that is for somebody who gets no mail, for the reason that this entry gives, without an
         attempt and without a bounce; fires as `record` does."""
         message, delivery = work.held.message, work.delivery
-        told = self._steps.happened("suppressed", message, delivery, entry.words, about=entry.whom)
+        told = self._steps.happened("suppressed", message, delivery, entry.words(message.tenant), about=entry.whom)
         written = self._store.finish(message, delivery, told)
         return self._settle(written, work, None, lambda: self._tell_suppressed(work, entry))
 

@@ -19,6 +19,7 @@ from relay.http.answer import iso, refusal, shielded
 from relay.http.fields import wrong
 from relay.http.frame import Call
 from relay.http.operation import operation
+from relay.http.theirs import check_way, is_theirs
 from relay.http.wanted import LINE, Text, Wanted, filter_of
 from relay.message.queueid import name_of, parse_name
 from relay.queue.filter import Filter
@@ -113,14 +114,17 @@ class ActionsApi:
         zones: Callable[[], Collection[str]],
         clock: IReactorTime,
         now: Callable[[], int],
+        tenants_choose: bool = False,
     ) -> None:
-        """`zones` gives the names of those that send, in lower case; `now` ms since the epoch."""
+        """`zones` gives the names of those that send, in lower case; `now` ms since the epoch. `tenants_choose`: a
+        tenant's callers may say by which zone mail goes."""
         self._hand = hand
         self._jobs = jobs
         self._store = store
         self._zones = zones
         self._clock = clock
         self._now = now
+        self._tenants_choose = tenants_choose
 
     @operation(
         "POST",
@@ -142,8 +146,8 @@ class ActionsApi:
         """
         asked: ActionAsked = call.body
         queue_id, seq = _name(name)
-        action = self._action(asked.action, asked.reason, asked.zone)
-        if not self._is_theirs(call.caller, queue_id):
+        action = self._action(call.caller, asked.action, asked.reason, asked.zone)
+        if not is_theirs(call.caller, self._store, queue_id):
             raise refusal(404, "ResourceNotFound", _GONE)
         done = await shielded(self._hand.act(action, queue_id, seq))
         if done is Done.GONE:
@@ -173,7 +177,7 @@ class ActionsApi:
         at `Location`. A job ends with the relay: what it has done is on disk, and given again it does the rest.
         """
         asked: JobAsked = call.body
-        action = self._action(asked.action, asked.reason, asked.zone)
+        action = self._action(call.caller, asked.action, asked.reason, asked.zone)
         wanted, names = self._which(asked, call.caller)
         try:
             job = self._jobs.start(action, wanted, names, asked.dry_run, call.caller.tenant)
@@ -220,12 +224,14 @@ class ActionsApi:
             raise refusal(404, "ResourceNotFound", f"There is no job {shown(id)}")
         return job
 
-    def _action(self, verb: Verb, reason: str, zone: str) -> Action:
+    def _action(self, caller: Caller, verb: Verb, reason: str, zone: str) -> Action:
         """Raises Problem."""
         if reason and verb not in (Verb.HOLD, Verb.BOUNCE):
             raise wrong("reason", "expected it with hold and bounce alone")
         if (verb is Verb.MOVE) != bool(zone):
             raise wrong("zone", "expected it with move, and only there")
+        if zone:
+            check_way(caller, self._tenants_choose, "zone")
         known = sorted(self._zones())
         if zone and zone.lower() not in known:
             hint = meant(zone[:60], known) or "; expected one of " + ", ".join(known)[:500]
@@ -238,18 +244,12 @@ class ActionsApi:
             raise wrong("filter", "expected it or names, and not both")
         if asked.filter is None:
             names = [_name(name, f"names[{number}]") for number, name in enumerate(asked.names)]
-            return None, [name for name in dict.fromkeys(names) if self._is_theirs(caller, name[0])]
+            return None, [name for name in dict.fromkeys(names) if is_theirs(caller, self._store, name[0])]
         wanted = filter_of(asked.filter, caller, self._now())
         names_nothing = msgspec.structs.replace(wanted, tenant=asked.filter.tenant) == Filter()
         if names_nothing != asked.filter.everything:
             raise wrong("filter.everything", "expected true where nothing else is named, and only there")
         return wanted, []
-
-    def _is_theirs(self, caller: Caller, queue_id: str) -> bool:
-        if not caller.tenant:
-            return True
-        message = self._store.message(queue_id)
-        return message is not None and message.tenant == caller.tenant
 
 
 def described(job: Job) -> JobShown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from twisted.internet.interfaces import IReactorTime
 
-from relay.access.caller import Scope
+from relay.access.caller import Caller, Scope
 from relay.config import plain
 from relay.events.shape import shape
 from relay.http.answer import Milliseconds, failure
@@ -121,39 +122,50 @@ class EventsApi:
         self._now = now
         self._keep = round(keep * 1000)
 
-    @operation("GET", "/v1/events", scope=Scope.READ, tag="events", query=EventQuery, answer=EventList)
+    @operation(
+        "GET", "/v1/events", scope=Scope.READ, tag="events", query=EventQuery, answer=EventList, by_tenant=True
+    )
     async def events(self, call: Call) -> EventList:
         """Shows what has happened: the latest events, or those behind a number.
 
-        20,000 are looked through for one answer, which may have less than are asked for then: ask on from `next`.
+        20,000 are looked through for one answer, which may have less than are asked for then: ask on from `next`. To
+        callers of a tenant its own are shown, the latest of the latest 20,000 where no number is given.
         """
         query: EventQuery = call.query
+        caller = call.caller
         kinds, limit = _kinds(query.kind), query.limit
         oldest, newest = self._store.event_bounds()
-        asked = max(newest - limit, oldest - 1) if isinstance(query.after, UnsetType) else min(query.after, newest)
-        found: list[Numbered] = []
+        if latest := isinstance(query.after, UnsetType):
+            asked = max(newest - (_LOOKED if caller.tenant else limit), oldest - 1)
+        else:
+            asked = min(query.after, newest)
+        # Of the latest those in front make room.
+        found: deque[Numbered] = deque(maxlen=limit)
         cursor, slices = asked, Slices(self._clock)
-        while len(found) < limit and cursor - asked < _LOOKED:
+        while (latest or len(found) < limit) and cursor - asked < _LOOKED:
             page = self._store.events(cursor, _PAGE)
             if not page:
                 break
             for one in page:
                 cursor = one.number
-                if not kinds or one.event.kind in kinds:
+                if (not kinds or one.event.kind in kinds) and _is_theirs(caller, one):
                     found.append(one)
-                    if len(found) == limit:
+                    if len(found) == limit and not latest:
                         break
             await slices.breathe()
         return EventList([shape(one) for one in found], cursor, asked < oldest - 1)
 
-    @operation("GET", "/v1/history/{name}", scope=Scope.READ, tag="events", answer=HistoryShown, errors=(500,))
+    @operation(
+        "GET", "/v1/history/{name}", scope=Scope.READ, tag="events", answer=HistoryShown, errors=(500,), by_tenant=True
+    )
     def history(self, call: Call, name: str) -> HistoryShown:
         """Shows all that is known of a delivery or a message, also of one that is gone.
 
         404: nothing is.
         """
         queue_id, seq = parse_name(name) or ("", None)
-        found = self._store.history(queue_id, seq, _STEPS) if queue_id else []
+        told = self._store.history(queue_id, seq, _STEPS) if queue_id else []
+        found = [one for one in told if _is_theirs(call.caller, one)]
         if not found:
             raise failure(404, "Nothing is known of it")
         events = [shape(one) for one in found]
@@ -165,13 +177,16 @@ class EventsApi:
             raise failure(500, f"The dialogue can't be read: {error}") from None
         return HistoryShown(name, events, msgspec.convert(dialogue, list[LineSaid]))
 
-    @operation("GET", "/v1/history", scope=Scope.READ, tag="events", query=HistoryQuery, answer=FoundList)
+    @operation(
+        "GET", "/v1/history", scope=Scope.READ, tag="events", query=HistoryQuery, answer=FoundList, by_tenant=True
+    )
     async def search(self, call: Call) -> FoundList:
         """Finds mail by its Message-ID, its sender or its recipient, also when it is gone.
 
         The latest comes first.
         """
         query: HistoryQuery = call.query
+        caller = call.caller
         named = [name for name in _SOUGHT if getattr(query, name)]
         if len(named) != 1:
             raise wrong("recipient", "expected one of message_id, sender, recipient")
@@ -183,14 +198,21 @@ class EventsApi:
         slices, more = Slices(self._clock), False
         names = self._store.trace(_SOUGHT[named[0]], getattr(query, named[0]), since, until, _LOOKED + 1)
         for looked, name in enumerate(names):
-            if more := len(found) == query.limit or looked == _LOOKED:
+            if more := looked == _LOOKED:
                 break
             parsed = parse_name(name)
             ends = self._store.ends(*parsed, _STEPS) if parsed else None
-            if ends is not None and since <= ends[0].event.time <= until:
+            if ends is not None and since <= ends[0].event.time <= until and _is_theirs(caller, *ends):
+                # What is another's doesn't count, not even as one more.
+                if more := len(found) == query.limit:
+                    break
                 found.append(Found(name, shape(ends[0]), shape(ends[1])))
             await slices.breathe()
         return FoundList(found, more)
+
+
+def _is_theirs(caller: Caller, *told: Numbered) -> bool:
+    return not caller.tenant or all(one.event.tenant == caller.tenant for one in told)
 
 
 def _kinds(names: list[str]) -> frozenset[str]:

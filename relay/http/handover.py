@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from relay.http.answer import Problem, from_reply, shielded
 from relay.http.slices import Slices
-from relay.http.submit import TERMS
+from relay.http.submit import terms_for
 from relay.intake.onetime import Key
 from relay.listener.door import Consignment, Intake, Refused, Settled, Submission
 from relay.message.envelope import Envelope, Recipient
@@ -40,12 +40,20 @@ Ends = Sequence[Settled | Problem]
 class Handover:
     """Of all requests."""
 
-    def __init__(self, intake: Intake, clock: IReactorTime, now: Callable[[], int], max_recipients: int) -> None:
-        """`now` gives ms since the epoch."""
+    def __init__(
+        self,
+        intake: Intake,
+        clock: IReactorTime,
+        now: Callable[[], int],
+        max_recipients: int,
+        tenants_choose: bool = False,
+    ) -> None:
+        """`now` gives ms since the epoch; `tenants_choose`: see relay.http.submit.terms_for."""
         self._intake = intake
         self._clock = clock
         self._now = now
         self._most = max_recipients
+        self._tenants_choose = tenants_choose
 
     async def kept(
         self,
@@ -77,11 +85,11 @@ class Handover:
     async def _settled(
         self, consignment: Consignment, orders: Sequence[Order], origin: Origin, user: User | None
     ) -> list[Settled | Problem]:
-        slices = Slices(self._clock)
+        slices, terms = Slices(self._clock), terms_for(user, self._tenants_choose)
         ends: list[Settled | Problem] = []
         for order in orders:
             try:
-                submission = consignment.open(origin, TERMS, user)
+                submission = consignment.open(origin, terms, user)
                 if order.zone:
                     submission.write(f"X-Sending-Zone: {order.zone}\r\n".encode())
                 if order.letter.size <= _PIECE:

@@ -20,8 +20,8 @@ from relay.message.event import KINDS
 from relay.metrics.definitions import Totals
 from relay.queue.store import ZoneCount
 
-#: Streams at a time.
-MOST = 100
+#: Streams at a time, and those of one tenant.
+MOST, TENANTS = 100, 10
 _LAST = 1 << 62
 
 
@@ -98,6 +98,8 @@ class LiveApi:
         if len(self._streams) >= MOST:
             raise failure(503, f"There are {MOST} streams already", RETRY_AFTER)
         tenant = call.caller.tenant
+        if tenant and sum(stream.tenant == tenant for stream in self._streams) >= TENANTS:
+            raise failure(503, f"Your organisation has {TENANTS} streams already", RETRY_AFTER)
         if query.counters and tenant:
             raise refusal(403, "Forbidden", "Counters are those of the whole relay")
         stream = Stream(

@@ -24,6 +24,7 @@ from relay.http.onetime import once
 from relay.http.operation import JSON, operation
 from relay.http.slices import Slices
 from relay.http.submit import origin_of, sending
+from relay.http.theirs import anothers, check_way
 from relay.http.waits import Waits
 from relay.intake.onetime import Key, OneTime
 from relay.listener.door import Settled
@@ -175,7 +176,7 @@ class MessagesApi:
         mail = mail_of(message, due or None)
         return Order(
             self._letter(mail, seed),
-            self._zone(message.zone) if message.zone else "",
+            self._zone(message.zone, caller) if message.zone else "",
             due,
             self._tenant(message.tenant, caller) if message.tenant else caller.tenant,
             tuple(dict.fromkeys(message.tags)) if message.tags else (),
@@ -191,7 +192,8 @@ class MessagesApi:
             raise wrong("send_at", "expected a time within 365 days")
         return when if when > now else 0
 
-    def _zone(self, zone: str) -> str:
+    def _zone(self, zone: str, caller: Caller) -> str:
+        check_way(caller, self._options.allow_routing_headers, "zone")
         known = sorted(self._zones())
         if zone.lower() not in known:
             hint = meant(zone[:60].lower(), known) or "; expected one of " + ", ".join(known)[:500]
@@ -200,7 +202,7 @@ class MessagesApi:
 
     def _tenant(self, tenant: str, caller: Caller) -> str:
         if caller.tenant and tenant != caller.tenant:
-            raise refusal(403, "Forbidden", "tenant: it is another's", field="tenant")
+            raise anothers("tenant", tenant)
         try:
             return labels.checked_tenant(tenant)
         except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from relay.http.delivery import DeliveryShown, described
 from relay.http.fields import wrong
 from relay.http.frame import Call
 from relay.http.operation import operation
+from relay.http.seal import Broken, Seal
 from relay.http.slices import Slices
 from relay.http.wanted import Wanted, filter_of
 from relay.queue.search import BadCursor, Cursor, Search
@@ -51,6 +51,7 @@ class QueueSearchApi:
         self._store = store
         self._clock = clock
         self._now = now
+        self._seal = Seal()
 
     @operation(
         "GET", "/v1/queue", scope=Scope.READ, tag="queue", query=QueueQuery, answer=DeliveryPage, by_tenant=True
@@ -59,11 +60,13 @@ class QueueSearchApi:
         """Lists what is in the queue, or what of it fits all that is named.
 
         In the order of their age, or where a domain, site, zone or state is what leads to them soonest, as they are
-        due in each of its lanes. A cursor is good for the same query alone.
+        due in each of its lanes. A cursor is good for the same query alone, that of a tenant's caller also for the
+        same life of the relay.
         """
         query: QueueQuery = call.query
+        tenant = call.caller.tenant
         wanted = filter_of(query, call.caller, self._now())
-        cursor, slices = _read(query.cursor), Slices(self._clock)
+        cursor, slices = self._read(query.cursor, tenant), Slices(self._clock)
         items: list[DeliveryShown] = []
         until = self._clock.seconds() + _SECONDS
         while True:
@@ -76,19 +79,14 @@ class QueueSearchApi:
             if cursor is None:
                 return DeliveryPage(items, None)
             if len(items) == query.limit or self._clock.seconds() >= until:
-                return DeliveryPage(items, _written(cursor))
+                return DeliveryPage(items, self._seal.shut(msgspec.json.encode(cursor), tenant))
             await slices.breathe()
 
-
-def _written(cursor: Cursor) -> str:
-    return urlsafe_b64encode(msgspec.json.encode(cursor)).decode("ascii").rstrip("=")
-
-
-def _read(text: str) -> Cursor | None:
-    """Raises Problem."""
-    if not text:
-        return None
-    try:
-        return _cursor(urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)))
-    except (ValueError, msgspec.MsgspecError):
-        raise wrong("cursor", "it is none of ours") from None
+    def _read(self, text: str, tenant: str) -> Cursor | None:
+        """Raises Problem."""
+        if not text:
+            return None
+        try:
+            return _cursor(self._seal.open(text, tenant))
+        except (Broken, ValueError, msgspec.MsgspecError):
+            raise wrong("cursor", "it is none of ours") from None

@@ -17,11 +17,18 @@ from relay.http.holds import HoldsApi
 from relay.http.keys import KeysApi
 from relay.http.warmup import WarmupApi
 from relay.http.why import WhyApi
+from relay.queue.store import Store
 from relay.zone.zones import Zones
 
 
 def resources(
-    shaping: Shaping, reasons: Reasons, keys: KeyWatch, zones: Zones, clock: IReactorTime, now: Callable[[], int]
+    shaping: Shaping,
+    reasons: Reasons,
+    store: Store,
+    keys: KeyWatch,
+    zones: Zones,
+    clock: IReactorTime,
+    now: Callable[[], int],
 ) -> Sequence[object]:
     """All of them. `now` gives milliseconds since the epoch."""
     return (
@@ -29,7 +36,7 @@ def resources(
         DecisionsApi(shaping.decisions),
         BackoffApi(shaping.backoff, now),
         WarmupApi(shaping.warming, now),
-        WhyApi(reasons),
+        WhyApi(reasons, store),
         DkimApi(keys),
         KeysApi(keys.directory, keys, deferToThread),
     )

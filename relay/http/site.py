@@ -87,7 +87,7 @@ def make_site(
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    handover = Handover(intake, reactor, now, options.max_recipients)
+    handover = Handover(intake, reactor, now, options.max_recipients, options.allow_routing_headers)
     room = Room(_BODIES * options.max_size)
     waits = Waits(store, verdicts, reactor, now)
     frames: list[Frame] = []

@@ -229,7 +229,7 @@ class StoredApi:
     def _found(self, caller: Caller, id: str) -> Message:
         """Raises Problem."""
         message = self._store.message(id) if is_queue_id(id) else None
-        if message is None or (caller.tenant and message.tenant != caller.tenant):
+        if message is None or caller.tenant not in ("", message.tenant):
             raise refusal(404, "ResourceNotFound", _NO_MESSAGE)
         return message
 

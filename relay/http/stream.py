@@ -58,7 +58,7 @@ class Stream:
         self._request = request
         self._source = source
         self._kinds = kinds
-        self._tenant = tenant
+        self.tenant = tenant
         self._clock = clock
         self._timeout = timeout
         newest = source.event_bounds().newest if source is not None else 0
@@ -149,7 +149,7 @@ class Stream:
             self._later("look", 0, self._tell)
 
     def _is_theirs(self, one: Numbered) -> bool:
-        return not self._tenant or one.event.tenant == self._tenant
+        return not self.tenant or one.event.tenant == self.tenant
 
     def _say(self, name: str, data: Any, number: int | None = None) -> None:
         mark = b"" if number is None else b"id: %d\n" % number

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from relay.http.request import ApiRequest
 
 LISTENER = "api"
-TERMS = Terms(routing_headers=True, future_date=True)
+_TERMS = Terms(routing_headers=True, future_date=True)
+#: Of organisations that don't say themselves which way their mail goes.
+_TENANTS = Terms(future_date=True)
 _MAX_USER = 1024
 
 
@@ -64,7 +66,8 @@ class MessageUpload:
         self.limit = options.max_size
         self.recipients = recipients
         self.consignment = consignment
-        self._submission: Submission | None = consignment.open(origin, TERMS, user)
+        terms = terms_for(user, options.allow_routing_headers)
+        self._submission: Submission | None = consignment.open(origin, terms, user)
         self._most = options.max_recipients
         self._sender = sender
         self._lines = CrlfLines()
@@ -206,6 +209,12 @@ def origin_of(request: ApiRequest) -> Origin:
 def sending(request: ApiRequest) -> User | None:
     """Who hands the message over, and what is allowed to them; None: a program of this machine, which may anything."""
     return None if request.caller is LOCAL else user_of(request.caller, _stated_user(request))
+
+
+def terms_for(user: User | None, tenants_choose: bool) -> Terms:
+    """What holds for the mail of who hands it over, see `sending`; `tenants_choose`: organisations are believed which
+    way it is to go, too."""
+    return _TERMS if user is None or not user.tenant or tenants_choose else _TENANTS
 
 
 def _stated_user(request: ApiRequest) -> str:

@@ -8,10 +8,13 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from relay.access.caller import Caller
 from relay.config.plain import shown
 from relay.http.answer import Moment, iso
 from relay.http.fields import wrong
 from relay.http.moments import ending
+from relay.http.theirs import anothers
+from relay.message.flow import known_as
 from relay.suppression import table, whom
 from relay.suppression.entry import SOURCES, Entry, Source, fit_reason
 
@@ -20,7 +23,7 @@ Keep = Callable[[Entry], bool]
 
 class NewEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who is to get no mail: an address, or all of a domain; from one tenant, or from anybody. For a `duration`, until
-    it `expires`, or for good."""
+    it `expires`, or for good. Callers of a tenant say it for that one."""
 
     address: Annotated[str, Meta(examples=["user@example.com"])] = ""
     domain: str = ""
@@ -38,9 +41,10 @@ class EntryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     source: Annotated[str, Meta(description=", ".join(SOURCES))] | UnsetType = UNSET
     domain: str | UnsetType = UNSET
 
-    def keep(self) -> Keep:
-        """Lets pass what is named. Raises Problem."""
-        tenant = self.tenant if self.tenant is UNSET else tenant_of(self.tenant)
+    def keep(self, caller: Caller) -> Keep:
+        """Lets pass what is named, and there for the caller. Raises Problem."""
+        everything = self.tenant is UNSET and not caller.tenant
+        tenant = UNSET if everything else tenant_of(self.tenant or "", caller)
         source = self.source if self.source is UNSET else _source(self.source)
         domain = self.domain if self.domain is UNSET else about("", self.domain)
 
@@ -67,11 +71,11 @@ class EntryShown(msgspec.Struct, frozen=True, kw_only=True):
     expires: Moment | None
 
 
-def entry_of(new: NewEntry, now: int) -> Entry:
-    """What is to be on the list, at `now` (ms). Raises Problem."""
+def entry_of(new: NewEntry, caller: Caller, now: int) -> Entry:
+    """What the caller wants to be on the list, at `now` (ms). Raises Problem."""
     return Entry(
         about(new.address, new.domain),
-        tenant_of(new.tenant),
+        tenant_of(new.tenant, caller),
         fit_reason(new.reason),
         _source(new.source) if new.source else "manual",
         expires=ending(new.duration, new.expires, "expires", now),
@@ -103,12 +107,21 @@ def about(address: str, domain: str) -> str:
         raise wrong(name, f"{error}, got {shown(given)}") from None
 
 
-def tenant_of(given: str) -> str:
-    """Raises Problem."""
+def tenant_of(given: str, caller: Caller) -> str:
+    """Whose list is meant, as it is kept; a tenant's caller always means its own. Raises Problem."""
     try:
-        return table.tenant_of(given)
+        named = table.tenant_of(given)
     except ValueError as error:
         raise wrong("tenant", str(error).removeprefix("tenant: ")) from None
+    own = known_as(caller.tenant)
+    if own and named not in ("", own):
+        raise anothers("tenant", given)
+    return own or named
+
+
+def is_there_for(caller: Caller, entry: Entry) -> bool:
+    """Whether the caller may know of an entry, and change it."""
+    return not caller.tenant or entry.tenant == known_as(caller.tenant)
 
 
 def _source(given: str) -> Source:

@@ -13,9 +13,9 @@ from twisted.python.failure import Failure
 
 from relay.access.caller import Scope
 from relay.http.answer import RETRY_AFTER, failure, shielded
-from relay.http.fields import wrong
 from relay.http.frame import Call
 from relay.http.operation import operation
+from relay.http.suppression_fields import tenant_of
 from relay.queue.store import StoreError
 from relay.suppression import table
 from relay.suppression.entry import Entry, fit_reason
@@ -174,11 +174,9 @@ class ImportApi:
     def begin(self, call: Call) -> ListUpload:
         """Begins an import that a request brings. Raises Problem."""
         query: ImportQuery = call.query
-        try:
-            tenant = table.tenant_of(query.tenant)
-        except ValueError as error:
-            raise wrong("tenant", str(error).removeprefix("tenant: ")) from None
-        return ListUpload(table.Reader(self._now, tenant, fit_reason(query.reason)), self._list)
+        tenant = tenant_of(query.tenant, call.caller)
+        reader = table.Reader(self._now, tenant, fit_reason(query.reason), alone=bool(call.caller.tenant))
+        return ListUpload(reader, self._list)
 
     @operation(
         "POST",
@@ -189,17 +187,21 @@ class ImportApi:
         takes={"text/csv": None},
         upload="begin",
         answer=Imported,
+        by_tenant=True,
+        audit="suppression.imported",
     )
     async def import_list(self, call: Call) -> Imported:
         """Puts a list of any length on the list: CSV, an address or a domain to the line.
 
         The first line may name columns: recipient, tenant, reason, source, created, expires. All is on disk then; 503:
-        only a part of it is.
+        only a part of it is. Of a file that a tenant's caller brings, lines for another tenant are bad ones.
         """
         upload = call.request.upload
         assert isinstance(upload, ListUpload)
         try:
-            return await shielded(Deferred.fromCoroutine(upload.finish()))
+            told = await shielded(Deferred.fromCoroutine(upload.finish()))
         except StoreError as error:
             text = f"Only a part is on the list: {error}; send it again"
             raise failure(503, text, RETRY_AFTER) from None
+        call.about = f"{told.added} of {told.added + told.unchanged + told.bad}"
+        return told

@@ -30,15 +30,16 @@ class WhomQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EntryPage(msgspec.Struct, frozen=True):
-    """Entries, how many there are in all, and the `cursor` for those behind them, if there may be any."""
+    """Entries, the `cursor` for those behind them, if there may be any, and how many there are in all, which callers of
+    a tenant aren't told."""
 
-    count: int
     suppressions: list[EntryShown]
+    count: int | UnsetType = UNSET
     cursor: str | UnsetType = UNSET
 
 
 class LookedUp(msgspec.Struct, frozen=True):
-    """Whether an address gets no mail, and the entry that says so."""
+    """Whether an address gets no mail, and the entry that says so: null to a tenant's callers, where it is everybody's."""
 
     address: str
     suppressed: bool

@@ -9,9 +9,10 @@ import msgspec
 
 from relay.access.caller import Scope as Access
 from relay.dispatch.why import Wait, Why
-from relay.http.answer import Moment, failure, iso, refusal
+from relay.http.answer import Moment, Problem, failure, iso, refusal
 from relay.http.frame import Call
 from relay.http.operation import operation
+from relay.http.theirs import Kept, is_theirs
 from relay.message.queueid import parse_name
 from relay.zone.decision import Scope
 
@@ -76,12 +77,14 @@ class Knowing(Protocol):
 class WhyApi:
     """The resource of that."""
 
-    def __init__(self, reasons: Knowing) -> None:
+    def __init__(self, reasons: Knowing, store: Kept) -> None:
         self._reasons = reasons
+        self._store = store
 
     @operation(
-        "GET", "/v1/deliveries/{name}/why", scope=Access.READ, tag="queue", answer=DeliveryWhy | WhyList, errors=(404,)
-    )
+        "GET", "/v1/deliveries/{name}/why", scope=Access.READ, tag="queue", answer=DeliveryWhy | WhyList, errors=(404,),
+        by_tenant=True,
+    )  # fmt: skip
     def why(self, call: Call, name: str) -> DeliveryWhy | WhyList:
         """Says why a delivery is where it is: its state, the next try, and what it waits for.
 
@@ -91,6 +94,8 @@ class WhyApi:
         if parsed is None:
             raise refusal(400, "InvalidArgument", 'expected the name of a delivery, "id.seq", or of a message, "id"')
         queue_id, seq = parsed
+        if not is_theirs(call.caller, self._store, queue_id):
+            raise _gone()
         if seq is None:
             found = self._reasons.whys(queue_id, _MOST)
             if found:
@@ -99,7 +104,11 @@ class WhyApi:
             why = self._reasons.why(queue_id, seq)
             if why is not None:
                 return told(why)
-        raise failure(404, "Not in the queue: it was delivered, bounced or deleted, or never was there")
+        raise _gone()
+
+
+def _gone() -> Problem:
+    return failure(404, "Not in the queue: it was delivered, bounced or deleted, or never was there")
 
 
 def told(why: Why) -> DeliveryWhy:

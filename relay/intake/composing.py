@@ -93,7 +93,8 @@ class Composer:
         any. Raises Refused."""
         sender, named = _envelope(envelope, block)
         self._check_trail(block, named, terms)
-        recipients, unwanted = self._heed.sort_out(user, named) if terms.heed else (named, ())
+        tenant = tenant or envelope.tenant
+        recipients, unwanted = self._heed.sort_out(tenant or user, named) if terms.heed else (named, ())
         try:
             fit = fitted(
                 block,
@@ -128,7 +129,7 @@ class Composer:
             envelope.envid,
             fit.fbl,
             _asked_of_tls(fit, envelope, terms),
-            tenant or envelope.tenant,
+            tenant,
             _tags(fit, envelope),
             envelope.metadata,
             due if due > now else 0,

@@ -343,7 +343,8 @@ class Submission:
     def _left_out(self, composed: Composed) -> Events:
         if not composed.unwanted:
             return ()
-        whom = ((recipient, entry.words, entry.whom) for recipient, entry in composed.unwanted)
+        tenant = composed.message.tenant
+        whom = ((recipient, entry.words(tenant), entry.whom) for recipient, entry in composed.unwanted)
         return self._intake.steps.left_out(composed.message, whom)
 
     def _note_unwanted(self, composed: Composed) -> None:

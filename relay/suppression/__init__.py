@@ -1,1 +1,1 @@
-"""Who gets no mail: addresses and domains, for all users or for one."""
+"""Who gets no mail: addresses and domains, from all senders or from one."""

@@ -16,9 +16,9 @@ LONGEST_REASON = 300
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One entry.
 
-    `whom` is an address or a domain (relay.suppression.whom). `tenant` is the user whose mail it stops, as flows know
-    them (relay.message.flow); "": everybody's. `created` and `expires` are ms since the epoch, `expires` 0: never.
-    `id` has 24 hex digits, and is "" of what isn't on the list yet.
+    `whom` is an address or a domain (relay.suppression.whom). `tenant` is whose mail it stops, as flows know a user
+    (relay.message.flow): an organisation, or a user of none; "": everybody's. `created` and `expires` are ms since the
+    epoch, `expires` 0: never. `id` has 24 hex digits, and is "" of what isn't on the list yet.
     """
 
     whom: str
@@ -39,10 +39,13 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The domain, be it all or that of the address."""
         return self.whom.rpartition("@")[2]
 
-    @property
-    def words(self) -> str:
-        """What has stopped some mail, and why, for people."""
-        what = f"{'address' if self.address else 'domain'} on the suppression list, {self.source}"
+    def words(self, tenant: str) -> str:
+        """What has stopped some mail of a tenant ("": of none), and why, for people. Why an entry is everybody's is not
+        for tenants to know: it may tell of another's mail."""
+        what = f"{'address' if self.address else 'domain'} on the suppression list"
+        if tenant and not self.tenant:
+            return what
+        what = f"{what}, {self.source}"
         return f"{what}: {self.reason}" if self.reason else what
 
     def outlasts(self, other: Entry) -> bool:

@@ -41,10 +41,12 @@ class Line(NamedTuple):
 class Reader:
     """Takes a file in any split."""
 
-    def __init__(self, now: Callable[[], int], tenant: str = "", reason: str = "") -> None:
-        """`now` gives ms since the epoch; `tenant` and `reason` are for lines that have none."""
+    def __init__(self, now: Callable[[], int], tenant: str = "", reason: str = "", alone: bool = False) -> None:
+        """`now` gives ms since the epoch; `tenant` and `reason` are for lines that have none. `alone`: no line may name
+        another tenant."""
         self._now = now
         self._tenant = tenant
+        self._alone = alone
         self._reason = reason
         self._rest = b""
         self._skipping = False  # The rest of a line that is too long.
@@ -108,12 +110,19 @@ class Reader:
             raise ValueError("expires: it has passed")
         return Entry(
             about,
-            tenant_of(given["tenant"]) if "tenant" in given else self._tenant,
+            self._whose(given["tenant"]) if "tenant" in given else self._tenant,
             fit_reason(given.get("reason", self._reason)),
             _source(given.get("source", "import")),
             min(created, self._now()),
             expires,
         )
+
+    def _whose(self, text: str) -> str:
+        """Raises ValueError."""
+        tenant = tenant_of(text)
+        if self._alone and tenant != self._tenant:
+            raise ValueError("tenant: expected your own or none")
+        return tenant
 
 
 def tenant_of(text: str) -> str:

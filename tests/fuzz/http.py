@@ -69,7 +69,7 @@ class _Api(Rig):
         self._ids = iter(range(0))
         self._holds = Holds(Path("none"), clock, self._now, _written, decisions, lambda: None, self._id)
         more = (
-            WhyApi(nothing),
+            WhyApi(nothing, nothing),
             WarmupApi(nothing, self._now),
             HoldsApi(self._holds, lambda: ("bulk", "default"), clock, self._now),
             DecisionsApi(decisions),

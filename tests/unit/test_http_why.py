@@ -17,7 +17,7 @@ from relay.http.why import WhyApi
 from relay.message.values import Delivery
 from relay.queue.store import StoreError
 from relay.zone.decision import Scope
-from tests.unit.api_rig import ID, NOW, Rig
+from tests.unit.api_rig import ID, NOW, FakeStore, Rig
 
 HELD = Wait(
     kind="hold", limit="on hold (domain d.test): \x1b[31mno", freed_by="its end", since=NOW - 1000, until=NOW + 60_000,
@@ -50,7 +50,7 @@ class Knows:
 class WhyTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reasons = Knows()
-        self.rig = Rig(more=[WhyApi(self.reasons)])
+        self.rig = Rig(more=[WhyApi(self.reasons, FakeStore())])
 
     def test_a_delivery(self) -> None:
         self.assertEqual(
