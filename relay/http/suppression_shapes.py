@@ -39,7 +39,7 @@ class EntryPage(msgspec.Struct, frozen=True):
 
 
 class LookedUp(msgspec.Struct, frozen=True):
-    """Whether an address gets no mail, and the entry that says so: null to a tenant's callers, where it is everybody's."""
+    """Whether an address gets no mail, and the entry that says so, which a tenant's callers see where it is theirs."""
 
     address: str
     suppressed: bool

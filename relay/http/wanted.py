@@ -10,8 +10,8 @@ from msgspec import UNSET, Meta, UnsetType
 from relay.access.caller import Caller
 from relay.config import units
 from relay.config.plain import shown
-from relay.http.answer import refusal
 from relay.http.fields import wrong
+from relay.http.theirs import anothers
 from relay.message.address import parse
 from relay.message.queueid import is_queue_id
 from relay.queue.filter import FAR, Filter, State
@@ -46,7 +46,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 def filter_of(wanted: Wanted, caller: Caller, now: int) -> Filter:
     """The filter, as of `now` (ms), for what this caller may see. Raises Problem."""
     if caller.tenant and wanted.tenant not in ("", caller.tenant):
-        raise refusal(403, "Forbidden", "You see what is your tenant's alone")
+        raise anothers("tenant", wanted.tenant)
     if wanted.id and not is_queue_id(wanted.id):
         raise wrong("id", f"expected a queue id, 18 hex digits, got {shown(wanted.id)}")
     older, younger = _age(wanted.older, "older"), _age(wanted.younger, "younger")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64decode
 from typing import Any
 from urllib.parse import quote
 
@@ -212,10 +213,33 @@ class ListTests(Case):
         job = self.post("/v1/queue/actions", action="delete", filter={"everything": True})
         self.assertEqual(job.json["total"], 0)
         self.assertEqual(len(self.get("/v1/jobs")["jobs"]), 2)
+        moved = self.post(f"/v1/deliveries/{mine.id}.001/actions", action="move", zone="other")
+        self.assertEqual((moved.status, moved.problem["field"]), (403, "zone"))
         self.be("others", Scope.READ)
         self.assertEqual(self.get("/v1/jobs")["jobs"], [])
         self.assertEqual(self.ask(f"/v1/jobs/{job.json['id']}").status, 404)
         self.assertEqual(self.post(f"/v1/deliveries/{other.id}.001/actions", action="delete").status, 403)
+
+
+    def test_a_tenants_cursor_tells_nothing_and_nobody_elses_is_taken(self) -> None:
+        for _ in range(3):
+            self.accept("a.test", tenant="acme")
+            self.accept("a.test", tenant="secret")
+        seen = [self.get("/v1/queue?limit=1&zone=default")["next"]]
+        self.be("acme", Scope.READ)
+        self.assertEqual(self.ask(f"/v1/queue?limit=1&zone=default&cursor={seen[0]}").status, 400)
+        names, cursor = [], ""
+        while cursor is not None:
+            page = self.get(f"/v1/queue?limit=1&zone=default&cursor={cursor}")
+            names += [one["name"] for one in page["items"]]
+            seen.append(cursor)
+            cursor = page["next"]
+        self.assertEqual(len(set(names)), 3)
+        for shut in filter(None, seen[1:]):
+            self.assertNotIn(b"default", urlsafe_b64decode(shut + "=" * (-len(shut) % 4)))
+        self.be("others", Scope.READ)
+        for shut in filter(None, seen):
+            self.assertEqual(self.ask(f"/v1/queue?limit=1&zone=default&cursor={shut}").status, 400)
 
 
 class StoredTests(Case):

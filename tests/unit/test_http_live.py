@@ -167,3 +167,11 @@ class LiveTests(SynchronousTestCase):
         self.tell("decision")
         self.assertEqual(self.numbers(self.begin("?after=0", Authorization=mine)), [1])
         self.assertEqual(self.rig.request("GET", "/v1/stream?counters=1", Authorization=mine).status, 403)
+
+    def test_a_tenant_leaves_room_for_others(self) -> None:
+        self.rig.roll.add_tenant(Tenant("acme", "Acme"))
+        mine = f"Bearer {self.rig.key(Scope.READ, tenant='acme')}"
+        for _ in range(live.TENANTS):
+            self.begin(Authorization=mine)
+        self.assertEqual(self.rig.request("GET", "/v1/stream", Authorization=mine).status, 503)
+        self.begin()

@@ -148,6 +148,24 @@ class JobTests(DispatchRig):
         self.assertIs(self.jobs.get(last.id), last)
         self.assertIsNone(self.jobs.get(first[0].id))
 
+    def test_a_tenant_takes_nothing_from_others(self) -> None:
+        self.fill(1)
+        everything = Filter()
+        for tenant in ("a", "b", "c"):
+            self.jobs.start(DELETE, everything, dry_run=True, tenant=tenant)
+            with self.assertRaises(TooManyJobs):
+                self.jobs.start(DELETE, everything, dry_run=True, tenant=tenant)
+        with self.assertRaises(TooManyJobs):
+            self.jobs.start(DELETE, everything, dry_run=True, tenant="d")
+        for job in (*self.jobs.all(), self.jobs.start(DELETE, everything, dry_run=True)):
+            self.go_on(job)
+        kept = {job.id for job in self.jobs.all()}
+        for _ in range(REMEMBERED + 1):
+            self.run_it(DELETE, everything, dry_run=True, tenant="a")
+        left = [job.tenant for job in self.jobs.all() if job.id in kept]
+        self.assertEqual(left, ["b", "c", ""])
+        self.assertEqual(len(self.jobs.all()), REMEMBERED)
+
     def test_who_waits_no_more_is_not_told(self) -> None:
         self.fill(1)
         job = self.jobs.start(DELETE, Filter())

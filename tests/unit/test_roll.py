@@ -187,6 +187,10 @@ class Organisations(RollCase):
     def test_a_name_is_one_persons(self) -> None:
         self.assertRaises(Taken, self.roll.add_member, "ann", OWN, Role.VIEWER, "hash")
 
+    def test_capitals_tell_no_two_apart(self) -> None:
+        for id in ("Acme", "ACME", "Relay"):
+            self.assertRaises(Taken, self.roll.add_tenant, Tenant(id, id))
+
     def test_what_is_many(self) -> None:
         with patch("relay.access.roll.MOST_MEMBERS_EACH", 1), patch("relay.access.roll.MOST_KEYS_EACH", 0):
             self.assertRaises(Full, self.roll.add_member, "bob", "acme", Role.VIEWER, "hash")

@@ -44,6 +44,22 @@ class Struck(Case):
         self.assertEqual(event.reason, "address on the suppression list, manual: asked for it")
         self.everything_is_free()
 
+    def test_why_it_is_everybodys_is_not_told_to_a_tenant(self) -> None:
+        self.on_list("to1@d.test", reason="550 said to another")
+        self.on_list("to1@e.test", tenant="acme", reason="their own")
+        self.join()
+        for domain in ("d.test", "e.test"):
+            self.accept(domain, tenant="Acme")
+        self.tell()
+        told = {one.event.recipient: one.event.reason for one in self.store.events(0, 100) if one.event.seq}
+        self.assertEqual(
+            told,
+            {
+                "to1@d.test": "address on the suppression list",
+                "to1@e.test": "address on the suppression list, manual: their own",
+            },
+        )
+
     def test_the_rest_of_the_message_and_of_the_lane_goes(self) -> None:
         self.on_list("to2@d.test")
         child = self.join()

@@ -36,6 +36,9 @@ class Policy(SynchronousTestCase):
         tenants = entry_of(BOUNCED, Suppression(bounces="recipient", bounce_scope="tenant", bounce_for=0.0))
         assert tenants is not None
         self.assertEqual((tenants.tenant, tenants.expires), ("ann", 0))
+        theirs = entry_of(replace(BOUNCED, tenant="Acme"), Suppression(bounces="recipient", bounce_scope="tenant"))
+        assert theirs is not None
+        self.assertEqual(theirs.tenant, "acme")
         self.assertIsNone(entry_of(BOUNCED, Suppression()))
         self.assertIsNotNone(entry_of(replace(BOUNCED, kind="bounce-returned"), ON))
 
