@@ -73,6 +73,16 @@ class SendRawTests(SynchronousTestCase):
         self.rig.request("POST", "/send-raw?from=", TEXT)
         self.assertEqual(self.rig.intake.submissions[-1].finished, ("", None))
 
+    def test_H26_the_same_request_again(self) -> None:
+        first = self.rig.request("POST", "/send-raw?to=a@example.net", TEXT, Idempotency_Key="k")
+        self.assertEqual(first.status, 200)
+        again = self.rig.request("POST", "/send-raw?to=a@example.net", TEXT, Idempotency_Key="k")
+        self.assertEqual((again.status, again.body), (200, first.body))
+        self.assertTrue(self.rig.intake.submissions[1].abandoned)
+        for path, text in (("?to=b@example.net", TEXT), ("?to=a@example.net", TEXT + b"x")):
+            self.assertEqual(self.rig.request("POST", f"/send-raw{path}", text, Idempotency_Key="k").status, 409)
+        self.assertEqual(len(self.rig.intake.marks), 1)
+
     def test_bad_envelope(self) -> None:
         """H06, H07: nothing but addresses comes out of a query."""
         for query in (
