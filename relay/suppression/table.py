@@ -22,7 +22,9 @@ from relay.suppression.entry import SOURCES, Entry, Source, fit_reason
 
 COLUMNS = ("recipient", "tenant", "reason", "source", "created", "expires")
 #: What others call the first one, in whatever case and with whatever between the words.
-_RECIPIENT = frozenset(["recipient", "address", "domain", "email", "emailaddress", "recipientemail", "recipientaddress"])
+_RECIPIENT = frozenset(
+    ("recipient", "address", "domain", "email", "emailaddress", "recipientemail", "recipientaddress")
+)
 _NO_LETTERS = re.compile("[^a-z]+")
 #: Seconds since the epoch, as others write moments.
 _seconds = re.compile("[0-9]{9,11}", re.ASCII).fullmatch
