@@ -252,8 +252,7 @@ class Queue(Group[E]):
     def why(self, name: str) -> Ask[Why]:
         """Why a delivery, `id.seq`, is where it is.
 
-            >>> relay.queue.why(part.id).waits_for.limit
-            'nothing: a child has it'
+            >>> print(relay.queue.why(part.id).waits_for.limit)
         """
         return get("/v1/deliveries/{name}/why", Why, _delivery(name))
 
