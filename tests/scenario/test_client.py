@@ -97,7 +97,7 @@ class Commands(Scenario):
         self.assertIn("waits for", shown)
         self.assertIn(" deferred: ", shown)
         self.assertIn("Subject: ", await self.run_it(relay, "queue", "show", "--headers", name))
-        self.assertIn("\n\nHello.\n", await self.run_it(relay, "queue", "show", "--text", name.partition(".")[0]))
+        self.assertIn("\r\n\r\nHello.\r\n", await self.run_it(relay, "queue", "show", "--text", name.partition(".")[0]))
         held = await self.run_it(relay, "queue", "hold", "--tag", "t1", "--because", "ticket 17", "--yes")
         self.assertEqual(held, "1 delivery held\n")
         refused = await self.run_it(relay, "queue", "delete", "--state", "held", code=1)
