@@ -15,6 +15,7 @@ from relay.listener.door import Refused
 from relay.message.envelope import Recipient
 from relay.queue.store import StoreError
 from relay.smtp.reply import Reply, reply
+from relay.suppression.draft import Damaged
 from relay.suppression.entry import Entry, Stop
 
 _log = Logger()
@@ -29,10 +30,11 @@ class List(Protocol):
     """Who gets no mail (relay.suppression)."""
 
     def find(self, owner: str, recipient: str) -> Stop | None:
-        """What stops the mail of a tenant, or of a user without one, to a recipient. Raises StoreError."""
+        """What stops the mail of a tenant, or of a user without one, to a recipient. Raises StoreError,
+        or Damaged."""
 
     def told(self, stop: Stop) -> Entry:
-        """The whole entry. Raises StoreError."""
+        """The whole entry. Raises StoreError, or Damaged."""
 
     def watch(self, watcher: Callable[[bool], None]) -> None:
         """Have it told whether there is anybody on the list, now and whenever that changes."""
@@ -99,7 +101,7 @@ def _read(read: Callable[..., _T], *about: object) -> _T:
     """What the list says. Raises Refused where it can't be read."""
     try:
         return read(*about)
-    except StoreError as error:
+    except (StoreError, Damaged) as error:
         _log.warn("who gets no mail can't be looked up: {error}", error=str(error))
         raise Refused(BUSY) from None
 
