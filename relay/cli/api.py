@@ -127,10 +127,12 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def api_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--api URL`, or `--config FILE` that says where the API is."""
-    parser.add_argument("--api", metavar="URL", default="", help="default: api.endpoint of the configuration")
-    config_argument(parser)
+def api_arguments(parser: argparse.ArgumentParser, *, inherited: bool = False) -> None:
+    """`--api URL`, or `--config FILE` that says where the API is. `inherited`: they may have been given before this
+    word, too."""
+    default = argparse.SUPPRESS if inherited else ""
+    parser.add_argument("--api", metavar="URL", default=default, help="default: api.endpoint of the configuration")
+    config_argument(parser, inherited=inherited)
 
 
 def asking(arguments: argparse.Namespace, ask: Callable[[Api], None]) -> int:

@@ -26,6 +26,7 @@ class Command(NamedTuple):
     run: Callable[[argparse.Namespace, Start], int]
 
 
-def config_argument(parser: argparse.ArgumentParser) -> None:
-    """`--config FILE`, with the same default everywhere."""
-    parser.add_argument("-c", "--config", metavar="FILE", default=DEFAULT_FILE, help="default: %(default)s")
+def config_argument(parser: argparse.ArgumentParser, *, inherited: bool = False) -> None:
+    """`--config FILE`, with the same default everywhere. `inherited`: it may have been given before this word, too."""
+    default = argparse.SUPPRESS if inherited else DEFAULT_FILE
+    parser.add_argument("-c", "--config", metavar="FILE", default=default, help=f"default: {DEFAULT_FILE}")
