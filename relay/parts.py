@@ -24,6 +24,7 @@ from relay.children.senders import Senders
 from relay.config.schema import Config
 from relay.dispatch.diagnoses import Diagnoses
 from relay.dispatch.dispatcher import Dispatcher
+from relay.dispatch.jobs import Jobs
 from relay.dispatch.keywatch import KeyWatch
 from relay.dispatch.ledger import Ledger
 from relay.dispatch.legacy import Legacy
@@ -38,6 +39,7 @@ from relay.events.rollups import NAME, Rollups
 from relay.events.sinks import Sinks
 from relay.events.steps import Steps
 from relay.events.taker import Means
+from relay.events.verdicts import Verdicts
 from relay.intake.heed import Heed
 from relay.intake.listeners import Listeners
 from relay.intake.own import OwnMail
@@ -55,6 +57,7 @@ from relay.queue.leases import Leases
 from relay.queue.level import LevelStore
 from relay.queue.retry import Retry
 from relay.queue.schedule import Schedule
+from relay.queue.search import Search
 from relay.queue.store import StoreError
 from relay.returns.door import ReturnsDoor
 from relay.returns.history import History
@@ -93,6 +96,7 @@ class Parts:
         self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
         self.store = LevelStore(config.queue.path, config.queue, reactor, config.events)
         steps = self.steps = Steps(config.events.keep > 0, now, zones.protocol)
+        self.verdicts = Verdicts(self.store, reactor) if config.events.keep else None
         self.rollups: Rollups | None = None
         if config.events.keep and config.events.rollups:
             shelf = partial(self.store.shelf, NAME)
@@ -167,7 +171,9 @@ class Parts:
         )
         self.metrics.waiting = self.reasons.waiting
         self.legacy = Legacy(self.store, self.schedule, self.dispatcher.settle_from_journal, reactor)
-        self.operator = Operator(self.store, self.schedule, leases, log, reactor, now, steps)
+        self.operator = Operator(self.store, self.schedule, leases, self.results, log, reactor, now, steps)
+        self.search = Search(self.store, self.schedule, leases.names, self.shaping.site_of, now)
+        self.jobs = Jobs(self.search, self.operator, self.store, reactor, now)
         self.reporter = reporter_of(config, self.intake, reactor, now, deferToThread)
         self.sinks = self._make_sinks()
         self.metrics.sinks = self.sinks.standings
@@ -197,18 +203,21 @@ class Parts:
     def make_site(self, access: Access) -> Any:
         """The API. It is made late, for Klein installs a reactor when it is imported."""
         config, zones = self._config, self.zones
+        from relay.http.actions import ActionsApi
         from relay.http.apikeys import ApiKeysApi
         from relay.http.audit import Audit
         from relay.http.bounces import BouncesApi
         from relay.http.events import EventsApi
         from relay.http.live import LiveApi
         from relay.http.operator import Standing
+        from relay.http.queuesearch import QueueSearchApi
         from relay.http.rollups import RollupsApi
         from relay.http.sessions import SessionsApi
         from relay.http.shaping import resources
         from relay.http.sinks import SinksApi
         from relay.http.site import make_site
         from relay.http.state import Sources, StateApi
+        from relay.http.stored import StoredApi
         from relay.http.suppression_import import ImportApi
         from relay.http.suppressionlist import SuppressionListApi
         from relay.http.suppressions import SuppressionsApi
@@ -225,6 +234,9 @@ class Parts:
             audit=Audit(self.steps, self.store.tell),
             demo_login=config.access.demo,
             intake=self.intake,
+            once=self.intake.once,
+            verdicts=self.verdicts,
+            zones=lambda: [zone.name for zone in zones.active()],
             store=self.store,
             operator=self.operator,
             standing=Standing(
@@ -249,6 +261,16 @@ class Parts:
                     )
                 ),
                 TrafficApi(self.ledger, self.shaping.limits.gates, self._reactor.seconds),
+                QueueSearchApi(self.search, self.store, self._reactor, self.now),
+                StoredApi(self.store, self.search, self.reasons, self._reactor, config.api.timeout),
+                ActionsApi(
+                    self.operator,
+                    self.jobs,
+                    self.store,
+                    lambda: [zone.name for zone in zones.active()],
+                    self._reactor,
+                    self.now,
+                ),
                 TlsReportsApi(self.reporter),
                 EventsApi(self.store, self._reactor, self.now, config.events.keep),
                 LiveApi(

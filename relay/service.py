@@ -222,6 +222,7 @@ class RelayService(Service):
             except Exception:  # a CancelledError too: the queue is closed in any case
                 _log.failure("trouble while stopping; the stop goes on")
         self._stop_reporting()
+        parts.jobs.stop()
         parts.schedule.stop()
         if self._access is not None:
             self._access.stop()

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
@@ -88,7 +89,11 @@ class ApiKey(msgspec.Struct, frozen=True, gc=False):
         except ValueError:
             return False
         client = getattr(client, "ipv4_mapped", None) or client
-        return any(client in ip_network(text) for text in self.networks)
+        return any(client in _network(text) for text in self.networks)
+
+
+#: Asked of each request.
+_network = lru_cache(4096)(ip_network)
 
 
 def knows(key: ApiKey | None, secret: str) -> bool:

@@ -1,6 +1,7 @@
 """How commands ask a running relay: its API, at the URL that is given or where the configuration puts it.
 
-A key that they are to show is in the environment, where no other user of the machine sees it.
+It isn't `relay_client`, which needs httpx: commands work wherever the relay does.
+A key that they are to show is in the environment or in a file, where no other user of the machine sees it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -47,10 +49,10 @@ class Api:
         """`url` is `https://HOST:PORT`, `http://HOST:PORT` or `unix:PATH`; `key` is shown with each question.
         `certificate`: the file of the one that is expected there, whatever the host is called; "": one of the system's
         authorities vouches for the host. Raises ApiError."""
-        self._url = url
+        self.url = url
         self._connect = _connector(url, certificate)
         if not all("!" <= char <= "~" for char in key):
-            raise ApiError(f"{_KEY}: expected an API key")
+            raise ApiError(f"{_KEY}, or --key-file: expected an API key")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def ask(self, method: str, path: str, fields: object = None) -> Any:
@@ -72,7 +74,7 @@ class Api:
         with self._answer("GET", path, None, {}) as response:
             if response.status >= 300:
                 raise ApiError(self._refusal(response, path))
-            while data := response.read(_PIECE):
+            while data := response.read1(_PIECE):
                 yield data
             if response.length:
                 raise http.client.IncompleteRead(b"")
@@ -98,7 +100,7 @@ class Api:
             yield connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise NoAnswer(f"no answer from the relay at {self._url}: {plain(why)}") from None
+            raise NoAnswer(f"no answer from the relay at {self.url}: {plain(why)}") from None
         finally:
             connection.close()
 
@@ -111,7 +113,7 @@ class Api:
             raise self._no_relay(response, path) from None
 
     def _no_relay(self, response: http.client.HTTPResponse, path: str) -> ApiError:
-        return ApiError(f"{self._url} answers as no relay does: {response.status} to {path}")
+        return ApiError(f"{self.url} answers as no relay does: {response.status} to {path}")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -128,10 +130,13 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def api_arguments(parser: argparse.ArgumentParser, *, inherited: bool = False) -> None:
-    """`--api URL`, or `--config FILE` that says where the API is. `inherited`: they may have been given before this
-    word, too."""
-    default = argparse.SUPPRESS if inherited else ""
-    parser.add_argument("--api", metavar="URL", default=default, help="default: api.endpoint of the configuration")
+    """`--url URL`, or `--config FILE` that says where the API is; and where the key is. `inherited`: they may have been
+    given before this word, too."""
+    nothing = argparse.SUPPRESS if inherited else ""
+    text = "default: api.endpoint of the configuration"
+    parser.add_argument("--url", "--api", dest="api", metavar="URL", default=nothing, help=text)
+    text = f"the API key that is shown; default: {_KEY} of the environment, or none"
+    parser.add_argument("--key-file", metavar="FILE", default=nothing, help=text)
     config_argument(parser, inherited=inherited)
 
 
@@ -139,11 +144,21 @@ def asking(arguments: argparse.Namespace, ask: Callable[[Api], None]) -> int:
     """Runs `ask` with the API that the arguments name; returns 0, or 1 with the reason on standard error."""
     try:
         url, certificate = (arguments.api, "") if arguments.api else _configured(arguments.config)
-        ask(Api(url, os.environ.get(_KEY, ""), certificate))
+        ask(Api(url, _key(arguments.key_file), certificate))
     except (ApiError, ConfigError) as error:
         print(f"zonerelay: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _key(path: str) -> str:
+    """What is to be shown. Never an argument: those are seen by all who may list processes."""
+    if not path:
+        return os.environ.get(_KEY, "")
+    try:
+        return Path(path).read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ApiError(f"{path}: {getattr(error, 'strerror', None) or 'expected an API key'}") from None
 
 
 def plain(text: object) -> str:

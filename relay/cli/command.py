@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from twisted.application.service import IService
@@ -15,7 +15,7 @@ Start = Callable[[str], IService]
 
 
 class Command(NamedTuple):
-    """One word of the command line: its name, a line of help, its arguments, and what it does.
+    """One word of the command line: its name, a line of help, its arguments, what it does, and other names for it.
 
     `run` returns the exit code.
     """
@@ -24,6 +24,21 @@ class Command(NamedTuple):
     help: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Start], int]
+    aliases: tuple[str, ...] = ()
+
+
+def add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command], dest: str, metavar: str) -> None:
+    """The words that may follow; `dest` gets the name of the one that does."""
+    words = parser.add_subparsers(dest=dest, required=True, metavar=metavar)
+    for each in commands:
+        word = words.add_parser(each.name, aliases=each.aliases, help=each.help, description=each.help)
+        word.set_defaults(**{dest: each.name})
+        each.arguments(word)
+
+
+def chosen(commands: Sequence[Command], name: str) -> Command:
+    """The one that is called so."""
+    return next(each for each in commands if each.name == name)
 
 
 def config_argument(parser: argparse.ArgumentParser, *, inherited: bool = False) -> None:

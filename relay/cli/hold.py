@@ -1,13 +1,14 @@
-"""`zonerelay hold`, `release` and `holds`: stop mail by what it is, let it go, see what is stopped."""
+"""`zonerelay suspend`, `resume` and `holds`: stop mail by what it is, let it go, see what is stopped."""
 
 from __future__ import annotations
 
 import argparse
 from urllib.parse import quote
 
-from relay.cli.api import Api, api_arguments, asking, named, plain
+from relay.cli.api import Api, ApiError, api_arguments, asking, named, plain
 from relay.cli.command import Command, Start
 from relay.cli.moment import moment
+from relay.cli.screen import print_json
 
 _NAMES = {
     "zone": "mail of this sending zone",
@@ -30,7 +31,15 @@ def _hold_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _release_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="as hold and holds print it")
+    parser.add_argument("id", metavar="ID", nargs="?", help="as suspend and holds print it")
+    for name in _NAMES:
+        parser.add_argument(f"--{name}", metavar=name.upper(), default="", help="the holds of exactly what is named")
+    parser.add_argument("--everything", action="store_true", help="the holds of all mail; others go on")
+    api_arguments(parser)
+
+
+def _holds_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print what the API says")
     api_arguments(parser)
 
 
@@ -47,20 +56,40 @@ def hold(arguments: argparse.Namespace, start: Start) -> int:
 
 
 def release(arguments: argparse.Namespace, start: Start) -> int:
-    """Prints the hold that has ended."""
+    """Prints each hold that has ended."""
 
     def ask(api: Api) -> None:
-        ended = api.ask("DELETE", f"/v1/holds/{quote(arguments.id, safe='')}")
-        print(f"{plain(ended['id'])}: {named(ended)}: released")
+        scope = {name: value for name in _NAMES if (value := getattr(arguments, name))}
+        if sum(map(bool, (arguments.id, scope, arguments.everything))) != 1:
+            raise ApiError("expected the ID of a hold, or what it names, or --everything")
+        ids = [arguments.id] if arguments.id else _ids(api, scope)
+        for id in ids:
+            ended = api.ask("DELETE", f"/v1/holds/{quote(id, safe='')}")
+            print(f"{plain(ended['id'])}: {named(ended)}: released")
+        if not ids:
+            raise ApiError(f"there is no hold of {named(scope)}")
 
     return asking(arguments, ask)
+
+
+def _ids(api: Api, scope: dict[str, str]) -> list[str]:
+    """The holds that name exactly this; nothing: everything."""
+    return [
+        one["id"]
+        for one in api.ask("GET", "/v1/holds")["holds"]
+        if all(one.get(name, "").lower() == scope.get(name, "").lower() for name in _NAMES)
+    ]
 
 
 def holds(arguments: argparse.Namespace, start: Start) -> int:
     """Prints a line for each hold in force."""
 
     def ask(api: Api) -> None:
-        for each in api.ask("GET", "/v1/holds")["holds"]:
+        told = api.ask("GET", "/v1/holds")
+        if arguments.json:
+            print_json(told)
+            return
+        for each in told["holds"]:
             since = f"since {plain(each['since'])}, {_end(each)}"
             print(f"{plain(each['id'])}: {named(each)}: {since}: {plain(each['reason'])}")
 
@@ -71,6 +100,6 @@ def _end(entry: dict[str, object]) -> str:
     return f"until {plain(entry['until'])}" if entry["until"] else "until it is released"
 
 
-HOLD = Command("hold", "stop mail of a zone, domain, site, address or user", _hold_arguments, hold)
-RELEASE = Command("release", "end a hold", _release_arguments, release)
-HOLDS = Command("holds", "list what is on hold", api_arguments, holds)
+HOLD = Command("suspend", "stop mail of a zone, domain, site, address or user", _hold_arguments, hold, ("hold",))
+RELEASE = Command("resume", "let go what was stopped", _release_arguments, release, ("release",))
+HOLDS = Command("holds", "list what is stopped", _holds_arguments, holds)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from relay.cli.api import Api
 
@@ -13,8 +13,16 @@ _AT_ONCE = 1000
 
 def pages(api: Api, path: str) -> Iterator[dict[str, Any]]:
     """The items of the list at `path`. Raises as `Api.ask`."""
-    cursor = ""
-    while cursor is not None:
-        page = api.ask("GET", f"{path}?limit={_AT_ONCE}&cursor={quote(cursor, safe='')}")
-        yield from page["items"]
-        cursor = page["next"]
+    for items in parts(api, path, {}):
+        yield from items
+
+
+def parts(api: Api, path: str, query: Mapping[str, object], limit: int = _AT_ONCE) -> Iterator[list[dict[str, Any]]]:
+    """The same as the parts that it comes in, of up to `limit` items; one may have none. `query` says of what."""
+    cursor: dict[str, object] = {}
+    while True:
+        page = api.ask("GET", f"{path}?{urlencode({**query, 'limit': min(limit, _AT_ONCE), **cursor})}")
+        yield page["items"]
+        if page["next"] is None:
+            return
+        cursor = {"cursor": page["next"]}

@@ -28,14 +28,15 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
             return
         try:
             each = told.get("deliveries", [told])
-            print("\n\n".join("\n".join(_lines(one)) for one in each))
+            print("\n\n".join("\n".join(lines(one)) for one in each))
         except (AttributeError, KeyError, TypeError):
             raise ApiError("what answers is no relay that knows why") from None
 
     return asking(arguments, ask)
 
 
-def _lines(told: Any) -> Iterator[str]:
+def lines(told: Any) -> Iterator[str]:
+    """What the API says of a delivery, for people."""
     wait = told["waits_for"]
     yield f"{plain(told['id'])}.{plain(told['seq'])} to {plain(told['recipient'])}: {plain(told['state'])}"
     yield f"  waits for  {plain(wait['limit'])} ({plain(wait['kind'])})"

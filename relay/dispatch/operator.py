@@ -1,6 +1,7 @@
-"""What an operator may do to deliveries by hand: delete them, send them now.
+"""What an operator may do to deliveries by hand: send them now, hold, release, bounce, delete, move them.
 
-What a child holds at that moment is left alone: its outcome comes first.
+What a child holds at that moment is left alone: its outcome comes first. Of several who act on the same delivery at
+once one does, and the others are told that it is in hand.
 """
 
 from __future__ import annotations
@@ -8,18 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import msgspec.structs
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 
+from relay.dispatch.actions import Action, Done, Verb
+from relay.dispatch.results import Results
 from relay.events.steps import Steps
 from relay.logs.maillog import MailLog
-from relay.message.values import Delivery, Message
+from relay.message.values import Delivery, Message, Outcome, Result
 from relay.queue.leases import Leases
 from relay.queue.schedule import Schedule, Work
-from relay.queue.store import Store
+from relay.queue.store import Store, StoreError
 
 _PAGE = 500
+_HELD = "an operator has put it aside"
+_BOUNCED = "5.7.0 The operator of this relay has returned it"
+#: What the mail log and the events call what is changed.
+_STEPS = {Verb.SEND_NOW: "released", Verb.RELEASE: "released", Verb.MOVE: "moved"}
+_DELETE, _SEND_NOW = Action(Verb.DELETE), Action(Verb.SEND_NOW)
 
 
 class LeaseInfo(NamedTuple):
@@ -31,13 +38,14 @@ class LeaseInfo(NamedTuple):
 
 
 class Operator:
-    """Acts on the deliveries of a message: all of them, or one by its sequence number."""
+    """Acts on single deliveries, or on all of a message."""
 
     def __init__(
         self,
         store: Store,
         schedule: Schedule,
         leases: Leases,
+        results: Results,
         log: MailLog,
         clock: IReactorTime,
         now: Callable[[], int],
@@ -48,34 +56,24 @@ class Operator:
         self._store = store
         self._schedule = schedule
         self._leases = leases
+        self._results = results
         self._log = log
         self._clock = clock
         self._now = now
 
+    def act(self, action: Action, queue_id: str, seq: int) -> Deferred[Done]:
+        """Do that to a delivery; fires once it is on disk. Fails, or raises, StoreError."""
+        row, message = self._store.delivery(queue_id, seq), self._store.message(queue_id)
+        return succeed(Done.GONE) if row is None or message is None else self._act(action, message, row)
+
     def delete(self, queue_id: str, seq: int | None) -> Deferred[int]:
-        """Strike deliveries off, without a bounce; how many, once that is on disk. Fails,
-        or raises, StoreError."""
-        message = self._store.message(queue_id)
-        done = []
-        for work in self._claim(message, queue_id, seq):
-            told = self._steps.happened("deleted", work.held.message, work.delivery)
-            written = self._store.finish(work.held.message, work.delivery, told)
-            done.append(self._settle(written, "deleted", work, None))
-        return _all(done)
+        """Strike deliveries of a message off, without a bounce: one, or all of them; how many, once that is on disk.
+        Fails, or raises, StoreError."""
+        return self._act_on(_DELETE, queue_id, seq)
 
     def send_now(self, queue_id: str, seq: int | None) -> Deferred[int]:
-        """Make deferred deliveries due at once; that uses up no retry step. How many, once
-        that is on disk. Fails, or raises, StoreError."""
-        message, now = self._store.message(queue_id), self._now()
-        done = []
-        for work in self._claim(message, queue_id, seq):
-            if work.delivery.due <= now and not work.delivery.held:
-                self._schedule.give_back(work)
-                continue
-            new = msgspec.structs.replace(work.delivery, due=now // 1000 * 1000, held="")
-            told = self._steps.happened("released", work.held.message, work.delivery, due=new.due)
-            done.append(self._settle(self._store.change(work.delivery, new, told), "released", work, new))
-        return _all(done)
+        """Make deferred deliveries due at once; that uses up no retry step. The rest as in `delete`."""
+        return self._act_on(_SEND_NOW, queue_id, seq)
 
     def leased(self, queue_id: str, seq: int) -> LeaseInfo | None:
         """Who has the delivery in hand."""
@@ -86,13 +84,12 @@ class Operator:
         held_for = round((self._clock.seconds() - lease.since) * 1000)
         return LeaseInfo(work.delivery.zone, lease.child, self._now() - held_for)
 
-    def _claim(self, message: Message | None, queue_id: str, seq: int | None) -> Iterator[Work]:
+    def _act_on(self, action: Action, queue_id: str, seq: int | None) -> Deferred[int]:
+        message = self._store.message(queue_id)
         if message is None:
-            return
-        for row in self._rows(queue_id, seq):
-            work = self._schedule.claim(message, row)
-            if work is not None:
-                yield work
+            return succeed(0)
+        done = gatherResults([self._act(action, message, row) for row in self._rows(queue_id, seq)], consumeErrors=True)
+        return done.addCallbacks(lambda results: results.count(Done.DONE), lambda failure: failure.value.subFailure)
 
     def _rows(self, queue_id: str, seq: int | None) -> Iterator[Delivery]:
         if seq is not None:
@@ -105,16 +102,40 @@ class Operator:
             yield from page
             after = page[-1].seq
 
-    def _settle(
-        self, written: Deferred[None], step: str, work: Work, new: Delivery | None
-    ) -> Deferred[None]:
-        def on_disk(_: None) -> None:
-            self._log.write(step, work.delivery.name, to=f"<{work.delivery.recipient}>")
+    def _act(self, action: Action, message: Message, row: Delivery) -> Deferred[Done]:
+        now = self._now()
+        if not action.applies(row, now):
+            return succeed(Done.UNCHANGED)
+        work = self._schedule.claim(message, row)
+        if work is None:
+            return succeed(Done.IN_HAND)
+        if action.verb is Verb.HOLD:
+            done = self._results.put_aside(work, action.reason or _HELD)
+        elif action.verb is Verb.BOUNCE:
+            words = f"{_BOUNCED}: {action.reason}" if action.reason else _BOUNCED
+            done = self._results.record(work, Outcome(Result.BOUNCED, words, category="operator"))
+        elif action.verb is Verb.DELETE:
+            told = self._steps.happened("deleted", message, row)
+            return self._settle(self._store.finish(message, row, told), "deleted", work, None)
+        else:
+            new, step = action.applied(row, now), _STEPS[action.verb]
+            reason = f"from zone {row.zone}" if new.zone != row.zone else ""
+            told = self._steps.happened(step, message, new, reason, new.due)
+            return self._settle(self._store.change(row, new, told), step, work, new)
+        return done.addCallback(_done)
+
+    def _settle(self, written: Deferred[None], step: str, work: Work, new: Delivery | None) -> Deferred[Done]:
+        def on_disk(_: None) -> Done:
+            row = work.delivery
+            moved = {"zone": new.zone, "before": row.zone} if new is not None and new.zone != row.zone else {}
+            self._log.write(step, row.name, to=f"<{row.recipient}>", **moved)
             self._schedule.settled(work, new)
+            return Done.DONE
 
         return written.addCallback(on_disk)
 
 
-def _all(done: list[Deferred[None]]) -> Deferred[int]:
-    """How many there were, once all are done; else the first failure, as it was."""
-    return gatherResults(done, consumeErrors=True).addCallbacks(len, lambda failure: failure.value.subFailure)
+def _done(written: bool) -> Done:
+    if not written:
+        raise StoreError("the queue came to its end before")
+    return Done.DONE

@@ -59,6 +59,7 @@ class Shaping:
         cold = {one.address: (one.warmup, one.warmup_since) for one in addresses if one.warmup}
         self._counted = counted
         self._told = told
+        self._zones = zones
         self.decisions = Decisions(log, now)
         self.limits = Limits(zones, sites, Senders(config.senders), reactor.seconds)
         self.sites = KnownSites(sites, Resolver(reactor, config.dns), reactor)
@@ -98,6 +99,12 @@ class Shaping:
         """All outcomes are in: fires when everything is on disk, or has failed."""
         self._keep.stop()
         return gatherResults([self.holds.stop(), Deferred.fromCoroutine(self.warming.stop())], consumeErrors=True)
+
+    def site_of(self, zone: str, domain: str) -> str:
+        """The site of a zone's mail to a domain, as far as it is known already; a zone with a fixed next hop has
+        none."""
+        section = self._zones.get(zone)
+        return "" if section is not None and section.is_fixed else self.sites.remembered(domain)
 
     def decided(self, decision: Decision) -> None:
         """Keep a decision, whoever has made it."""

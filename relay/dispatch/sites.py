@@ -99,6 +99,11 @@ class KnownSites:
             return self._own(domain)
         return None
 
+    def remembered(self, domain: str) -> str:
+        """The site of a domain as far as it is known already, "" where it isn't: nothing is looked up."""
+        kept = self._kept.get(domain)
+        return "" if kept is None else kept.site
+
     def are_alike(self, one: str, other: str) -> bool:
         """Whether it is remembered of two domains that they have the same exchangers, with the same preferences."""
         kept, beside = self._kept.get(one), self._kept.get(other)

@@ -15,7 +15,8 @@ from twisted.web.iweb import IRequest
 
 from relay.smtp.reply import Reply
 
-_encode = msgspec.json.Encoder().encode
+#: JSON of a value.
+encoded = msgspec.json.Encoder().encode
 _status_code = re.compile(r"^\d\.\d{1,3}\.\d{1,3} (?:Error: )?").sub
 
 _T = TypeVar("_T")
@@ -40,9 +41,11 @@ class Problem(Exception):
         self.headers = headers or {}
 
 
-def refusal(status: int, code: str, message: str, headers: Mapping[bytes, bytes] | None = None) -> Problem:
-    """A request that is wrong in itself: `{"code", "message"}`."""
-    return Problem(status, {"code": code, "message": message}, headers)
+def refusal(
+    status: int, code: str, message: str, headers: Mapping[bytes, bytes] | None = None, field: str = ""
+) -> Problem:
+    """A request that is wrong in itself: `{"code", "message"}`, and `field` where it is one that is wrong."""
+    return Problem(status, {"code": code, "message": message, **({"field": field} if field else {})}, headers)
 
 
 def failure(status: int, text: str, headers: Mapping[bytes, bytes] | None = None) -> Problem:
@@ -57,12 +60,18 @@ def from_reply(reply: Reply) -> Problem:
         return failure(507, text, RETRY_AFTER)
     if not reply.permanent:
         return failure(503, text, RETRY_AFTER)
+    if reply.text.startswith("5.7.1 "):
+        return failure(403, text)
     return failure(413 if reply.code == 552 else 400, text)
 
 
 def answer(request: IRequest, value: object, status: int = 200) -> bytes:
     """Sets status and headers on `request`; the body to write."""
-    body = _encode(value)
+    return written(request, encoded(value), status)
+
+
+def written(request: IRequest, body: bytes, status: int = 200) -> bytes:
+    """The same for JSON that was encoded before."""
     request.setResponseCode(status)
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"Content-Length", b"%d" % len(body))

@@ -2,85 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.interfaces import IReactorTime
 
 from relay.http.answer import Problem, from_reply, shielded
-from relay.http.kept import Kept
+from relay.http.slices import Slices
 from relay.http.submit import TERMS
-from relay.listener.door import Intake, Refused, Submission
+from relay.intake.onetime import Key
+from relay.listener.door import Consignment, Intake, Refused, Settled, Submission
 from relay.message.envelope import Envelope, Recipient
 from relay.message.user import User
 from relay.message.values import Message, Origin
 from relay.mime.letter import Letter
-from relay.queue.store import Store
 
-#: Bytes that go to the door at once, and messages that are on their way to the disk together.
+#: Bytes that go to the door at once.
 _PIECE = 256 * 1024
-_TOGETHER = 50
+
+
+class Order(NamedTuple):
+    """A letter, and what is wanted for it: a `zone`, a first attempt not before `due` (ms since the epoch); whose it
+    is, and what it is found by. Empty or 0: nothing."""
+
+    letter: Letter
+    zone: str = ""
+    due: int = 0
+    tenant: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}  # noqa: RUF012 (nobody writes into it)
+
+
+#: What became of each of several letters.
+Ends = Sequence[Settled | Problem]
 
 
 class Handover:
     """Of all requests."""
 
-    def __init__(self, intake: Intake, store: Store, max_recipients: int) -> None:
+    def __init__(self, intake: Intake, clock: IReactorTime, now: Callable[[], int], max_recipients: int) -> None:
+        """`now` gives ms since the epoch."""
         self._intake = intake
-        self._store = store
+        self._clock = clock
+        self._now = now
         self._most = max_recipients
 
     async def kept(
-        self, letters: Sequence[Letter], origin: Origin, key: bytes, user: User | None = None
-    ) -> list[Kept | Problem]:
-        """Writes those of a user, in order; returns when all are on disk or refused. Of several under one idempotency
-        key (b"": none) each has one of its own. When it is cancelled, what is being written goes on."""
-        several = bool(key) and len(letters) > 1
-        keys = [b"%b/%d" % (key, number) if several else key for number in range(len(letters))]
-        found: list[Kept | Problem] = []
-        for at in range(0, len(letters), _TOGETHER):
-            some = letters[at : at + _TOGETHER]
-            writing: list[Deferred[Message]] = []
-            try:
-                for one, own in zip(some, keys[at : at + _TOGETHER], strict=True):
-                    writing.append(await self._written(one, origin, own, user))
-            except BaseException:
-                DeferredList(writing, consumeErrors=True)
-                raise
-            results: Any = await shielded(DeferredList(writing, consumeErrors=True))
-            found += [self._result(one, ok, result) for one, (ok, result) in zip(some, results, strict=True)]
-        return found
-
-    async def _written(self, one: Letter, origin: Origin, key: bytes, user: User | None) -> Deferred[Message]:
-        """Hands one to the door; fires when it is on disk, fails with Refused."""
+        self,
+        orders: Sequence[Order],
+        origin: Origin,
+        user: User | None,
+        key: Key | None,
+        said: Callable[[Ends], bytes],
+    ) -> bytes:
+        """Has them kept, and returns what `said` makes of it, once all are on disk or refused. It may raise Problem,
+        and then none is kept. Under a key that answer is remembered with them. When this is cancelled, what is being
+        written goes on. `user`: see relay.http.submit.user_of."""
+        consignment = self._intake.consignment()
         try:
-            submission = self._intake.open(origin, TERMS, user)
-        except Refused as refused:
-            return fail(refused)
-        try:
-            await _hand_over(submission, one, key)
+            ends = await self._settled(consignment, orders, origin, user)
+            answer = said(ends)
         except BaseException:
-            submission.abandon()
+            consignment.abandon()
             raise
-        named = None if one.recipients is None else tuple(map(Recipient, one.recipients))
-        return submission.finish(Envelope(one.sender, named, one.utf8, most=self._most))
+        settled = [one for one in ends if isinstance(one, Settled)]
+        mark = None
+        if key is not None and settled:
+            mark = key.mark(settled[0].message.id, self._now(), answer)
+        kept = await shielded(consignment.keep(mark))
+        if all(told is one.message for one, told in zip(settled, kept, strict=True)):
+            return answer
+        return said(_ends(ends, kept))
 
-    def _result(self, one: Letter, ok: bool, result: Any) -> Kept | Problem:
-        if not ok:
-            result.trap(Refused)
-            return from_reply(result.value.reply)
-        # Without recipients of its own it was alone, and is read back in the same turn of the reactor: no delivery
-        # can have ended yet.
-        to = self._store.recipients(result.id) if one.recipients is None else list(one.recipients)
-        return Kept(result.id, result.sender, to, f"Message queued as {result.id}")
+    async def _settled(
+        self, consignment: Consignment, orders: Sequence[Order], origin: Origin, user: User | None
+    ) -> list[Settled | Problem]:
+        slices = Slices(self._clock)
+        ends: list[Settled | Problem] = []
+        for order in orders:
+            try:
+                submission = consignment.open(origin, TERMS, user)
+                if order.zone:
+                    submission.write(f"X-Sending-Zone: {order.zone}\r\n".encode())
+                if order.letter.size <= _PIECE:
+                    submission.write(b"".join(order.letter.pieces))
+                else:
+                    await _written(submission, order.letter)
+                ends.append(consignment.settle(self._envelope(order)))
+            except Refused as refused:
+                ends.append(from_reply(refused.reply))
+            if slices.over:
+                await slices.breathe()
+        return ends
+
+    def _envelope(self, order: Order) -> Envelope:
+        letter = order.letter
+        named = None if letter.recipients is None else tuple(map(Recipient, letter.recipients))
+        return Envelope(
+            letter.sender,
+            named,
+            letter.utf8,
+            due=order.due,
+            most=self._most,
+            tenant=order.tenant,
+            tags=order.tags,
+            metadata=order.metadata,
+        )
 
 
-async def _hand_over(submission: Submission, one: Letter, key: bytes) -> None:
-    if key:
-        submission.write(b"X-Idempotency-Key: %b\r\n" % key)
-    for piece in one.pieces:
+async def _written(submission: Submission, letter: Letter) -> None:
+    """As fast as the disk takes it."""
+    for piece in letter.pieces:
         for at in range(0, len(piece), _PIECE):
             submission.write(piece[at : at + _PIECE])
             waiting = submission.wait()
             if waiting is not None:
                 await waiting
+
+
+def _ends(ends: Ends, kept: Sequence[Message | Refused]) -> list[Settled | Problem]:
+    """What became of them in the end: `kept` tells of those that were settled."""
+    found: list[Settled | Problem] = []
+    told = iter(kept)
+    for one in ends:
+        if isinstance(one, Settled):
+            result = next(told)
+            found.append(from_reply(result.reply) if isinstance(result, Refused) else one._replace(message=result))
+        else:
+            found.append(one)
+    return found

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from twisted.internet.defer import Deferred
 
 from relay.http.answer import RETRY_AFTER, failure
+
+if TYPE_CHECKING:
+    from relay.http.request import ApiRequest
 
 
 class Room:
@@ -35,6 +40,13 @@ class MailBody:
         self._room = room
         self._size = size
         self._text = bytearray()
+
+    @classmethod
+    def of(cls, request: ApiRequest, limit: int, room: Room) -> MailBody:
+        """For the body of a request whose header is there. Raises Problem: there is no room."""
+        stated = request.getHeader(b"content-length") or b""
+        size = int(stated) if stated.isdigit() and len(stated) < 20 else limit
+        return cls(limit, room, min(size, limit))
 
     def write(self, data: bytes) -> None:
         """Takes the next piece."""

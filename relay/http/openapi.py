@@ -15,7 +15,7 @@ from relay.http.words import NAMES, TAGS
 
 _REF = "#/components/schemas/{name}"
 #: What any operation may end with.
-_ALWAYS = (400, 401, 403, 413, 429, 503)
+_ALWAYS = (400, 401, 403, 413, 415, 429, 503)
 _PROBLEM = "application/problem+json"
 
 _ABOUT = """\

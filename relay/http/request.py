@@ -12,11 +12,13 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
+from twisted.web.http import datetimeToString
 
 from relay.access.caller import NOBODY, Caller
 from relay.http.answer import Problem, answer_problem, refusal
@@ -25,8 +27,12 @@ from relay.http.operation import MAX_BODY
 if TYPE_CHECKING:
     from relay.http.site import ApiSite
 
+_log = Logger()
+
 #: A body has to come at this rate, on average over a time-out (bytes per second).
 _MIN_RATE = 1024
+#: Characters that a Content-Length may have.
+_LONGEST_LENGTH = 48
 #: Seconds to read on after an early refusal, so that the client sees it before a reset.
 _LINGER = 5.0
 
@@ -64,8 +70,10 @@ class ApiRequest(server.Request):
     limit = MAX_BODY
     _received = 0
     _seen = 0
+    _patience = 0.0
     _held_back = False
     _timer: IDelayedCall | None = None
+    _answering: Deferred[bytes | None] | None = None
 
     # -- called by the channel
 
@@ -78,13 +86,16 @@ class ApiRequest(server.Request):
         self.path = self.uri.partition(b"?")[0]
         try:
             site.admit(self)
+            if length != 0:
+                self._check_coding()
             if length is not None and length > self.limit:
                 raise self._too_large()
         except Problem as problem:
             self._refuse(problem)
             return
         if length != 0:
-            self._timer = channel.callLater(channel.timeOut, self._check_rate)
+            self._patience = channel.timeOut
+            self._timer = channel.callLater(self._patience, self._check_rate)
 
     def handleContentChunk(self, data: bytes) -> None:
         """The next piece of the body."""
@@ -110,19 +121,59 @@ class ApiRequest(server.Request):
 
     def process(self) -> None:
         problem = self._unparsable()
-        if problem is None:
-            super().process()
-        else:
+        if problem is not None:
             self.write(answer_problem(self, problem))
             self.finish()
+            return
+        site: ApiSite = self.channel.site
+        frame = site.frame_of(self)
+        if frame is None:
+            super().process()
+        else:
+            self._answer(Deferred.fromCoroutine(site.answer(self, frame)))
+
+    def _answer(self, answer: Deferred[bytes | None]) -> None:
+        """Write what comes, unless the client has gone: then whoever makes it is told."""
+        self._answering = answer
+        answer.addCallbacks(self._answered, self._unanswered)
+
+    def _answered(self, body: bytes | None) -> None:
+        if self._answering is None:
+            return  # It has gone, and whoever made this didn't care.
+        self._answering = None
+        self.setHeader(b"Date", datetimeToString())
+        if body:
+            self.write(body)
+        self.finish()
+
+    def _unanswered(self, failure: Failure) -> None:
+        gone, self._answering = self._answering is None, None
+        if not gone or not failure.check(CancelledError):
+            _log.failure("request without an answer: {path}", failure, path=self.path)
+            self.channel.loseConnection()
+
+    def finish(self) -> None:
+        if self.upload is not None:
+            self.upload.abandon()  # Whoever should have ended it may not have been asked.
+        super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
         self._stop_timer()
         if self.upload is not None:
             self.upload.abandon()
+        answering, self._answering = self._answering, None
         super().connectionLost(reason)
+        if answering is not None:
+            answering.cancel()
 
     # -- inside
+
+    def _check_coding(self) -> None:
+        """Nothing is unpacked, so that a body is no larger than what comes (RFC 9110 8.4, 12.5.3). Raises Problem."""
+        codings = self.requestHeaders.getRawHeaders(b"content-encoding", [])
+        if any(coding.lower() not in (b"", b"identity") for coding in codings):
+            text = "A body is taken as it is, without Content-Encoding"
+            raise refusal(415, "UnsupportedMediaType", text, {b"Accept-Encoding": b"identity"})
 
     def _too_large(self) -> Problem:
         return refusal(413, "RequestEntityTooLarge", f"The body may have {self.limit} bytes")
@@ -154,12 +205,11 @@ class ApiRequest(server.Request):
     def _check_rate(self) -> None:
         """H16: a body that trickles is cut off; one that we hold back isn't to blame."""
         self._timer = None
-        channel = self.channel
-        if not self._held_back and self._received - self._seen < _MIN_RATE * channel.timeOut:
+        if not self._held_back and self._received - self._seen < _MIN_RATE * self._patience:
             self._refuse(refusal(408, "RequestTimeout", "The body comes too slowly"))
             return
         self._seen = self._received
-        self._timer = channel.callLater(channel.timeOut, self._check_rate)
+        self._timer = self.channel.callLater(self._patience, self._check_rate)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
@@ -185,18 +235,40 @@ class ApiChannel(http.HTTPChannel):
     site: ApiSite
     transport: Any
     timeOut: Any
+    paused: bool
+    _waitingForTransport: bool
+    _networkProducer: Any
     _deadline: IDelayedCall | None = None
+    _peer: Any = None
+    _host: Any = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self._arm()
+
+    # Each request asks for these, and they don't change: the kernel is asked once.
+
+    def getPeer(self) -> Any:
+        if self._peer is None:
+            self._peer = super().getPeer()
+        return self._peer
+
+    def getHost(self) -> Any:
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
 
     def dataReceived(self, data: bytes) -> None:
         if not self.transport.disconnecting:
             super().dataReceived(data)
 
     def headerReceived(self, line: bytes) -> bool:
-        if len(line) > 64 and line[:15].lower() == b"content-length:":
+        name, _, value = line.partition(b":")
+        framing = name.lower()
+        # Twisted would read numbers of any length, and let `identity` stand beside `chunked`.
+        if (framing == b"content-length" and len(value) > _LONGEST_LENGTH) or (
+            framing == b"transfer-encoding" and value.strip(b" \t").lower() != b"chunked"
+        ):
             self._respondToBadRequestAndDisconnect()
             return False
         received: bool = super().headerReceived(line)
@@ -207,9 +279,19 @@ class ApiChannel(http.HTTPChannel):
         super().allHeadersReceived()
 
     def requestDone(self, request: Any) -> None:
+        # Who doesn't take this answer gets no other yet, however many requests came with the first.
+        self.paused = self._waitingForTransport
+        if self.paused:
+            self._networkProducer.pauseProducing()
         super().requestDone(request)
         if self.persistent and not self._handlingRequest:
             self._arm()
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        if self.paused:
+            self.paused = False
+            self.dataReceived(b"")
 
     def timeoutConnection(self) -> None:
         self._disarm()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType, field
@@ -16,40 +16,39 @@ from twisted.internet.defer import Deferred
 
 from relay.access.caller import Scope
 from relay.config.schema import Api
-from relay.http.answer import Problem, failure, refusal
+from relay.http.answer import Problem, encoded, failure, refusal, written
 from relay.http.fields import wrong
 from relay.http.frame import Call
-from relay.http.handover import Handover
-from relay.http.kept import Kept
+from relay.http.handover import Ends, Handover, Order
+from relay.http.kept import Kept, kept_of
 from relay.http.mailbody import MailBody, Room
+from relay.http.onetime import once
 from relay.http.operation import FORM, JSON, operation
 from relay.http.submit import origin_of, sending
-from relay.listener.door import Intake
+from relay.intake.onetime import Key, OneTime
 from relay.mime import older
 from relay.mime.content import Rejected
 from relay.mime.letter import MOST_SIZES, Letter, check_size, letter, to_each
 from relay.mime.mailobject import MailObject, decoded
 from relay.mime.unfit import Nobody, TooLarge, Unfit
-from relay.queue.store import Store
 
 if TYPE_CHECKING:
     from relay.http.request import ApiRequest
 
 #: Bodies of this size are read at once; larger ones in a thread (bytes).
 _SMALL = 32 * 1024
-#: Bodies in memory, as multiples of what one may have.
-_BODIES = 4
 #: What a form says of one mail, and what of several.
 _FIELDS = dict[str, str | list[str]]
 _MAILS = older.Several | list[older.Plain]
 
+_T = TypeVar("_T")
 _mail = msgspec.json.Decoder(MailObject).decode
 
 
 class InThread(Protocol):
     """Runs what takes long beside the reactor."""
 
-    def __call__(self, work: Callable[[], list[Letter]], /) -> Deferred[list[Letter]]: ...
+    def __call__(self, work: Callable[[], _T], /) -> Deferred[_T]: ...
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -68,21 +67,20 @@ class Outcome(msgspec.Struct, frozen=True):
 class SendApi:
     """The resources."""
 
-    def __init__(self, options: Api, intake: Intake, store: Store, in_thread: InThread) -> None:
+    def __init__(self, options: Api, handover: Handover, once: OneTime, room: Room, in_thread: InThread) -> None:
+        """`room`: for bodies."""
         self._options = options
-        self._handover = Handover(intake, store, options.max_recipients)
+        self._handover = handover
+        self._once = once
         self._in_thread = in_thread
-        self._room = Room(_BODIES * options.max_size)
+        self._room = room
         self._letter = partial(letter, max_size=options.max_size, max_recipients=options.max_recipients)
         self._to_each = partial(to_each, max_size=options.max_size, max_recipients=options.max_recipients)
 
     def begin(self, call: Call) -> MailBody:
         """Keeps the body of a request. Raises Problem: there is no room for it, or who it is from can't be made out."""
         origin_of(call.request)
-        limit = self._options.max_size
-        stated = call.request.getHeader(b"content-length") or b""
-        size = int(stated) if stated.isdigit() and len(stated) < 20 else limit
-        return MailBody(limit, self._room, min(size, limit))
+        return MailBody.of(call.request, self._options.max_size, self._room)
 
     # -- the resources
 
@@ -95,17 +93,16 @@ class SendApi:
         upload="begin",
         by_tenant=True,
         answer=Kept,
-        errors=(507,),
+        errors=(409, 507),
     )
-    async def send(self, call: Call) -> Kept:
+    async def send(self, call: Call) -> bytes:
         """Sends a mail that is described as Nodemailer does it.
 
         The message is made of it, and on disk then. Files and addresses on the web are not read. With an
         `Idempotency-Key` in the header the same request can be made again, and gets the same answer.
         `X-Authenticated-User` and `X-Originating-IP` say who has sent it, and where from.
         """
-        [sent] = await self._sent(call.request, self._of_object)
-        return _said(sent)
+        return await self._sent(call.request, self._of_object, _said)
 
     @operation(
         "POST",
@@ -116,12 +113,11 @@ class SendApi:
         upload="begin",
         by_tenant=True,
         answer=Kept,
-        errors=(507,),
+        errors=(409, 507),
     )
-    async def send_email(self, call: Call) -> Kept:
+    async def send_email(self, call: Call) -> bytes:
         """Sends a mail of a few plain fields: one message to all its recipients."""
-        [sent] = await self._sent(call.request, self._of_fields)
-        return _said(sent)
+        return await self._sent(call.request, self._of_fields, _said)
 
     @operation(
         "POST",
@@ -132,14 +128,14 @@ class SendApi:
         upload="begin",
         by_tenant=True,
         answer=list[Outcome],
-        errors=(507,),
+        errors=(409, 507),
     )
-    async def send_to_each(self, call: Call) -> list[Outcome]:
+    async def send_to_each(self, call: Call) -> bytes:
         """Sends a mail of a few plain fields: to each of its recipients a message of its own.
 
         The answer says of each what became of it; where none was taken, it is what was wrong with the first.
         """
-        return _all_said(await self._sent(call.request, self._of_fields_to_each))
+        return await self._sent(call.request, self._of_fields_to_each, _all_said)
 
     @operation(
         "POST",
@@ -150,14 +146,14 @@ class SendApi:
         upload="begin",
         by_tenant=True,
         answer=list[Outcome],
-        errors=(507,),
+        errors=(409, 507),
     )
-    async def send_several(self, call: Call) -> list[Outcome]:
+    async def send_several(self, call: Call) -> bytes:
         """Sends several mails of a few plain fields.
 
         In a form `mails` is the list of them in JSON. The answer is that of `/sendmultiemails`.
         """
-        return _all_said(await self._sent(call.request, self._of_several))
+        return await self._sent(call.request, self._of_several, _all_said)
 
     # -- from a body to letters; these run in a thread
 
@@ -192,22 +188,31 @@ class SendApi:
     # -- from a request to messages on disk
 
     async def _sent(
-        self, request: ApiRequest, compose: Callable[[bytes, bool], list[Letter]]
-    ) -> list[Kept | Problem]:
-        """What became of each letter; all of them could be written. Raises Problem."""
+        self,
+        request: ApiRequest,
+        compose: Callable[[bytes, bool], list[Letter]],
+        said: Callable[[Sequence[Letter], Ends], bytes],
+    ) -> bytes:
+        """The answer, once all letters are on disk or refused; all of them could be written. Raises Problem."""
         upload = request.upload
         assert isinstance(upload, MailBody)
         try:
-            origin, key = origin_of(request), _key(request)
-            body = upload.text()
-            work = partial(compose, body, _is_form(request, body))
-            try:
-                letters = work() if len(body) <= _SMALL else await self._in_thread(work)
-            except Unfit as unfit:
-                raise _problem(unfit) from None
-            return await self._handover.kept(letters, origin, key, sending(request))
+            origin, body = origin_of(request), upload.text()
+
+            async def work(key: Key | None) -> bytes:
+                letters = await self._composed(partial(compose, body, _is_form(request, body)), len(body))
+                orders = list(map(Order, letters))
+                return await self._handover.kept(orders, origin, sending(request), key, partial(said, letters))
+
+            return written(request, await once(self._once, request, origin, (body,), work))
         finally:
             upload.abandon()
+
+    async def _composed(self, work: Callable[[], list[Letter]], size: int) -> list[Letter]:
+        try:
+            return work() if size <= _SMALL else await self._in_thread(work)
+        except Unfit as unfit:
+            raise _problem(unfit) from None
 
 
 def _seed() -> str:
@@ -220,11 +225,6 @@ def _is_form(request: ApiRequest, body: bytes) -> bool:
     return kind == FORM.encode() and body.lstrip()[:1] not in (b"{", b"[")
 
 
-def _key(request: ApiRequest) -> bytes:
-    """The idempotency key of a request, b"" for none; the intake says what is wrong with one."""
-    return (request.getHeader(b"idempotency-key") or b"").strip()
-
-
 def _problem(unfit: Unfit) -> Problem:
     if isinstance(unfit, Nobody):
         return failure(400, unfit.text)
@@ -235,19 +235,19 @@ def _problem(unfit: Unfit) -> Problem:
     return wrong(unfit.field, unfit.text) if unfit.field else refusal(400, "InvalidContent", unfit.text)
 
 
-def _said(sent: Kept | Problem) -> Kept:
-    if isinstance(sent, Problem):
-        raise sent
-    return sent
+def _said(letters: Sequence[Letter], ends: Ends) -> bytes:
+    [one], [end] = letters, ends
+    if isinstance(end, Problem):
+        raise end
+    return encoded(kept_of(end, one.recipients))
 
 
-def _all_said(sent: Sequence[Kept | Problem]) -> list[Outcome]:
+def _all_said(letters: Sequence[Letter], ends: Ends) -> bytes:
     """A list with what became of each; where nothing was taken, the first problem is the answer."""
-    problems = [one for one in sent if isinstance(one, Problem)]
-    if len(problems) == len(sent):
+    problems = [one for one in ends if isinstance(one, Problem)]
+    if len(problems) == len(ends):
         raise problems[0]
-    return [msgspec.convert(dict(one.body), Outcome) if isinstance(one, Problem) else _taken(one) for one in sent]
-
-
-def _taken(kept: Kept) -> Outcome:
-    return Outcome(id=kept.id, from_=kept.from_, to=kept.to, response=kept.response)
+    return encoded([
+        end.body if isinstance(end, Problem) else kept_of(end, one.recipients)
+        for one, end in zip(letters, ends, strict=True)
+    ])

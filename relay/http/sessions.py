@@ -57,7 +57,7 @@ class SessionsApi:
 
     @operation(
         "POST", "/v1/sessions", scope=None, tag="sessions", body=LoginGiven, answer=SessionShown, status=201,
-        errors=(409,), is_open=True,
+        errors=(409,), is_open=True, audit="session.begun",
     )  # fmt: skip
     async def begin(self, call: Call) -> SessionShown:
         """Logs a member in.
@@ -76,6 +76,8 @@ class SessionsApi:
         begun = self._roll.session(token)
         if begun is None:
             raise refusal(401, "Unauthorized", "The membership has ended")
+        call.request.caller = self._access.admission.member(member)
+        call.about = member.user
         _set(call.request, token, session.LONGEST // 1000)
         return self._shown(token, *begun)
 

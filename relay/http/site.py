@@ -5,12 +5,13 @@ Klein installs a reactor when it is imported: import this module late.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from klein import Klein
 from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
@@ -21,11 +22,15 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from relay.access.admission import Admission
 from relay.config.schema import Api
+from relay.events.verdicts import Verdicts
 from relay.http.answer import RETRY_AFTER, Problem, answer_problem, failure, refusal
 from relay.http.audit import Audit
 from relay.http.docs import DocsApi
 from relay.http.frame import Frame
+from relay.http.handover import Handover
+from relay.http.mailbody import Room
 from relay.http.message import MessageApi
+from relay.http.messages import MessagesApi
 from relay.http.metrics import MetricsApi
 from relay.http.openapi import document
 from relay.http.operation import operations
@@ -37,12 +42,16 @@ from relay.http.send import InThread, SendApi
 from relay.http.submit import SubmitApi
 from relay.http.test_auth import TestAuthApi
 from relay.http.unsubscribe import PLACE
+from relay.http.waits import Waits
+from relay.intake.onetime import OneTime
 from relay.listener.door import Intake
 from relay.metrics.definitions import Metrics
 from relay.queue.store import Store, StoreError
 
 _log = Logger()
 _MAX_SHOWN = 200
+#: Bodies of mail in memory, as multiples of what one may have.
+_BODIES = 4
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
     b"Content-Type: application/json\r\nContent-Length: 32\r\n\r\n"
@@ -58,6 +67,9 @@ def make_site(
     audit: Audit | None = None,
     demo_login: bool = False,
     intake: Intake,
+    once: OneTime,
+    verdicts: Verdicts | None,
+    zones: Callable[[], Collection[str]],
     store: Store,
     operator: Operator,
     standing: Standing,
@@ -68,21 +80,26 @@ def make_site(
     in_thread: InThread = deferToThread,
 ) -> ApiSite:
     """The factory to listen with. `now` gives milliseconds since the epoch; `admission` knows keys and sessions,
-    `audit` writes down who has changed what; `demo_login` switches /test-auth on; `more` are resources of parts that
-    aren't named here; `in_thread` does what takes long."""
+    `verdicts` what becomes of mail (None where no events are kept), `zones` the names of those that send; `audit`
+    writes down who has changed what; `demo_login` switches /test-auth on; `more` are resources of parts that aren't
+    named here; `in_thread` does what takes long."""
     app = Klein()
     # No redirects to tidier paths: they would name the Host the client named.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+    handover = Handover(intake, reactor, now, options.max_recipients)
+    room = Room(_BODIES * options.max_size)
+    waits = Waits(store, verdicts, reactor, now)
     frames: list[Frame] = []
     groups: tuple[object, ...] = (
-        SendApi(options, intake, store, in_thread),
-        SubmitApi(options, intake, store),
+        MessagesApi(options, handover, once, waits, room, zones, reactor, now, in_thread),
+        SendApi(options, handover, once, room, in_thread),
+        SubmitApi(options, intake, once, now),
         QueueApi(store, standing, reactor, now),
         MessageApi(store, operator, reactor, now, options.timeout),
         MetricsApi(metrics),
         TestAuthApi(demo_login, now),
-        DocsApi(lambda: document(frame.operation for frame in frames)),
+        DocsApi(lambda: document(frame.operation for frame in frames), reactor, options.timeout),
         *more,
     )
     for group in groups:
@@ -91,13 +108,7 @@ def make_site(
         declared = frame.operation
         endpoint = f"{declared.method} {declared.path}"
         app.route(declared.route, methods=[declared.method], endpoint=endpoint)(frame.serve)
-    # The first that fits answers.
-    for kind, on_error in (
-        (Problem, _on_problem),
-        (HTTPException, _on_http_exception),
-        (StoreError, _on_store_error),
-        (Exception, _on_error),
-    ):
+    for kind, on_error in _ON_ERROR:
         app.handle_errors(kind)(on_error)  # type: ignore[arg-type]
     return ApiSite(app, frames, options, Porter(options, hostname, admission), reactor)
 
@@ -122,6 +133,11 @@ class ApiSite(Site):
         )
         self._routes = app.url_map.bind("")
         self._frames = {f"{frame.operation.method} {frame.operation.path}": frame for frame in frames}
+        self._plain = {
+            (frame.operation.method.encode(), frame.operation.path.encode()): frame
+            for frame in frames
+            if not frame.operation.names
+        }
         self._options = options
         self._porter = porter
         self._open: set[ApiChannel] = set()
@@ -164,7 +180,7 @@ class ApiSite(Site):
         Raises:
             Problem: it isn't.
         """
-        frame = self._frame_of(request)
+        frame = self.frame_of(request) or self._frame_of(request)
         if not request.path.startswith(PLACE):
             request.caller = self._porter.caller(request, frame is not None and frame.operation.is_open)
         # Without a Host the name is that of our own address, which a UNIX socket has not.
@@ -180,6 +196,22 @@ class ApiSite(Site):
                 frame.admit(request)
             except StoreError as error:
                 raise _unusable(error) from None
+
+    def frame_of(self, request: ApiRequest) -> Frame | None:
+        """What answers a request whose path leaves nothing open and is spelt as declared: Klein needn't be asked."""
+        return self._plain.get((request.method, request.path))
+
+    async def answer(self, request: ApiRequest, frame: Frame) -> bytes | None:
+        """What Klein would have made of it."""
+        try:
+            return await frame.serve(request)
+        except CancelledError:
+            raise
+        except Exception as error:
+            for kind, on_error in _ON_ERROR:
+                if isinstance(error, kind):
+                    return on_error(request, Failure())
+            raise
 
     def _frame_of(self, request: ApiRequest) -> Frame | None:
         """What will answer, as far as that can be told without the body; Klein decides."""
@@ -239,3 +271,12 @@ def _on_error(request: Any, failed: Failure) -> bytes:
     """A fault of ours: the log gets it, the client only that it was one."""
     _log.failure("request failed: {method} {path}", failed, method=request.method, path=request.path)
     return answer_problem(request, failure(500, "Internal error"))
+
+
+#: The first that fits answers.
+_ON_ERROR: tuple[tuple[type[Exception], Callable[[Any, Failure], bytes]], ...] = (
+    (Problem, _on_problem),
+    (HTTPException, _on_http_exception),
+    (StoreError, _on_store_error),
+    (Exception, _on_error),
+)

@@ -16,8 +16,13 @@ class Slices:
         self._clock = clock
         self._until = clock.seconds() + _SLICE
 
+    @property
+    def over(self) -> bool:
+        """Whether the slice is used up."""
+        return self._clock.seconds() >= self._until
+
     async def breathe(self) -> None:
         """Lets the reactor work when the slice is used up. Call it every few milliseconds."""
-        if self._clock.seconds() >= self._until:
+        if self.over:
             await deferLater(self._clock, 0)
             self._until = self._clock.seconds() + _SLICE

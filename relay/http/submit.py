@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,18 +16,19 @@ from relay.access.admission import user_of
 from relay.access.caller import LOCAL, Scope
 from relay.config.schema import Api
 from relay.http.access import address_of
-from relay.http.answer import failure, from_reply, shielded
+from relay.http.answer import encoded, failure, from_reply, shielded, written
 from relay.http.frame import Call
-from relay.http.kept import Kept
+from relay.http.kept import Kept, kept_of
+from relay.http.onetime import NAME, once
 from relay.http.operation import operation
-from relay.listener.door import Intake, Refused, Submission, Terms
+from relay.intake.onetime import Key, OneTime
+from relay.listener.door import Consignment, Intake, Refused, Settled, Submission, Terms
 from relay.message.address import parse
 from relay.message.addresslist import parse_list
 from relay.message.envelope import Envelope, Recipient
 from relay.message.lines import CrlfLines
 from relay.message.user import User
-from relay.message.values import Message, Origin
-from relay.queue.store import Store
+from relay.message.values import Origin
 
 if TYPE_CHECKING:
     from relay.http.request import ApiRequest
@@ -48,66 +51,85 @@ class MessageUpload:
     """One message on its way from a request body to the intake."""
 
     def __init__(
-        self, submission: Submission, options: Api, sender: str | None, recipients: Sequence[str] | None
+        self,
+        consignment: Consignment,
+        origin: Origin,
+        user: User | None,
+        options: Api,
+        sender: str | None,
+        recipients: Sequence[str] | None,
+        hashed: bool,
     ) -> None:
+        """`hashed`: what it says will be asked for. Raises Refused: nothing can be taken now."""
         self.limit = options.max_size
         self.recipients = recipients
+        self.consignment = consignment
+        self._submission: Submission | None = consignment.open(origin, TERMS, user)
         self._most = options.max_recipients
-        self._submission: Submission | None = submission
         self._sender = sender
         self._lines = CrlfLines()
+        self._hash = hashlib.sha256() if hashed else None
         self._nul = False
 
     def write(self, data: bytes) -> None:
         """Takes the next piece, with any line ends."""
         if self._submission is not None:
             self._nul = self._nul or b"\0" in data
+            if self._hash is not None:
+                self._hash.update(data)
             self._submission.write(self._lines.feed(data))
 
     def wait(self) -> Deferred[None] | None:
         return self._submission.wait() if self._submission is not None else None
 
-    def finish(self) -> Deferred[Message]:
-        """The end of the text: fires when the message is on disk, fails with Refused.
+    @property
+    def said(self) -> bytes:
+        """What stands for the text."""
+        return b"" if self._hash is None else self._hash.digest()
+
+    def settle(self) -> Settled:
+        """The end of the text: `consignment` keeps it then. Raises Refused.
 
         Raises:
             Problem: the text is none that mail can carry.
         """
-        submission = self._submission
+        submission, self._submission = self._submission, None
         assert submission is not None, "a refused upload has no end"
         if self._nul:
-            self.abandon()
             raise failure(400, "The message contains NUL bytes")
-        self._submission = None
         rest = self._lines.end()
         if rest:
             submission.write(rest)
         named = None if self.recipients is None else tuple(map(Recipient, self.recipients))
-        return submission.finish(Envelope(self._sender, named, most=self._most))
+        return self.consignment.settle(Envelope(self._sender, named, most=self._most))
 
     def abandon(self) -> None:
-        """Forget it, unless it was finished."""
-        submission, self._submission = self._submission, None
-        if submission is not None:
-            submission.abandon()
+        """Forget it, unless it is given to be written."""
+        self._submission = None
+        self.consignment.abandon()
 
 
 class SubmitApi:
     """The resources that take mail."""
 
-    def __init__(self, options: Api, intake: Intake, store: Store) -> None:
+    def __init__(self, options: Api, intake: Intake, once: OneTime, now: Callable[[], int]) -> None:
+        """`now` gives ms since the epoch."""
         self._options = options
         self._intake = intake
-        self._store = store
+        self._once = once
+        self._now = now
 
     def begin(self, call: Call) -> MessageUpload:
         """Begins a message that a request brings. Raises Problem: the request is wrong, or nothing can be taken now."""
+        request = call.request
         sender, recipients = self._envelope(call.query)
+        origin, keyed = origin_of(request), request.requestHeaders.hasHeader(NAME)
         try:
-            submission = self._intake.open(origin_of(call.request), TERMS, sending(call.request))
+            return MessageUpload(
+                self._intake.consignment(), origin, sending(request), self._options, sender, recipients, keyed
+            )
         except Refused as refused:
             raise from_reply(refused.reply) from None
-        return MessageUpload(submission, self._options, sender, recipients)
 
     @operation(
         "POST",
@@ -119,23 +141,34 @@ class SubmitApi:
         upload="begin",
         by_tenant=True,
         answer=Kept,
-        errors=(507,),
+        errors=(409, 507),
     )
-    async def send_raw(self, call: Call) -> Kept:
+    async def send_raw(self, call: Call) -> bytes:
         """Takes a message as it is, header and body.
 
         Who it is from and who gets it says the query, or else the header: From or Sender; To, Cc and Bcc. The message
         is on disk then. `X-Authenticated-User` and `X-Originating-IP` say who has sent it, and where from.
         """
-        upload = call.request.upload
+        request, upload = call.request, call.request.upload
         assert isinstance(upload, MessageUpload)
+        origin, query = origin_of(request), request.uri.partition(b"?")[2]
         try:
-            message = await shielded(upload.finish())
+            said = (query, upload.said)
+            return written(request, await once(self._once, request, origin, said, partial(self._kept, upload)))
+        finally:
+            upload.abandon()
+
+    async def _kept(self, upload: MessageUpload, key: Key | None) -> bytes:
+        try:
+            settled = upload.settle()
+            body = encoded(kept_of(settled, upload.recipients))
+            mark = None if key is None else key.mark(settled.message.id, self._now(), body)
+            [kept] = await shielded(upload.consignment.keep(mark))
+            if isinstance(kept, Refused):
+                raise kept
         except Refused as refused:
             raise from_reply(refused.reply) from None
-        # Read back in the same turn of the reactor: no delivery can have ended yet.
-        recipients = self._store.recipients(message.id) if upload.recipients is None else list(upload.recipients)
-        return Kept(message.id, message.sender, recipients, f"Message queued as {message.id}")
+        return encoded(kept_of(settled._replace(message=kept), upload.recipients))
 
     def _envelope(self, query: EnvelopeQuery) -> tuple[str | None, list[str] | None]:
         """What a query says; an empty `from` is the null sender. Raises Problem."""

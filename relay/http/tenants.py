@@ -147,7 +147,8 @@ class MembersApi:
         if asked.role is not None:
             _check_role(call.caller, asked.role.scopes)
         hash = "" if asked.password is None else await self._hashed(asked.password)
-        member = self._member(call.caller, id, user)
+        member = self._member(call.caller, id, user)  # It may be another meanwhile.
+        _check_role(call.caller, member.role.scopes)
         changed = await done(self._roll.change_member(member, asked.role, hash))
         call.about = f"{changed.user} of {id}"
         return member_shown(changed)

@@ -21,6 +21,7 @@ from relay.smtp.reply import reply
 
 _log = Logger()
 
+NO_SPACE = reply(452, "4.3.1 The queue can't take mail now, try again later")
 BUSY = reply(452, "4.3.1 The queue can't be read now, try again later")
 
 
@@ -62,7 +63,7 @@ class Repeats:
             _log.warn("idempotency keys can't be read: {error}", error=str(error))
             return candidate.refuse(Refused(BUSY))
         if known is not None:
-            return succeed(candidate.repeated(known))
+            return succeed(candidate.repeated(known.id))
         self._under_way[token] = []
         kept = candidate.keep(token)
         return kept.addCallbacks(partial(self._taken, token), partial(self._failed, token))

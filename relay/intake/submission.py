@@ -25,8 +25,10 @@ from relay.dkim.need import is_hashed
 from relay.events.steps import Events, Steps
 from relay.intake.author import check_author, check_sender
 from relay.intake.composing import Composed, Composer
+from relay.intake.consignment import Consignment
 from relay.intake.heed import Heed
-from relay.intake.repeats import Repeats
+from relay.intake.onetime import OneTime
+from relay.intake.repeats import NO_SPACE, Repeats
 from relay.listener.door import Refused, Terms
 from relay.listener.draft import TOO_LONG_HEADER, Draft, HeaderTooLong, Text
 from relay.logs.maillog import MailLog
@@ -37,8 +39,8 @@ from relay.message.trail import Trail
 from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
 from relay.queue.schedule import Schedule
-from relay.queue.store import Store, StoreError
-from relay.smtp.reply import Reply, reply
+from relay.queue.store import Parcel, Store, StoreError
+from relay.smtp.reply import Reply
 from relay.zone.routing import Router
 
 _log = Logger()
@@ -47,8 +49,6 @@ _log = Logger()
 _AHEAD = 4
 #: The same over all submissions: beyond it each may have one.
 _AHEAD_IN_ALL = 48
-
-NO_SPACE = reply(452, "4.3.1 The queue can't take mail now, try again later")
 
 
 class Counts(Protocol):
@@ -98,6 +98,7 @@ class Intake:
         self.heed = heed
         self.composer = Composer(router, Trail({hostname, *names}, self.ids.node), hostname, heed, urgency)
         self.repeats = Repeats(store, now, round(idempotency * 1000))
+        self.once = OneTime(store, now, round(idempotency * 1000))
         #: Chunks of all submissions that are given to the store and not yet on disk.
         self.flying = 0
 
@@ -109,6 +110,10 @@ class Intake:
         if not self.store.accepting():
             raise Refused(NO_SPACE)
         return Submission(self, self.ids.next(), origin, terms, user, charge)
+
+    def consignment(self) -> Consignment:
+        """For messages that come together."""
+        return Consignment(self)
 
     def note_refusal(self, name: str, origin: Origin, refusal: Reply, sender: str = "") -> None:
         """A line of the mail log; `name` is the queue id that the message was to have, "-" for none."""
@@ -155,6 +160,7 @@ class Submission:
         "_draft",
         "_ended",
         "_flying",
+        "_given",
         "_intake",
         "_origin",
         "_problem",
@@ -182,6 +188,7 @@ class Submission:
         self._draft = Draft(min(terms.max_header, MAX_HEADER), intake.hashes, self.give)
         self._composed: Composed | None = None
         self._chunks = 0
+        self._given = 0
         self._flying = 0
         self._waiter: Deferred[None] | None = None
         self._problem: Reply | None = None
@@ -236,43 +243,102 @@ class Submission:
 
     def finish(self, envelope: Envelope) -> Deferred[Message]:
         """End of text: fires when the message is on disk, or fails with Refused."""
+        try:
+            composed = self.settle(envelope)
+        except Refused as refused:
+            return fail(refused)
+        return self._kept(composed)
+
+    def settle(self, envelope: Envelope) -> Composed:
+        """End of text: what is to be kept of it, in whichever way. Raises Refused, and it is forgotten."""
         if self._problem is None:
             try:
                 block, text = self._draft.end()
-                return self.complete(envelope, block, text)
+                return self._settle(envelope, block, text)
             except HeaderTooLong:
                 self._problem = TOO_LONG_HEADER
-        return self.refuse(Refused(self._problem), envelope.sender)
+        self.reject(envelope.sender, self._problem)
+        raise Refused(self._problem)
 
     def complete(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Deferred[Message]:
         """`finish` for a text whose chunks were given and whose header is known."""
+        try:
+            composed = self._settle(envelope, block, text)
+        except Refused as refused:
+            return fail(refused)
+        return self._kept(composed)
+
+    def _settle(self, envelope: Envelope, block: HeaderBlock, text: Text) -> Composed:
         self._ended = self._intake.seconds()
         try:
             if self._problem is not None:
                 raise Refused(self._problem)
-            composed = self._composed = self._compose(envelope, block, text)
+            self._composed = self._compose(envelope, block, text)
         except Refused as refused:
-            return self.refuse(refused, envelope.sender)
-        if not composed.deliveries:
-            return self._keep_nothing(composed)
-        return self._intake.repeats.once(composed.token, self) if composed.token else self.keep(b"")
+            self.reject(envelope.sender, refused.reply)
+            raise
+        return self._composed
 
-    def _keep_nothing(self, composed: Composed) -> Deferred[Message]:
-        """All its recipients are dropped: it is taken, and only that is written down."""
-        chunks, self._chunks = self._chunks, 0
-        return self._intake.store.tell(self._left_out(composed)).addCallbacks(
-            self._nothing_kept, self._not_stored, callbackArgs=(composed, chunks), errbackArgs=(chunks,)
-        )
+    def _kept(self, composed: Composed) -> Deferred[Message]:
+        if composed.token and composed.deliveries:
+            return self._intake.repeats.once(composed.token, self)
+        return self.keep(b"")
 
-    def _nothing_kept(self, _: None, composed: Composed, chunks: int) -> Message:
-        self._charge = None
-        self._chunks = chunks
-        self._forget_chunks()
-        self._intake.counts.pushed(True)
-        self._intake.counts.dropped()
+    def keep(self, token: bytes) -> Deferred[Message]:
+        """Write it down. `token` goes into the same batch."""
+        try:
+            parcel = self.parcel()
+        except Refused as refused:
+            return self.refuse(refused)
+        store = self._intake.store
+        written = store.append(*parcel[:3], token, parcel.events) if parcel.deliveries else store.tell(parcel.events)
+        return written.addCallbacks(lambda _: self.stored(), self._not_stored)
+
+    def parcel(self) -> Parcel:
+        """What goes to the store of a message that is settled: where all its recipients are dropped, its events alone.
+        `stored` or `lost` is to follow. Raises Refused, once."""
+        assert self._composed is not None
+        if self._problem is not None:
+            raise Refused(self._problem)  # a chunk was lost while another was waited for
+        message, deliveries, body, *_ = self._composed
+        left_out = self._left_out(self._composed)
+        if not deliveries:
+            return Parcel(message, deliveries, body, left_out)
+        # The chunks are the message's from now on: what is abandoned takes none away.
+        self._given, self._chunks = self._chunks, 0
+        return Parcel(message, deliveries, body, self._intake.steps.queued(message, deliveries) + left_out)
+
+    def stored(self) -> Message:
+        """What `parcel` gave is on disk."""
+        assert self._composed is not None
+        message, deliveries, body, *_ = self._composed
+        self._charge = None  # It was taken: nothing gives that back any more.
         self._count_time()
-        self._note_unwanted(composed)
-        return composed.message
+        if deliveries:
+            self._intake.taken(message, deliveries, body)
+        else:
+            self._forget_chunks()
+            self._intake.counts.pushed(True)
+            self._intake.counts.dropped()
+        self._note_unwanted(self._composed)
+        return message
+
+    def lost(self, why: str) -> None:
+        """What `parcel` gave could not be written: forget it."""
+        self._intake.counts.pushed(False)
+        self._chunks += self._given
+        self._forget_chunks()
+        self._give_back()
+        if why:
+            _log.warn("{id} not stored: {why}", id=self.id, why=why)
+            self._intake.note_refusal(self.id, self._origin, NO_SPACE)
+
+    def _not_stored(self, failure: Failure) -> Failure:
+        if failure.check(StoreError):
+            self.lost(failure.getErrorMessage())
+            raise Refused(NO_SPACE)
+        self.lost("")
+        return failure
 
     def _left_out(self, composed: Composed) -> Events:
         if not composed.unwanted:
@@ -297,11 +363,9 @@ class Submission:
         if composed.unwanted:
             self._intake.counts.suppressed("submission", len(composed.unwanted))
 
-    def refuse(self, refused: Refused, sender: str | None = None) -> Deferred[Message]:
+    def refuse(self, refused: Refused) -> Deferred[Message]:
         """Forget it; the Deferred has failed with `refused`."""
-        if sender is None and self._composed is not None:
-            sender = self._composed.message.sender
-        self.reject(sender, refused.reply)
+        self.reject(None if self._composed is None else self._composed.message.sender, refused.reply)
         return fail(refused)
 
     def reject(self, sender: str | None, refusal: Reply) -> None:
@@ -331,23 +395,6 @@ class Submission:
             check_sender(user, composed.message.sender)
         return composed
 
-    def keep(self, token: bytes) -> Deferred[Message]:
-        """Write it down. `token` goes into the same batch."""
-        assert self._composed is not None
-        if self._problem is not None:
-            return self.refuse(Refused(self._problem))  # a chunk was lost while another was waited for
-        message, deliveries, body, *_ = self._composed
-        # The chunks are the message's from now on: what is abandoned takes none away.
-        chunks, self._chunks = self._chunks, 0
-        told = self._intake.steps.queued(message, deliveries) + self._left_out(self._composed)
-        written = self._intake.store.append(message, deliveries, body, token, told)
-        return written.addCallbacks(
-            self._stored,
-            self._not_stored,
-            callbackArgs=(message, deliveries, body),
-            errbackArgs=(chunks,),
-        )
-
     def repeated(self, queue_id: str) -> Message:
         """The message is here already, by another id."""
         assert self._composed is not None
@@ -355,27 +402,8 @@ class Submission:
         self._intake.log.write("repeated", queue_id, listener=self._origin.listener, client=self._origin.address)
         return msgspec.structs.replace(self._composed.message, id=queue_id)
 
-    def _stored(self, _: None, message: Message, deliveries: list[Delivery], body: bytes) -> Message:
-        self._charge = None  # It was taken: nothing gives that back any more.
-        self._count_time()
-        self._intake.taken(message, deliveries, body)
-        if self._composed is not None:
-            self._note_unwanted(self._composed)
-        return message
-
     def _count_time(self) -> None:
         self._intake.counts.accepted(self._origin.transport, self._intake.seconds() - self._ended)
-
-    def _not_stored(self, failure: Failure, chunks: int) -> Failure:
-        self._intake.counts.pushed(False)
-        self._chunks = chunks
-        self._forget_chunks()
-        self._give_back()
-        if failure.check(StoreError):
-            _log.warn("{id} not stored: {why}", id=self.id, why=failure.getErrorMessage())
-            self._intake.note_refusal(self.id, self._origin, NO_SPACE)
-            raise Refused(NO_SPACE)
-        return failure
 
     def abandon(self) -> None:
         """The client is gone or the message was refused: forget what was written."""

@@ -6,7 +6,7 @@ over the data channel: that is why some answers may come later.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -16,6 +16,7 @@ from relay.access.refused import Refused
 from relay.message.address import Address
 from relay.message.envelope import Envelope
 from relay.message.flow import Priority
+from relay.message.mark import Mark
 from relay.message.user import User
 from relay.message.values import Message, Origin
 from relay.smtp.reply import Reply
@@ -73,11 +74,38 @@ class Submission(Protocol):
         """The text was refused for its form or size, which the client is told: forget it, and note that."""
 
 
+class Settled(NamedTuple):
+    """A message that is only to be written down, and who gets it: each is a delivery, numbered from 1."""
+
+    message: Message
+    recipients: list[str]
+
+
+class Consignment(Protocol):
+    """The messages of one request. One is open at a time; those that are settled are written down together."""
+
+    def open(self, origin: Origin, terms: Terms, user: User | None = None) -> Submission:
+        """Begin the next message. Raises Refused when nothing can be taken now (452 4.3.1)."""
+
+    def settle(self, envelope: Envelope) -> Settled:
+        """The end of its text, instead of `Submission.finish`. Raises Refused: it isn't taken, the others stand."""
+
+    def keep(self, mark: Mark | None = None) -> Deferred[list[Message | Refused]]:
+        """Write down those that were settled, and the mark of the key they came under. Fires when it is known of each,
+        in their order, that it is on disk, or why not."""
+
+    def abandon(self) -> None:
+        """Forget what isn't given to be written yet."""
+
+
 class Intake(Protocol):
     """The master's own door, without listeners' questions."""
 
     def open(self, origin: Origin, terms: Terms, user: User | None = None) -> Submission:
         """Begin a submission. Raises Refused when nothing can be taken now (452 4.3.1)."""
+
+    def consignment(self) -> Consignment:
+        """For messages that come together."""
 
 
 class Door(Protocol):

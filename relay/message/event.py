@@ -15,7 +15,7 @@ from relay.message.queueid import name_of
 
 #: Kinds that tell of the end of a delivery, and of what comes before it.
 ENDS = frozenset({"delivered", "bounced", "expired", "dropped", "suppressed", "deleted"})
-GOES_ON = frozenset({"deferred", "held", "released"})
+GOES_ON = frozenset({"deferred", "held", "released", "moved"})
 #: What came back for a delivery, mostly after its end; and that it went on to the sender.
 RETURNS = frozenset({"complaint", "unsubscribed", "bounce-returned", "delay-returned", "receipt-returned", "sent-on"})
 #: What is decided about a way: of a zone, address, site, host.

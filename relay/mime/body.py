@@ -37,6 +37,8 @@ class _Html(NamedTuple):
 def body(mail: MailObject, seed: str) -> Entity:
     """What a mail says. `seed`, letters and digits, makes boundaries and ids of images. Raises Unfit."""
     wish = _wish(mail)
+    if not (mail.html or mail.attachments or mail.alternatives or mail.ical_event or mail.watch_html or mail.amp):
+        return part.text("text", "text/plain", mail.text or "", wish)
     html = _html(mail, wish, seed)
     forms, last_html = _alternatives(mail, wish, html)
     attached = mail.attachments or []

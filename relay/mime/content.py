@@ -67,7 +67,7 @@ def data_url(field: str, url: str) -> bytes:
     head, comma, data = url.partition(",")
     if not comma:
         raise Unfit(field, "expected data:TYPE;base64,DATA")
-    octets = unquote_to_bytes(_text(field, data))
+    octets = unquote_to_bytes(sound(field, data))
     if head.rpartition(";")[2].strip().lower() != "base64":
         return octets
     try:
@@ -87,7 +87,7 @@ def _decoded(field: str, value: str | Blob | None, encoding: str) -> str | bytes
             if place:
                 _reject(f"{field}.{name}", place)
         return _buffer(f"{field}.data", value.data or [])
-    text = _text(field, value or "")
+    text = sound(field, value or "")
     name = _marks("", encoding).lower()
     try:
         if name in _TEXT:
@@ -113,7 +113,8 @@ def _buffer(field: str, octets: list[int]) -> bytes:
         raise Unfit(field, "expected numbers from 0 to 255") from None
 
 
-def _text(field: str, text: str) -> str:
+def sound(field: str, text: str) -> str:
+    """The text, which can be written in UTF-8. Raises Unfit."""
     try:
         if not text.isascii():
             text.encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
 
@@ -23,12 +24,14 @@ def leaf(
     kind: str, parameters: dict[str, str], data: bytes, encoding: Encoding, more: str = ""
 ) -> Entity:
     """A part of one type. `more`: other lines of its header."""
-    header = (
-        folded("contentType", "Content-Type", parameter.value(kind, parameters))
-        + more
-        + f"Content-Transfer-Encoding: {encoding}\r\n"
-    )
+    header = _content_type(kind, tuple(parameters.items())) + more + f"Content-Transfer-Encoding: {encoding}\r\n"
     return Entity(header, (written(data, encoding),))
+
+
+@lru_cache(256)
+def _content_type(kind: str, parameters: tuple[tuple[str, str], ...]) -> str:
+    """Most parts are of a few types, without a name."""
+    return folded("contentType", "Content-Type", parameter.value(kind, dict(parameters)))
 
 
 def prepared(data: bytes) -> Entity:

@@ -38,7 +38,8 @@ def unstructured(field: str, name: str, text: str) -> str:
     """A field of text for people, whatever it is written in. Raises Unfit."""
     text = one_line(field, text)
     # A word that is too long for a line can go on in the next one only if it is encoded.
-    if not text.isascii() or max(map(len, text.split()), default=0) > LONG - len(name) - 2:
+    longest = LONG - len(name) - 2
+    if not text.isascii() or (len(text) > longest and max(map(len, text.split()), default=0) > longest):
         text = encoded(text, len(name) + 2)
     return folded(field, name, text)
 
@@ -57,6 +58,10 @@ def folded(field: str, name: str, text: str) -> str:
     Lines end at blanks that `text` has, which stay; before the first one only where there is no other way. Unfolded
     the value is what it was.
     """
+    if not text:
+        return ""
+    if len(name) + 2 + len(text) <= SHORT and text.isascii() and text[-1] not in " \t":
+        return f"{name}: {text}\r\n"
     lines: list[str] = []
     line, size, begun = f"{name}:", len(name) + 1, False
     for piece in _pieces(" " + text):

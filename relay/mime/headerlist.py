@@ -55,6 +55,8 @@ class Given(NamedTuple):
 
 def read(field: str, headers: Headers) -> list[Given]:
     """All of them in order. Raises Unfit."""
+    if not headers:
+        return []
     found: list[Given] = []
     for place, name, value in _pairs(field, headers):
         name = check_name(place, name.strip())

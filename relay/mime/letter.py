@@ -93,9 +93,9 @@ def letter(mail: MailObject, seed: str, *, max_size: int, max_recipients: int) -
             raise Nobody("to")
         entity = body(mail, seed)
         content_head = "MIME-Version: 1.0\r\n" + ("" if entity.header is None else entity.header + "\r\n")
-        addresses = tuple(one.address.local for field in named for one in flat(field))
         pieces = (head.encode(), content_head.encode(), *entity.pieces)
-        found = Letter(sender, recipients, _is_beyond(sender, recipients, addresses), pieces)
+        # Names beyond ASCII are encoded there, addresses can't be.
+        found = Letter(sender, recipients, not head.isascii() or _is_beyond(sender, recipients), pieces)
     check_size(found.size, max_size)
     return found
 
@@ -130,7 +130,7 @@ def _named(mail: MailObject, headers: Sequence[headerlist.Given], most: int) -> 
                 named += people(one.field, one.text, most)
         found.append(named)
     named_in_all = _People(*found)
-    if len(list(flat(named_in_all.to))) + len(list(flat(named_in_all.cc))) + len(list(flat(named_in_all.bcc))) > most:
+    if sum(1 for field in (named_in_all.to, named_in_all.cc, named_in_all.bcc) for _ in flat(field)) > most:
         raise Unfit("to", f"more than {most} recipients")
     return named_in_all
 
@@ -179,7 +179,7 @@ def _header(mail: MailObject, headers: Sequence[headerlist.Given], named: _Peopl
     lines = [
         address_field(key, name, field)
         for name, key, field in zip(_ADDRESSES, _KEYS, named, strict=True)
-        if name != "Bcc"
+        if field and name != "Bcc"
     ]
     lines += (
         unstructured("subject", "Subject", mail.subject or ""),
@@ -189,17 +189,20 @@ def _header(mail: MailObject, headers: Sequence[headerlist.Given], named: _Peopl
         folded("references", "References", _identified("references", mail.references)),
         unstructured("xMailer", "X-Mailer", mail.x_mailer if isinstance(mail.x_mailer, str) else ""),
         _priority(mail),
-        listheaders.lines("list", mail.list_ or {}),
+        listheaders.lines("list", mail.list_) if mail.list_ else "",
     )
-    ours = {line.partition(":")[0].lower() for whole in lines for line in whole.split("\r\n") if line[:1].strip()}
-    ours |= {name.lower() for name in _ADDRESSES}
-    lines += [one.line() for one in headers if one.key not in ours]
+    if headers:
+        ours = {line.partition(":")[0].lower() for whole in lines for line in whole.split("\r\n") if line[:1].strip()}
+        ours |= {name.lower() for name in _ADDRESSES}
+        lines += [one.line() for one in headers if one.key not in ours]
     return "".join(lines)
 
 
 def _identified(field: str, given: str | list[str] | None, most: int = 1000) -> str:
     """Message ids, each in its angle brackets (RFC 5322 3.6.4)."""
-    text = one_line(field, " ".join(given) if isinstance(given, list) else given or "")
+    if not given:
+        return ""
+    text = one_line(field, " ".join(given) if isinstance(given, list) else given)
     found = [one if one.startswith("<") else f"<{one.rstrip('>')}>" for one in _ids(text)]
     if len(found) > most or not all(map(_is_id, found)):
         raise Unfit(field, "expected a message id such as <1@example.com>" + (", or several" if most > 1 else ""))
@@ -232,7 +235,9 @@ def _iso(text: str) -> int | None:
 
 
 def _priority(mail: MailObject) -> str:
+    if not mail.priority:
+        return ""
     try:
-        return _PRIORITIES[(mail.priority or "normal").strip().lower()]
+        return _PRIORITIES[mail.priority.strip().lower()]
     except KeyError:
         raise Unfit("priority", "expected high, normal or low") from None

@@ -7,7 +7,8 @@ beyond ASCII in a name. An address that can't be made out is an error, as anywhe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from relay.message.address import Address, parse
@@ -26,6 +27,12 @@ _token = re.compile(
     rf"(?P<blank>\s++)|(?P<quoted>{_QUOTED})|<(?P<angle>(?:{_QUOTED}|[^<>\"])*+)>|(?P<mark>[(,;:])"
     r'|(?P<word>(?:\[[^\[\]\s]*+\]|[^\s"<>(),;:\[\]\\])++)'
 ).match
+#: Longest text with a single address that is worth remembering (characters).
+_SHORT = 200
+#: One address as most are written: all by itself, or behind a name of atoms.
+_plain = re.compile(
+    r"(?P<name>[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]*)<(?P<angle>[^<>\"\s]+)>" r"|(?P<bare>[^<>\"(),;:\\\s]+)"
+).fullmatch
 _comment_part = re.compile(r"[^()\\]++|\\.|(?P<mark>[()])").match
 _unescaped = re.compile(r"\\(.)").sub
 _special = re.compile(r'["\\]').sub
@@ -58,8 +65,10 @@ def flat(named: Iterable[Named]) -> Iterator[Mailbox]:
             yield one
 
 
-def address_field(field: str, name: str, named: Iterable[Named]) -> str:
+def address_field(field: str, name: str, named: Sequence[Named]) -> str:
     """A field of addresses; "" for none. An address beyond ASCII is written in UTF-8 (RFC 6532). Raises Unfit."""
+    if not named:
+        return ""
     return folded(field, name, ", ".join(map(_shown, named)))
 
 
@@ -80,6 +89,9 @@ def _phrase(name: str) -> str:
 
 def mailboxes(field: str, text: str, limit: int) -> list[Named]:
     """The addresses of a list, which is one line of text, at most `limit`. Raises Unfit."""
+    plain = _plainly(text) if limit and len(text) <= _SHORT else None
+    if plain is not None:
+        return [plain]
     reader = _Reader(field, limit)
     position = 0
     for _ in range(_PARTS + _PARTS_OF_ONE * limit):
@@ -99,6 +111,16 @@ def mailboxes(field: str, text: str, limit: int) -> list[Named]:
         else:
             reader.word(found[0], found["quoted"])
     raise Unfit(field, "too many parts in a list of addresses")
+
+
+@lru_cache(1024)
+def _plainly(text: str) -> Mailbox | None:
+    """The one address of a text that is written as most are; None: it isn't. The same authors come again and again."""
+    found = _plain(text)
+    try:
+        return found and Mailbox((found["name"] or "").strip(), parse(found["angle"] or found["bare"], utf8=True))
+    except ValueError:
+        return None
 
 
 def mailbox(field: str, name: str, address: str) -> Mailbox:

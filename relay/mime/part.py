@@ -19,7 +19,8 @@ _cid = re.compile(r"[<>\s]+").sub
 def text(field: str, kind: str, given: str | Content, wish: str, **parameters: str) -> Entity:
     """A text, as an alternative; `wish` is the transfer encoding that the client wants for texts. Raises Unfit."""
     if isinstance(given, str):
-        given = Content(content=given)
+        data = transfer.lines_of(content.sound(f"{field}.content", given))
+        return leaf(kind, {"charset": "utf-8", **parameters}, data, transfer.for_text(data, wish))
     octets = content.raw(f"{field}.raw", given.raw)
     if octets is not None:
         return prepared(octets)

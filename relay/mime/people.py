@@ -15,15 +15,21 @@ _LONGEST_OF_ONE = 320
 def people(field: str, given: object, most: int) -> list[Named]:
     """Whom a field names, at most `most`; nobody where it is None, false or "". `given` is one of the forms that
     relay.mime.mailobject has for it. Raises Unfit."""
+    if not given:
+        return []
     found: list[Named] = []
+    count = 0
     for place, one in _each(field, given):
+        more: list[Named] = []
         if isinstance(one, str):
             text = one_line(place, one, max(LONGEST, most * _LONGEST_OF_ONE))
-            found += mailboxes(place, text, most)
+            more = mailboxes(place, text, most)
         elif isinstance(one, Person):
-            found.append(_person(place, one, most))
-    if sum(len(one.mailboxes) if isinstance(one, Group) else 1 for one in found) > most:
-        raise Unfit(field, f"more than {most} addresses")
+            more = [_person(place, one, most)]
+        count += sum(len(named.mailboxes) if isinstance(named, Group) else 1 for named in more)
+        if count > most:
+            raise Unfit(field, f"more than {most} addresses")
+        found += more
     return found
 
 

@@ -23,13 +23,19 @@ _EASY = bytes(range(32, 127)) + b"\t\r\n"
 def lines_of(text: str) -> bytes:
     """Text as it is in mail: UTF-8, with CRLF line ends whatever they were. Raises UnicodeEncodeError: a half of a
     surrogate pair."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n").encode()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\n", "\r\n").encode()
 
 
 def as_it_is(data: bytes) -> Encoding | None:
     """How data travels untouched; None: it can't."""
+    return _untouched(data, _longest(data))
+
+
+def _untouched(data: bytes, longest: int) -> Encoding | None:
     pairs = data.count(b"\r\n")
-    if _count(data, _CONTROLS) or not pairs == data.count(b"\r") == data.count(b"\n") or _longest(data) > LONG:
+    if longest > LONG or not pairs == data.count(b"\r") == data.count(b"\n") or _count(data, _CONTROLS):
         return None
     return "7bit" if data.isascii() else "8bit"
 
@@ -41,7 +47,8 @@ def for_text(data: bytes, asked: str = "") -> Encoding:
         return "quoted-printable"
     if asked == "base64":
         return "base64"
-    if as_it_is(data) == "7bit" and (asked == "7bit" or _longest(data) <= _SHORT):
+    longest = _longest(data)
+    if (asked == "7bit" or longest <= _SHORT) and _untouched(data, longest) == "7bit":
         return "7bit"
     return "quoted-printable" if len(data) - _count(data, _EASY) <= _count(data, _LETTERS) else "base64"
 

@@ -17,6 +17,7 @@ from relay.message.queueid import parse_name
 
 FORMAT = b"#format"
 STATE = b"#state"
+TRACED = b"#traced"
 ID_LENGTH = 18
 TOKEN_LENGTH = 32
 #: The kinds of the secondary index by the word that `Store.query` uses.
@@ -150,6 +151,12 @@ def trace_day(time: int) -> bytes:
     return b"f" + _day.pack(time // DAY)
 
 
+def day_of(key: bytes) -> int:
+    """The day of a trace (days since the epoch)."""
+    day: int = _day.unpack_from(key, 1)[0]
+    return day
+
+
 def dialogue(queue_id: str, seq: int) -> bytes:
     """What was said when a delivery failed last."""
     return _numbered(b"l", queue_id.encode(), seq)
@@ -237,7 +244,7 @@ _NUMBERED = {b"b": "chunk", b"d": "delivery", b"h": "held", b"l": "dialogue"}
 
 def _decode(key: bytes) -> Key:
     kind = key[:1]
-    if key in (FORMAT, STATE):
+    if key in (FORMAT, STATE, TRACED):
         return Key(key[1:].decode())
     if kind in _WHOLE and len(key) == 1 + ID_LENGTH:
         return Key(_WHOLE[kind], (key[1:].decode(),))

@@ -58,6 +58,10 @@ class Leases:
             lease.work.lease = 0
         return lease
 
+    def names(self) -> list[tuple[str, int]]:
+        """The id and seq of each delivery that is in a child's hands."""
+        return [(lease.work.delivery.id, lease.work.delivery.seq) for lease in self._leases.values()]
+
     def held_by(self, child: str) -> list[Lease]:
         """What a child has in its hands."""
         return list(self._of.get(child, {}).values())

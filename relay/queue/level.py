@@ -13,12 +13,14 @@ from twisted.logger import Logger
 from relay.config.schema import Events, Queue
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
+from relay.message.mark import Mark, Taken
 from relay.message.queueid import name_of
 from relay.message.values import Delivery, Message
 from relay.queue import chronicle, keys
 from relay.queue.commit import Committer, Phase, Worker
 from relay.queue.engine import Engine, LevelDb
 from relay.queue.eventsweep import EventSweep
+from relay.queue.labelled import labelled, labelled_since, readable, remember_since
 from relay.queue.opening import Lock, prepare_directory
 from relay.queue.operations import AddChunk, Append, Barrier, Change, Discard, Finish, SetAside, Tell
 from relay.queue.records import (
@@ -39,8 +41,10 @@ from relay.queue.store import (
     Page,
     Parcel,
     Place,
+    Point,
     QueueUnusable,
     StoreError,
+    Stretch,
     Unreadable,
     ZoneCount,
 )
@@ -97,6 +101,7 @@ class LevelStore:
         try:
             engine = self._open_engine()
             _check_format(engine, self.path)
+            remember_since(engine, self._events.keep > 0, int(self._reactor.seconds() * 1000))
             self._committer = Committer(
                 self._reactor,
                 self._worker or WorkerThread(self._reactor, "queue"),
@@ -185,7 +190,16 @@ class LevelStore:
         """See Store. ValueError for an id, zone or domain that can't be a key."""
         if len(message.id) != keys.ID_LENGTH:
             raise ValueError(f"not a queue id: {message.id!r}")
-        return self._writer.add(Append(Parcel(message, deliveries, last_chunk, events), token))
+        mark = Mark(token, Taken(message.id, message.created)) if token else None
+        return self._writer.add(Append((Parcel(message, deliveries, last_chunk, events),), mark))
+
+    def append_all(
+        self, parcels: Sequence[Parcel], mark: Mark | None = None, events: Sequence[Event] = ()
+    ) -> Deferred[None]:
+        for parcel in parcels:
+            if len(parcel.message.id) != keys.ID_LENGTH:
+                raise ValueError(f"not a queue id: {parcel.message.id!r}")
+        return self._writer.add(Append(parcels, mark, events))
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         return self._writer.add(AddChunk(queue_id, number, data))
@@ -258,10 +272,10 @@ class LevelStore:
         start = keys.held(*keys.name_start(after)) + b"\0"
         return self._rows(keys.name_of(key) for key in self._engine.keys(start, b"i", limit))
 
-    def recall(self, token: bytes, since: int) -> str | None:
+    def recall(self, token: bytes, since: int) -> Taken | None:
         record = self._engine.get(keys.token(token))
         taken = None if record is None else read_taken(record)
-        return taken.id if taken is not None and taken.created >= since else None
+        return taken if taken is not None and taken.created >= since else None
 
     def message(self, queue_id: str) -> Message | None:
         record = self._engine.get(keys.message(queue_id)) if _is_id(queue_id) else None
@@ -312,6 +326,17 @@ class LevelStore:
 
     def zones(self) -> list[str]:
         return self._writer.book.counters.zones()
+
+    def walk(self, after: Point, limit: int) -> Stretch:
+        items = self._engine.items(keys.delivery(after.id, after.seq) + b"\0", b"e", limit)
+        marked = [Point(0, *keys.name_of(key)) for key, _ in items]
+        return Stretch(readable(items, marked), marked[-1] if len(items) == limit else None)
+
+    def labelled(self, kind: str, value: str, after: Point, limit: int) -> Stretch:
+        return labelled(self._engine, kind, value, after, limit) if value else Stretch([], None)
+
+    def labelled_since(self) -> int:
+        return labelled_since(self._engine, self._writer.book.oldest)
 
     def query(self, kind: str, value: str, after: str, limit: int) -> list[str]:
         start = keys.index(kind, value, *keys.name_start(after)) + b"\0"

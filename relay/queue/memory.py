@@ -9,9 +9,21 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
+from relay.message.mark import Mark, Taken
 from relay.message.values import Delivery, Message
 from relay.queue import keys
-from relay.queue.store import Bounds, LaneKey, Page, Parcel, Place, StoreError, Unreadable, ZoneCount
+from relay.queue.store import (
+    Bounds,
+    LaneKey,
+    Page,
+    Parcel,
+    Place,
+    Point,
+    StoreError,
+    Stretch,
+    Unreadable,
+    ZoneCount,
+)
 from relay.shelf import Shelf
 
 _Name = tuple[str, int]
@@ -27,7 +39,7 @@ class MemoryStore:
         self._recipients: dict[str, list[str]] = {}
         self._chunks: dict[tuple[str, int], bytes] = {}
         self._rows: dict[_Name, Delivery] = {}
-        self._taken: dict[bytes, tuple[str, int]] = {}
+        self._taken: dict[bytes, Taken] = {}
         self._events: list[Event] = []
         self._dialogues: dict[_Name, Dialogue] = {}
         self._traces: list[tuple[str, str, int, str]] = []
@@ -46,8 +58,23 @@ class MemoryStore:
         token: bytes = b"",
         events: Sequence[Event] = (),
     ) -> Deferred[None]:
+        mark = Mark(token, Taken(message.id, message.created)) if token else None
+        return self.append_all([Parcel(message, deliveries, last_chunk, events)], mark)
+
+    def append_all(
+        self, parcels: Sequence[Parcel], mark: Mark | None = None, events: Sequence[Event] = ()
+    ) -> Deferred[None]:
         if self.broken:
             return fail(StoreError("the queue can't be written"))
+        if mark is not None:
+            self._taken[mark.token] = mark.taken
+        for parcel in parcels:
+            self._put(*parcel)
+        return self.tell((*(event for parcel in parcels for event in parcel.events), *events))
+
+    def _put(
+        self, message: Message, deliveries: Sequence[Delivery], last_chunk: bytes, events: Sequence[Event]
+    ) -> None:
         if events:
             self._traces += [
                 ("sender", message.sender, message.created, message.id),
@@ -56,15 +83,12 @@ class MemoryStore:
                 *(("tag", tag, message.created, message.id) for tag in message.tags),
                 *(("recipient", one.recipient, message.created, one.name) for one in deliveries),
             ]
-        if token:
-            self._taken[token] = (message.id, message.created)
         if message.chunks:
             self._chunks[message.id, message.chunks - 1] = last_chunk
         self._messages[message.id] = message
         self._recipients[message.id] = [delivery.recipient for delivery in deliveries]
         self._rows.update({(delivery.id, delivery.seq): delivery for delivery in deliveries})
         self.newest = max(self.newest, message.id)
-        return self.tell(events)
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         if self.broken:
@@ -187,9 +211,9 @@ class MemoryStore:
         start = keys.name_start(after)
         return [row for name, row in sorted(self._rows.items()) if row.held and name > start][:limit]
 
-    def recall(self, token: bytes, since: int) -> str | None:
-        queue_id, created = self._taken.get(token, ("", -1))
-        return queue_id if created >= since else None
+    def recall(self, token: bytes, since: int) -> Taken | None:
+        taken = self._taken.get(token)
+        return taken if taken is not None and taken.created >= since else None
 
     def message(self, queue_id: str) -> Message | None:
         return self._messages.get(queue_id)
@@ -218,6 +242,29 @@ class MemoryStore:
 
     def zones(self) -> list[str]:
         return sorted({row.zone for row in self._rows.values()})
+
+    def walk(self, after: Point, limit: int) -> Stretch:
+        found = [row for name, row in sorted(self._rows.items()) if name > (after.id, after.seq)][:limit]
+        marked = [(row, Point(0, row.id, row.seq)) for row in found]
+        return Stretch(marked, marked[-1][1] if len(marked) == limit else None)
+
+    def labelled(self, kind: str, value: str, after: Point, limit: int) -> Stretch:
+        def values(row: Delivery) -> Sequence[str]:
+            message = self._messages[row.id]
+            if kind == "tag":
+                return message.tags
+            return (row.recipient if kind == "recipient" else getattr(message, kind.replace("-", "_")),)
+
+        marked = [
+            (row, Point(self._messages[row.id].created // keys.DAY, row.id, row.seq))
+            for row in self._rows.values()
+            if value and value.casefold() in map(str.casefold, values(row))
+        ]
+        found = sorted((one for one in marked if one[1] > after), key=lambda one: one[1])
+        return Stretch(found[:limit], found[limit - 1][1] if len(found) > limit else None)
+
+    def labelled_since(self) -> int:
+        return 0
 
     def query(self, kind: str, value: str, after: str, limit: int) -> list[str]:
         def value_of(row: Delivery) -> str:

@@ -17,11 +17,12 @@ from twisted.internet.defer import Deferred
 
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event
+from relay.message.mark import Mark
 from relay.message.values import Delivery, Message
 from relay.queue import keys
 from relay.queue.book import Book, entries, indexed
 from relay.queue.counters import bucket_of
-from relay.queue.records import Taken, encode, encode_chunk, read_names
+from relay.queue.records import encode, encode_chunk, read_names
 from relay.queue.store import LaneKey, Parcel, Place, Unreadable
 
 
@@ -57,52 +58,65 @@ class Barrier(Operation):
 
 
 class Append(Operation):
-    """A message with its last chunk and all its rows, and the token it came with (b"": none)."""
+    """Messages with their last chunks and all their rows, the mark of the key they came under, and events of what else
+    came with them."""
 
-    __slots__ = ("parcel", "token")
+    __slots__ = ("events", "mark", "parcels")
     lasting = False
 
-    def __init__(self, parcel: Parcel, token: bytes = b"") -> None:
+    def __init__(self, parcels: Sequence[Parcel], mark: Mark | None = None, events: Sequence[Event] = ()) -> None:
         self.deferred = Deferred()
-        self.parcel = parcel
-        self.token = token
+        self.parcels = parcels
+        self.mark = mark
+        self.events = events
 
     def plan(self, book: Book) -> None:
-        _put(book, self.parcel, self.token)
+        written = [_Written(parcel) for parcel in self.parcels]
+        told = [(event, encode(event)) for event in self.events]
+        if self.mark is not None:
+            _remember(book, self.mark)
+        for one in written:
+            one.put(book)
+        book.tell(told)
 
     def undo(self) -> Operation:
-        return Withdraw(self.parcel.message, self.parcel.deliveries, self.token)
+        return Withdraw(self.parcels, self.mark)
 
 
 class Withdraw(Operation):
-    """The opposite of Append, for a message that was refused but may have been written."""
+    """The opposite of Append, for messages that were refused but may have been written. Other events stay."""
 
-    __slots__ = ("deliveries", "message", "token")
+    __slots__ = ("mark", "parcels")
 
-    def __init__(self, message: Message, deliveries: Sequence[Delivery], token: bytes = b"") -> None:
+    def __init__(self, parcels: Sequence[Parcel], mark: Mark | None = None) -> None:
         self.deferred = Deferred()
-        self.message = message
-        self.deliveries = deliveries
-        self.token = token
+        self.parcels = parcels
+        self.mark = mark
 
     def plan(self, book: Book) -> None:
-        queue_id, delete = self.message.id, book.filling.batch.delete
-        for delivery in self.deliveries:
+        for parcel in self.parcels:
+            self._withdraw(book, parcel)
+        if self.mark is not None:
+            delete, token = book.filling.batch.delete, self.mark.token
+            delete(keys.token(token))
+            delete(keys.token_since(self.mark.taken.created, token))
+
+    def _withdraw(self, book: Book, parcel: Parcel) -> None:
+        message, deliveries, delete = parcel.message, parcel.deliveries, book.filling.batch.delete
+        queue_id = message.id
+        for delivery in deliveries:
             key = keys.delivery(queue_id, delivery.seq)
             if (row := _row(book, key, delivery)) is not None:
-                book.strike_row(key, row, self.message.sender)
-        book.delete_message(queue_id, self.message.chunks)
+                book.strike_row(key, row, message.sender)
+        book.delete_message(queue_id, message.chunks)
         steps = keys.of_message(b"a", queue_id)
         for key in book.engine.keys(steps, keys.after(steps), 1 << 32):
             delete(keys.event(keys.event_of(key)))
             delete(key)
-        for key in _traces(self.message, self.deliveries):
+        for key in _traces(message, deliveries):
             delete(key)
         for key in (keys.recipients(queue_id), keys.remaining(queue_id), keys.under_way(queue_id)):
             delete(key)
-        if self.token:
-            delete(keys.token(self.token))
-            delete(keys.token_since(self.message.created, self.token))
 
 
 class Forget(Operation):
@@ -293,7 +307,7 @@ def _follow(book: Book, events: Sequence[Event], notice: Parcel | None) -> None:
     """What comes with a change: nothing is written where a part of it can't be."""
     told = [(event, encode(event)) for event in events]
     if notice is not None:
-        _put(book, notice, b"")
+        _Written(notice).put(book)
     book.tell(told)
 
 
@@ -302,43 +316,52 @@ def _note(book: Book, delivery: Delivery, dialogue: Dialogue | None) -> None:
         book.filling.batch.put(keys.dialogue(delivery.id, delivery.seq), encode(dialogue))
 
 
-def _put(book: Book, parcel: Parcel, token: bytes) -> None:
-    """A message comes."""
-    message, deliveries, last_chunk, events = parcel
-    group = book.filling
-    queue_id = message.id
-    writes = [(keys.message(queue_id), encode(message))]
-    if message.chunks:
-        writes.append((keys.chunk(queue_id, message.chunks - 1), encode_chunk(last_chunk)))
-    rows = []
-    for delivery in deliveries:
-        key = keys.delivery(queue_id, delivery.seq)
-        rows.append((key, delivery))
-        writes.append((key, encode(delivery)))
-        writes += [(entry, b"") for entry in entries(delivery, message.sender)]
-    if message.recipients != 1:
-        names = [delivery.recipient for delivery in deliveries]
-        writes.append((keys.recipients(queue_id), encode(names)))
-        group.remaining[queue_id] = len(deliveries)
-    if token:
-        writes.append((keys.token(token), encode(Taken(queue_id, message.created))))
-        writes.append((keys.token_since(message.created, token), b""))
-        group.tokens.add(token)
-    told = [(event, encode(event)) for event in events]
-    if told:
-        writes += [(trace, b"") for trace in _traces(message, deliveries)]
-    put = group.batch.put
-    for key, value in writes:
-        put(key, value)
-    if message.chunks > 1:
-        group.batch.delete(keys.under_way(queue_id))
-        book.under_way.discard(queue_id)
-    group.rows.update(rows)
-    group.messages[queue_id] = message
-    for delivery in deliveries:
-        book.counters.add(delivery.zone, bucket_of(delivery), 1)
-    book.saw(queue_id)
-    book.tell(told)
+class _Written:
+    """A message that comes, with all that is written of it: what can't be is told before anything is."""
+
+    __slots__ = ("_parcel", "_told", "_writes")
+
+    def __init__(self, parcel: Parcel) -> None:
+        message, deliveries, last_chunk, events = parcel
+        queue_id = message.id
+        writes = [(keys.message(queue_id), encode(message))]
+        if message.chunks:
+            writes.append((keys.chunk(queue_id, message.chunks - 1), encode_chunk(last_chunk)))
+        for delivery in deliveries:
+            writes.append((keys.delivery(queue_id, delivery.seq), encode(delivery)))
+            writes += [(entry, b"") for entry in entries(delivery, message.sender)]
+        if message.recipients != 1:
+            writes.append((keys.recipients(queue_id), encode([delivery.recipient for delivery in deliveries])))
+        self._told = [(event, encode(event)) for event in events]
+        if self._told:
+            writes += [(trace, b"") for trace in _traces(message, deliveries)]
+        self._parcel = parcel
+        self._writes = writes
+
+    def put(self, book: Book) -> None:
+        message, deliveries = self._parcel.message, self._parcel.deliveries
+        group, queue_id = book.filling, message.id
+        put = group.batch.put
+        for key, value in self._writes:
+            put(key, value)
+        if message.chunks > 1:
+            group.batch.delete(keys.under_way(queue_id))
+            book.under_way.discard(queue_id)
+        if message.recipients != 1:
+            group.remaining[queue_id] = len(deliveries)
+        group.messages[queue_id] = message
+        for delivery in deliveries:
+            group.rows[keys.delivery(queue_id, delivery.seq)] = delivery
+            book.counters.add(delivery.zone, bucket_of(delivery), 1)
+        book.saw(queue_id)
+        book.tell(self._told)
+
+
+def _remember(book: Book, mark: Mark) -> None:
+    put = book.filling.batch.put
+    put(keys.token(mark.token), encode(mark.taken))
+    put(keys.token_since(mark.taken.created, mark.token), b"")
+    book.filling.tokens.add(mark.token)
 
 
 def _traces(message: Message, deliveries: Sequence[Delivery]) -> list[bytes]:

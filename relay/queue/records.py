@@ -19,6 +19,7 @@ from google_crc32c import value as crc32c
 
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event
+from relay.message.mark import Taken
 from relay.message.values import Delivery, Message
 from relay.queue.store import Unreadable
 
@@ -46,13 +47,6 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     told: int = 0
     oldest: int = 1
     group: int = 0
-
-
-class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What was taken under an idempotency key, and when (ms)."""
-
-    id: str
-    created: int
 
 
 def encode(value: object) -> bytes:

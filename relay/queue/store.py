@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event, Numbered
+from relay.message.mark import Mark, Taken
 from relay.message.values import Delivery, Message
 from relay.shelf import Shelf
 
@@ -52,6 +53,26 @@ class Page(NamedTuple):
 
     places: list[Place]
     next_due: int | None
+
+
+class Point(NamedTuple):
+    """A place between deliveries, behind `id` and `seq`. `day` (days since the epoch) is where it is found by what
+    stands on its message, 0 elsewhere."""
+
+    day: int
+    id: str
+    seq: int
+
+
+#: Before everything.
+BEGIN = Point(0, "0" * 18, 0)
+
+
+class Stretch(NamedTuple):
+    """Deliveries, each with the place behind it, and how far the look for them went; None: to the end."""
+
+    rows: list[tuple[Delivery, Point]]
+    next: Point | None
 
 
 class ZoneCount(NamedTuple):
@@ -94,9 +115,15 @@ class Store(Protocol):
         `chunks` is 0) and all its deliveries, in one atomic batch. With them goes the `token`
         (32 bytes) of the idempotency key it came under, if it did."""
 
-    def recall(self, token: bytes, since: int) -> str | None:
-        """The id of the message that was kept with `token`, if it was at `since` (ms) or later.
-        Older ones are forgotten after a while. Raises StoreError."""
+    def append_all(
+        self, parcels: Sequence[Parcel], mark: Mark | None = None, events: Sequence[Event] = ()
+    ) -> Deferred[None]:
+        """Keep several messages, or none, in one atomic batch, each as `append` does; with them the `mark` of the
+        request that they came by, and `events` of what else it came to."""
+
+    def recall(self, token: bytes, since: int) -> Taken | None:
+        """What was kept with `token`, if it was at `since` (ms) or later. Older ones are forgotten after a while.
+        Raises StoreError."""
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         """Keep a body chunk of a message under way. Never appended: swept at the next start.
@@ -155,6 +182,19 @@ class Store(Protocol):
 
     def deliveries(self, queue_id: str, after: int, limit: int) -> list[Delivery]:
         """Rows of a message with seq > `after`, in order."""
+
+    def walk(self, after: Point, limit: int) -> Stretch:
+        """The next deliveries in the order of their names, which is that of their age: looks at up to `limit`. One that
+        can't be read is logged and left out."""
+
+    def labelled(self, kind: str, value: str, after: Point, limit: int) -> Stretch:
+        """The next deliveries in the queue whose message has this "message-id", "sender", "recipient", "tenant" or
+        "tag", in any case, about in the order of their age; looks about `limit` times. It costs the less the fewer
+        there are of either, of such messages ever or of deliveries in the queue. What was taken before `labelled_since`
+        may be missing, and what is none may be among them."""
+
+    def labelled_since(self) -> int:
+        """Messages that came to be at that time (ms since the epoch) or later are found by `labelled`."""
 
     def recipients(self, queue_id: str) -> list[str]:
         """All recipients at acceptance, in order of seq; [] for an unknown id."""

@@ -61,7 +61,7 @@ max_size = "100MB"
 processes = {receivers}
 {listener}
 [api]
-endpoint = "tcp:{api}:interface=127.0.0.1"
+endpoint = "tcp:{api}:interface={api_host}"
 {http}
 [channel]
 endpoint = "tcp:{channel}:interface=127.0.0.1"
@@ -194,6 +194,7 @@ class Relay:
             "extra": "",
             "smtp": self.smtp,
             "api": self.api,
+            "api_host": "127.0.0.1",
             "channel": self.channel,
             "mx": mx_port,
             **settings,

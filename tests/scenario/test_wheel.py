@@ -27,7 +27,7 @@ from twisted.trial.unittest import TestCase
 ROOT = Path(__file__).parents[2]
 
 #: What the build needs of the source tree; caches and queues stay behind.
-SOURCES = ("relay", "twisted", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("relay", "relay_client", "twisted", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 OFFLINE = ("-q", "--no-deps", "--no-index")
@@ -135,10 +135,11 @@ class Wheel(TestCase):
             names = set(archive.namelist())
         for package in (ROOT / "relay").rglob("__init__.py"):
             self.assertIn(str(package.relative_to(ROOT)), names)
-        self.assertIn("relay/py.typed", names)
+        self.assertLessEqual({"relay/py.typed", "relay_client/py.typed"}, set(names))
         self.assertIn("twisted/plugins/zonerelay.py", names)
         roots = {name.split("/")[0] for name in names}
-        self.assertEqual({"relay", "twisted"}, {root for root in roots if not root.endswith(".dist-info")})
+        roots = {root for root in roots if not root.endswith(".dist-info")}
+        self.assertEqual({"relay", "relay_client", "twisted"}, roots)
         self.assertNotIn("twisted/__init__.py", names)
         self.assertEqual([], [name for name in names if "__pycache__" in name])
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -23,14 +23,17 @@ from relay.config.schema import Api
 from relay.config.schema import Backoff as BackoffSection
 from relay.dispatch.operator import LeaseInfo
 from relay.events.steps import Steps
+from relay.events.verdicts import Verdicts
 from relay.http.audit import Audit
 from relay.http.backoff import BackoffApi
 from relay.http.operator import Standing
 from relay.http.site import make_site
-from relay.listener.door import Refused, Terms
+from relay.intake.onetime import OneTime
+from relay.listener.door import Refused, Settled, Terms
 from relay.message.dialogue import Dialogue
 from relay.message.envelope import Envelope
-from relay.message.event import Event
+from relay.message.event import Event, Numbered
+from relay.message.mark import Mark, Taken
 from relay.message.user import User
 from relay.message.values import Delivery, Message, Origin
 from relay.metrics.definitions import Metrics
@@ -52,6 +55,7 @@ class FakeStore:
         self.rows: list[Delivery] = []
         self.chunks: dict[tuple[str, int], bytes] = {}
         self.dialogues: dict[tuple[str, int], Dialogue] = {}
+        self.told: list[Event] = []
         self.damaged = False
 
     def add(self, message: Message, rows: Sequence[Delivery], *chunks: bytes) -> None:
@@ -75,6 +79,10 @@ class FakeStore:
 
     def dialogue(self, queue_id: str, seq: int) -> Dialogue | None:
         return self.dialogues.get((queue_id, seq))
+
+    def history(self, queue_id: str, seq: int, limit: int) -> list[Numbered]:
+        found = [one for one in self.told if one.id == queue_id and one.seq in (0, seq)]
+        return [Numbered(*one) for one in enumerate(found, 1)][:limit]
 
     def recipients(self, queue_id: str) -> list[str]:
         return [row.recipient for row in self.deliveries(queue_id, 0, 10**6)]
@@ -119,6 +127,8 @@ class FakeSubmission:
         self.size = 0
         self.keep = True
         self.waiting: Deferred[None] | None = None
+        self.envelope: Envelope | None = None
+        self.message: Message
         self.finished: tuple[str | None, Sequence[str] | None] | None = None
         self.abandoned = False
         self._intake = intake
@@ -131,32 +141,66 @@ class FakeSubmission:
     def wait(self) -> Deferred[None] | None:
         return self.waiting
 
-    def finish(self, envelope: Envelope) -> Deferred[Message]:
+    def settle(self, envelope: Envelope) -> Settled:
+        self.envelope = envelope
         sender, named = envelope.sender, envelope.recipients
         recipients = None if named is None else [recipient.address for recipient in named]
         self.finished = (sender, recipients)
         if self._intake.refusal is not None:
-            return fail(self._intake.refusal)
-        if self._intake.pending is not None:
-            return self._intake.pending
-        message = stored(sender or "header@example.com", b"", self.text)
-        rows = [row(seq, to) for seq, to in enumerate(recipients or ["to@example.net"], 1)]
-        self._intake.store.add(message, rows, self.text)
-        return succeed(message)
+            raise self._intake.refusal
+        self.message = stored(sender or "header@example.com", b"", self.text, queue_id=self.id)
+        return Settled(self.message, recipients or ["to@example.net"])
 
     def abandon(self) -> None:
         self.abandoned = True
+
+
+class FakeConsignment:
+    def __init__(self, intake: FakeIntake) -> None:
+        self._intake = intake
+        self._open: list[FakeSubmission] = []
+        self._settled: list[FakeSubmission] = []
+
+    def open(self, origin: Origin, terms: Terms, user: User | None = None) -> FakeSubmission:
+        self._open = [self._intake.open(origin, terms, user)]
+        return self._open[0]
+
+    def settle(self, envelope: Envelope) -> Settled:
+        submission = self._open.pop()
+        settled = submission.settle(envelope)
+        self._settled.append(submission)
+        return settled
+
+    def keep(self, mark: Mark | None = None) -> Deferred[list[Message | Refused]]:
+        settled, self._settled = self._settled, []
+        if mark is not None:
+            self._intake.marks[mark.token] = mark.taken
+        kept: list[Message | Refused] = [one.message for one in settled]
+        pending = self._intake.pending
+        return succeed(kept) if pending is None else pending.addCallback(lambda _: kept)
+
+    def abandon(self) -> None:
+        for submission in (*self._open, *self._settled):
+            submission.abandon()
+        self._open, self._settled = [], []
 
 
 class FakeIntake:
     def __init__(self, store: FakeStore) -> None:
         self.store = store
         self.opened: list[tuple[Origin, bool]] = []
-        self.users: list[User | None] = []
         self.submissions: list[FakeSubmission] = []
         self.full = False
         self.refusal: Refused | None = None
         self.pending: Deferred[Message] | None = None
+        self.marks: dict[bytes, Taken] = {}
+        self.users: list[User | None] = []
+
+    def consignment(self) -> FakeConsignment:
+        return FakeConsignment(self)
+
+    def recall(self, token: bytes, since: int) -> Taken | None:
+        return self.marks.get(token)
 
     def open(self, origin: Origin, terms: Terms, user: User | None = None) -> FakeSubmission:
         if self.full:
@@ -237,6 +281,7 @@ class Rig:
         demo_login: bool = False,
         more: Sequence[Any] | Callable[[Rig], Sequence[Any]] = (),
         in_thread: Any = maybeDeferred,
+        verdicts: Any = None,
         **options: Any,
     ) -> None:
         self.clock = clock or Clock()
@@ -260,6 +305,9 @@ class Rig:
             audit=Audit(Steps(True, lambda: NOW), self._tell),
             demo_login=demo_login,
             intake=self.intake,
+            verdicts=None if verdicts is None else Verdicts(verdicts, self.clock),
+            zones=lambda: [name for name, disabled in zones if not disabled],
+            once=OneTime(self.intake, lambda: NOW, 86_400_000),  # type: ignore[arg-type]
             store=self.store,  # type: ignore[arg-type]
             operator=self.operator,
             standing=Standing(NOW - 1000, lambda: zones, self.metrics.processed),

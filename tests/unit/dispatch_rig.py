@@ -24,6 +24,7 @@ from relay.dispatch.limits import Limits, Senders
 from relay.dispatch.operator import Operator
 from relay.dispatch.results import Results
 from relay.dispatch.shutters import Shutters
+from relay.events.steps import Steps
 from relay.logs.maillog import MailLog
 from relay.message.values import Message, Outcome, Result
 from relay.queue.leases import Leases
@@ -170,6 +171,7 @@ class DispatchRig(SynchronousTestCase):
     senders: dict[str, Sender] = {}
     cold: tuple[str, ...] = ()
     backoff_section = BackoffSection()
+    events_kept = False
     #: Hosts answer QUIT at once.
     polite = True
 
@@ -184,7 +186,8 @@ class DispatchRig(SynchronousTestCase):
         self.log = MailLog(self.clock, self.now, self.file)
         retry = a_retry(60.0, 120.0)
         self.schedule = Schedule(self.store, retry, self.clock, self.now, 1 << 24)
-        self.results = Results(self.store, self.schedule, retry, self.log, self.tally, self.now)
+        self.telling = Steps(self.events_kept, self.now)
+        self.results = Results(self.store, self.schedule, retry, self.log, self.tally, self.now, self.telling)
         zones = self.zones_ = zones_of(self.domains, **self.zones)
         self.limits = Limits(zones, self.sites, Senders(self.senders), self.clock.seconds)
         self.decided: list[Decision] = []
@@ -216,7 +219,9 @@ class DispatchRig(SynchronousTestCase):
             self,
             self.suppressions,
         )
-        self.operator = Operator(self.store, self.schedule, self.leases, self.log, self.clock, self.now)
+        self.operator = Operator(
+            self.store, self.schedule, self.leases, self.results, self.log, self.clock, self.now, self.telling
+        )
         self.number = 0
         self.dispatcher.start()
 

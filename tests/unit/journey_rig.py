@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from relay.config.schema import Config, Domain, Queue, Zone
 from relay.message.dialogue import Dialogue
 from relay.message.event import Event
+from relay.message.mark import Mark
 from relay.message.values import Delivery, Message, Origin, Result
 from relay.queue.memory import MemoryStore
 from relay.queue.retry import Retry
@@ -98,15 +99,10 @@ class LateStore(MemoryStore):
         while self._untold:
             self._untold.popleft()[1].errback(StoreError("closed"))
 
-    def append(
-        self,
-        message: Message,
-        deliveries: Sequence[Delivery],
-        last_chunk: bytes,
-        token: bytes = b"",
-        events: Sequence[Event] = (),
+    def append_all(
+        self, parcels: Sequence[Parcel], mark: Mark | None = None, events: Sequence[Event] = ()
     ) -> Deferred[None]:
-        return self._part(lambda: super(LateStore, self).append(message, deliveries, last_chunk, token, events))
+        return self._part(lambda: super(LateStore, self).append_all(parcels, mark, events))
 
     def add_chunk(self, queue_id: str, number: int, data: bytes) -> Deferred[None]:
         return self._later(super().add_chunk(queue_id, number, data))

@@ -99,7 +99,7 @@ class InTheClear(Asking):
         code, _, err = await self.run_it("key", "revoke", key.id, *self.where)
         self.assertEqual((code, err), (1, f'zonerelay: There is no key "{key.id}"\n'))
         code, _, err = await self.run_it("key", "list", *self.where, key="a\nb")
-        self.assertEqual((code, err), (1, "zonerelay: ZONERELAY_KEY: expected an API key\n"))
+        self.assertEqual((code, err), (1, "zonerelay: ZONERELAY_KEY, or --key-file: expected an API key\n"))
 
     async def test_more_than_a_part(self) -> None:
         for _ in range(1003):

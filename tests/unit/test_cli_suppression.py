@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Asking(TestCase):
 
     async def run_it(self, *words: str) -> tuple[int, str, str]:
         """Exit code, and what was printed."""
-        code = await deferToThread(main, ["suppression", *words, "--api", self.url], never)
+        code = await deferToThread(main, ["suppress", *words, "--api", self.url], never)
         said = self.out.getvalue(), self.err.getvalue()
         for stream in (self.out, self.err):
             stream.seek(0)
@@ -56,8 +57,14 @@ class Asking(TestCase):
         self.assertEqual((code, out.split(":")[:2]), (1, ["y@gone.test", " gets no mail"]))
         self.assertEqual((await self.run_it("check", "x@to.test", "--tenant", "ann"))[0], 1)
         code, out, _ = await self.run_it("list")
-        self.assertEqual([line.split(": ")[1].split(",")[0] for line in out.splitlines()], ["gone.test", "x@to.test"])
-        self.assertEqual((await self.run_it("list", "--domain", "to.test"))[1].count("\n"), 1)
+        head, *lines = (line.split() for line in out.splitlines())
+        self.assertEqual(head, ["WHOM", "TENANT", "SOURCE", "SINCE", "UNTIL", "REASON", "ID"])
+        self.assertEqual([(line[0], line[1]) for line in lines], [("gone.test", "manual"), ("x@to.test", "ann")])
+        self.assertEqual((await self.run_it("ls", "--domain", "to.test"))[1].count("\n"), 2)
+        code, out, _ = await self.run_it("list", "--domain", "to.test", "--json")
+        self.assertEqual((json.loads(out)["address"], json.loads(out)["tenant"]), ("x@to.test", "ann"))
+        code, out, _ = await self.run_it("check", "gone.test@gone.test", "--json")
+        self.assertEqual((code, json.loads(out)["suppressed"]), (1, True))
         code, out, _ = await self.run_it("remove", "gone.test")
         self.assertEqual((code, out.endswith(": removed\n")), (0, True))
         self.assertEqual(

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.message.event import Event
+from relay.message.mark import Mark, Taken
 from relay.message.values import Delivery, Message
 from relay.queue import keys
 from relay.queue.commit import BACK_OFF, Committer, Phase
@@ -121,7 +122,7 @@ class CommitTests(SynchronousTestCase):
         self.broke += 1
 
     def append(self, number: int, **fields: Any) -> Deferred[None]:
-        return self.committer.add(Append(Parcel(message(number), [delivery(number, **fields)], b"body")))
+        return self.committer.add(Append([Parcel(message(number), [delivery(number, **fields)], b"body")]))
 
     def finish(self, number: int) -> Deferred[None]:
         return self.committer.add(Finish(message(number), delivery(number)))
@@ -218,7 +219,7 @@ class CommitTests(SynchronousTestCase):
     def test_nor_is_it_in_any_history(self) -> None:
         told = [Event("queued", NOW, queue_id(1))]
         self.disk.faults = ["kept"]
-        failed = self.committer.add(Append(Parcel(message(1), [delivery(1)], b"body", told)))
+        failed = self.committer.add(Append([Parcel(message(1), [delivery(1)], b"body", told)]))
         self.settle()
         self.failureResultOf(failed, StoreError)
         self.assertEqual(list(self.disk.data), [keys.STATE])
@@ -226,7 +227,7 @@ class CommitTests(SynchronousTestCase):
     def test_it_is_told_to_nobody_while_it_is_still_there(self) -> None:
         told = [Event("queued", NOW, queue_id(1))]
         self.disk.faults = ["kept"]
-        failed = self.committer.add(Append(Parcel(message(1), [delivery(1)], b"body", told)))
+        failed = self.committer.add(Append([Parcel(message(1), [delivery(1)], b"body", told)]))
         self.reactor.advance(0)
         self.worker.run_one()  # the write
         self.worker.run_one()  # the reopening
@@ -344,7 +345,8 @@ class CommitTests(SynchronousTestCase):
         """Q06: it was told refused while nothing could be written; it must never be delivered."""
         self.disk.faults = ["kept"]
         # Its token is taken back with it: when it is sent again it must be taken.
-        refused = self.committer.add(Append(Parcel(message(1), [delivery(1)], b"body"), b"t" * keys.TOKEN_LENGTH))
+        mark = Mark(b"t" * keys.TOKEN_LENGTH, Taken(message(1).id, message(1).created))
+        refused = self.committer.add(Append([Parcel(message(1), [delivery(1)], b"body")], mark))
         self.reactor.advance(0)
         self.worker.run_one()
         tokens = [key for key in self.disk.data if key[:1] in (b"i", b"j")]
@@ -387,7 +389,7 @@ class CommitTests(SynchronousTestCase):
     def test_a_multi_recipient_message_through_an_error(self) -> None:
         rows = [delivery(1, seq) for seq in (1, 2, 3)]
         mail = message(1, recipients=3)
-        self.committer.add(Append(Parcel(mail, rows, b"body")))
+        self.committer.add(Append([Parcel(mail, rows, b"body")]))
         self.settle()
         self.disk.faults = ["kept", "lost"]
         waiting = [self.committer.add(Finish(mail, row)) for row in rows[:2]]

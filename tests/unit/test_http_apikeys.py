@@ -267,6 +267,9 @@ class Sessions(AccessCase):
             "user": "ann", "tenant": "acme", "role": "owner", "scopes": ["admin", "operate", "read", "submit"],
             "expires": "2026-11-22T15:58:10.123Z", "csrf_token": csrf(token),
         })  # fmt: skip
+        [event] = self.rig.audited
+        told = (event.what, event.about, event.user, event.client)
+        self.assertEqual(told, ("session.begun", "ann", "acme/ann", "192.0.2.1"))
         self.assertEqual(self.ask("GET", "/v1/sessions/current", Cookie=cookie).json, shown)
         self.assertEqual(self.ask("GET", "/v1/tenants", Cookie=cookie).json["items"][0]["id"], "acme")
         self.assertEqual(self.ask("DELETE", "/v1/sessions/current", Cookie=cookie).status, 403, "without the word")

@@ -57,6 +57,8 @@ class DocumentTests(SynchronousTestCase):
         scopes = {str(scope) for scope in Scope}
         public = {"GET /openapi.json", "GET /docs", "GET /unsubscribe/{token}", "POST /unsubscribe/{token}"}
         public |= {"GET /v1/health/live", "GET /v1/health/ready"}
+        # Each is about the one who asks.
+        public |= {"POST /v1/sessions", "GET /v1/sessions/current", "DELETE /v1/sessions/current"}
         for name, said in each():
             self.assertIn(name.split(" ")[0].lower(), METHODS)
             self.assertRegex(said["summary"], r"^[A-Z][^\n`]{5,110}[.]$", name)

@@ -55,11 +55,36 @@ class Send(Sending):
         self.assertEqual(self.rig.intake.opened[0][0], Origin("api", "2001:db8::1", transport="HTTP", user="zoë"))
         self.assertEqual(self.post("/send", MAIL, X_Originating_IP="nowhere").status, 400)
 
-    def test_H26_a_key_goes_to_the_door_with_the_message(self) -> None:
-        self.post("/send", MAIL, Idempotency_Key="order 1")
-        self.assertEqual(self.text()["X-Idempotency-Key"], "order 1")
-        self.post("/sendmultiemails", PLAIN, Idempotency_Key="k")
-        self.assertEqual([self.text(n)["X-Idempotency-Key"] for n in (-2, -1)], ["k/0", "k/1"])
+    def test_H26_the_same_request_again_is_told_the_same(self) -> None:
+        for path, mail, count in (("/send", MAIL, 1), ("/sendmultiemails", PLAIN, 2), ("/sendmultimails", [PLAIN], 1)):
+            first = self.post(path, mail, Idempotency_Key=path)
+            self.assertEqual(first.status, 200)
+            self.assertEqual(len(self.rig.intake.submissions), count)
+            self.rig.intake.refusal = Refused(reply(550, "5.1.1 Not now"))  # It is not even looked at.
+            self.assertEqual(self.post(path, mail, Idempotency_Key=path).body, first.body)
+            self.rig.intake.refusal = None
+            self.rig.intake.submissions.clear()
+
+    def test_a_key_stands_for_one_request_of_one_user(self) -> None:
+        self.post("/send", MAIL, Idempotency_Key="k")
+        for path, mail in (("/send", {**MAIL, "text": "other"}), ("/sendemail", PLAIN)):
+            answer = self.post(path, mail, Idempotency_Key="k")
+            self.assertEqual((answer.status, answer.json["code"]), (409, "Conflict"))
+        self.assertEqual(len(self.rig.intake.submissions), 1)
+        other = self.post("/send", {**MAIL, "text": "b"}, Idempotency_Key="k", X_Authenticated_User="b")
+        self.assertEqual(other.status, 200)
+
+    def test_keys_that_are_none(self) -> None:
+        for key in ("", " ", "x" * 257, "\xe4", "a\tb"):
+            answer = self.post("/send", MAIL, Idempotency_Key=key or "\t")
+            self.assertEqual((answer.status, answer.json["field"]), (400, "Idempotency-Key"), repr(key))
+        self.assertEqual(self.rig.intake.submissions, [])
+
+    def test_what_was_refused_is_not_remembered(self) -> None:
+        self.rig.intake.refusal = Refused(reply(451, "4.3.0 Later"))
+        self.assertEqual(self.post("/send", MAIL, Idempotency_Key="k").status, 503)
+        self.rig.intake.refusal = None
+        self.assertEqual(self.post("/send", {**MAIL, "text": "other"}, Idempotency_Key="k").status, 200)
 
     def test_a_form(self) -> None:
         body = urlencode({**MAIL, "subject": "one & two = ü"}).encode()
@@ -259,13 +284,13 @@ class Older(Sending):
 
         def judged(*arguments: Any) -> Any:
             submission = opened(*arguments)
-            finish = submission.finish
+            settle = submission.settle
 
             def finished(envelope: Any) -> Any:
                 self.rig.intake.refusal = refusals.pop(0)
-                return finish(envelope)
+                return settle(envelope)
 
-            submission.finish = finished  # type: ignore[method-assign]
+            submission.settle = finished  # type: ignore[method-assign]
             return submission
 
         self.rig.intake.open = judged  # type: ignore[method-assign]

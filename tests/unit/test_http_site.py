@@ -156,6 +156,23 @@ class ConnectionTests(SynchronousTestCase):
         client.send(b"GET /zones HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
         self.assertEqual(client.transport.value().count(b"HTTP/1.1 200 OK"), 200)
 
+    def test_H17_who_takes_no_answer_gets_no_other(self) -> None:
+        rig = Rig()
+        client = rig.connect()
+
+        def zones() -> list[str]:
+            client.protocol.pauseProducing()  # as the transport does, whose buffer is full
+            return []
+
+        rig.store.zones = zones  # type: ignore[method-assign]
+        client.send(b"GET /counter/zone/ HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+        for count in (1, 2, 3):
+            self.assertEqual(client.transport.value().count(b"HTTP/1.1 200 OK"), count)
+            self.assertEqual(client.transport.producerState, "paused")
+            client.protocol.resumeProducing()
+        self.assertEqual(client.transport.value().count(b"HTTP/1.1 200 OK"), 3)
+        self.assertEqual(client.transport.producerState, "producing")
+
     def test_too_many(self) -> None:
         rig = Rig(max_connections=2)
         clients = [rig.connect(), rig.connect()]
@@ -174,6 +191,16 @@ class ConnectionTests(SynchronousTestCase):
         self.assertTrue(slow.transport.disconnecting)
         for client in (idle, slow):
             client.lose()
+        self.assertEqual(rig.clock.getDelayedCalls(), [])
+
+    def test_H16_a_body_that_never_comes(self) -> None:
+        rig = Rig(timeout=10.0)
+        client = rig.connect()
+        client.head("POST", "/send-raw?from=a@b.test&to=c@d.test", 100)
+        rig.clock.advance(10.0)
+        self.assertTrue(client.transport.disconnecting)
+        client.lose()
+        self.assertTrue(rig.intake.submissions[0].abandoned)
         self.assertEqual(rig.clock.getDelayedCalls(), [])
 
     def test_closing(self) -> None:
@@ -198,12 +225,20 @@ class ConnectionTests(SynchronousTestCase):
             self.assertTrue(client.transport.disconnecting, head[:40])
             self.assertNotIn(b" 200 ", client.transport.value())
 
+    def test_H13_nothing_is_unpacked(self) -> None:
+        for coding in ("gzip", "GZIP", "deflate, gzip", "x"):
+            answer = Rig().request("POST", "/send-raw?from=a@b.test&to=c@d.test", b"\x1f\x8b", Content_Encoding=coding)
+            self.assertEqual((answer.status, answer.headers["accept-encoding"]), (415, "identity"))
+        answer = Rig().request("POST", "/send-raw?from=a@b.test&to=c@d.test", b"x", Content_Encoding="identity")
+        self.assertEqual(answer.status, 200)
+
     def test_h14_framing(self) -> None:
         for fields in (
             b"Content-Length: 3\r\nTransfer-Encoding: chunked", b"Content-Length: 3\r\nContent-Length: 4",
             b"Content-Length: +3", b"Content-Length: -3", b"Content-Length: 3,3", b"Content-Length: x",
             b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: xchunked",
-            b"Transfer-Encoding: chunked, identity", b"Content-Length: 1_0",
+            b"Transfer-Encoding: chunked, identity", b"Content-Length: 1_0", b"Content-Length: " + b"0" * 60 + b"3",
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", b"Transfer-Encoding: identity",
         ):  # fmt: skip
             client = Rig().connect()
             client.send(b"POST /send-raw HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n\r\n")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.message.event import Event
+from relay.message.mark import Taken
 from relay.message.values import Delivery, Message, Origin
 from relay.queue import records
 from relay.queue.store import Unreadable
@@ -43,6 +44,10 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual((event.kind, event.code, event.user, event.unreported), ("bounced", 550, "ann", "null sender"))
         later = [getattr(event, name) for name in Event.__struct_fields__[len(old) :]]
         self.assertEqual(set(later), {"", 0, ()})
+
+    def test_a_token_of_an_older_version_is_read(self) -> None:
+        taken = records.read_taken(records.encode(["0" * 18, 1_700_000_000_123]))
+        self.assertEqual(taken, Taken("0" * 18, 1_700_000_000_123, b"", b""))
 
     @given(texts, texts, st.integers(0, 2**63))
     def test_events_come_back(self, subject: str, helo: str, time: int) -> None:

@@ -13,15 +13,21 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from relay.config.schema import Queue
+from relay.message.event import Event
+from relay.message.mark import Mark, Taken
 from relay.queue.level import LevelStore
 from relay.queue.memory import MemoryStore
 from relay.queue.operations import Forget
-from relay.queue.store import LaneKey, Place, Store, Unreadable, ZoneCount
+from relay.queue.store import LaneKey, Parcel, Place, Store, Unreadable, ZoneCount
 from relay.queue.tokens import PAUSE, PERIOD
 from tests.unit.store_rig import HandReactor, HandWorker, OnDisk, delivery, message, queue_id, settle
 
 NOW = 1_700_000_000_000
 TOKEN = bytes(range(32))
+
+
+def _id(taken: Taken | None) -> str | None:
+    return taken and taken.id
 
 
 class Conformance:
@@ -178,9 +184,9 @@ class Conformance:
         mail, row = message(1), delivery(1)
         self.assertIsNone(self.store.recall(TOKEN, 0))
         self.done(self.store.append(mail, [row], b"body", TOKEN))
-        self.assertEqual(self.store.recall(TOKEN, NOW), queue_id(1))
+        self.assertEqual(_id(self.store.recall(TOKEN, NOW)), queue_id(1))
         self.done(self.store.finish(mail, row))
-        self.assertEqual(self.store.recall(TOKEN, NOW - 1), queue_id(1))
+        self.assertEqual(_id(self.store.recall(TOKEN, NOW - 1)), queue_id(1))
         self.assertIsNone(self.store.recall(TOKEN, NOW + 1))
         self.assertIsNone(self.store.recall(b"\0" * 32, 0))
         self.done(self.store.append(message(2), [delivery(2)], b"body"))
@@ -190,7 +196,24 @@ class Conformance:
         self.done(self.store.append(message(1), [delivery(1)], b"body", TOKEN))
         later = replace(message(2), created=NOW + 90_000_000)
         self.done(self.store.append(later, [delivery(2)], b"body", TOKEN))
-        self.assertEqual(self.store.recall(TOKEN, NOW + 90_000_000), queue_id(2))
+        self.assertEqual(_id(self.store.recall(TOKEN, NOW + 90_000_000)), queue_id(2))
+
+    def test_several_come_together_with_their_mark(self) -> None:
+        mark = Mark(TOKEN, Taken(queue_id(1), NOW, b"digest", b"answer"))
+        told = {n: [Event("queued", NOW, queue_id(n))] for n in (1, 2)}
+        parcels = [Parcel(message(n), [delivery(n)], b"body %d" % n, told[n]) for n in (1, 2)]
+        self.done(self.store.append_all(parcels, mark, [Event("suppressed", NOW, queue_id(3))]))
+        self.assertEqual(self.store.recall(TOKEN, NOW), mark.taken)
+        self.assertEqual([self.store.chunk(queue_id(n), 0) for n in (1, 2)], [b"body 1", b"body 2"])
+        self.assertEqual(self.store.deliveries(queue_id(2), 0, 5), [delivery(2)])
+        self.assertEqual([one.event.id for one in self.store.events(0, 9)], [queue_id(n) for n in (1, 2, 3)])
+        self.assertEqual(self.store.newest, queue_id(2))
+
+    def test_a_mark_may_come_without_a_message(self) -> None:
+        mark = Mark(TOKEN, Taken(queue_id(1), NOW, b"digest", b"answer"))
+        self.done(self.store.append_all([], mark))
+        self.assertEqual(self.store.recall(TOKEN, NOW), mark.taken)
+        self.assertEqual(self.store.zones(), [])
 
     # -- held
 
@@ -362,7 +385,7 @@ class LevelStoreTests(OnDisk, Conformance, SynchronousTestCase):
             self.done(self.store.finish(mail, row))
         self.done(self.store.finish(message(2, chunks=2), delivery(2)))
         left = self.store._engine.keys(b"", b"\xff", 100)
-        self.assertEqual(left, [b"#format", b"#state"])
+        self.assertEqual(left, [b"#format", b"#state", b"#traced"])
 
     # -- tokens, on disk
 
@@ -372,7 +395,7 @@ class LevelStoreTests(OnDisk, Conformance, SynchronousTestCase):
     def test_tokens_are_there_after_a_restart(self) -> None:
         self.done(self.store.append(message(1), [delivery(1)], b"body", TOKEN))
         self.restart()
-        self.assertEqual(self.store.recall(TOKEN, NOW), queue_id(1))
+        self.assertEqual(_id(self.store.recall(TOKEN, NOW)), queue_id(1))
 
     def test_old_tokens_are_swept_a_slice_at_a_time(self) -> None:
         count = 450
@@ -395,7 +418,7 @@ class LevelStoreTests(OnDisk, Conformance, SynchronousTestCase):
             left.append(len(self.tokens()) // 2 - 1)
             self.reactor.advance(PAUSE)
         self.assertEqual(left, [250, 50, 0])
-        self.assertEqual(self.store.recall(TOKEN, NOW), queue_id(999))
+        self.assertEqual(_id(self.store.recall(TOKEN, NOW)), queue_id(999))
         self.reactor.advance(86_400)
         settle(self.reactor, self.worker)
         self.assertEqual(self.tokens(), [])
@@ -408,7 +431,7 @@ class LevelStoreTests(OnDisk, Conformance, SynchronousTestCase):
         self.reactor.advance(86_400 + PERIOD)
         settle(self.reactor, self.worker)
         self.assertEqual(len(self.tokens()), 2)
-        self.assertEqual(self.store.recall(TOKEN, NOW + 1), queue_id(2))
+        self.assertEqual(_id(self.store.recall(TOKEN, NOW + 1)), queue_id(2))
 
     def test_nor_when_both_come_in_one_breath(self) -> None:
         self.done(self.store.append(message(1), [delivery(1)], b"body", TOKEN))
@@ -416,7 +439,7 @@ class LevelStoreTests(OnDisk, Conformance, SynchronousTestCase):
         appended = self.store.append(new, [delivery(2)], b"body", TOKEN)
         self.done(self.store._writer.add(Forget([(NOW, TOKEN)])))
         self.successResultOf(appended)
-        self.assertEqual(self.store.recall(TOKEN, NOW + 1), queue_id(2))
+        self.assertEqual(_id(self.store.recall(TOKEN, NOW + 1)), queue_id(2))
         self.assertEqual(len(self.tokens()), 2)
 
     def test_a_damaged_token_is_told_and_swept(self) -> None:

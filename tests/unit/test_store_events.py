@@ -226,7 +226,7 @@ class OnLevelDb(Conformance, OnDisk):
         self.done(self.store.finish(message(2), delivery(2)))
         self.reactor.advance(9 * 86_400)
         settle(self.reactor, self.worker)
-        self.assertEqual(self.store._engine.keys(b"", b"\xff", 100), [b"#format", b"#state"])
+        self.assertEqual(self.store._engine.keys(b"", b"\xff", 100), [b"#format", b"#state", b"#traced"])
         self.restart()
         self.assertEqual(self.store.event_bounds(), Bounds(4, 3))
         self.done(self.store.tell([Event("decision", NOW)]))

@@ -17,10 +17,11 @@ from relay.intake import submission as module
 from relay.intake.heed import Heed
 from relay.intake.repeats import Repeats
 from relay.intake.submission import Intake, Submission
-from relay.listener.door import Refused, Terms
+from relay.listener.door import Refused, Settled, Terms
 from relay.logs.maillog import MailLog
 from relay.message.date import date_of
 from relay.message.envelope import Envelope, Recipient
+from relay.message.mark import Mark, Taken
 from relay.message.user import User
 from relay.message.values import Delivery, Message
 from relay.queue.schedule import Schedule
@@ -460,13 +461,104 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(self.rig.store.rows, {})
 
     def test_a_store_that_can_not_tell_refuses(self) -> None:
-        def recall(token: bytes, since: int) -> str | None:
+        def recall(token: bytes, since: int) -> Taken | None:
             raise Unreadable("bad checksum")
 
         self.patch(self.rig.store, "recall", recall)
         refused = self.failureResultOf(self.finish(body=LINES * 3), Refused)
         self.assertEqual(refused.value.reply.code, 452)
         self.assertEqual((self.rig.store.rows, self.rig.store.chunks), ({}, {}))
+
+
+class TogetherTests(SynchronousTestCase):
+    """The messages of one request."""
+
+    def setUp(self) -> None:
+        self.rig = Rig(late=True)
+        self.consignment = self.rig.intake.consignment()
+
+    def settle(self, to: str = "b@to.test", header: bytes = HEADER, body: bytes = BODY) -> Settled:
+        self.consignment.open(ORIGIN, Terms()).write(header + b"\r\n" + body)
+        return self.consignment.settle(envelope("s@from.test", [to]))
+
+    def check_refused(self, kept: Deferred[Any], count: int) -> None:
+        told = self.successResultOf(kept)
+        self.assertEqual([one.reply.code for one in told], [452] * count)
+
+    def test_all_of_them_in_one_write(self) -> None:
+        settled = [self.settle(f"b{number}@to.test") for number in range(3)]
+        self.assertEqual(self.rig.store.rows, {})
+        mark = Mark(b"t" * 32, Taken(settled[0].message.id, self.rig.now(), b"d", b"a"))
+        kept = self.consignment.keep(mark)
+        self.assertEqual(self.rig.store.untold, 1)
+        self.consignment.abandon()  # too late
+        self.assertNoResult(kept)
+        self.rig.store.let_go()
+        self.assertEqual(self.successResultOf(kept), [one.message for one in settled])
+        self.assertEqual(self.rig.store.recall(b"t" * 32, 0), mark.taken)
+        self.assertEqual(self.rig.tally.pushes, [True] * 3)
+        self.assertEqual([work.delivery.recipient for lane in self.rig.schedule.lanes() for work in lane.ready],
+                         [one.recipients[0] for one in settled])  # fmt: skip
+
+    def test_or_none(self) -> None:
+        for number in range(2):
+            self.settle(f"b{number}@to.test", body=LINES * 3)
+        self.rig.store.broken = True
+        kept = self.consignment.keep()
+        self.rig.store.let_go()
+        self.check_refused(kept, 2)
+        self.assertEqual((self.rig.store.rows, self.rig.tally.pushes), ({}, [False] * 2))
+        self.rig.store.let_go()
+        self.assertEqual(self.rig.store.chunks, {})
+
+    def test_a_lost_chunk_costs_them_all(self) -> None:
+        self.settle("a@to.test")
+        self.settle("b@to.test", body=LINES * 3)
+        self.rig.store.die()
+        self.check_refused(self.consignment.keep(), 2)
+        self.assertEqual(self.rig.store.rows, {})
+
+    def test_one_that_is_refused_leaves_the_others(self) -> None:
+        self.settle("a@to.test")
+        self.assertRaises(Refused, self.settle, "b@localhost")
+        kept = self.consignment.keep()
+        self.rig.store.let_go()
+        self.assertEqual(len(self.successResultOf(kept)), 1)
+        self.assertEqual(len(self.rig.store.rows), 1)
+
+    def test_keys_of_their_own(self) -> None:
+        ids = []
+        for _ in range(2):
+            for number in range(2):
+                self.settle(f"b{number}@to.test", b"X-Idempotency-Key: k\r\n" * number + HEADER)
+            kept = self.consignment.keep()
+            self.rig.store.let_go()
+            ids.append([getattr(one, "id", "") for one in self.successResultOf(kept)])
+        self.assertNotEqual(ids[0][0], ids[1][0])
+        self.assertEqual(ids[0][1], ids[1][1])
+
+    def test_what_is_given_up(self) -> None:
+        self.settle(body=LINES * 3)
+        self.consignment.open(ORIGIN, Terms()).write(HEADER + b"\r\n" + LINES * 3)
+        self.consignment.abandon()
+        self.rig.store.let_go()
+        self.assertEqual((self.rig.store.rows, self.rig.store.chunks), ({}, {}))
+
+    def test_whom_a_user_may_send_as(self) -> None:
+        user = User("u", senders=("@from.test",), from_domains=("from.test",), tenant="t")
+        for header, sender, taken in (
+            (b"From: a@from.test\r\n", "s@from.test", True),
+            (b"From: a@from.test\r\n", "", True),
+            (b"From: a@from.test\r\n", "s@other.test", False),
+            (b"From: a@other.test\r\n", "s@from.test", False),
+        ):
+            self.consignment.open(ORIGIN, Terms(), user).write(header + b"\r\n")
+            if taken:
+                settled = self.consignment.settle(envelope(sender, ["b@to.test"]))
+                self.assertEqual(settled.message.tenant, "t")
+            else:
+                refused = self.assertRaises(Refused, self.consignment.settle, envelope(sender, ["b@to.test"]))
+                self.assertEqual(refused.reply.text[:5], "5.7.1")
 
 
 class LaterTests(SynchronousTestCase):
