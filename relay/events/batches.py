@@ -81,6 +81,8 @@ class Batches:
                 _log.error("a batch of {key!r} can't be read: {error}", key=key, error=str(error))
         self._batches = {batch.index: batch for batch in sorted(found, key=lambda one: one.index)}
         self._newest = max(self._batches, default=0)
+        last = {batch.replay: batch for batch in self._batches.values()}
+        self._waiting = {replay: batch.index for replay, batch in last.items() if batch.trouble}
 
     def stop(self) -> Deferred[None]:
         """Fires when they are kept, or can't be."""

@@ -157,7 +157,7 @@ class Documented(Interop):
 
     async def test_the_commands_of_docs_api(self) -> None:
         program("curl")
-        relay = await self.begin()
+        relay = await self.begin(extra=f'[sinks.shop]\nkind = "file"\npath = "{self.directory}/events"\n')
         submitting, *others = (ROOT / "docs/api.md").read_text().split("\n## ")[1:]
         commands = self.commands(submitting)
         # How many messages each makes, and what comes out at the other end.

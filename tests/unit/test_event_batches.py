@@ -89,6 +89,17 @@ class BatchesTests(SynchronousTestCase):
         self.note(600, 600)
         self.assertEqual(self.told(), [(600, 600, 1, ""), *told[:-1]])
 
+    def test_one_that_waits_does_so_after_a_restart(self) -> None:
+        self.note(1, 1, NO)
+        self.note(1, 1)
+        self.note(1, 1, NO, replay=True)
+        self.note(2, 2, NO)
+        self.successResultOf(self.batches.stop())
+        self.batches = self.begun()
+        self.note(1, 1, replay=True)
+        self.note(2, 2)
+        self.assertEqual(self.told(), [(2, 2, 2, ""), (1, 1, 2, ""), (1, 1, 2, "")])
+
     def test_one_is_not_told_of_another(self) -> None:
         self.note(1, 1)
         self.successResultOf(self.batches.stop())
