@@ -85,7 +85,7 @@ class Keys(Scenario):
         self.assertEqual(await deferToThread(self.mail, client, "one"), [250, 250, 354, 250])
         self.assertEqual(await deferToThread(self.mail, client, "no", "a@other.test"), [553])
         self.assertEqual(await self.post(relay, key, "two", "a@src.test"), 200)
-        self.assertEqual(await self.post(relay, key, "no", "a@other.test"), 400)
+        self.assertEqual(await self.post(relay, key, "no", "a@other.test"), 403)
         await self.until(lambda: len(self.mx.accepted()) == 2, 20, "both", relay)
         told = (await self.done(relay, "GET", "/v1/events"))["events"]
         queued = [(one["user"], one["tenant"]) for one in told if one["kind"] == "queued"]
