@@ -62,6 +62,8 @@ def _deliveries(api: Api, arguments: argparse.Namespace) -> None:
 
 def _replay(api: Api, arguments: argparse.Namespace) -> None:
     path, name = f"{_path(arguments)}/replay", plain(arguments.name)
+    if arguments.cancel and arguments.until:
+        raise ApiError("--until: of no use with --cancel")
     if arguments.cancel:
         ended = api.ask("DELETE", path)
         print(f"{name}: ended at {plain(ended['at'])} of {plain(ended['until'])}")

@@ -276,6 +276,8 @@ class Told(TestCase):
         self.running.tell(*["queued"] * 3)
         words = ("sinks", "replay", "hook", "--since", "2026-11-22T03:58:11Z", "--until", "2026-11-22T03:58:11.500Z")
         self.assertEqual((await self.run_it(*words))[1], "hook: events behind 1 up to 2 are handed on again\n")
+        code, _, err = await self.run_it("sinks", "replay", "hook", "--cancel", "--until", "2")
+        self.assertEqual((code, err), (1, "zonerelay: --until: of no use with --cancel\n"))
         code, _, err = await self.run_it("sinks", "replay", "hook", "--since", "noon")
         self.assertEqual((code, "--since: expected a time" in err), (1, True))
 
