@@ -9,11 +9,13 @@ from urllib.parse import quote
 from relay.cli.api import Api, ApiError, api_arguments, asking, plain
 from relay.cli.command import Command, Start
 from relay.cli.moment import moment
+from relay.cli.screen import print_json
 
 _UNDER_WAY = ("under way", "waiting")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
+    _json_argument(parser, False)
     api_arguments(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     shown = _action(actions, "deliveries", "show what was handed on to one lately, batch by batch")
@@ -30,8 +32,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
     parser.add_argument("name", metavar="NAME", help="of the sink")
+    _json_argument(parser, argparse.SUPPRESS)
     api_arguments(parser, inherited=True)
     return parser
+
+
+def _json_argument(parser: argparse.ArgumentParser, default: object) -> None:
+    parser.add_argument("--json", action="store_true", default=default, help="print what the API says")
 
 
 def run(arguments: argparse.Namespace, start: Start) -> int:
@@ -39,35 +46,40 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
 
     def ask(api: Api) -> None:
         try:
-            _ACTIONS[arguments.action](api, arguments)
+            answer, lines = _ACTIONS[arguments.action](api, arguments)
         except (AttributeError, KeyError, TypeError):
             raise ApiError("what answers is no relay that has sinks") from None
+        if arguments.json:
+            print_json(answer)
+            return
+        for line in lines:
+            print(line)
 
     return asking(arguments, ask)
 
 
-def _list(api: Api, arguments: argparse.Namespace) -> None:
-    told = api.ask("GET", "/v1/sinks")["sinks"]
-    for sink in told:
-        print(_line(sink))
-    if not told:
-        print("events are handed on to nobody")
+#: What the API says, and that in lines.
+_Told = tuple[Any, list[str]]
 
 
-def _deliveries(api: Api, arguments: argparse.Namespace) -> None:
+def _list(api: Api, arguments: argparse.Namespace) -> _Told:
+    told = api.ask("GET", "/v1/sinks")
+    return told, [_line(sink) for sink in told["sinks"]] or ["events are handed on to nobody"]
+
+
+def _deliveries(api: Api, arguments: argparse.Namespace) -> _Told:
     """The oldest first."""
-    for batch in reversed(api.ask("GET", f"{_path(arguments)}/deliveries?limit={arguments.limit}")["items"]):
-        print(_batch_line(batch))
+    told = api.ask("GET", f"{_path(arguments)}/deliveries?limit={arguments.limit}")
+    return told, [_batch_line(batch) for batch in reversed(told["items"])]
 
 
-def _replay(api: Api, arguments: argparse.Namespace) -> None:
+def _replay(api: Api, arguments: argparse.Namespace) -> _Told:
     path, name = f"{_path(arguments)}/replay", plain(arguments.name)
     if arguments.cancel and arguments.until:
         raise ApiError("--until: of no use with --cancel")
     if arguments.cancel:
-        ended = api.ask("DELETE", path)
-        print(f"{name}: ended at {plain(ended['at'])} of {plain(ended['until'])}")
-        return
+        told = api.ask("DELETE", path)
+        return told, [f"{name}: ended at {plain(told['at'])} of {plain(told['until'])}"]
     fields: dict[str, object] = {}
     if arguments.after is not None:
         fields["after"] = arguments.after
@@ -76,12 +88,13 @@ def _replay(api: Api, arguments: argparse.Namespace) -> None:
     if arguments.until:
         until = arguments.until
         fields["until"] = int(until) if until.isascii() and until.isdigit() else moment(until, "--until")
-    begun = api.ask("POST", path, fields)
-    print(f"{name}: events behind {plain(begun['after'])} up to {plain(begun['until'])} are handed on again")
+    told = api.ask("POST", path, fields)
+    return told, [f"{name}: events behind {plain(told['after'])} up to {plain(told['until'])} are handed on again"]
 
 
-def _resume(api: Api, arguments: argparse.Namespace) -> None:
-    print(_line(api.ask("POST", f"{_path(arguments)}/resume")))
+def _resume(api: Api, arguments: argparse.Namespace) -> _Told:
+    told = api.ask("POST", f"{_path(arguments)}/resume")
+    return told, [_line(told)]
 
 
 _ACTIONS = {None: _list, "deliveries": _deliveries, "replay": _replay, "resume": _resume}

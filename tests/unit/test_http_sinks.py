@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -248,6 +249,8 @@ class Told(TestCase):
                 "bounces: bounces to https://b.test/: up to date, 0 behind, 1 set aside",
             ],
         )
+        code, out, _ = await self.run_it("sinks", "--json")
+        self.assertEqual([one["name"] for one in json.loads(out)["sinks"]], ["hook", "bounces"])
         standings.clear()
         self.assertEqual(await self.run_it("sinks"), (0, "events are handed on to nobody\n", ""))
 
@@ -268,6 +271,8 @@ class Told(TestCase):
         self.assertEqual(await self.run_it("sinks", "resume", "hook"), (0, line, ""))
         self.running.pass_time()
         self.assertIn("2 tries", (await self.run_it("sinks", "deliveries", "hook"))[1])
+        told = json.loads((await self.run_it("sinks", "--json", "deliveries", "hook"))[1])
+        self.assertEqual([one["replay"] for one in told["items"]], [True, False, False])
         self.assertEqual(await self.run_it("sinks", "replay", "hook", "--cancel"), (0, "hook: ended at 1 of 2\n", ""))
         code, _, err = await self.run_it("sinks", "replay", "hook", "--cancel")
         self.assertEqual((code, err), (1, 'zonerelay: There is no replay under way to "hook"\n'))
