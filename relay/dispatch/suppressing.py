@@ -25,8 +25,8 @@ _UNDER_WAY = 1000
 class List(Protocol):
     """Who gets no mail (relay.suppression)."""
 
-    def find(self, user: str, recipient: str) -> Stop | None:
-        """What stops the mail of a user to a recipient. Raises StoreError."""
+    def find(self, owner: str, recipient: str) -> Stop | None:
+        """What stops the mail of a tenant, or of a user without one, to a recipient. Raises StoreError."""
 
     def told(self, stop: Stop) -> Entry:
         """The whole entry. Raises StoreError."""
@@ -49,7 +49,8 @@ class Suppressing:
         """Whether a delivery may not be attempted."""
         delivery = work.delivery
         try:
-            stop = self._list.find(read_flow(delivery.flow).user, delivery.recipient)
+            owner = work.held.message.tenant or read_flow(delivery.flow).user
+            stop = self._list.find(owner, delivery.recipient)
         except StoreError as error:
             _unread(work, error)
             return Struck(work, None)

@@ -93,7 +93,8 @@ class Composer:
         any. Raises Refused."""
         sender, named = _envelope(envelope, block)
         self._check_trail(block, named, terms)
-        recipients, unwanted = self._heed.sort_out(user, named) if terms.heed else (named, ())
+        owner = tenant or envelope.tenant or user
+        recipients, unwanted = self._heed.sort_out(owner, named) if terms.heed else (named, ())
         try:
             fit = fitted(
                 block,

@@ -28,8 +28,8 @@ BUSY = reply(451, "4.3.0 Error: the suppression list can't be read now, try agai
 class List(Protocol):
     """Who gets no mail (relay.suppression)."""
 
-    def find(self, user: str, recipient: str) -> Stop | None:
-        """What stops the mail of a user to a recipient. Raises StoreError."""
+    def find(self, owner: str, recipient: str) -> Stop | None:
+        """What stops the mail of a tenant, or of a user without one, to a recipient. Raises StoreError."""
 
     def told(self, stop: Stop) -> Entry:
         """The whole entry. Raises StoreError."""
@@ -55,13 +55,14 @@ class Heed:
         self._policy = policy
         self._list = listed
 
-    def admit(self, user: str, recipient: str) -> None:
-        """At RCPT. Raises Refused: the recipient gets no mail, at least of this user ("": nobody)."""
-        if self._policy == "refuse" and self._find(user, recipient) is not None:
+    def admit(self, owner: str, recipient: str) -> None:
+        """At RCPT. Raises Refused: the recipient gets no mail, at least of this tenant, or of this user without one
+        ("": nobody)."""
+        if self._policy == "refuse" and self._find(owner, recipient) is not None:
             raise Refused(_refusal((recipient,)))
 
     def sort_out(
-        self, user: str, recipients: tuple[Recipient, ...]
+        self, owner: str, recipients: tuple[Recipient, ...]
     ) -> tuple[tuple[Recipient, ...], tuple[Unwanted, ...]]:
         """At the end of a message: the recipients that are queued, and those that are dropped. Raises Refused, and
         names those who get no mail."""
@@ -69,7 +70,7 @@ class Heed:
             return recipients, ()
         kept, stopped = [], []
         for recipient in recipients:
-            stop = self._find(user, recipient.address)
+            stop = self._find(owner, recipient.address)
             if stop is None:
                 kept.append(recipient)
             else:
@@ -90,8 +91,8 @@ class Heed:
         if self._policy == "refuse":
             self._list.unwatch(watcher)
 
-    def _find(self, user: str, recipient: str) -> Stop | None:
-        return _read(self._list.find, user, recipient)
+    def _find(self, owner: str, recipient: str) -> Stop | None:
+        return _read(self._list.find, owner, recipient)
 
 
 def _read(read: Callable[..., _T], *about: object) -> _T:

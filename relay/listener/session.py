@@ -240,7 +240,7 @@ class ListenerProtocol(Connection):
         """Whether it is one who is to get no mail."""
         try:
             user = self._visitor.user
-            admitted = self.factory.door.admit("" if user is None else user.name, recipient)
+            admitted = self.factory.door.admit("" if user is None else user.tenant or user.name, recipient)
         except Exception:
             self._not_admitted(Failure())
             return

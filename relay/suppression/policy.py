@@ -27,7 +27,7 @@ def entry_of(event: Event, policy: Suppression) -> Entry | None:
         scope, lasts = policy.bounce_scope, policy.bounce_for
     return Entry(
         mailbox(event.recipient),
-        known_as(event.user) if scope == "tenant" else "",
+        known_as(event.tenant or event.user) if scope == "tenant" else "",
         fit_reason(_reason(source, event)),
         source,
         event.time,

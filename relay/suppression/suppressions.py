@@ -73,16 +73,17 @@ class Suppressions:
 
     # -- looking up
 
-    def find(self, user: str, recipient: str) -> Stop | None:
-        """What stops the mail of a user ("": of nobody) to a recipient, which is a checked address, if anything
-        does: the address rather than the domain, the user's own rather than everybody's. Raises StoreError."""
+    def find(self, owner: str, recipient: str) -> Stop | None:
+        """What stops the mail of a tenant, or of a user without one ("": of nobody), to a recipient, which is a
+        checked address, if anything does: the address rather than the domain, the owner's own rather than everybody's.
+        Raises StoreError."""
         if self._unsure:
             self._settle(self._changes.count())
         if not self.count:
             return None
         whom = mailbox(recipient)
         domain = whom.rpartition("@")[2]
-        tenants = (known_as(user), "") if user else ("",)
+        tenants = (known_as(owner), "") if owner else ("",)
         now = self._now()
         for name in (whom, domain):
             for tenant in tenants:

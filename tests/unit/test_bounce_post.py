@@ -19,7 +19,9 @@ from relay.events.signature import headers
 from relay.events.sink import Aside
 from relay.message.event import KINDS, Numbered
 from relay.queue.memory import MemoryStore
+from relay.queue.store import StoreError
 from tests.unit.sink_rig import NOW, Answer, FakeWeb, numbered
+from tests.unit.suppression_rig import FakeShelf
 
 TYPE = "application/x-www-form-urlencoded"
 FIELDS = {
@@ -126,6 +128,22 @@ class BouncePostTests(SynchronousTestCase):
         self.assertEqual(self.seqs(), [1, 2, 3])
         [left] = self.post.listed(0, 9)
         self.assertEqual((left.number, left.tries), (2, 2))
+
+
+    def test_one_that_is_refused_is_set_aside_on_disk_before_the_next_are_asked_for(self) -> None:
+        kept = FakeShelf(at_once=False)
+        self.post = BouncePost(
+            urls.read("http://b.test/in"), (), False, self.web, BounceShelf(lambda: kept, 86400.0), self.clock,
+            lambda: self.now,
+        )  # fmt: skip
+        self.post.start()
+        self.refusing({2: Answer(500)})
+        taking = self.post.take(self.bounces(1, 2))
+        self.assertNoResult(taking)
+        kept.tell()
+        self.successResultOf(taking)
+        kept.error = StoreError("no space")
+        self.failureResultOf(self.post.take(self.bounces(2)), StoreError)
 
     def test_so_many_at_once(self) -> None:
         answers: list[Deferred[Any]] = []

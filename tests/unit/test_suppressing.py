@@ -81,6 +81,16 @@ class Struck(Case):
         self.assertEqual([offer.id for offer in self.offers(child)], [other.id])
         self.assertEqual(len(self.suppressed()), 1)
 
+    def test_an_organisations_whoever_of_it_sends(self) -> None:
+        """What one of its keys was told holds for the others, and for nobody else of that name."""
+        self.on_list("to1@d.test", tenant="acme")
+        child = self.join()
+        self.accept("d.test", flow="1shop", tenant="acme")
+        other = self.accept("d.test", flow="1acme", tenant="emca")
+        self.tell()
+        self.assertEqual([offer.id for offer in self.offers(child)], [other.id])
+        self.assertEqual(len(self.suppressed()), 1)
+
     def test_what_a_child_crashed_with(self) -> None:
         child = self.join()
         self.accept("d.test")
