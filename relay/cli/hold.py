@@ -27,6 +27,7 @@ def _hold_arguments(parser: argparse.ArgumentParser) -> None:
     end = parser.add_mutually_exclusive_group()
     end.add_argument("--for", dest="duration", metavar="TIME", default="", help='such as "2h"; default: until released')
     end.add_argument("--until", metavar="TIME", default="", help='such as "2026-12-01T08:00", of this machine\'s zone')
+    parser.add_argument("--json", action="store_true", help="print what the API says")
     api_arguments(parser)
 
 
@@ -50,7 +51,10 @@ def hold(arguments: argparse.Namespace, start: Start) -> int:
         fields = {key: getattr(arguments, key) for key in (*_NAMES, "everything", "reason", "duration")}
         fields["until"] = _until(arguments.until)
         made = api.ask("POST", "/v1/holds", {key: value for key, value in fields.items() if value})
-        print(f"{plain(made['id'])}: {named(made)}: held {_end(made)}")
+        if arguments.json:
+            print_json(made)
+        else:
+            print(f"{plain(made['id'])}: {named(made)}: held {_end(made)}")
 
     return asking(arguments, ask)
 

@@ -6,6 +6,12 @@ import argparse
 
 from relay.cli.api import Api, ApiError, api_arguments, asking, plain
 from relay.cli.command import Command, Start
+from relay.cli.screen import print_json
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print what the API says")
+    api_arguments(parser)
 
 
 def run(arguments: argparse.Namespace, start: Start) -> int:
@@ -13,7 +19,11 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
 
     def ask(api: Api) -> None:
         try:
-            told = api.ask("GET", "/v1/sinks")["sinks"]
+            answer = api.ask("GET", "/v1/sinks")
+            told = answer["sinks"]
+            if arguments.json:
+                print_json(answer)
+                return
             for sink in told:
                 print(_line(sink))
         except (AttributeError, KeyError, TypeError):
@@ -35,4 +45,4 @@ def _line(sink: dict[str, object]) -> str:
     return words + (f": {plain(sink['trouble'])}" if sink["trouble"] else "")
 
 
-COMMAND = Command("sinks", "show where events are handed on to, and how far each is", api_arguments, run)
+COMMAND = Command("sinks", "show where events are handed on to, and how far each is", _arguments, run)

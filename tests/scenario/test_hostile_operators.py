@@ -65,6 +65,11 @@ class Operators(Asking):
         kinds = [event["kind"] for event in self.asked(f"/v1/history/{queue_id}")["events"]]
         return [kind for kind in kinds if kind in ("delivered", "deleted", "bounced", "expired")]
 
+    def ended(self, queue_id: str) -> list[str]:
+        """The same, once it is on disk: the counters know a little before."""
+        self.until(lambda: self.ends(queue_id), "its end")
+        return self.ends(queue_id)
+
     def test_H23_what_a_host_has_said(self) -> None:
         """Shown in JSON, without what moves a terminal, and cut: a refusal for now, one for good, one without end."""
         waits, ended, long = self.sent("wait@rude.test"), self.sent("end@rude.test"), self.sent("long@rude.test")
@@ -127,36 +132,48 @@ class Operators(Asking):
         waits = sum(one["ev"] == "wait" for one in self.mx.seen())
         queue_id = self.sent("slow-dot-1+hands@evil.test")
         self.until(lambda: sum(one["ev"] == "wait" for one in self.mx.seen()) > waits, "a delivery in hand")
-        self.assertEqual((0, 0), self.at_once(f"/message/{queue_id}", f"/message/{queue_id}/001"))
+        self.assertEqual(0, self.at_once(queue_id))
         self.settle()
-        self.assertEqual(["delivered"], self.ends(queue_id))
+        self.assertEqual(["delivered"], self.ended(queue_id))
         self.assertEqual(1, sum(line["rcpt"] == "slow-dot-1+hands@evil.test" for line in self.mx.accepted()))
         self.gone(queue_id)
 
     def test_H29_many_hands_on_what_waits(self) -> None:
-        """Deleted, or sent: one of them, as its history says, and nothing of it is left anywhere."""
+        """Deleted, or sent at once or once it is released: as its history says, and nothing of it is left anywhere."""
         for number in range(5):
             address = f"tempfail-rcpt-1+hands{number}@evil.test"
             queue_id = self.sent(address)
             self.until(lambda of=queue_id: "DEFERRED" in str(self.told("GET", f"/message/{of}").body), "a deferral")
-            deleted, _ = self.at_once(f"/message/{queue_id}", f"/message/{queue_id}/001")
+            deleted = self.at_once(queue_id)
+            self.told("POST", f"/v1/deliveries/{queue_id}.001/actions", {"action": "release"})
             self.settle()
-            [end] = self.ends(queue_id)
+            [end] = self.ended(queue_id)
             self.assertEqual("deleted" if deleted else "delivered", end)
             self.assertLessEqual(deleted, 1)
             arrived = sum(line["rcpt"] == address for line in self.mx.accepted())
             self.assertEqual(arrived, 1 if end == "delivered" else 0)
             self.gone(queue_id)
 
-    def at_once(self, *paths: str) -> tuple[int, int]:
-        """Delete it and send it now, from sixteen sessions; how many deliveries were deleted, and how many sent."""
-        acts = [(method, path) for path in paths for method in ("PUT", "DELETE")] * 4
-        done = {"DELETE": 0, "PUT": 0}
+    def at_once(self, queue_id: str) -> int:
+        """Delete it, hold it, let it go and send it now, from eighteen sessions; how often it was deleted."""
+        paths = (f"/message/{queue_id}", f"/message/{queue_id}/001")
+        acts: list[tuple[str, str, Any]] = [(method, path, None) for path in paths for method in ("PUT", "DELETE")]
+        acts += [
+            ("POST", f"/v1/deliveries/{queue_id}.001/actions", {"action": action})
+            for action in ("hold", "delete", "release", "send-now", "hold")
+        ]
+        acts *= 2
+        deleted = 0
         with ThreadPoolExecutor(len(acts)) as hands:
-            for (method, _), said in zip(acts, hands.map(lambda act: self.told(*act), acts), strict=True):
-                self.assertEqual(200, said.status, said)
-                done[method] += json.loads(said.body)["deliveries"]
-        return done["DELETE"], done["PUT"]
+            for (method, _, asked), said in zip(acts, hands.map(lambda act: self.told(*act), acts), strict=True):
+                told = json.loads(said.body)
+                if asked is None:
+                    self.assertEqual(200, said.status, said)
+                    deleted += told["deliveries"] if method == "DELETE" else 0
+                else:
+                    self.assertIn(said.status, (200, 404, 409), said)
+                    deleted += asked["action"] == "delete" and told.get("result") == "done"
+        return deleted
 
     def gone(self, queue_id: str) -> None:
         """No list has it."""

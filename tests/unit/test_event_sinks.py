@@ -151,6 +151,8 @@ class Told(TestCase):
                 "bounces: bounces to https://b.test/: up to date, 0 behind, 1 set aside",
             ],
         )
+        code, out, _ = await self.run_it("sinks", "--json")
+        self.assertEqual([one["name"] for one in json.loads(out)["sinks"]], ["hook", "bounces"])
         self.standings = ()
         self.assertEqual(await self.run_it("sinks"), (0, "events are handed on to nobody\n", ""))
 
