@@ -225,6 +225,7 @@ class Parts:
         from relay.http.tls_reports import TlsReportsApi
         from relay.http.traffic import TrafficApi
         from relay.http.unsubscribe import UnsubscribeApi
+        from relay.http.users import UsersApi
 
         return make_site(
             config.api,
@@ -283,13 +284,14 @@ class Parts:
                     config.api.timeout,
                 ),
                 RollupsApi(self.rollups, self._reactor, self.now),
-                SinksApi(self.sinks.standings),
+                SinksApi(self.sinks),
                 BouncesApi(),
                 UnsubscribeApi(self.returns, self._reactor.seconds),
                 SuppressionListApi(self.suppressions, self._reactor),
                 SuppressionsApi(self.suppressions, self._reactor, self.now, config.api.timeout),
                 ImportApi(self.suppressions, self.now),
                 ApiKeysApi(self.roll, self.now),
+                UsersApi(access.directory),
                 TenantsApi(self.roll),
                 MembersApi(self.roll, access),
                 SessionsApi(self.roll, access),

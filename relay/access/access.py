@@ -22,6 +22,7 @@ from relay.access.apikey import read as key_in
 from relay.access.basic import BasicService, Unanswered
 from relay.access.cache import Cache
 from relay.access.caller import Scope
+from relay.access.directory import Directory
 from relay.access.exchange import WRONG, LoginExchange, Wrong
 from relay.access.guesses import Guesses, network_of
 from relay.access.login import VOUCHED, Client
@@ -86,6 +87,7 @@ class Access:
         self.quotas = Quotas(
             [read_limit(text) for text in section.messages], [read_limit(text) for text in section.recipients]
         )
+        self.directory = Directory(self._users, self.quotas, now)
 
     def usable(self, mechanisms: Sequence[str]) -> tuple[str, ...]:
         """Those of a listener's mechanisms by which somebody can log in here.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -99,6 +99,15 @@ class Window:
         return self._limit, self._span
 
 
+class Used(NamedTuple):
+    """One limit of a user: so many of `what`, messages or recipients, in `span` seconds, of which `used` count now."""
+
+    what: str
+    limit: int
+    span: float
+    used: int
+
+
 class Charge:
     """One message that was counted."""
 
@@ -127,20 +136,28 @@ class Quotas:
         self._recipients = tuple(recipients)
         self._windows: OrderedDict[tuple[str, str], list[Window]] = OrderedDict()
 
+    def used(self, user: User, now: float) -> list[Used]:
+        """What holds for a user, and how much of it is used."""
+        found = []
+        for what, limits in self._limits(user):
+            kept = {window.limit[1]: window for window in self._windows.get((user.name.lower(), what), ())}
+            found += [Used(what, *limit, kept[limit[1]].used(now) if limit[1] in kept else 0) for limit in limits]
+        return found
+
     def charge(self, user: User, recipients: int, now: float) -> Charge | None:
         """Count one message to so many recipients; None when nothing limits the user. Raises
         Refused: 450 with the time to wait, or 550 when it could never fit. Nothing is counted then."""
         counted = []
-        for what, limits, count in (
-            ("messages", user.messages or self._messages, 1),
-            ("recipients", user.recipients or self._recipients, recipients),
-        ):
+        for (what, limits), count in zip(self._limits(user), (1, recipients), strict=True):
             for window in self._of(user.name, what, limits):
                 wait = window.wait(count, now)
                 if wait:
                     raise Refused(_over(what, window, wait))
                 counted.append((window, count))
         return Charge([(window, n, window.add(n, now)) for window, n in counted]) if counted else None
+
+    def _limits(self, user: User) -> tuple[tuple[str, Sequence[tuple[int, float]]], ...]:
+        return ("messages", user.messages or self._messages), ("recipients", user.recipients or self._recipients)
 
     def _of(self, name: str, what: str, limits: Sequence[tuple[int, float]]) -> list[Window]:
         if not limits:

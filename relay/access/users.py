@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -80,12 +82,24 @@ class Users:
         self.generation = 0
         self._stamp = _stamp(path)
         self._known = read(path)
+        #: Their names in order, of the generation that was `_sorted`.
+        self._names: list[str] = []
+        self._sorted = -1
         self._looked = seconds()
 
     def get(self, name: str) -> Known | None:
         """The user of this name, as the file says now."""
         self._look()
         return self._known.get(name.lower())
+
+    def after(self, name: str) -> Iterator[Known]:
+        """Those behind this name, in the order of their names in lower case."""
+        self._look()
+        if self._sorted != self.generation:
+            self._names, self._sorted = sorted(self._known), self.generation
+        known = self._known
+        start = bisect_right(self._names, name.lower())
+        return (known[name] for name in islice(self._names, start, None))
 
     def any_with_keys(self) -> bool:
         """Whether anybody can log in by SCRAM."""

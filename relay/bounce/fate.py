@@ -60,6 +60,9 @@ def _fate(
 
 
 def _status(kind: Kind, outcome: Outcome) -> str:
-    """The one that was given, if its class is that of what follows (RFC 3463 2)."""
-    given = said(outcome.response).status
-    return given if given[:1] == _STATUS[kind][0] else _STATUS[kind]
+    """The one that was given, with the class of what follows (RFC 3463 2): what rules make of a reply may be another
+    end than its code says, and why stays as it is."""
+    given, usual = said(outcome.response).status, _STATUS[kind]
+    if not given or (kind == "success" and given[0] != usual[0]):
+        return usual
+    return usual[0] + given[1:]

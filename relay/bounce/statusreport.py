@@ -16,6 +16,8 @@ _ACTIONS: tuple[tuple[str, Action], ...] = (
     ("fail", "failed"), ("error", "failed"), ("delay", "delayed"), ("deliver", "delivered"),
     ("relay", "delivered"), ("expand", "delivered"),
 )  # fmt: skip
+#: Where that is left out, by the class of the status (RFC 3463 3.1).
+_BY_CLASS: dict[str, Action] = {"2": "delivered", "4": "delayed", "5": "failed"}
 _status = re.compile(r"(?<![0-9.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.]*[0-9])", re.ASCII).search
 
 
@@ -33,10 +35,12 @@ def notices(status: Message) -> Iterator[Notice]:
 def _notice(block: Message, reporter: str) -> Notice | None:
     said = field(block, "Action").lower()
     action = next((action for word, action in _ACTIONS if said.startswith(word)), None)
-    if action is None:
-        return None
     names = [address(_value(block, name)) for name in ("Original-Recipient", "X-Actual-Recipient", "Final-Recipient")]
     found = _status(field(block, "Status"))
+    if not said and found is not None and any(names):
+        action = _BY_CLASS[found[0][0]]
+    if action is None:
+        return None
     return Notice(
         action,
         tuple(dict.fromkeys(filter(None, names))),

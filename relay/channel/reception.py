@@ -150,10 +150,10 @@ class Happened(Frame, frozen=True, array_like=True, gc=False, tag=50):
 
 
 class Named(Frame, frozen=True, array_like=True, gc=False, tag=51):
-    """A client names a recipient, whom an organisation, or a user of none ("": nobody), sends mail: may it?"""
+    """A client names a recipient, for mail of a tenant, of a user without one, or of nobody (""): may it?"""
 
     number: Number
-    whose: Long
+    owner: Long
     recipient: Long
 
 

@@ -129,14 +129,15 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def api_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--url URL`, or `--config FILE` that says where the API is; and where the key is."""
-    parser.add_argument(
-        "--url", "--api", dest="api", metavar="URL", default="", help="default: api.endpoint of the configuration"
-    )
+def api_arguments(parser: argparse.ArgumentParser, *, inherited: bool = False) -> None:
+    """`--url URL`, or `--config FILE` that says where the API is; and where the key is. `inherited`: they may have been
+    given before this word, too."""
+    nothing = argparse.SUPPRESS if inherited else ""
+    text = "default: api.endpoint of the configuration"
+    parser.add_argument("--url", "--api", dest="api", metavar="URL", default=nothing, help=text)
     text = f"the API key that is shown; default: {_KEY} of the environment, or none"
-    parser.add_argument("--key-file", metavar="FILE", default="", help=text)
-    config_argument(parser)
+    parser.add_argument("--key-file", metavar="FILE", default=nothing, help=text)
+    config_argument(parser, inherited=inherited)
 
 
 def asking(arguments: argparse.Namespace, ask: Callable[[Api], None]) -> int:

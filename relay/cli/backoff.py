@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from relay.cli.api import Api, ApiError, api_arguments, asking, named, plain
 from relay.cli.command import Command, Start
+from relay.cli.screen import print_json
 
 _NAMES = {"zone": "of this sending zone", "site": "towards this site", "address": "of this local address"}
 
@@ -16,6 +17,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", metavar=name.upper(), default="", help=text)
     parser.add_argument("--end", action="store_true", help="end what is named")
     parser.add_argument("--everything", action="store_true", help="with --end: all there is")
+    parser.add_argument("--json", action="store_true", help="print what the API says")
     api_arguments(parser)
 
 
@@ -30,9 +32,15 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
             if not scope and not arguments.everything:
                 raise ApiError(f"--end: expected one of {', '.join(f'--{name}' for name in _NAMES)}, or --everything")
             ended = api.ask("DELETE", "/v1/backoff?" + urlencode(scope or {"everything": "true"}))
-            print(f"{plain(ended['ended'])} ended")
+            if arguments.json:
+                print_json(ended)
+            else:
+                print(f"{plain(ended['ended'])} ended")
             return
         told = api.ask("GET", "/v1/backoff" + (f"?{urlencode(scope)}" if scope else ""))
+        if arguments.json:
+            print_json(told)
+            return
         for each in told["backoff"]:
             allowed = "nothing goes" if not each["allowance"] else f"{plain(each['allowance'])} connections"
             until, reason = plain(each["until"]), plain(each["reason"])

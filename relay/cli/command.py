@@ -41,6 +41,7 @@ def chosen(commands: Sequence[Command], name: str) -> Command:
     return next(each for each in commands if each.name == name)
 
 
-def config_argument(parser: argparse.ArgumentParser) -> None:
-    """`--config FILE`, with the same default everywhere."""
-    parser.add_argument("-c", "--config", metavar="FILE", default=DEFAULT_FILE, help="default: %(default)s")
+def config_argument(parser: argparse.ArgumentParser, *, inherited: bool = False) -> None:
+    """`--config FILE`, with the same default everywhere. `inherited`: it may have been given before this word, too."""
+    default = argparse.SUPPRESS if inherited else DEFAULT_FILE
+    parser.add_argument("-c", "--config", metavar="FILE", default=default, help=f"default: {DEFAULT_FILE}")

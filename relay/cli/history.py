@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -22,6 +23,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipient", help="of whom is sought")
     parser.add_argument("--sender", help="whose is sought")
     parser.add_argument("--message-id", help="the Message-ID that is sought, with its angle brackets")
+    for end, which in (("--since", "later"), ("--until", "before")):
+        parser.add_argument(
+            end, type=_moment, metavar="TIME", help=f"queued then or {which}, as 2026-12-01 or 2026-12-01T08:00 (UTC)"
+        )
     parser.add_argument("--json", action="store_true", help="print what the API says")
     api_arguments(parser)
 
@@ -30,11 +35,14 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
     """Prints each step of a message, or the messages that are found, each with its last step. Returns 0, or 1 with the
     reason on standard error."""
     sought = {name: value for name in _SOUGHT if (value := getattr(arguments, name))}
+    days = {name: value for name in ("since", "until") if (value := getattr(arguments, name)) is not None}
 
     def ask(api: Api) -> None:
         if bool(arguments.name) == bool(sought) or len(sought) > 1:
             raise ApiError("give either the ID of a message, or one of --recipient, --sender, --message-id")
-        where = f"/{quote(arguments.name, safe='')}" if arguments.name else "?" + urlencode(sought)
+        if arguments.name and days:
+            raise ApiError("--since and --until go with --recipient, --sender or --message-id")
+        where = f"/{quote(arguments.name, safe='')}" if arguments.name else "?" + urlencode(sought | days)
         told = api.ask("GET", f"/v1/history{where}")
         if arguments.json:
             print(json.dumps(told, indent=2))
@@ -53,6 +61,15 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
             raise ApiError("what answers is no relay that keeps a history") from None
 
     return asking(arguments, ask)
+
+
+def _moment(text: str) -> int:
+    """Milliseconds since the epoch; without an offset it is UTC, as everything that is printed."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return max(0, round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"expected a time such as 2026-12-01T08:00, got {text[:40]!r}") from None
 
 
 def _follow_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from datetime import datetime
 from urllib.parse import quote
 
 from relay.cli.api import Api, ApiError, api_arguments, asking, named, plain
 from relay.cli.command import Command, Start
+from relay.cli.moment import moment
 from relay.cli.screen import print_json
 
 _NAMES = {
@@ -27,6 +27,7 @@ def _hold_arguments(parser: argparse.ArgumentParser) -> None:
     end = parser.add_mutually_exclusive_group()
     end.add_argument("--for", dest="duration", metavar="TIME", default="", help='such as "2h"; default: until released')
     end.add_argument("--until", metavar="TIME", default="", help='such as "2026-12-01T08:00", of this machine\'s zone')
+    parser.add_argument("--json", action="store_true", help="print what the API says")
     api_arguments(parser)
 
 
@@ -48,9 +49,12 @@ def hold(arguments: argparse.Namespace, start: Start) -> int:
 
     def ask(api: Api) -> None:
         fields = {key: getattr(arguments, key) for key in (*_NAMES, "everything", "reason", "duration")}
-        fields["until"] = _until(arguments.until)
+        fields["until"] = moment(arguments.until, "--until")
         made = api.ask("POST", "/v1/holds", {key: value for key, value in fields.items() if value})
-        print(f"{plain(made['id'])}: {named(made)}: held {_end(made)}")
+        if arguments.json:
+            print_json(made)
+        else:
+            print(f"{plain(made['id'])}: {named(made)}: held {_end(made)}")
 
     return asking(arguments, ask)
 
@@ -98,16 +102,6 @@ def holds(arguments: argparse.Namespace, start: Start) -> int:
 
 def _end(entry: dict[str, object]) -> str:
     return f"until {plain(entry['until'])}" if entry["until"] else "until it is released"
-
-
-def _until(text: str) -> str:
-    """The moment with its offset; without one the operator means the clock on the wall."""
-    if not text:
-        return ""
-    try:
-        return datetime.fromisoformat(text).astimezone().isoformat()
-    except (ValueError, OverflowError):
-        raise ApiError(f'--until: expected a time such as "2026-12-01T08:00", got {plain(text)}') from None
 
 
 HOLD = Command("suspend", "stop mail of a zone, domain, site, address or user", _hold_arguments, hold, ("hold",))

@@ -31,7 +31,7 @@ _COLUMNS = (
 def _arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     whom = {"metavar": "WHOM", "help": "an address, or a domain"}
-    tenant = {"metavar": "NAME", "help": "only the mail of this organisation, or user of none; default: everybody's"}
+    tenant = {"metavar": "NAME", "help": "only mail of this organisation, or user without one; default: all mail"}
     for name, aliases, text in (
         ("add", (), "put an address or a domain on the list"),
         ("remove", ("rm",), "take one off the list"),

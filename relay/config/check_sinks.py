@@ -49,6 +49,8 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from _sink(("sinks", name), sink)
         if not name or len(name) > _LONGEST_NAME or not name.isprintable():
             yield Problem(("sinks", name), f"expected a name of {_LONGEST_NAME} characters at most")
+        if name == "bounces" and config.bounces.url:
+            yield Problem(("sinks", name), "expected another name: bounces.url is the sink of this one")
         if sink.path and sink.path in paths:
             text = f"expected a file of its own, got {shown(sink.path)}, which sinks.{paths[sink.path]} has"
             yield Problem(("sinks", name, "path"), text)

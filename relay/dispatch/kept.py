@@ -18,6 +18,11 @@ class Kept:
         """Whether any of a zone reaches a domain or next hop."""
         return (zone, reach) in self._places
 
+    def to(self, zone: str, reach: str) -> Iterator[Connection]:
+        """All that reach it."""
+        for connections in self._places.get((zone, reach), {}).values():
+            yield from connections
+
     def fitting(self, zone: str, reach: str, local: Local) -> Iterator[Connection]:
         """Those that reach it and leave by these addresses or by one of them, the latest first: so those that are no
         longer needed fall idle for good."""

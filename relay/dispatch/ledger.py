@@ -104,6 +104,10 @@ class Ledger:
         """Whether there is any idle connection to it."""
         return self._kept.reaches(zone, reach)
 
+    def holds(self, child: Capacity, reach: str) -> bool:
+        """Whether any idle connection to it is this child's."""
+        return any(connection.child is child for connection in self._kept.to(child.zone, reach))
+
     def kept(self, zone: str, way: Way, local: Local, now: float) -> Connection | None:
         """An idle connection that fits and whose child has room, if there is one."""
         for connection in self._kept.fitting(zone, way.reach, local):

@@ -14,6 +14,7 @@ from relay.message.flow import read_flow
 from relay.message.values import Outcome, Result
 from relay.queue.schedule import Lane, Schedule, Work
 from relay.queue.store import StoreError
+from relay.suppression.draft import Damaged
 from relay.suppression.entry import Entry, Stop
 
 _log = Logger()
@@ -25,11 +26,12 @@ _UNDER_WAY = 1000
 class List(Protocol):
     """Who gets no mail (relay.suppression)."""
 
-    def find(self, whose: str, recipient: str) -> Stop | None:
-        """What stops the mail of an organisation, or of a user of none, to a recipient. Raises StoreError."""
+    def find(self, owner: str, recipient: str) -> Stop | None:
+        """What stops the mail of a tenant, or of a user without one, to a recipient. Raises StoreError,
+        or Damaged."""
 
     def told(self, stop: Stop) -> Entry:
-        """The whole entry. Raises StoreError."""
+        """The whole entry. Raises StoreError, or Damaged."""
 
 
 class Suppressing:
@@ -49,9 +51,9 @@ class Suppressing:
         """Whether a delivery may not be attempted."""
         delivery = work.delivery
         try:
-            whose = work.held.message.tenant or read_flow(delivery.flow).user
-            stop = self._list.find(whose, delivery.recipient)
-        except StoreError as error:
+            owner = work.held.message.tenant or read_flow(delivery.flow).user
+            stop = self._list.find(owner, delivery.recipient)
+        except (StoreError, Damaged) as error:
             _unread(work, error)
             return Struck(work, None)
         return None if stop is None else Struck(work, stop)
@@ -75,7 +77,7 @@ class Suppressing:
         if stop is not None:
             try:
                 entry = self._list.told(stop)
-            except StoreError as error:
+            except (StoreError, Damaged) as error:
                 _unread(work, error)
         if entry is not None:
             return self._results.suppress(work, entry)
@@ -90,6 +92,6 @@ class Suppressing:
                 self._wake(zone)
 
 
-def _unread(work: Work, error: StoreError) -> None:
+def _unread(work: Work, error: Exception) -> None:
     name = work.delivery.name
     _log.warn("who gets no mail can't be looked up for {name}: {error}", name=name, error=str(error))

@@ -85,7 +85,7 @@ class Turns:
         self._wall = shutters.now
         shutters.opened = self.opened
         self._lines = {zone.name: Line(zone, limits.weight) for zone in zones.active()}
-        self.waiting = Waiting(clock, self._queue, self.opened, resume, ledger.keeps)
+        self.waiting = Waiting(clock, self._queue, self.opened, resume, ledger.keeps, ledger.holds)
         #: Told of each zone whose lanes have had their turn.
         self.served: Callable[[str], None] = lambda zone: None
         self._marked: list[Line] = []

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 
+from relay.dispatch.capacity import Capacity
 from relay.dispatch.connection import Connection, State
 from relay.dispatch.gates import NEW_CONNECTIONS, Connections, Gate, Rate, Shut
 from relay.dispatch.lines import Turn
+from relay.dispatch.target import Target
 from relay.queue.schedule import Lane
 
 #: Lanes that go at once from a gate that has had room for a moment.
@@ -37,18 +39,22 @@ class Waiting:
         opened: Callable[[Shut], None],
         resume: Callable[[Connection, Rate], None],
         keeps: Callable[[str, str], bool],
+        holds: Callable[[Capacity, str], bool],
     ) -> None:
         """`queue` takes each lane that is let go, `opened` is told of a shut gate whose time has come, `resume`
         of a parked connection whose token has, and of which rate. `keeps` says whether there is an idle connection of
-        a zone to a domain or next hop."""
+        a zone to a domain or next hop, `holds` whether this child has one."""
         self.count = 0
         self._clock = clock
         self._queue = queue
         self._opened = opened
         self._resume = resume
         self._keeps = keeps
+        self._holds = holds
         # Lanes that stand at rates and have no kept connection, by whom one would reach.
         self._without: dict[tuple[str, str], dict[Lane, None]] = {}
+        # Lanes that stand at their targets though there is a kept connection, whose child has no place for it.
+        self._barred: dict[tuple[str, str], dict[Lane, None]] = {}
 
     # -- lanes
 
@@ -63,6 +69,8 @@ class Waiting:
         self.count += 1
         if isinstance(gate, Rate) and turn.way is not None:
             self._add_to_rate(lane, gate, turn.way.reach, back, now)
+        elif isinstance(gate, Target) and turn.way is not None and self._keeps(lane.zone, turn.way.reach):
+            self._barred.setdefault((lane.zone, turn.way.reach), {})[lane] = None
         self._look_again(gate, now)
 
     def _add_to_rate(self, lane: Lane, gate: Rate, reach: str, back: bool, now: float) -> None:
@@ -84,6 +92,11 @@ class Waiting:
         self.let_go(connection.address.gates, now)
         if self._without and connection.state is State.IDLE:
             self._offer(connection)
+        child = connection.child
+        if self._barred and child.has_place:
+            for (zone, reach), lanes in list(self._barred.items()):
+                if zone == child.zone and self._holds(child, reach):
+                    self._release(next(iter(lanes)))
 
     def _offer(self, connection: Connection) -> None:
         """A kept connection waits for work: a lane that stands at a rate needs no new one then, but may need its
@@ -98,12 +111,7 @@ class Waiting:
                 gate.kept[lane] = None
 
     def _forget(self, lane: Lane, reach: str) -> None:
-        place = (lane.zone, reach)
-        without = self._without.get(place, {})
-        if lane in without:
-            del without[lane]
-            if not without:
-                del self._without[place]
+        _take_out(self._without, (lane.zone, reach), lane)
 
     def let_go(self, gates: Iterable[Gate], now: float) -> None:
         """From each gate that has room, the lane whose turn it is there goes into the line."""
@@ -140,6 +148,8 @@ class Waiting:
         if isinstance(gate, Rate) and turn.way is not None:
             gate.kept.pop(lane, None)
             self._forget(lane, turn.way.reach)
+        elif turn.way is not None:
+            _take_out(self._barred, (lane.zone, turn.way.reach), lane)
         return gate
 
     # -- connections
@@ -187,3 +197,11 @@ class Waiting:
                 self.let_go((gate,), now)
         if len(gate.ring) or (isinstance(gate, Rate) and gate.parked):
             self._look_again(gate, now)
+
+
+def _take_out(lanes: dict[tuple[str, str], dict[Lane, None]], place: tuple[str, str], lane: Lane) -> None:
+    there = lanes.get(place, {})
+    if lane in there:
+        del there[lane]
+        if not there:
+            del lanes[place]

@@ -78,7 +78,7 @@ class Amqp:
         self._means = means
         self._channel: Channel | None = None
 
-    def take(self, events: Sequence[Numbered]) -> Deferred[None]:
+    def take(self, events: Sequence[Numbered]) -> Deferred[int]:
         """The broker has confirmed all of them when it fires. Fails with NotTaken, or why the host isn't found."""
         return Deferred.fromCoroutine(self._in_time(events))
 
@@ -87,7 +87,7 @@ class Amqp:
             self._channel.leave()
             self._channel = None
 
-    async def _in_time(self, events: Sequence[Numbered]) -> None:
+    async def _in_time(self, events: Sequence[Numbered]) -> int:
         where, seconds = self._broker.where, self._broker.timeout
         sending = Deferred.fromCoroutine(self._send(events))
         try:
@@ -96,6 +96,7 @@ class Amqp:
             raise NotTaken(f"{where}: not all is confirmed within {seconds:g} s") from None
         except NotTaken as error:
             raise NotTaken(f"{where}: {error}") from None
+        return 0
 
     async def _send(self, events: Sequence[Numbered]) -> None:
         try:

@@ -20,7 +20,7 @@ from relay.events.bounceform import TYPE, form, wanted
 from relay.events.bounceshelf import BounceShelf
 from relay.events.reader import NotTaken
 from relay.events.signature import headers
-from relay.events.sink import Apart
+from relay.events.sink import Apart, Aside
 from relay.events.taker import Web
 from relay.message.event import Numbered
 
@@ -69,7 +69,7 @@ class BouncePost:
         self._clock = clock
         self._now = now
         self._at_once = DeferredSemaphore(AT_ONCE)
-        #: Of the batch that is being taken, those that are over.
+        #: Of the batches that are being taken, those that are over.
         self._over: set[int] = set()
         self._running = False
         self._timer: IDelayedCall | None = None
@@ -79,13 +79,23 @@ class BouncePost:
         """What has come of those that were refused."""
         return Apart(len(self._shelf), self._shelf.given_up)
 
+    def listed(self, after: int, limit: int) -> list[Aside]:
+        """Those that were refused, up to `limit` behind the number `after`, in order. Raises StoreError."""
+        return self._shelf.listed(after, limit)
+
+    def hurry(self) -> None:
+        """Try them again now."""
+        self._shelf.hurry(self._now())
+        if self._timer is not None and self._timer.active():
+            self._timer.reset(0)
+
     def start(self) -> None:
         """The store is open. Raises StoreError."""
         self._shelf.open()
         self._running = True
         self._timer = self._clock.callLater(LOOK, self._look)
 
-    def take(self, events: Sequence[Numbered]) -> Deferred[None]:
+    def take(self, events: Sequence[Numbered]) -> Deferred[int]:
         """Fires when each is taken or set aside. Fails where the server can't take any, or has refused as many as may
         be set aside."""
         return Deferred.fromCoroutine(self._take({one.number: form(one.event) for one in events if wanted(one.event)}))
@@ -100,7 +110,7 @@ class BouncePost:
 
     # -- inside
 
-    async def _take(self, forms: Mapping[int, bytes]) -> None:
+    async def _take(self, forms: Mapping[int, bytes]) -> int:
         left = {number: body for number, body in forms.items() if number not in self._over}
         if len(left) > self._shelf.room:
             count = len(self._shelf)
@@ -111,7 +121,8 @@ class BouncePost:
         self._over |= sent.refused
         if sent.problem is not None:
             raise sent.problem
-        self._over.clear()
+        self._over.difference_update(forms)
+        return 0
 
     async def _all(self, forms: Mapping[int, bytes]) -> _Sent:
         """Post them, as far as the server can take any."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 from twisted.internet.defer import Deferred, succeed
 
+from relay.events.sink import Aside
 from relay.shelf import Shelf
 
 #: So many may wait.
@@ -65,6 +66,19 @@ class BounceShelf:
                 if value is not None:
                     found[number] = _decode(value)
         return found
+
+    def listed(self, after: int, limit: int) -> list[Aside]:
+        """Up to `limit` behind the number `after`, in order. Raises StoreError."""
+        assert self._shelf is not None, "it is open"
+        found = []
+        for key, value in self._shelf.scan(_number.pack(after + 1), b"", limit):
+            number, one = _number.unpack(key)[0], _decode(value)
+            found.append(Aside(number, one.attempts, one.since, self._due.get(number, one.due)))
+        return found
+
+    def hurry(self, now: int) -> None:
+        """All of them are due; a restart forgets that."""
+        self._due = {number: min(due, now) for number, due in self._due.items()}
 
     def add(self, forms: Mapping[int, bytes], now: int) -> Deferred[None]:
         """They were refused for the first time. Fires when they are on disk."""

@@ -34,7 +34,7 @@ class Datagrams:
         self._until = 0.0
         self._socket: Any = None
 
-    def take(self, events: Sequence[Numbered]) -> Deferred[None]:
+    def take(self, events: Sequence[Numbered]) -> Deferred[int]:
         """Fails with NotTaken, or why the host isn't found."""
         return Deferred.fromCoroutine(self._take(events))
 
@@ -42,8 +42,9 @@ class Datagrams:
         if self._socket is not None:
             self._socket.stopListening()
             self._socket = None
+            self._address = ""
 
-    async def _take(self, events: Sequence[Numbered]) -> None:
+    async def _take(self, events: Sequence[Numbered]) -> int:
         await self._find()
         try:
             for one in events:
@@ -51,6 +52,7 @@ class Datagrams:
                     self._socket.write(data, (self._address, self._port))
         except OSError as error:
             raise NotTaken(f"{self.where}: {error.strerror or error}") from None
+        return 0
 
     async def _find(self) -> None:
         """Have the address, and a socket that can reach it."""

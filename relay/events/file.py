@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 
 from relay.config.schema import Sink
 from relay.events.shape import shape
@@ -136,28 +136,30 @@ class File:
         self.where = where
         self._file = file
         self._in_thread = in_thread
-        self._writing: Deferred[None] | None = None
+        self._turn = DeferredLock()
+        self._writing = 0
         self._stopped = False
 
-    def take(self, events: Sequence[Numbered]) -> Deferred[None]:
-        """They are on disk when it fires."""
+    def take(self, events: Sequence[Numbered]) -> Deferred[int]:
+        """They are on disk when it fires. Those that come while others are being written are written after them."""
         lines = b"".join(_encode(shape(one)) + b"\n" for one in events)
-        taken: Deferred[None] = Deferred()
-        self._writing = written = self._in_thread(self._file.append, lines)
+        taken: Deferred[int] = Deferred()
+        self._writing += 1
+        written = self._turn.run(self._in_thread, self._file.append, lines)
 
         def over(result: Any) -> Any:
-            self._writing = None
-            if self._stopped:
+            self._writing -= 1
+            if self._stopped and not self._writing:
                 self._file.close()
             return result
 
         # A thread goes on when whoever waits for it doesn't.
-        written.addBoth(over).addCallbacks(taken.callback, taken.errback)
+        written.addBoth(over).addCallbacks(lambda _: taken.callback(0), taken.errback)
         return taken
 
     def stop(self) -> None:
         self._stopped = True
-        if self._writing is None:
+        if not self._writing:
             self._file.close()
 
 

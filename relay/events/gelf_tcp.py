@@ -34,7 +34,7 @@ class GelfTcp:
         self._timeout = timeout
         self._means = means
 
-    def take(self, events: Sequence[Numbered]) -> Deferred[None]:
+    def take(self, events: Sequence[Numbered]) -> Deferred[int]:
         """Fails with NotTaken, or why the host isn't found."""
         data = b"".join(gelf.record(one, self._means.hostname) + b"\0" for one in events)
         return Deferred.fromCoroutine(self._in_time(data))
@@ -42,12 +42,13 @@ class GelfTcp:
     def stop(self) -> None:
         pass
 
-    async def _in_time(self, data: bytes) -> None:
+    async def _in_time(self, data: bytes) -> int:
         sending = Deferred.fromCoroutine(self._send(data))
         try:
             await sending.addTimeout(self._timeout, self._means.reactor)
         except defer.TimeoutError:
             raise NotTaken(f"{self.where}: it hasn't read all within {self._timeout:g} s") from None
+        return 0
 
     async def _send(self, data: bytes) -> None:
         address = (await located(self._host, self._means))[0]

@@ -39,11 +39,14 @@ LONGEST = 900.0
 
 
 class NotTaken(Exception):
-    """Events were not taken; the text can be logged. They aren't to come again for `after` seconds, if that may be."""
+    """Events were not taken; the text can be logged. They aren't to come again for `after` seconds, if that may be.
+    Where it was an answer by HTTP: its `status`, and what it `said`, which can be logged, too."""
 
-    def __init__(self, text: str, after: float = 0.0) -> None:
+    def __init__(self, text: str, after: float = 0.0, status: int = 0, said: str = "") -> None:
         super().__init__(text)
         self.after = after
+        self.status = status
+        self.said = said
 
 
 class Source(Protocol):
@@ -79,10 +82,12 @@ class Reader:
         kinds: frozenset[str] | None = None,
         batch: int = 500,
         keeps: bool = False,
+        idle: Callable[[], None] | None = None,
     ) -> None:
         """`shelf` is asked for when it starts. `take` gets up to `batch` events, of these `kinds` only, and fires when
         they are taken for good; when it fails they come again, after a pause that grows. `keeps`: it keeps the cursor
-        too, wants all kinds, and begins with the oldest event there is."""
+        too, wants all kinds, and begins with the oldest event there is. `idle` is told each time when all there is was
+        taken."""
         self.name = name
         self._source = source
         self._open = shelf
@@ -91,6 +96,7 @@ class Reader:
         self._kinds = kinds
         self._batch = batch
         self._keeps = keeps
+        self._idle = idle
         self._shelf: Shelf | None = None
         self._timer: IDelayedCall | None = None
         self._keeper: IDelayedCall | None = None
@@ -152,6 +158,12 @@ class Reader:
         self.cursor = cursor
         self._keep_soon()
 
+    def hurry(self) -> None:
+        """Try again now what it waits with after a failure."""
+        self._pause = PAUSES[0]
+        if self.trouble and self._timer is not None and self._timer.active():
+            self._timer.reset(0)
+
     # -- reading
 
     def _told(self) -> None:
@@ -178,6 +190,8 @@ class Reader:
             if newest - self.cursor >= self._batch:  # A whole batch is damaged, or was taken back.
                 self.move(self.cursor + self._batch)
                 self._look_in(0)
+            elif self._idle is not None:
+                self._idle()
             return
         wanted = [one for one in found if self._kinds is None or one.event.kind in self._kinds]
         last = found[-1].number

@@ -14,7 +14,7 @@ from relay.events.bounceform import KINDS
 from relay.events.bouncepost import BouncePost
 from relay.events.bounceshelf import BounceShelf
 from relay.events.reader import Source
-from relay.events.sink import Apart, Sink, Standing
+from relay.events.sink import Sidings, Sink, Standing
 from relay.events.taker import Means, Taker
 from relay.shelf import Shelf
 
@@ -55,10 +55,14 @@ class Sinks:
         """Read what they need. Raises SecretUnusable: a start must not come so far as to open the queue."""
         for name, section in self._config.sinks.items():
             kinds = frozenset(section.events) or None
-            self._add(name, section.kind, MAKERS[section.kind](name, section, self._means), kinds, section.batch)
+            make = MAKERS[section.kind]
+            first = make(name, section, self._means)
+            # A file has one writer; elsewhere a replay has its own connections, and its troubles for itself.
+            again = first if section.kind == "file" else make(name, section, self._means)
+            self._add(name, section.kind, (first, again), kinds, section.batch)
         if self._config.bounces.url:
             self._bounces = posts = self._make_bounces()
-            self._add("bounces", "bounces", posts, KINDS, _BOUNCES, posts.apart)
+            self._add("bounces", "bounces", (posts, posts), KINDS, _BOUNCES, posts)
 
     def start(self) -> None:
         """The store is open. Raises StoreError."""
@@ -75,6 +79,10 @@ class Sinks:
         """How each is doing, in the order of the file."""
         return [sink.standing() for sink in self._sinks]
 
+    def get(self, name: str) -> Sink | None:
+        """The one of that name."""
+        return next((sink for sink in self._sinks if sink.name == name), None)
+
     def _make_bounces(self) -> BouncePost:
         section, events, means = self._config.bounces, self._events, self._means
         keys = webhook.signing_keys(("bounces",), section)
@@ -86,23 +94,23 @@ class Sinks:
         self,
         name: str,
         kind: str,
-        taker: Taker,
+        takers: tuple[Taker, Taker],
         kinds: frozenset[str] | None,
         batch: int,
-        apart: Callable[[], Apart] = Apart,
+        sidings: Sidings | None = None,
     ) -> None:
         events, means = self._events, self._means
         self._sinks.append(
             Sink(
                 name,
                 kind,
-                taker,
+                takers,
                 events,
-                lambda: events.shelf("readers"),
+                events.shelf,
                 means.reactor,
                 means.now,
                 kinds=kinds,
                 batch=batch,
-                apart=apart,
+                sidings=sidings,
             )
         )

@@ -20,21 +20,24 @@ class Taker(Protocol):
 
     where: str
 
-    def take(self, events: Sequence[Numbered]) -> Deferred[None]:
-        """Fires when they are taken for good. Fails when they are not, all or some of them: they come again. May be
-        cancelled."""
+    def take(self, events: Sequence[Numbered]) -> Deferred[int]:
+        """Fires when they are taken for good, with the status of an answer by HTTP, 0: there is none. Fails when they
+        are not, all or some of them: they come again. May be cancelled."""
 
     def stop(self) -> None:
         """There are no more: let go of what is open."""
 
 
 class Answered(Protocol):
-    """What a web server says: a status, and for how many seconds it wants to be left alone (0: it doesn't say)."""
+    """What a web server says: a status, for how many seconds it wants to be left alone (0: it doesn't say), and how
+    its text begins, which can be logged."""
 
     @property
     def status(self) -> int: ...
     @property
     def retry_after(self) -> float: ...
+    @property
+    def text(self) -> str: ...
 
 
 class Web(Protocol):

@@ -43,7 +43,7 @@ class Webhook:
         self._timeout = timeout
         self._allow_private = allow_private
 
-    def take(self, events: Sequence[Numbered]) -> Deferred[None]:
+    def take(self, events: Sequence[Numbered]) -> Deferred[int]:
         """Any status of 2xx: they are taken. Fails with NotTaken, or what Web says."""
         body = _encode({"events": [shape(one) for one in events]})
         id = f"events_{events[0].number}_{events[-1].number}"
@@ -53,10 +53,12 @@ class Webhook:
     def stop(self) -> None:
         pass
 
-    async def _post(self, fields: dict[str, str], body: bytes) -> None:
+    async def _post(self, fields: dict[str, str], body: bytes) -> int:
         answer = await self._web.post(self._url, fields, body, self._timeout, self._allow_private)
         if not 200 <= answer.status < 300:
-            raise NotTaken(f"{self._url.host} answers {answer.status}", answer.retry_after)
+            text = f"{self._url.host} answers {answer.status}"
+            raise NotTaken(text, answer.retry_after, answer.status, answer.text)
+        return answer.status
 
 
 def signing_keys(path: Path, section: Sink | Bounces) -> tuple[bytes, ...]:

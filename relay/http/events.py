@@ -78,11 +78,12 @@ class LineSaid(msgspec.Struct, frozen=True):
 
 
 class HistoryShown(msgspec.Struct, frozen=True):
-    """All that is known of a delivery or a message, the oldest event first; of a delivery that has failed also the
-    `dialogue` of the last failure."""
+    """What is known of a delivery or a message, the oldest event first; `more`: there may be later ones behind those
+    shown. Of a delivery that has failed also the `dialogue` of the last failure."""
 
     name: str
     events: list[EventShown]
+    more: bool
     dialogue: list[LineSaid] | UnsetType = UNSET
 
 
@@ -159,23 +160,23 @@ class EventsApi:
         "GET", "/v1/history/{name}", scope=Scope.READ, tag="events", answer=HistoryShown, errors=(500,), by_tenant=True
     )
     def history(self, call: Call, name: str) -> HistoryShown:
-        """Shows all that is known of a delivery or a message, also of one that is gone.
+        """Shows what is known of a delivery or a message, also of one that is gone.
 
-        404: nothing is.
+        404: nothing is. Of a message to many recipients the first 5,000 events are shown, and as many of a delivery.
         """
         queue_id, seq = parse_name(name) or ("", None)
         told = self._store.history(queue_id, seq, _STEPS) if queue_id else []
         found = [one for one in told if _is_theirs(call.caller, one)]
         if not found:
             raise failure(404, "Nothing is known of it")
-        events = [shape(one) for one in found]
+        events, more = [shape(one) for one in found], len(found) == _STEPS
         if seq is None:
-            return HistoryShown(name, events)
+            return HistoryShown(name, events, more)
         try:
             dialogue = shown(self._store.dialogue(queue_id, seq))
         except Unreadable as error:
             raise failure(500, f"The dialogue can't be read: {error}") from None
-        return HistoryShown(name, events, msgspec.convert(dialogue, list[LineSaid]))
+        return HistoryShown(name, events, more, msgspec.convert(dialogue, list[LineSaid]))
 
     @operation(
         "GET", "/v1/history", scope=Scope.READ, tag="events", query=HistoryQuery, answer=FoundList, by_tenant=True

@@ -1,4 +1,4 @@
-"""When something ends, as a client says it: after a duration, or at a moment."""
+"""Moments as a client says them, and when something ends: after a duration, or at a moment."""
 
 from __future__ import annotations
 
@@ -27,15 +27,21 @@ def ending(duration: str, moment: str, name: str, now: int) -> int:
         return now + ms
     if not moment:
         return 0
+    when = at(moment, name)
+    if when <= now:
+        raise wrong(name, f"expected a time to come, got {shown(moment)}")
+    return when
+
+
+def at(moment: str, name: str) -> int:
+    """A moment of the field of that name, in ms since the epoch. Raises Problem."""
     try:
         read = datetime.fromisoformat(moment)
         if read.tzinfo is None:
             raise ValueError
         when = int(read.timestamp() * 1000)
-        if when > _LATEST:
+        if not 0 <= when <= _LATEST:
             raise ValueError
     except (ValueError, OverflowError):
         raise wrong(name, f"expected {_MOMENT}, got {shown(moment)}") from None
-    if when <= now:
-        raise wrong(name, f"expected a time to come, got {shown(moment)}")
     return when

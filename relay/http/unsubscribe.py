@@ -45,6 +45,9 @@ class Click(msgspec.Struct, frozen=True):
 class Wishes(Protocol):
     """Who writes them down."""
 
+    def knows(self, token: str) -> bool:
+        """Whether the token is one of ours. Takes no time."""
+
     async def wish(self, token: str, client: str) -> bool:
         """Whether the token is one of ours; then it is on disk. Raises StoreError."""
 
@@ -84,9 +87,13 @@ class UnsubscribeApi:
         wishes = self._check()
         if not any(word in call.request.content.getvalue() for word in _CLICK):
             raise refusal(400, "BadRequest", "Expected List-Unsubscribe=One-Click")
+        unknown = refusal(404, "ResourceNotFound", "No such address to unsubscribe at")
+        if not wishes.knows(token):
+            # Guesses cost nothing, and must not use up what those have who mean it.
+            raise unknown
         self._count()
         if not await wishes.wish(token, address_of(call.request.client)):
-            raise refusal(404, "ResourceNotFound", "No such address to unsubscribe at")
+            raise unknown
         return _page(call.request, _DONE)
 
     def _check(self) -> Wishes:

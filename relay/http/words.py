@@ -15,6 +15,7 @@ TAGS = {
     "state": "How the relay is doing.",
     "health": "For balancers: whether mail can be brought here.",
     "keys": "Who may ask the API: keys, which are SMTP passwords too.",
+    "users": "Who hands over mail by a name in the file of users.",
     "tenants": "Organisations that share the relay, each with its own mail, keys and people.",
     "members": "The people of an organisation.",
     "sessions": "Logging in, for pages.",
@@ -33,6 +34,7 @@ NAMES = {
     "domain": ("A domain", "example.com"),
     "selector": ("The selector of the key", "s1"),
     "id": ("An id, as a list shows it", "6565a0d1b5c4f6a7e8d9c0b1"),
+    "sink": ("A sink, as `[sinks.NAME]` has it; `bounces` is that of `bounces.url`", "shop"),
     "user": ("What somebody logs in with", "ann@example.com"),
     "token": ("What stands in the List-Unsubscribe field of the mail", "abc"),
 }

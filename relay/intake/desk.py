@@ -215,11 +215,11 @@ class Desk:
     # -- messages
 
     def _named(self, frame: frames.Named) -> None:
-        if not frames.fit((frame.whose, frame.recipient)):
+        if not frames.fit((frame.owner, frame.recipient)):
             raise BadFrame("a recipient with control characters, or over-long")
         refusal = None
         try:
-            self._door.admit(frame.whose, frame.recipient)
+            self._door.admit(frame.owner, frame.recipient)
         except Exception:
             refusal = self._refusal(Failure())
         self._say(frames.Admitted(frame.number, refusal))

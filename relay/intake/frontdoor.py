@@ -61,10 +61,10 @@ class FrontDoor:
         """Why mail to a recipient isn't taken; None: it is."""
         return refusal(address)
 
-    def admit(self, whose: str, recipient: str) -> None:
-        """A recipient is named, see relay.listener.door. Raises Refused when it is to get no mail, and the policy is to
-        say so."""
-        self._intake.heed.admit(whose, recipient)
+    def admit(self, owner: str, recipient: str) -> None:
+        """A tenant, a user without one, or nobody (""), names a recipient. Raises Refused when it is to get no mail,
+        and the policy is to say so."""
+        self._intake.heed.admit(owner, recipient)
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission:
         """Begin a submission. Raises Refused, also when the user is over a limit, or their key was revoked."""

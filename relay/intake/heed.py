@@ -15,6 +15,7 @@ from relay.listener.door import Refused
 from relay.message.envelope import Recipient
 from relay.queue.store import StoreError
 from relay.smtp.reply import Reply, reply
+from relay.suppression.draft import Damaged
 from relay.suppression.entry import Entry, Stop
 
 _log = Logger()
@@ -28,11 +29,12 @@ BUSY = reply(451, "4.3.0 Error: the suppression list can't be read now, try agai
 class List(Protocol):
     """Who gets no mail (relay.suppression)."""
 
-    def find(self, whose: str, recipient: str) -> Stop | None:
-        """What stops the mail of an organisation, or of a user of none, to a recipient. Raises StoreError."""
+    def find(self, owner: str, recipient: str) -> Stop | None:
+        """What stops the mail of a tenant, or of a user without one, to a recipient. Raises StoreError,
+        or Damaged."""
 
     def told(self, stop: Stop) -> Entry:
-        """The whole entry. Raises StoreError."""
+        """The whole entry. Raises StoreError, or Damaged."""
 
     def watch(self, watcher: Callable[[bool], None]) -> None:
         """Have it told whether there is anybody on the list, now and whenever that changes."""
@@ -55,14 +57,14 @@ class Heed:
         self._policy = policy
         self._list = listed
 
-    def admit(self, whose: str, recipient: str) -> None:
-        """At RCPT. Raises Refused: the recipient gets no mail, at least of this organisation, or of this user of none
+    def admit(self, owner: str, recipient: str) -> None:
+        """At RCPT. Raises Refused: the recipient gets no mail, at least of this tenant, or of this user without one
         ("": nobody)."""
-        if self._policy == "refuse" and self._find(whose, recipient) is not None:
+        if self._policy == "refuse" and self._find(owner, recipient) is not None:
             raise Refused(_refusal((recipient,)))
 
     def sort_out(
-        self, whose: str, recipients: tuple[Recipient, ...]
+        self, owner: str, recipients: tuple[Recipient, ...]
     ) -> tuple[tuple[Recipient, ...], tuple[Unwanted, ...]]:
         """At the end of a message: the recipients that are queued, and those that are dropped. Raises Refused, and
         names those who get no mail."""
@@ -70,7 +72,7 @@ class Heed:
             return recipients, ()
         kept, stopped = [], []
         for recipient in recipients:
-            stop = self._find(whose, recipient.address)
+            stop = self._find(owner, recipient.address)
             if stop is None:
                 kept.append(recipient)
             else:
@@ -91,15 +93,15 @@ class Heed:
         if self._policy == "refuse":
             self._list.unwatch(watcher)
 
-    def _find(self, whose: str, recipient: str) -> Stop | None:
-        return _read(self._list.find, whose, recipient)
+    def _find(self, owner: str, recipient: str) -> Stop | None:
+        return _read(self._list.find, owner, recipient)
 
 
 def _read(read: Callable[..., _T], *about: object) -> _T:
     """What the list says. Raises Refused where it can't be read."""
     try:
         return read(*about)
-    except StoreError as error:
+    except (StoreError, Damaged) as error:
         _log.warn("who gets no mail can't be looked up: {error}", error=str(error))
         raise Refused(BUSY) from None
 

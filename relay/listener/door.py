@@ -124,9 +124,9 @@ class Door(Protocol):
     def refusal(self, address: Address) -> Reply | None:
         """Why mail to a recipient isn't taken here, whoever brings it; None: it is."""
 
-    def admit(self, whose: str, recipient: str) -> Deferred[None] | None:
-        """A client of this organisation, or of this user of none ("": of nobody), names a recipient. None, or a
-        Deferred that fires: it is taken. Raises Refused, or fails with it."""
+    def admit(self, owner: str, recipient: str) -> Deferred[None] | None:
+        """A client of this tenant, of this user without one, or of nobody (""), names a recipient. None, or a Deferred
+        that fires: it is taken. Raises Refused, or fails with it."""
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission | Deferred[Submission]:
         """Begin a submission for so many recipients. Raises Refused, or fails with it."""

@@ -19,10 +19,11 @@ from relay.mime.mailobject import MailObject
 from relay.mime.people import people
 from relay.mime.unfit import Nobody, TooLarge, Unfit, one_line
 
+#: Without X-MSMail-Priority: filters hold mail with it for spam that passes itself off as Outlook's.
 _PRIORITIES = {
-    "high": "X-Priority: 1 (Highest)\r\nX-MSMail-Priority: High\r\nImportance: High\r\n",
+    "high": "X-Priority: 1 (Highest)\r\nImportance: High\r\n",
     "normal": "",
-    "low": "X-Priority: 5 (Lowest)\r\nX-MSMail-Priority: Low\r\nImportance: Low\r\n",
+    "low": "X-Priority: 5 (Lowest)\r\nImportance: Low\r\n",
 }
 #: Fields of addresses, and what a mail object calls them.
 _ADDRESSES = ("From", "Sender", "To", "Cc", "Bcc", "Reply-To")

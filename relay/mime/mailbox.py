@@ -75,7 +75,11 @@ def address_field(field: str, name: str, named: Sequence[Named]) -> str:
 def _shown(one: Named) -> str:
     if isinstance(one, Group):
         return f"{_phrase(one.name)}: {', '.join(map(_shown, one.mailboxes))};"
-    return f"{_phrase(one.name)} <{one.address.text}>" if one.name else one.address.text
+    address = one.address.text
+    if one.name:
+        return f"{_phrase(one.name)} <{address}>"
+    # In front of an address without brackets many readers take what is in quotes for a name.
+    return f"<{address}>" if address.startswith('"') else address
 
 
 def _phrase(name: str) -> str:

@@ -79,7 +79,7 @@ def _file(
 
 
 def _travelling(field: str, kind: str, found: str | bytes, given: Content) -> tuple[bytes, Encoding]:
-    """A file is to arrive as it is, so that base64 is the rule."""
+    """A file is to arrive as it is: base64 is the rule, and texts may be read on the way."""
     if kind.startswith("message/"):
         data = content.octets(found).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         encoding = transfer.as_it_is(data)
@@ -87,8 +87,11 @@ def _travelling(field: str, kind: str, found: str | bytes, given: Content) -> tu
             raise Unfit(f"{field}.content", "a message with NUL or lines over 998 bytes can't be attached as one")
         return data, encoding
     asked = _asked(given)
-    if asked == "base64" or given.content_transfer_encoding is None or not kind.startswith("text/"):
+    if asked == "base64" or not kind.startswith("text/"):
         return content.octets(found), "base64"
+    if given.content_transfer_encoding is None:
+        data = content.octets(found)
+        return data, transfer.for_file(data)
     letters = said(field, given)
     if letters is None:
         return content.octets(found), "base64"

@@ -34,8 +34,7 @@ def as_it_is(data: bytes) -> Encoding | None:
 
 
 def _untouched(data: bytes, longest: int) -> Encoding | None:
-    pairs = data.count(b"\r\n")
-    if longest > LONG or not pairs == data.count(b"\r") == data.count(b"\n") or _count(data, _CONTROLS):
+    if longest > LONG or not _has_crlf_alone(data) or _count(data, _CONTROLS):
         return None
     return "7bit" if data.isascii() else "8bit"
 
@@ -53,14 +52,27 @@ def for_text(data: bytes, asked: str = "") -> Encoding:
     return "quoted-printable" if len(data) - _count(data, _EASY) <= _count(data, _LETTERS) else "base64"
 
 
+def for_file(data: bytes) -> Encoding:
+    """What fits a file of text, which is to arrive octet by octet: base64, but for ASCII, as filters take it amiss
+    that somebody hides what needn't be hidden."""
+    return "quoted-printable" if data.isascii() and not _count(data, _CONTROLS) else "base64"
+
+
 def written(data: bytes, encoding: Encoding) -> bytes:
-    """The data as it travels. Text in quoted-printable has CRLF line ends."""
+    """The data as it travels. In quoted-printable CRLF is a line end, unless there are others beside it: then each
+    octet of them is written as such (RFC 2045 6.7)."""
     if encoding == "quoted-printable":
-        text = b2a_qp(data, istext=True)
-        return text if b"\n" in data else text.replace(b"\n", b"\r\n")  # It follows the first line end of the data.
+        text = b2a_qp(data, istext=_has_crlf_alone(data))
+        # Its own line ends follow the first one of the data.
+        return text if b"\r\n" in text else text.replace(b"\n", b"\r\n")
     if encoding == "base64":
         return _in_lines(b2a_base64(data, newline=False))
     return data
+
+
+def _has_crlf_alone(data: bytes) -> bool:
+    """Whether its line ends are CRLF, all of them."""
+    return data.count(b"\r\n") == data.count(b"\r") == data.count(b"\n")
 
 
 def _count(data: bytes, octets: bytes) -> int:

@@ -24,8 +24,12 @@ LONGEST_HEAD = 16 * 1024
 LONGEST = 64 * 1024
 #: How long the end of an answer is waited for once its header is there (seconds).
 LINGER = 2.0
+#: What is kept of what it says (bytes).
+_KEPT = 200
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r?\n")
 _field = re.compile(rb"^(content-length|retry-after):[ \t]*([^\r\n]*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+#: The size of a chunk (RFC 9112 7.1).
+_chunk = re.compile(rb"(?:\A|\r\n)[0-9A-Fa-f]{1,8}\r\n")
 _EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
 
 
@@ -38,10 +42,12 @@ class NoAnswer(Exception):
 
 
 class Answer(NamedTuple):
-    """`retry_after`: for how many seconds the host wants to be left alone, 0 where it doesn't say (RFC 9110 10.2.3)."""
+    """`retry_after`: for how many seconds the host wants to be left alone, 0 where it doesn't say (RFC 9110 10.2.3).
+    `text` is how what it says begins, on one line, and can be logged."""
 
     status: int
     retry_after: float = 0.0
+    text: str = ""
 
 
 @implementer(IHandshakeListener)
@@ -56,6 +62,7 @@ class Exchange(Protocol):
         self._heard = b""
         self._size = 0
         self._known: Answer | None = None
+        self._said = b""
         #: Bytes of the body that are still to come; None: it doesn't say.
         self._left: int | None = None
         self._timer: IDelayedCall | None = None
@@ -127,6 +134,7 @@ class Exchange(Protocol):
 
     def _body(self, data: bytes) -> None:
         """A host that is cut off in the middle of its answer may take it that nobody has heard it."""
+        self._said += data[: _KEPT - len(self._said)]
         if self._left is not None:
             self._left -= len(data)
             over = self._left <= 0
@@ -142,7 +150,8 @@ class Exchange(Protocol):
         if self._known is None:
             self._fail("the connection was closed before an answer")
         else:
-            self.answer.callback(self._known)
+            said = self._said if self._left is not None else _chunk.sub(b"", self._said)
+            self.answer.callback(self._known._replace(text=_plain(said)))
 
     def _fail(self, text: str) -> None:
         if not self.answer.called:
@@ -152,6 +161,12 @@ class Exchange(Protocol):
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
+
+
+def _plain(said: bytes) -> str:
+    """On one line, without what could steer a terminal."""
+    text = said.decode("utf-8", "replace")
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _seconds(value: bytes) -> float:

@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
 
 from relay.config.urls import Url
 from relay.message.internet import is_public
@@ -83,7 +85,7 @@ class Web:
         kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
         exchange = Exchange(self._reactor, request, handshake)
         try:
-            await connectProtocol(kind(self._reactor, address, url.port, CONNECT), exchange)
+            await kind(self._reactor, address, url.port, CONNECT).connect(_Once(exchange))
             return await exchange.answer
         except (CancelledError, NoAnswer):
             raise
@@ -95,6 +97,18 @@ class Web:
             raise NoAnswer(f"{address}: {type(error).__name__}") from None
         finally:
             exchange.drop()
+
+
+class _Once(Factory):
+    """For one connection; without the two lines in the log that each would have with Twisted's own."""
+
+    noisy = False
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def buildProtocol(self, addr: IAddress | None) -> Exchange:
+        return self._exchange
 
 
 def _request(url: Url, headers: Mapping[str, str], body: bytes) -> bytes:

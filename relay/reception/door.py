@@ -99,18 +99,18 @@ class AskingDoor:
 
     # -- recipients
 
-    def admit(self, whose: str, recipient: str) -> Deferred[None] | None:
+    def admit(self, owner: str, recipient: str) -> Deferred[None] | None:
         """A recipient is named. Nobody is asked where the master has said that it would refuse none."""
         if not self._heeds:
             return None
         if len(self._admissions) >= self._most:
             raise Refused(TOO_MUCH)
-        if not frames.fit((whose, recipient)):
+        if not frames.fit((owner, recipient)):
             raise Refused(UNFIT)
         number = next(self._admission_numbers)
         admitted: Deferred[None] = Deferred()
         self._admissions[number] = admitted
-        self._say(frames.Named(number, whose, recipient))
+        self._say(frames.Named(number, owner, recipient))
         return admitted
 
     def _admitted(self, frame: frames.Admitted) -> None:

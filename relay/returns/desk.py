@@ -96,6 +96,10 @@ class Desk:
             if place.purpose == "sender":
                 await self._send_on(mail, place.sender)
 
+    def knows(self, token: str) -> bool:
+        """Whether a link with this word to unsubscribe is one of ours."""
+        return self.paths.tokens.read("unsubscribe", token) is not None
+
     async def wish(self, token: str, client: str) -> bool:
         """Somebody at this address has followed a link with this word to unsubscribe. Whether it is one of ours; then
         it is on disk. Raises StoreError."""

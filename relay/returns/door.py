@@ -35,7 +35,7 @@ class ReturnsDoor:
         """Why a recipient isn't taken; None: it is."""
         return None if self._desk.place(address) is not None else NOBODY
 
-    def admit(self, user: str, recipient: str) -> None:
+    def admit(self, owner: str, recipient: str) -> None:
         """Whoever may be named is taken: what comes back is no mail to anybody."""
 
     def open(self, origin: Origin, user: User | None, recipients: int) -> Submission:

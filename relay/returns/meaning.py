@@ -64,7 +64,8 @@ class Reader:
         return None if known.returned >= MOST else _event("unsubscribed", known, client, now, by)
 
     def _delivery(self, returned: Returned, place: Place) -> tuple[Known | None, str]:
-        """Which one it is about, and by what that is known. Only what we signed can name one that is forgotten."""
+        """Which one it is about, and by what that is known. Only what we signed can name one that is forgotten, and
+        of what we haven't signed no id alone is believed."""
         past, original = self._past, returned.original
         if place.delivery is not None:
             return past.delivery(*place.delivery) or Known(*place.delivery), "by the address it came to"
@@ -75,7 +76,8 @@ class Reader:
         for name in original.received:
             id, _, seq = name.partition(".")
             known = past.delivery(id, int(seq, 16))
-            if known is not None:
+            # Ids can be guessed: who hasn't seen the mail doesn't know its Message-ID.
+            if known is not None and known.message_id and known.message_id == original.message_id:
                 return known, "by the id in Received of the original"
         if original.message_id and original.recipient:
             return past.sent(original.message_id, original.recipient), "by Message-ID and recipient of the original"

@@ -14,6 +14,10 @@ _encode = msgspec.msgpack.encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
+class Damaged(ValueError):
+    """What stands on the shelf is none of ours: whom it is about nobody knows."""
+
+
 class Standing(NamedTuple):
     """What is on the list at a place: the id, and until when (ms, 0: for ever)."""
 
@@ -58,7 +62,7 @@ class Draft:
     def standing(self, place: bytes) -> Standing | None:
         """What is there, over or not."""
         value = self.get(place)
-        return None if value is None else Standing(*keys.read_link(value))
+        return read_standing(value)
 
     def entry(self, id: str) -> Entry | None:
         return read(self.get(keys.entry(id)), id)
@@ -105,6 +109,21 @@ class Draft:
             self.delete(keys.end(keys.read_strike(value)[2], key))
 
 
+def read_standing(value: bytes | None) -> Standing | None:
+    """What is at a place where this is kept. Raises Damaged."""
+    if value is None:
+        return None
+    try:
+        return Standing(*keys.read_link(value))
+    except ValueError as error:
+        raise Damaged(str(error)) from None
+
+
 def read(value: bytes | None, id: str) -> Entry | None:
-    """The entry that is kept so."""
-    return None if value is None else msgspec.structs.replace(_decode(value), id=id)
+    """The entry that is kept so. Raises Damaged."""
+    if value is None:
+        return None
+    try:
+        return msgspec.structs.replace(_decode(value), id=id)
+    except msgspec.MsgspecError as error:
+        raise Damaged(f"entry {id}: {error}") from None

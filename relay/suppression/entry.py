@@ -16,9 +16,9 @@ LONGEST_REASON = 300
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One entry.
 
-    `whom` is an address or a domain (relay.suppression.whom). `tenant` is whose mail it stops, as flows know a user
-    (relay.message.flow): an organisation, or a user of none; "": everybody's. `created` and `expires` are ms since the
-    epoch, `expires` 0: never. `id` has 24 hex digits, and is "" of what isn't on the list yet.
+    `whom` is an address or a domain (relay.suppression.whom). `tenant` is whose mail it stops: a tenant, or a user who
+    has none, as flows know users (relay.message.flow); "": everybody's. `created` and `expires` are ms since the epoch,
+    `expires` 0: never. `id` has 24 hex digits, and is "" of what isn't on the list yet.
     """
 
     whom: str

@@ -19,7 +19,7 @@ from relay.message.flow import known_as
 from relay.shelf import Shelf
 from relay.suppression import keys
 from relay.suppression.changes import Changes
-from relay.suppression.draft import Draft, Standing, read
+from relay.suppression.draft import Draft, Standing, read, read_standing
 from relay.suppression.entry import Entry, Stop
 from relay.suppression.ids import Ids
 from relay.suppression.whom import mailbox
@@ -73,17 +73,17 @@ class Suppressions:
 
     # -- looking up
 
-    def find(self, whose: str, recipient: str) -> Stop | None:
-        """What stops the mail of an organisation, or of a user of none ("": of nobody), to a recipient, which is a
-        checked address, if anything does: the address rather than the domain, their own rather than everybody's.
-        Raises StoreError."""
+    def find(self, owner: str, recipient: str) -> Stop | None:
+        """What stops the mail of a tenant, or of a user without one ("": of nobody), to a recipient, which is a
+        checked address, if anything does: the address rather than the domain, the owner's own rather than everybody's.
+        Raises StoreError, or Damaged."""
         if self._unsure:
             self._settle(self._changes.count())
         if not self.count:
             return None
         whom = mailbox(recipient)
         domain = whom.rpartition("@")[2]
-        tenants = (known_as(whose), "") if whose else ("",)
+        tenants = (known_as(owner), "") if owner else ("",)
         now = self._now()
         for name in (whom, domain):
             for tenant in tenants:
@@ -93,7 +93,7 @@ class Suppressions:
         return None
 
     def told(self, stop: Stop) -> Entry:
-        """The entry that was found; a bare one where it has gone since. Raises StoreError."""
+        """The entry that was found; a bare one where it has gone since. Raises StoreError, or Damaged."""
         return self.entry(stop.id) or Entry(stop.whom, stop.tenant, id=stop.id)
 
     def exact(self, tenant: str, whom: str) -> Entry | None:
@@ -119,12 +119,11 @@ class Suppressions:
         known = self._known
         if place in known:
             return known[place]
-        value = self._shelf.get(place)
-        standing = None if value is None else Standing(*keys.read_link(value))
+        found = read_standing(self._shelf.get(place))
         if len(known) >= _KNOWN:
             del known[next(iter(known))]
-        known[place] = standing
-        return standing
+        known[place] = found
+        return found
 
     # -- changing
 

@@ -2,13 +2,15 @@
 
 The columns are `recipient`, an address or a domain, `tenant`, `reason`, `source`, `created`, `expires`; all but the
 first may be empty, or missing. A first line that names columns says in which order they come, and what it names beside
-is passed over, so that lists of other senders can be read; without it they come as above. A record is one line.
+is passed over, so that lists of other senders can be read; without it they come as above. Where a first line names
+columns, and none that has recipients, nobody is guessed from the others. A record is one line.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -19,8 +21,13 @@ from relay.suppression import whom
 from relay.suppression.entry import SOURCES, Entry, Source, fit_reason
 
 COLUMNS = ("recipient", "tenant", "reason", "source", "created", "expires")
-#: What others call the first one.
-_RECIPIENT = frozenset({"recipient", "address", "domain", "email", "e-mail", "email address"})
+#: What others call the first one, in whatever case and with whatever between the words.
+_RECIPIENT = frozenset(
+    ("recipient", "address", "domain", "email", "emailaddress", "recipientemail", "recipientaddress")
+)
+_NO_LETTERS = re.compile("[^a-z]+")
+#: Seconds since the epoch, as others write moments.
+_seconds = re.compile("[0-9]{9,11}", re.ASCII).fullmatch
 #: Longest line (bytes).
 LONGEST_LINE = 4096
 _LATEST = 253402300799999  # the end of the year 9999 (ms)
@@ -91,6 +98,10 @@ class Reader:
                 self._columns = named or COLUMNS
                 if named:
                     return
+                if cells[0] and not {"@", "."} & set(cells[0]):
+                    # Names that nobody knows. One column has what it has; which of several does, who can say.
+                    self._columns = COLUMNS[:1] if len(cells) == 1 else ("",)
+                    raise ValueError("expected a recipient, or names of columns: recipient, address, domain or email")
             yield Line(self._number, self._entry(cells))
         except ValueError as error:
             yield Line(self._number, None, str(error))
@@ -146,7 +157,7 @@ def _cells(data: bytes) -> list[str]:
 def _named(first: list[str]) -> tuple[str, ...]:
     """What the columns are, by a line that names them; () where it doesn't."""
     names = [cell.lower() for cell in first]
-    recipient = next((name for name in names if name in _RECIPIENT), None)
+    recipient = next((name for name in names if _NO_LETTERS.sub("", name) in _RECIPIENT), None)
     if recipient is None:
         return ()
     return tuple("recipient" if name == recipient else name if name in COLUMNS[1:] else "" for name in names)
@@ -165,7 +176,7 @@ def _moment(name: str, given: dict[str, str]) -> int:
     if text is None:
         return 0
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromtimestamp(int(text), UTC) if _seconds(text) else datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise ValueError
         ms = round(moment.timestamp() * 1000)

@@ -34,6 +34,8 @@ class Receiver:
         self.port = port
         self.heard: list[Heard] = []
         self.answer: Callable[[str], tuple[int, Mapping[str, str]]] = lambda path: (200, {})
+        #: Bodies that are answered with 500.
+        self.refuse: Callable[[bytes], bool] = lambda body: False
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
@@ -42,7 +44,7 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                status, headers = receiver.answer(self.path)
+                status, headers = (500, {}) if receiver.refuse(body) else receiver.answer(self.path)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)

@@ -18,6 +18,9 @@ organization = "Test"
 sender = "tls@src.test"
 [dkim]
 keys = "{directory}/keys"
+[sinks.log]
+kind = "file"
+path = "{directory}/events"
 """
 
 #: Fields that aren't known are refused under /v1 alone. A stream of events never ends. All that can stand in a mail
@@ -38,7 +41,10 @@ values = {ids}
 values = {names}
 [dictionaries.numbers]
 values = ["001", "002", "3"]
+[dictionaries.sinks]
+values = ["log", "none"]
 [parameters]
+"path.sink" = {{ dictionary = "sinks", probability = 0.8 }}
 "path.queue_id" = {{ dictionary = "ids", probability = 0.5 }}
 "path.name" = {{ dictionary = "names", probability = 0.5 }}
 "path.seq" = {{ dictionary = "numbers", probability = 0.5 }}

@@ -64,6 +64,10 @@ class Sinks(Scenario):
         told = json.loads(post(relay.api, "/v1/sinks", method="GET")[1])
         return {sink["name"]: sink for sink in told["sinks"]}
 
+    def deliveries(self, relay: Relay) -> list[dict[str, Any]]:
+        """What was handed on, the latest first."""
+        return list(json.loads(post(relay.api, "/v1/sinks/hook/deliveries", method="GET")[1])["items"])
+
     async def up_to_date(self, relay: Relay) -> None:
         """Each sink has all there is."""
         await self.until(
@@ -131,6 +135,44 @@ class Sinks(Scenario):
         await self.up_to_date(relay)
         numbers = {event["number"] for event in self.receiver.events()}
         self.assertEqual(numbers, {event["number"] for event in self.known(relay)})
+
+    async def test_handed_on_again_beside_what_is_new(self) -> None:
+        """To a receiver that is down, over a stop: the same events by the same numbers, in order."""
+        self.receiver.start()
+        relay = await self.begun(HOOK + "batch = 1\n")
+        await self.mail(relay, "ok+a@evil.test", "ok+b@evil.test")
+        await self.until(lambda: len(self.known(relay)) == 3, 20, "three events", relay)
+        await self.up_to_date(relay)
+        before = self.known(relay)
+        self.assertEqual(self.receiver.events(), before)
+        self.receiver.heard.clear()
+        old = {event["number"] for event in before}
+        self.receiver.refuse = lambda body: json.loads(body)["events"][0]["number"] in old
+        status, told = post(relay.api, "/v1/sinks/hook/replay", b'{"after": 0}')
+        self.assertEqual((status, json.loads(told)["until"]), (202, before[-1]["number"]))
+        self.assertEqual(post(relay.api, "/v1/sinks/hook/replay", b'{"after": 0}')[0], 409)
+        await self.until(lambda: self.sinks(relay)["hook"]["replay"]["trouble"], 20, "a replay that is refused", relay)
+        await self.mail(relay, "ok+c@evil.test")
+        await self.until(lambda: len(self.known(relay)) == 6, 20, "an audit and two steps", relay)
+        await self.up_to_date(relay)
+        new = [event for event in self.known(relay) if event["number"] not in old]
+        self.assertEqual(self.receiver.events(), new, "what is new doesn't wait for what is old")
+        [failed] = [one for one in self.deliveries(relay) if not one["taken"]]
+        self.assertEqual((failed["status"], failed["said"], failed["replay"]), (500, "so be it", True))
+        await self.stopped(relay)
+        self.receiver.heard.clear()
+        self.receiver.refuse = lambda body: False
+        await self.up(relay, HOOK=SECRET.decode())
+        self.assertEqual(post(relay.api, "/v1/sinks/hook/resume")[0], 200)
+        await self.until(
+            lambda: (self.sinks(relay)["hook"]["replay"] or {}).get("state") == "done", 20, "a replay", relay
+        )
+        self.assertEqual([event for event in self.receiver.events() if event["number"] in old], before)
+        self.assertTrue(all(heard.signed(SECRET) for heard in self.receiver.heard))
+        again = [one for one in self.deliveries(relay) if one["replay"]]
+        self.assertEqual([one["first"] for one in again if one["taken"]][::-1], sorted(old))
+        audited = [one for one in self.known(relay) if one["kind"] == "audit"]
+        self.assertEqual([one["what"] for one in audited], ["sink.replayed", "sink.resumed"])
 
     async def test_kill_9_in_the_middle_leaves_no_event_out(self) -> None:
         """By the numbers: each at least once, at the web server and in the file, whose lines are all whole."""

@@ -17,6 +17,7 @@ NOW = 1_795_319_890_123
 class Answer(NamedTuple):
     status: int
     retry_after: float = 0.0
+    text: str = ""
 
 
 class Posted(NamedTuple):

@@ -16,9 +16,12 @@ from relay.events.bouncepost import AT_ONCE, LOOK, BouncePost
 from relay.events.bounceshelf import PAUSES, BounceShelf
 from relay.events.reader import NotTaken
 from relay.events.signature import headers
+from relay.events.sink import Aside
 from relay.message.event import KINDS, Numbered
 from relay.queue.memory import MemoryStore
+from relay.queue.store import StoreError
 from tests.unit.sink_rig import NOW, Answer, FakeWeb, numbered
+from tests.unit.suppression_rig import FakeShelf
 
 TYPE = "application/x-www-form-urlencoded"
 FIELDS = {
@@ -101,6 +104,46 @@ class BouncePostTests(SynchronousTestCase):
         [posted] = self.web.posted
         signed = headers([b"0123456789abcdef"], "bounce_7", NOW // 1000, posted.body)
         self.assertEqual(posted.headers, {"Content-Type": TYPE, **signed})
+
+    def test_two_batches_side_by_side(self) -> None:
+        """As when old ones are posted again: of one that fails only the rest comes again, whatever the other did."""
+        self.refusing({2: ConnectionError("gone")})
+        self.failureResultOf(self.post.take(self.bounces(1, 2)), ConnectionError)
+        self.refusing({})
+        self.successResultOf(self.post.take(self.bounces(7, 8)))
+        self.seqs()
+        self.successResultOf(self.post.take(self.bounces(1, 2)))
+        self.assertEqual(self.seqs(), [2])
+
+    def test_those_set_aside_are_listed_and_tried_at_once_when_asked_for(self) -> None:
+        self.refusing({1: Answer(400), 2: Answer(400), 3: Answer(400)})
+        self.successResultOf(self.post.take(self.bounces(1, 2, 3)))
+        due = NOW + 60_000
+        self.assertEqual(self.post.listed(0, 2), [Aside(1, 1, NOW, due), Aside(2, 1, NOW, due)])
+        self.assertEqual(self.post.listed(2, 2), [Aside(3, 1, NOW, due)])
+        self.seqs()
+        self.refusing({2: Answer(400)})
+        self.post.hurry()
+        self.clock.advance(0)
+        self.assertEqual(self.seqs(), [1, 2, 3])
+        [left] = self.post.listed(0, 9)
+        self.assertEqual((left.number, left.tries), (2, 2))
+
+
+    def test_one_that_is_refused_is_set_aside_on_disk_before_the_next_are_asked_for(self) -> None:
+        kept = FakeShelf(at_once=False)
+        self.post = BouncePost(
+            urls.read("http://b.test/in"), (), False, self.web, BounceShelf(lambda: kept, 86400.0), self.clock,
+            lambda: self.now,
+        )  # fmt: skip
+        self.post.start()
+        self.refusing({2: Answer(500)})
+        taking = self.post.take(self.bounces(1, 2))
+        self.assertNoResult(taking)
+        kept.tell()
+        self.successResultOf(taking)
+        kept.error = StoreError("no space")
+        self.failureResultOf(self.post.take(self.bounces(2)), StoreError)
 
     def test_so_many_at_once(self) -> None:
         answers: list[Deferred[Any]] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from twisted.application.service import IService
 from twisted.trial.unittest import TestCase
 
 from relay import __version__
-from relay.cli.main import COMMANDS, main
+from relay.cli.main import COMMANDS, main, make_parser
 from relay.config.load import load
 from relay.config.secret import passwords
 from tests.unit.certificates import Authority
@@ -40,6 +42,21 @@ class CommandLine(TestCase):
         for command in COMMANDS:
             self.assertEqual(0, self.assertRaises(SystemExit, main, [command.name, "--help"], never).code)
             self.assertIn(command.help, self.out.getvalue())
+
+    def test_what_the_pages_tell_people_to_type(self) -> None:
+        typed = [
+            line
+            for page in sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
+            for line in page.read_text().replace("\\\n", "").splitlines()
+            if line.lstrip().startswith("$ ") and "zonerelay " in line
+        ]
+        self.assertGreater(len(typed), 40)
+        for line in typed:
+            words = shlex.split(re.split(r" [#<>|] ?|\)", line.partition("zonerelay ")[2])[0])
+            try:
+                make_parser().parse_args(words)
+            except SystemExit:
+                self.fail(f"{line}: {self.err.getvalue()}")
 
     def check(self, text: str) -> int:
         self.path = self.mktemp()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from twisted.trial.unittest import TestCase
 
 from tests.unit import test_cli_holds
@@ -32,6 +34,8 @@ class BackoffCommandTests(TestCase):
         self.assertTrue(second.startswith("zone news, site example.org: unreachable, nothing goes until 2026-"), second)
         code, out, err = await self.run_it("backoff", "--zone", "news")
         self.assertEqual((code, len(out.splitlines())), (0, 1))
+        code, out, err = await self.run_it("backoff", "--zone", "news", "--json")
+        self.assertEqual([one["site"] for one in json.loads(out)["backoff"]], ["example.org"])
         self.assertEqual(await self.run_it("backoff", "--end", "--site", "example.net"), (0, "1 ended\n", ""))
         self.assertEqual(await self.run_it("backoff", "--end", "--everything"), (0, "1 ended\n", ""))
         self.assertEqual(await self.run_it("backoff"), (0, "", ""))

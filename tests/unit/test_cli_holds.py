@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import tempfile
@@ -113,6 +114,26 @@ class Asking(TestCase):
         )
         code, out, _ = await self.run_it("decisions", "--kind", "released")
         self.assertEqual((code, len(out.splitlines())), (0, 1))
+
+    async def test_resumed_by_what_it_names(self) -> None:
+        for words in (("--domain", "a.test"), ("--domain", "a.test", "--user", "al"), ("--everything",)):
+            await self.run_it("suspend", "--reason", "x", *words)
+        self.assertEqual(await self.run_it("resume", "--domain", "A.test"), (0, "a1: domain a.test: released\n", ""))
+        self.assertEqual(
+            await self.run_it("resume", "--domain", "a.test"), (1, "", "zonerelay: there is no hold of domain a.test\n")
+        )
+        self.assertEqual(await self.run_it("resume", "--everything"), (0, "a3: everything: released\n", ""))
+        for words in ((), ("a2", "--everything"), ("--user", "al", "--everything")):
+            code, _, err = await self.run_it("resume", *words)
+            self.assertEqual((code, err.startswith("zonerelay: expected the ID of a hold, ")), (1, True))
+        self.assertEqual([hold.id for hold in self.holds.listed()], ["a2"])
+
+    async def test_as_json(self) -> None:
+        code, out, _ = await self.run_it("suspend", "--domain", "a.test", "--reason", "x", "--json")
+        made = json.loads(out)
+        self.assertEqual((code, made["id"], made["domain"]), (0, "a1", "a.test"))
+        code, out, _ = await self.run_it("holds", "--json")
+        self.assertEqual((code, json.loads(out)), (0, {"holds": [made]}))
 
     async def test_until_is_of_this_machine(self) -> None:
         before = os.environ.get("TZ")

@@ -57,6 +57,10 @@ class Checked(SynchronousTestCase):
             parse(GOOD.replace(old, new), "f")
         return str(caught.exception)
 
+    def test_one_name_for_two(self) -> None:
+        said = self.wrong("[sinks.near]", "[sinks.bounces]")
+        self.assertIn("sinks.bounces: expected another name: bounces.url is the sink of this one", said)
+
     def warned(self, text: str) -> list[str]:
         path = self.mktemp()
         Path(path).write_text(text)

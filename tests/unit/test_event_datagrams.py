@@ -15,12 +15,14 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from relay.config.schema import Sink
 from relay.events import gelf
 from relay.events.datagrams import BELIEVED, gelf_maker, zonemta_maker
 from relay.events.gelf import CHUNK, datagrams, record
+from relay.events.gelf_tcp import _Batch
 from relay.events.oldpack import packed
 from relay.events.reader import NotTaken
 from relay.events.zonemta import datagram
@@ -244,6 +246,16 @@ class Sending(TestCase):
         await taker.take([numbered(1), numbered(2)])
         expected = b"".join(record(numbered(number), "relay.test") + b"\0" for number in (1, 2))
         self.assertEqual(b"".join(got), expected)
+
+    async def test_gelf_by_tcp_closed_before_all_was_sent(self) -> None:
+        """Whoever closes his side meanwhile hasn't read it to its end."""
+        batch = _Batch(b"x")
+        transport = StringTransport()
+        transport.loseWriteConnection = lambda: None  # type: ignore[attr-defined]
+        batch.makeConnection(transport)
+        batch.readConnectionLost()
+        with self.assertRaises(NotTaken):
+            await batch.read
 
     async def test_gelf_by_tcp_lost(self) -> None:
         taker, _ = await self.gelf_tcp("at once")

@@ -134,6 +134,32 @@ class FileTests(SynchronousTestCase):
             stream.seek(0)
             self.assertTrue(all(line.startswith(BEGIN) for line in stream))
 
+    def test_one_after_the_other(self) -> None:
+        """As when events are handed on again while new ones come."""
+        begun: list[bytes] = []
+        threads: list[Deferred[None]] = []
+        closed: list[None] = []
+
+        def in_thread(append: object, lines: bytes) -> Deferred[None]:
+            begun.append(lines)
+            threads.append(Deferred())
+            return threads[-1]
+
+        class Closing(EventFile):
+            def close(self) -> None:
+                closed.append(None)
+
+        file = File(Closing("x", 0, 1), "x", in_thread)
+        first, second = file.take([numbered(1)]), file.take([numbered(2)])
+        self.assertEqual(len(begun), 1)
+        file.stop()
+        threads[0].errback(OSError("the disk is full"))
+        self.failureResultOf(first, OSError)
+        self.assertEqual((len(begun), closed), (2, []))
+        threads[1].callback(None)
+        self.assertEqual(self.successResultOf(second), 0)
+        self.assertEqual(closed, [None])
+
     def test_a_stop_leaves_the_thread_its_file(self) -> None:
         closed: list[None] = []
 

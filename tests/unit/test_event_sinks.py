@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.schema import Bounces, Config, Sink
 from relay.config.secret import SecretUnusable
 from relay.events.reader import GATHER, KEEP, LONGEST, PAUSES
 from relay.events.sink import Standing
 from relay.events.sinks import Sinks
-from relay.http.sinks import SinksApi
 from relay.message.event import Event
 from relay.metrics.definitions import Metrics
 from relay.queue.memory import MemoryStore
-from tests.unit import test_cli_holds
-from tests.unit.api_rig import Rig
 from tests.unit.sink_rig import NOW, Answer, FakeWeb, means
 
 CONFIG = Config(
@@ -106,6 +103,49 @@ class SinksTests(SynchronousTestCase):
         self.assertEqual(self.posted(), [[2]])
         self.assertEqual(len(self.web.posted), 2)
 
+    def test_what_was_handed_on_is_told_over_a_restart(self) -> None:
+        self.web.judge = lambda body: Answer(503, text="come\x1b back")
+        self.tell("queued", "bounced", "delivered")
+        hook = self.sinks.get("hook")
+        assert hook is not None
+        [(batch, then)] = hook.batches(0, 10)
+        self.assertEqual((batch.first, batch.last, batch.count, batch.tries, batch.status), (1, 2, 2, 1, 503))
+        self.assertEqual((batch.trouble, batch.said), ("hooks.test answers 503", "come  back"))
+        self.assertEqual(then, NOW + round(PAUSES[0] * 1000))
+        self.web.judge = lambda body: Answer(202)
+        self.pass_time(PAUSES[0])
+        told = hook.batches(0, 10)
+        self.assertEqual(
+            [(one.first, one.last, one.tries, one.status, one.trouble, then) for one, then in told],
+            [(3, 3, 1, 202, "", 0), (1, 2, 2, 202, "", 0)],
+        )
+        self.successResultOf(self.sinks.stop())
+        self.sinks = self.begun()
+        again = self.sinks.get("hook")
+        assert again is not None
+        self.assertEqual(again.batches(0, 10), told)
+        log = self.sinks.get("log")
+        assert log is not None
+        self.assertEqual([(one.first, one.status) for one, _ in log.batches(0, 10)], [(2, 0)])
+
+    def test_a_replay_to_each_kind(self) -> None:
+        self.tell("queued", "bounced", "delivered")
+        self.web.posted.clear()
+        for name in ("hook", "log", "bounces"):
+            sink = self.sinks.get(name)
+            assert sink is not None
+            self.successResultOf(Deferred.fromCoroutine(sink.replay(0, 99)))
+        self.pass_time(0)
+        self.assertEqual(self.posted(), [[1, 2], [3]])
+        self.assertEqual(len([posted for posted in self.web.posted if posted.url == "https://b.test/in"]), 1)
+        with open("events") as file:
+            self.assertEqual([json.loads(line)["number"] for line in file], [2, 2])
+        for name in ("hook", "log", "bounces"):
+            stands = self.standing(name)
+            assert stands.replay is not None
+            self.assertEqual((stands.replay.phase, stands.replay.at, stands.cursor), ("done", 3, 3))
+        self.assertEqual(self.standing("hook").taken, 3, "what is handed on again isn't counted twice")
+
     def test_a_secret_that_cannot_be_had_stops_the_start(self) -> None:
         config = Config(bounces=Bounces(url="https://b.test/", secret_file="/nowhere/secret"))
         with self.assertRaises(SecretUnusable):
@@ -125,41 +165,3 @@ class SinksTests(SynchronousTestCase):
             f'zonerelay_sink_last_success_seconds{{sink="hook"}} {NOW / 1000!r}',
         ):
             self.assertIn(line, text.replace("1.795319890123e+09", repr(NOW / 1000)))
-
-
-class Told(TestCase):
-    listening = test_cli_holds.Asking.listening
-    run_it = test_cli_holds.Asking.run_it
-    standings: tuple[Standing, ...] = (
-        Standing("hook", "webhook", "https://h.test/", "waiting", 7, 3, 2, 0, 4, "h says \x1b[31m", NOW, NOW + 999),
-        Standing("bounces", "bounces", "https://b.test/", "up to date", 0, 9, 0, 1, 0, "", 0, 0),
-    )
-
-    def setUp(self) -> None:
-        rig = Rig(clock=test_cli_holds.reactor, more=(SinksApi(lambda: self.standings),))
-        test_cli_holds.streams(self)
-        self.url = f"http://127.0.0.1:{self.listening(rig.site)}"
-
-    async def test_command(self) -> None:
-        code, out, err = await self.run_it("sinks")
-        self.assertEqual((code, err), (0, ""))
-        self.assertEqual(
-            out.splitlines(),
-            [
-                "hook: webhook to https://h.test/: waiting until 2026-11-22T03:58:11.122Z, 7 behind, 2 missed: "
-                "h says \\u001b[31m",
-                "bounces: bounces to https://b.test/: up to date, 0 behind, 1 set aside",
-            ],
-        )
-        self.standings = ()
-        self.assertEqual(await self.run_it("sinks"), (0, "events are handed on to nobody\n", ""))
-
-    def test_api(self) -> None:
-        rig = Rig(more=(SinksApi(lambda: self.standings),))
-        told: Any = rig.get("/v1/sinks").json
-        self.assertEqual(
-            told["sinks"][1],
-            {"name": "bounces", "kind": "bounces", "where": "https://b.test/", "state": "up to date", "behind": 0,
-             "taken": 9, "missed": 0, "aside": 1, "failures": 0, "trouble": "", "last": None, "until": None},
-        )  # fmt: skip
-        self.assertEqual(rig.get("/v1/sinks?x=1").status, 400)

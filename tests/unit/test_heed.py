@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from typing import Any, Literal
 
 from twisted.internet.defer import Deferred, fail
@@ -14,9 +15,10 @@ from relay.events.steps import Steps
 from relay.intake.frontdoor import FrontDoor
 from relay.intake.heed import Heed
 from relay.intake.own import OwnMail
-from relay.listener.door import Refused
+from relay.listener.door import Refused, Terms
 from relay.logs.maillog import MailLog
 from relay.message.envelope import Recipient
+from relay.message.user import User
 from relay.message.values import Message
 from relay.queue.store import Unreadable
 from relay.smtp.reply import reply
@@ -26,7 +28,7 @@ from tests.unit.reception_rig import Pair
 from tests.unit.suppression_rig import FakeShelf, a_list
 from tests.unit.test_desk import DeskCase
 from tests.unit.test_listener import ListenerCase
-from tests.unit.test_submission import HEADER, Rig, envelope
+from tests.unit.test_submission import HEADER, ORIGIN, Rig, envelope
 
 Policy = Literal["accept", "refuse", "drop"]
 
@@ -138,6 +140,18 @@ class AtTheEnd(SynchronousTestCase):
         self.assertEqual(self.events(), [("suppressed", message.id, "x@to.test")])
         self.assertIn("suppressed id=", self.lines()[0])
 
+    def test_an_organisations_whoever_of_it_sends(self) -> None:
+        rig = Rig(at_submission="refuse")
+        rig.suppressions.add(Entry("x@to.test", "acme"))
+        for user, refused in ((User("shop", tenant="acme"), True), (User("acme", tenant="emca"), False)):
+            submission = rig.intake.open(ORIGIN, Terms(), user)
+            submission.write(HEADER + b"\r\nhello\r\n")
+            done = submission.finish(envelope("s@from.test", ["x@to.test"]))
+            if refused:
+                self.assertIn("550 5.1.1", str(self.failureResultOf(done, Refused).value.reply))
+            else:
+                self.successResultOf(done)
+
     def test_mail_of_the_relays_own_is_struck_off_later(self) -> None:
         """A bounce has no one who could be told, and is written with what it tells of."""
         rig = Rig(at_submission="drop")
@@ -184,6 +198,20 @@ class AtRcpt(ListenerCase):
         protocol.dataReceived(b"hi\r\n.\r\n")
         self.assertEqual(self.intake.submissions[0].recipients, ["c@d.example"])
         self.assertIn("denied", self.seen)
+
+    def test_of_whom_it_is_asked(self) -> None:
+        """Of the organisation whose mail it is, of the user who has none, of nobody."""
+        for user, owner in ((User("shop", tenant="acme"), "acme"), (User("ann"), "ann"), (None, "")):
+            asked: list[str] = []
+            self.make(auth=user is not None, insecure_auth=True)
+            self.door().admitting = lambda owner, recipient, asked=asked: asked.append(owner)  # type: ignore[misc]
+            if user is not None:
+                self.door().users[user.name] = "pw", user
+            protocol, _ = self.ready()
+            if user is not None:
+                protocol.dataReceived(b"AUTH PLAIN " + b64encode(f"\0{user.name}\0pw".encode()) + b"\r\n")
+            protocol.dataReceived(b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n")
+            self.assertEqual(asked, [owner])
 
     def test_answers_that_come_later_keep_their_order(self) -> None:
         waiting: list[Deferred[None]] = []

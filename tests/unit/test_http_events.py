@@ -63,6 +63,14 @@ class EventsApiTests(SynchronousTestCase):
         answer = self.get("/v1/events?kind=nonsense")
         self.assertEqual((answer.status, answer.json["field"]), (400, "kind"))
 
+    def test_a_history_that_is_longer_than_is_shown_says_so(self) -> None:
+        self.tell("queued", "deferred", "deferred", id=queue_id(1), seq=1)
+        self.assertFalse(self.get(f"/v1/history/{queue_id(1)}").json["more"])
+        self.patch(events, "_STEPS", 2)
+        for name in (queue_id(1), f"{queue_id(1)}.001"):
+            told = self.get(f"/v1/history/{name}").json
+            self.assertEqual(([one["kind"] for one in told["events"]], told["more"]), (["queued", "deferred"], True))
+
     def test_the_history_of_a_delivery(self) -> None:
         self.put(1)
         self.tell("delivered", id=queue_id(1), seq=1, reply="250 ok")

@@ -174,6 +174,10 @@ class Addresses(SynchronousTestCase):
         again = mailboxes("to", header.replace("\r\n", "").removeprefix("To: "), 100)
         self.assertEqual([one.address for one in flat(again)], [box.address for box in boxes])
 
+    def test_a_quoted_local_part_is_in_brackets(self) -> None:
+        boxes = [Mailbox("", parse('"a b"@c.de')), Mailbox("", parse("a.b@c.de"))]
+        self.assertEqual(address_field("to", "To", boxes), 'To: <"a b"@c.de>, a.b@c.de\r\n')
+
     def test_beyond_ascii(self) -> None:
         header = address_field("to", "To", [Mailbox("Zoë", parse("zoë@b.de", utf8=True))])
         self.assertEqual(header, "To: =?utf-8?q?Zo=C3=AB?= <zoë@b.de>\r\n")

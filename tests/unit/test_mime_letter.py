@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import a2b_qp
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -15,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.mime.content import Rejected
 from relay.mime.letter import Letter, letter, to_each
 from relay.mime.mailobject import MailObject, decoded
-from relay.mime.transfer import unbase64
+from relay.mime.transfer import unbase64, written
 from relay.mime.unfit import Nobody, TooLarge, Unfit
 from tests.unit.test_mime_header import LINES
 
@@ -129,6 +130,18 @@ class Shapes(SynchronousTestCase):
             self.assertEqual(part.get_payload(decode=True), data)
             self.assertEqual(part.get_content_disposition(), "attachment")
 
+    def test_how_files_travel(self) -> None:
+        for name, data, encoding in (
+            ("a.csv", b"a,b\n1,2\n", "quoted-printable"),
+            ("a.txt", b"dos\r\nunix\nmac\rblank \n.\n" + b"x" * 1000, "quoted-printable"),
+            ("a.txt", "grün\n".encode(), "base64"),
+            ("a.txt", b"nul \0", "base64"),
+            ("a.pdf", b"%PDF", "base64"),
+        ):
+            given = {"filename": name, "content": {"type": "Buffer", "data": list(data)}}
+            [_, part] = read(write(text="t", attachments=[given])).iter_parts()
+            self.assertEqual((part["Content-Transfer-Encoding"], part.get_payload(decode=True)), (encoding, data))
+
     def test_dispositions(self) -> None:
         for given, name in (
             ({"filename": "a.txt", "contentDisposition": "inline"}, "a.txt"),
@@ -169,6 +182,16 @@ class Shapes(SynchronousTestCase):
 
 
 class ReadBack(SynchronousTestCase):
+    @hypothesis.given(st.lists(st.sampled_from((b"\r\n", b"\n", b"\r", b" .", b"= ", b"x" * 75, b"\xff"))))
+    def test_quoted_printable(self, pieces: list[bytes]) -> None:
+        """Each octet comes back, in short lines with CRLF alone."""
+        data = b"".join(pieces)
+        text = written(data, "quoted-printable")
+        self.assertEqual(a2b_qp(text), data)
+        self.assertEqual(text.count(b"\r"), text.count(b"\r\n"))
+        self.assertEqual(text.count(b"\n"), text.count(b"\r\n"))
+        self.assertLessEqual(max(map(len, text.split(b"\r\n"))), 76)
+
     @hypothesis.given(LINES, LINES, TEXTS, TEXTS, LINES.filter(bool), st.binary(max_size=300))
     @hypothesis.settings(max_examples=150, deadline=None)
     def test_by_email(self, subject: str, name: str, text: str, html: str, filename: str, data: bytes) -> None:
@@ -254,6 +277,7 @@ class Headers(SynchronousTestCase):
     def test_priority(self) -> None:
         self.assertEqual(self.header("Importance", priority="High"), ["High"])
         self.assertEqual(self.header("X-Priority", priority="low"), ["5 (Lowest)"])
+        self.assertEqual(self.header("X-MSMail-Priority", priority="high"), [])
         self.assertEqual(self.header("X-Priority", priority="normal"), [])
 
 

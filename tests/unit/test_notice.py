@@ -124,8 +124,9 @@ class WhatItSays(SynchronousTestCase):
             self.assertEqual((of_recipient["Action"], of_recipient["Status"]), (action, "2.1.5"))
             self.assertEqual(scan_message(message_from_bytes(text)), set())
 
-    def test_a_status_of_another_class_is_none(self) -> None:
-        self.assertEqual(fate.failed(replace(REFUSED, response="550 4.2.2 full"), False).status, "5.0.0")
+    def test_a_status_of_another_class_says_why_all_the_same(self) -> None:
+        self.assertEqual(fate.failed(replace(REFUSED, response="452 4.2.2 full"), False).status, "5.2.2")
+        self.assertEqual(fate.delayed(replace(REFUSED, response="554 5.7.1 listed"), 0).status, "4.7.1")
 
     def test_beyond_ascii(self) -> None:
         """Only whose address has such reads such in all of it (RFC 6533 3)."""

@@ -45,6 +45,15 @@ class Reports(SynchronousTestCase):
         self.assertEqual(original.senders, ("<bounces@back.example>",))
         self.assertEqual(original.received, (OUR_ID,))
 
+    def test_what_became_of_it_left_out(self) -> None:
+        """The class of the status says it; an action of another's making isn't guessed at."""
+        text = sample("postfix-failed")
+        for status, action in ((b"5.1.1", "failed"), (b"4.4.1", "delayed"), (b"2.1.5", "delivered")):
+            found = read(text.replace(b"Action: failed\r\n", b"").replace(b"Status: 5.1.1", b"Status: " + status))
+            self.assertEqual([(one.action, one.status) for one in found.notices], [(action, status.decode())])
+        made_up = read(text.replace(b"Action: failed", b"Action: pondered"))
+        self.assertNotEqual(made_up.about, "a delivery status notification")
+
     def test_postfix_delayed_and_delivered(self) -> None:
         found = notice("postfix-delayed")
         self.assertEqual(

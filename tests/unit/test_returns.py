@@ -241,6 +241,14 @@ class WhatItComesTo(ReturnsCase):
             self.assertEqual((event.kind, event.name, event.fbl), ("complaint", f"{ID}.001", "spring"))
             self.assertEqual(event.reason, f"abuse, {by}")
 
+    def test_a_guessed_id_is_no_complaint(self) -> None:
+        """Ids of other mail follow from that of any: without its Message-ID nobody has seen it."""
+        text = (SAMPLES / "arf-redacted.eml").read_bytes()
+        for guess in (b"", b"Message-ID: <m2@example.org>\n"):
+            self.send(text.replace(b"Message-ID: <m1@example.org>\n", guess), "fbl@back.example", sender="a@b.example")
+            self.assertIn("what=unmatched", self.lines()[-1])
+        self.assertEqual(self.past.told, [])
+
     def test_complaints_about_nothing_known(self) -> None:
         self.past.known.clear()
         self.send("arf-yahoo", "fbl@back.example", sender="feedback@isp.example")

@@ -10,6 +10,7 @@ from relay.dispatch import suppressing as module
 from relay.events.steps import Steps
 from relay.message.values import Message, Result
 from relay.queue.store import Unreadable
+from relay.suppression import keys
 from relay.suppression.entry import Entry
 from tests.unit.dispatch_rig import DispatchRig
 
@@ -97,6 +98,16 @@ class Struck(Case):
         self.assertEqual([offer.id for offer in self.offers(child)], [other.id])
         self.assertEqual(len(self.suppressed()), 1)
 
+    def test_an_organisations_whoever_of_it_sends(self) -> None:
+        """What one of its keys was told holds for the others, and for nobody else of that name."""
+        self.on_list("to1@d.test", tenant="acme")
+        child = self.join()
+        self.accept("d.test", flow="1shop", tenant="acme")
+        other = self.accept("d.test", flow="1acme", tenant="emca")
+        self.tell()
+        self.assertEqual([offer.id for offer in self.offers(child)], [other.id])
+        self.assertEqual(len(self.suppressed()), 1)
+
     def test_what_a_child_crashed_with(self) -> None:
         child = self.join()
         self.accept("d.test")
@@ -109,6 +120,21 @@ class Struck(Case):
         self.tell()
         self.assertEqual(len(self.suppressed()), 1)
         self.everything_is_free()
+
+    def test_a_damaged_entry_holds_up_nobody_else(self) -> None:
+        """It is put off, for it may be about this one; it must not stop the zone."""
+        entry = self.on_list("to1@d.test")
+        own, place = keys.entry(entry.id), keys.place("", "to1@d.test")
+        child = self.join()
+        for key in (place, own):
+            kept, self.shelf.kept[key] = self.shelf.kept[key], b"\xc1"
+            self.suppressions._known.clear()
+            self.accept("d.test")
+            other = self.accept("e.test")
+            self.tell()
+            self.assertEqual([offer.id for offer in self.offers(child)][-1], other.id)
+            self.assertEqual((self.suppressed(), self.tally.results[-1]), ([], Result.DEFERRED))
+            self.shelf.kept[key] = kept
 
     def test_where_the_list_cannot_be_read_it_is_tried_later(self) -> None:
         self.on_list("other@d.test")

@@ -42,6 +42,12 @@ class Policy(SynchronousTestCase):
         self.assertIsNone(entry_of(BOUNCED, Suppression()))
         self.assertIsNotNone(entry_of(replace(BOUNCED, kind="bounce-returned"), ON))
 
+    def test_of_an_organisation_it_is_that_ones(self) -> None:
+        """And not the key's or the user's, of which it may have several."""
+        entry = entry_of(replace(COMPLAINT, tenant="acme"), Suppression())
+        assert entry is not None
+        self.assertEqual(entry.tenant, "acme")
+
     def test_others_are_not_hard(self) -> None:
         for change in ({"category": "capacity"}, {"action": "defer"}, {"fault": "sender"}, {"recipient": ""}):
             self.assertIsNone(entry_of(replace(BOUNCED, **change), ON))

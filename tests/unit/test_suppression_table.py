@@ -57,6 +57,21 @@ class Reading(SynchronousTestCase):
         self.assertEqual(only(b"x@example.com").source, "import")
         self.assertEqual([line.number for line in read(b"\n\nx@example.com\n,,\ny@example.com\n")], [3, 5])
 
+    def test_names_of_columns_as_others_write_them(self) -> None:
+        for name in (b"EmailAddress", b"E-Mail", b"email_address", b"Recipient Email"):
+            self.assertEqual(only(name + b",Reason,LastUpdateTime\nx@example.com,BOUNCE,now\n").reason, "BOUNCE", name)
+        self.assertEqual(only(b"status,reason,email,created\n5,no,x@example.com,1443651125\n").created, 1443651125000)
+
+    def test_names_of_columns_that_nobody_knows(self) -> None:
+        """No address is put on the list for a tenant called BOUNCE, and no domain called 1."""
+        for data in (b"Contact,Why\nx@example.com,BOUNCE\n", b"id,who\n1,x@example.com\n", b"1,x@b.c\n2,y@b.c\n"):
+            found = read(data)
+            self.assertEqual([line.entry for line in found], [None] * len(found), data)
+            self.assertIn("names of columns", found[0].fault)
+        first, second = read(b"Contacts\nx@example.com\n")
+        assert second.entry is not None
+        self.assertEqual((first.entry, second.entry.whom), (None, "x@example.com"))
+
     def test_what_lines_lack(self) -> None:
         [one, two] = read(b"x@example.com\ny@example.com,Bob,theirs\n", tenant="ann", reason="ours")
         assert one.entry is not None and two.entry is not None

@@ -203,7 +203,7 @@ class ExchangeTests(SynchronousTestCase):
             exchange.dataReceived(head)
             self.assertNoResult(exchange.answer)
             exchange.dataReceived(end)
-            self.assertEqual(self.successResultOf(exchange.answer), Answer(200))
+            self.assertEqual(self.successResultOf(exchange.answer).status, 200)
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_but_not_for_long(self) -> None:
@@ -211,6 +211,23 @@ class ExchangeTests(SynchronousTestCase):
         exchange.dataReceived(b"HTTP/1.1 503 Busy\r\nretry-after:  30 \r\n\r\n")
         self.clock.advance(LINGER)
         self.assertEqual(self.successResultOf(exchange.answer), Answer(503, 30.0))
+
+    def test_how_the_text_begins(self) -> None:
+        head = b"HTTP/1.1 401 Unauthorized\r\n"
+        chunks = b"c\r\nwrong \x1b[31m s\r\n6\r\necret\xff\r\n0\r\n\r\n"
+        for words, text in (
+            (b"Content-Length: 13\r\n\r\nbad\r\nsuch\tkey", "bad such key"),
+            (b"Transfer-Encoding: chunked\r\n\r\n" + chunks, "wrong [31m secret\ufffd"),
+            (b"Content-Length: 300\r\n\r\n" + b"x" * 300, "x" * 200),
+            (b"Content-Length: 0\r\n\r\n", ""),
+        ):
+            for size in (1, 7, 1000):
+                exchange = self.begun()
+                whole = head + words
+                for start in range(0, len(whole), size):
+                    exchange.dataReceived(whole[start : start + size])
+                self.clock.advance(LINGER)
+                self.assertEqual(self.successResultOf(exchange.answer), Answer(401, 0.0, text))
 
     def test_retry_after(self) -> None:
         for value, seconds in ((b"120", 120.0), (b"-5", 0.0), (b"9" * 400, 999_999_999.0), (b"soon", 0.0),
