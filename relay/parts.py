@@ -94,7 +94,7 @@ class Parts:
         self.metrics.queue_size = self._queue_size
         self.metrics.pool_size = lambda: self.ledger.idle_connections
         self.metrics.blacklisted = lambda: len(self.shaping.backoff.blacklisted(now()))
-        self.store = LevelStore(config.queue.path, config.queue, reactor, config.events)
+        self.store = LevelStore(config.queue.path, config.queue, reactor, config.events, now=now)
         steps = self.steps = Steps(config.events.keep > 0, now, zones.protocol)
         self.verdicts = Verdicts(self.store, reactor) if config.events.keep else None
         self.rollups: Rollups | None = None

@@ -65,9 +65,10 @@ class Committer:
         engine: Engine,
         reopen: Callable[[], Engine],
         space: Callable[[], bool],
+        now: Callable[[], int],
     ) -> None:
-        """`reopen` is called in the worker; `space` says whether there is room for new mail.
-        Raises Unreadable when the engine's state can't be read."""
+        """`reopen` is called in the worker; `space` says whether there is room for new mail; `now` gives ms since the
+        epoch. Raises Unreadable when the engine's state can't be read."""
         self.book = Book(engine)
         self.engine: Engine | None = engine
         self.phase = Phase.OPEN
@@ -80,6 +81,7 @@ class Committer:
         self._worker = worker
         self._reopen = reopen
         self._space = space
+        self._now = now
         self._space_asked = -_SPACE_HOLDS
         self._has_space = True
         self._owed: list[Operation] = []  # to be written before anything new, in order
@@ -134,7 +136,7 @@ class Committer:
 
     def _begin(self) -> None:
         self._timer = None
-        group = self.book.next_group(int(self._clock.seconds() * 1000))
+        group = self.book.next_group(self._now())
         engine, batch = self.book.engine, group.batch
         self._worker.call(lambda: engine.write(batch), self._written)
 

@@ -66,15 +66,17 @@ class EventSweep:
     def __init__(
         self,
         clock: IReactorTime,
+        now: Callable[[], int],
         engine: Callable[[], Engine],
         add: Callable[[Operation], Deferred[None]],
         oldest: Callable[[], int],
         keep: float,
         max_size: int,
     ) -> None:
-        """`engine` gives the open one, or raises StoreError; `oldest` the number before which there is none; `keep` in
-        seconds, `max_size` in bytes."""
+        """`now` gives ms since the epoch; `engine` the open one, or raises StoreError; `oldest` the number before which
+        there is none; `keep` in seconds, `max_size` in bytes."""
         self._clock = clock
+        self._now = now
         self._engine = engine
         self._add = add
         self._oldest = oldest
@@ -113,7 +115,7 @@ class EventSweep:
 
     def _find(self) -> Forgotten:
         engine, first = self._engine(), self._oldest()
-        before = int((self._clock.seconds() - self._keep) * 1000)
+        before = self._now() - int(self._keep * 1000)
         much = _size(engine, first) > self._max_size
         gone: list[bytes] = []
         day = 0

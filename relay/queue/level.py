@@ -74,14 +74,17 @@ class LevelStore:
         reactor: Reactor,
         events: Events = Events(),  # noqa: B008 (frozen)
         *,
+        now: Callable[[], int] | None = None,
         worker: Worker | None = None,
         opened: Callable[[Path, bool], LevelDb] = LevelDb,
     ) -> None:
-        """Opens nothing yet. `worker` and `opened` are for tests."""
+        """Opens nothing yet. `now` gives ms since the epoch; without it the reactor's time has to be the time of day.
+        `worker` and `opened` are for tests."""
         self.path = Path(path)
         self._config = config
         self._events = events
         self._reactor = reactor
+        self._now = now or (lambda: int(reactor.seconds() * 1000))
         self._worker = worker
         self._opened = opened
         self._lock: Lock | None = None
@@ -101,20 +104,22 @@ class LevelStore:
         try:
             engine = self._open_engine()
             _check_format(engine, self.path)
-            remember_since(engine, self._events.keep > 0, int(self._reactor.seconds() * 1000))
+            remember_since(engine, self._events.keep > 0, self._now())
             self._committer = Committer(
                 self._reactor,
                 self._worker or WorkerThread(self._reactor, "queue"),
                 engine,
                 self._open_engine,
                 self._has_space,
+                self._now,
             )
             self._sweep = Sweep(self._reactor, lambda: self._engine, self._committer.add)
             self._tokens = TokenSweep(
-                self._reactor, lambda: self._engine, self._committer.add, self._config.idempotency
+                self._reactor, self._now, lambda: self._engine, self._committer.add, self._config.idempotency
             )
             self._old = EventSweep(
                 self._reactor,
+                self._now,
                 lambda: self._engine,
                 self._committer.add,
                 lambda: self._writer.book.oldest,

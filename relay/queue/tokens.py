@@ -32,12 +32,14 @@ class TokenSweep:
     def __init__(
         self,
         clock: IReactorTime,
+        now: Callable[[], int],
         engine: Callable[[], Engine],
         add: Callable[[Operation], Deferred[None]],
         remembered: float,
     ) -> None:
-        """`engine` gives the open one, or raises StoreError; `remembered` in seconds."""
+        """`now` gives ms since the epoch; `engine` the open one, or raises StoreError; `remembered` in seconds."""
         self._clock = clock
+        self._now = now
         self._engine = engine
         self._add = add
         self._remembered = remembered
@@ -59,7 +61,7 @@ class TokenSweep:
             self._timer = self._clock.callLater(seconds, self._look)
 
     def _look(self) -> None:
-        oldest = int((self._clock.seconds() - self._remembered) * 1000)
+        oldest = self._now() - int(self._remembered * 1000)
         try:
             found = self._engine().keys(b"j", keys.token_since(max(oldest, 0), b""), _SLICE)
         except StoreError as error:

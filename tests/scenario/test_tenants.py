@@ -10,6 +10,7 @@ import json
 import socket
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.scenario.harness import Relay, Scenario, deferToThread, post
@@ -150,6 +151,12 @@ class Tenants(Scenario):
                 Try("/v1/keys", 400, {"name": "x", "scopes": ["impersonate"]}),
             ],
             "DELETE /v1/keys/{id}": [Try(f"/v1/keys/{victim.key_id}")],
+            "GET /v1/users": [
+                Try("/v1/users", 200), Try("/v1/users?tenant=acme", 200), Try("/v1/users?cursor=a&limit=1", 200)
+            ],
+            "GET /v1/users/{user}": [
+                Try(f"/v1/users/{MARK}%40x.test", echoes=True), Try("/v1/users/plain%40x.test")
+            ],
             "GET /v1/tenants": [Try("/v1/tenants", 200), Try("/v1/tenants?cursor=a&limit=1", 200)],
             "GET /v1/tenants/{id}": [Try("/v1/tenants/acme"), Try("/v1/tenants/relay")],
             "GET /v1/tenants/{id}/members": [
@@ -303,7 +310,11 @@ class Tenants(Scenario):
             self.assertNotEqual(ids[0], ids[1], path)
 
     async def test_one_gets_nothing_of_the_other(self) -> None:
-        self.it: Relay = self.relay()
+        users = Path(self.directory, "users.toml")
+        theirs = f'[users."{MARK}@x.test"]\ntenant = "acme"\n'
+        users.write_text(f'{theirs}[users."plain@x.test"]\nsenders = ["{MARK}@x.test"]\n')
+        users.chmod(0o600)
+        self.it: Relay = self.relay(extra=f'[access]\nusers = "{users}"')
         await self.up(self.it)
         await deferToThread(self.hostile)
 

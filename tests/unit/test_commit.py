@@ -109,7 +109,7 @@ class CommitTests(SynchronousTestCase):
         self.reactor, self.worker, self.disk = HandReactor(), HandWorker(), Disk()
         self.space = True
         self.committer = Committer(
-            self.reactor, self.worker, self.disk.open(), self.disk.open, lambda: self.space  # type: ignore
+            self.reactor, self.worker, self.disk.open(), self.disk.open, lambda: self.space, lambda: 0  # type: ignore
         )
         self.back = self.broke = 0
         self.committer.on_writable.append(self.writable_again)

@@ -16,9 +16,10 @@ from relay.queue import keys
 from relay.queue.chronicle import ends
 from relay.queue.engine import Engine
 from relay.queue.eventsweep import PAUSE, PERIOD, SLICE
+from relay.queue.level import LevelStore
 from relay.queue.memory import MemoryStore
 from relay.queue.store import Bounds, Parcel, Store
-from tests.unit.store_rig import OnDisk, delivery, message, queue_id, settle
+from tests.unit.store_rig import HandReactor, OnDisk, delivery, message, queue_id, settle
 
 NOW = 1_700_000_000_000
 DAY = 86_400_000
@@ -231,6 +232,25 @@ class OnLevelDb(Conformance, OnDisk):
         self.assertEqual(self.store.event_bounds(), Bounds(4, 3))
         self.done(self.store.tell([Event("decision", NOW)]))
         self.assertEqual([one.number for one in self.store.events(0, 10)], [4])
+
+    def test_a_reactor_whose_time_is_no_time_of_day(self) -> None:
+        """As the relay's is, which never jumps: what is old is told by the time of day."""
+        self.stop()
+        self.reactor = HandReactor(5.0)
+        self.store = LevelStore(
+            f"{self.path}/other", self.config, self.reactor, self.events, worker=self.worker,
+            now=lambda: NOW - 5000 + int(self.reactor.seconds() * 1000),
+        )  # fmt: skip
+        self.store.open()
+        settle(self.reactor, self.worker)
+        self.assertEqual(self.store.labelled_since(), NOW)
+        self.put(1)
+        self.reactor.advance(86_400)
+        settle(self.reactor, self.worker)
+        self.assertEqual(self.kinds(), ["queued"])
+        self.reactor.advance(2 * 86_400)
+        settle(self.reactor, self.worker)
+        self.assertEqual(self.kinds(), [])
 
     def test_a_damaged_event_is_left_out_and_swept(self) -> None:
         """Q21."""
