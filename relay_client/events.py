@@ -170,7 +170,7 @@ class Events(Group[E]):
         until: datetime | None = None,
         limit: int = 100,
     ) -> Ask[FoundPage]:
-        """Mail by one of the first three, also when it is gone.
+        """Mail by all that is given, also when it is gone.
 
             >>> for found in relay.events.search(recipient="you@example.org").found:
             ...     print(found.name, found.last.kind)

@@ -38,10 +38,10 @@ def run(arguments: argparse.Namespace, start: Start) -> int:
     days = {name: value for name in ("since", "until") if (value := getattr(arguments, name)) is not None}
 
     def ask(api: Api) -> None:
-        if bool(arguments.name) == bool(sought) or len(sought) > 1:
-            raise ApiError("give either the ID of a message, or one of --recipient, --sender, --message-id")
-        if arguments.name and days:
-            raise ApiError("--since and --until go with --recipient, --sender or --message-id")
+        if bool(arguments.name) == bool(sought or days):
+            raise ApiError(
+                "give either the ID of a message, or some of --recipient, --sender, --message-id, --since, --until"
+            )
         where = f"/{quote(arguments.name, safe='')}" if arguments.name else "?" + urlencode(sought | days)
         told = api.ask("GET", f"/v1/history{where}")
         if arguments.json:

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from relay.access.caller import Caller, Scope
 from relay.config import plain
 from relay.events.shape import shape
+from relay.events.sought import candidates, fits
 from relay.http.answer import Milliseconds, failure
 from relay.http.fields import wrong
 from relay.http.frame import Call
@@ -88,7 +89,7 @@ class HistoryShown(msgspec.Struct, frozen=True):
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is sought: one of the first three, in any case."""
+    """What is sought, in any case of letters: all that is named has to fit."""
 
     message_id: Annotated[str, Meta(examples=["<1@example.com>"])] = ""
     sender: str = ""
@@ -182,33 +183,35 @@ class EventsApi:
         "GET", "/v1/history", scope=Scope.READ, tag="events", query=HistoryQuery, answer=FoundList, by_tenant=True
     )
     async def search(self, call: Call) -> FoundList:
-        """Finds mail by its Message-ID, its sender or its recipient, also when it is gone.
+        """Finds mail by its Message-ID, its sender, its recipient, when it was queued, or several of these.
 
-        The latest comes first.
+        Also mail that is gone. The latest comes first. Up to 20,000 names, or events where only a time is named, are
+        looked through for one answer; `more`: there may be others.
         """
         query: HistoryQuery = call.query
-        caller = call.caller
-        named = [name for name in _SOUGHT if getattr(query, name)]
-        if len(named) != 1:
-            raise wrong("recipient", "expected one of message_id, sender, recipient")
+        wanted = {kind: value for name, kind in _SOUGHT.items() if (value := getattr(query, name))}
+        if not (wanted or query.since or query.until):
+            raise wrong("recipient", "expected some of message_id, sender, recipient, since, until")
         now = self._now()
         since = query.since or now - self._keep
         # A clock may have been set back since.
         until = min(query.until or now, now + _DAY)
         found: list[Found] = []
         slices, more = Slices(self._clock), False
-        names = self._store.trace(_SOUGHT[named[0]], getattr(query, named[0]), since, until, _LOOKED + 1)
-        for looked, name in enumerate(names):
+        for looked, name in enumerate(candidates(self._store, wanted, since, until, _LOOKED + 1)):
             if more := looked == _LOOKED:
                 break
-            parsed = parse_name(name)
+            await slices.breathe()
+            parsed = parse_name(name) if name else None
             ends = self._store.ends(*parsed, _STEPS) if parsed else None
-            if ends is not None and since <= ends[0].event.time <= until and _is_theirs(caller, *ends):
-                # What is another's doesn't count, not even as one more.
+            if ends is None or not name:
+                continue
+            first = ends[0].event
+            # What is another's doesn't count, not even as one more.
+            if since <= first.time <= until and fits(first, wanted) and _is_theirs(call.caller, *ends):
                 if more := len(found) == query.limit:
                     break
                 found.append(Found(name, shape(ends[0]), shape(ends[1])))
-            await slices.breathe()
         return FoundList(found, more)
 
 

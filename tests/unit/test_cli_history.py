@@ -55,7 +55,8 @@ class Searching(TestCase):
         self.assertEqual(found, (0, ["2026-11-27T14:00:00Z"]))
         self.assertEqual((await self.search(*words, "--since", "2026-11-28"))[1], ["nothing"])
         self.assertEqual((await self.search(queue_id(1), "--since", "2026-11-28"))[0], 1)
-        self.assertIn("go with --recipient", self.err.getvalue())
+        self.assertIn("either the ID of a message, or some of", self.err.getvalue())
+        self.assertEqual((await self.search("--until", "2026-11-27T13:30"))[1], ["2026-11-27T13:00:00Z"])
 
     def test_times(self) -> None:
         self.assertEqual(_moment("2026-11-27T12:00"), NOON)

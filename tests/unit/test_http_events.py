@@ -28,7 +28,7 @@ class EventsApiTests(SynchronousTestCase):
 
     def put(self, number: int, time: int = NOW - 1000, **fields: Any) -> None:
         mail = replace(message(number, **fields), created=time, message_id=f"<{number}@example.com>")
-        queued = Event("queued", time, mail.id, sender=mail.sender, recipients=1, to=("r1@example.org",))
+        queued = Event("queued", time, mail.id, sender=mail.sender, message_id=mail.message_id, to=("r1@example.org",))
         self.store.append(mail, [delivery(number)], b"body", b"", [queued])
 
     def numbers(self, path: str) -> list[int]:
@@ -126,6 +126,29 @@ class EventsApiTests(SynchronousTestCase):
         told = self.get(sought).json
         self.assertEqual(([one["name"] for one in told["found"]], told["more"]), ([queue_id(6)], True))
 
-    def test_one_thing_is_sought(self) -> None:
-        for query in ("", "?sender=a&recipient=b", "?since=5"):
-            self.assertEqual(self.get(f"/v1/history{query}").status, 400)
+    def test_by_several(self) -> None:
+        self.put(1)
+        self.put(2, sender="b@example.com")
+        for query, names in (
+            ("recipient=r1@example.org&sender=B@example.com", [f"{queue_id(2)}.001"]),
+            ("sender=a@example.com&message_id=%3C1@EXAMPLE.com%3E", [queue_id(1)]),
+            ("sender=b@example.com&message_id=%3C1@example.com%3E", []),
+            (f"recipient=r1@example.org&sender=a@example.com&since={NOW}", []),
+        ):
+            self.assertEqual([one["name"] for one in self.get(f"/v1/history?{query}").json["found"]], names, query)
+
+    def test_by_time_alone(self) -> None:
+        for number in range(1, 9):
+            self.put(number, time=NOW + number)
+            self.tell("delivered", id=queue_id(number), seq=1)
+        told = self.get(f"/v1/history?since={NOW + 3}&until={NOW + 5}").json
+        self.assertEqual([one["name"] for one in told["found"]], [queue_id(number) for number in (5, 4, 3)])
+        self.assertFalse(told["more"])
+        self.assertTrue(self.get(f"/v1/history?since={NOW + 1}&until={NOW + 8}&limit=2").json["more"])
+        self.patch(events, "_LOOKED", 4)
+        told = self.get(f"/v1/history?until={NOW + 8}").json
+        self.assertEqual(([one["name"] for one in told["found"]], told["more"]), ([queue_id(8), queue_id(7)], True))
+
+    def test_something_is_sought(self) -> None:
+        self.assertEqual(self.get("/v1/history").problem["field"], "recipient")
+
