@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: The groups, in their order.
 TAGS = {
-    "mail": "Hand over mail. What was answered with 200 is on disk.",
+    "mail": "Hand over mail. What was answered with 200 or 202 is on disk.",
     "queue": "What is in the queue, and why it is there; act on one delivery, or on all that fit.",
     "holds": "Put mail on hold and let it go again.",
     "shaping": "When mail may go, and how: back-offs, warm-up of addresses, and what was decided about them.",
