@@ -98,6 +98,7 @@ class One(Posting):
             "from": {"from": ""},
             "zone": {"zone": "nowhere"},
             "tags[1]": {"tags": ["a", "b c"]},
+            "tags[0]": {"tags": ["a\n"]},
             "tags": {"tags": list("abcdefghijk")},
             "tenant": {"tenant": "a b"},
             "metadata": {"metadata": {"a": "b\nc"}},
