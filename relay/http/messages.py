@@ -26,6 +26,7 @@ from relay.http.slices import Slices
 from relay.http.submit import origin_of, sending
 from relay.http.theirs import anothers, check_way
 from relay.http.waits import Waits
+from relay.http.words import OF_MAIL
 from relay.intake.onetime import Key, OneTime
 from relay.listener.door import Settled
 from relay.message import labels
@@ -91,6 +92,7 @@ class MessagesApi:
         "/v1/messages",
         scope=Scope.SUBMIT,
         tag="mail",
+        fields=OF_MAIL,
         query=Wait,
         takes={JSON: Submission},
         upload="begin",
