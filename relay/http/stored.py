@@ -220,7 +220,7 @@ class StoredApi:
         return WholeDelivery(
             name,
             None if found is None else described(found._replace(message=message), self._store),
-            None if why is None else told(why),
+            None if why is None else told(why, call.caller),
             events,
             dialogue,
         )

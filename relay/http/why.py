@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from relay.access.caller import Caller
 from relay.access.caller import Scope as Access
 from relay.dispatch.why import Wait, Why
 from relay.http.answer import Moment, Problem, failure, iso, refusal
@@ -18,6 +19,8 @@ from relay.zone.decision import Scope
 
 #: Deliveries of one message that are told of at once.
 _MOST = 100
+#: What is waited for and says why in words that may be about another's mail, as those of a host are.
+_QUOTING = frozenset({"address", "back-off", "hold", "unreachable"})
 
 
 class WaitShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,11 +102,11 @@ class WhyApi:
         if seq is None:
             found = self._reasons.whys(queue_id, _MOST)
             if found:
-                return WhyList([told(each) for each in found])
+                return WhyList([told(each, call.caller) for each in found])
         else:
             why = self._reasons.why(queue_id, seq)
             if why is not None:
-                return told(why)
+                return told(why, call.caller)
         raise _gone()
 
 
@@ -111,8 +114,8 @@ def _gone() -> Problem:
     return failure(404, "Not in the queue: it was delivered, bounced or deleted, or never was there")
 
 
-def told(why: Why) -> DeliveryWhy:
-    """As the API says it."""
+def told(why: Why, caller: Caller) -> DeliveryWhy:
+    """As the API says it to the caller."""
     row, diagnosis = why.delivery, why.diagnosis
     return DeliveryWhy(
         id=row.id,
@@ -132,14 +135,14 @@ def told(why: Why) -> DeliveryWhy:
         meaning=diagnosis.message if diagnosis is not None else None,
         fault=diagnosis.fault if diagnosis is not None else None,
         before=why.before if why.before >= 0 else None,
-        waits_for=_waiting(why.waits_for),
+        waits_for=_waiting(why.waits_for, caller),
     )
 
 
-def _waiting(wait: Wait) -> WaitShown:
+def _waiting(wait: Wait, caller: Caller) -> WaitShown:
     return WaitShown(
         kind=wait.kind,
-        limit=wait.limit,
+        limit=f"{wait.kind} ({wait.scope})" if caller.tenant and wait.kind in _QUOTING else wait.limit,
         scope=wait.scope,
         since=iso(wait.since) if wait.since else None,
         until=iso(wait.until) if wait.until else None,

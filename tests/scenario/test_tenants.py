@@ -137,7 +137,8 @@ class Tenants(Scenario):
             "GET /v1/history/{name}": [Try(f"/v1/history/{id}"), Try(f"/v1/history/{name}")],
             "GET /v1/history": [
                 Try(f"/v1/history?recipient={address}", 200), Try(f"/v1/history?sender={address}", 200),
-                Try(f"/v1/history?message_id={cursors['message_id']}", 200),
+                Try(f"/v1/history?message_id={cursors['message_id']}", 200), Try("/v1/history?since=1", 200),
+                Try(f"/v1/history?recipient={address}&sender={address}&limit=1", 200),
             ],
             "GET /v1/stream": [Try("/v1/stream?counters=1", 403)],  # What it tells: see `streamed`.
             "GET /v1/keys": [

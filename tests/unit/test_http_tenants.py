@@ -234,8 +234,10 @@ class Reasons(Case):
         self.rig = Rig(more=lambda rig: [WhyApi(Knows(), rig.store)])
         self.rig.store.add(replace(stored("a@src.test", b"", b""), tenant="acme"), [row(26, "b@d.test")])
         self.be("acme")
-        for name in (ID, f"{ID}.01a"):
-            self.get(f"/v1/deliveries/{name}/why")
+        [_, told] = self.get(f"/v1/deliveries/{ID}/why")["deliveries"]
+        self.assertEqual(self.get(f"/v1/deliveries/{ID}.01a/why"), told)
+        # Why there is a hold, or what a host has said of somebody's mail, isn't its own.
+        self.assertEqual(told["waits_for"]["limit"], "hold (domain d.test)")
         self.be("other")
         for name in (ID, f"{ID}.01a", f"{ID}.01b"):
             self.get(f"/v1/deliveries/{name}/why", 404)
