@@ -15,8 +15,8 @@ from relay.access.caller import Caller, Scope
 from relay.config.plain import meant, shown
 from relay.dispatch.actions import Action, Done, Verb
 from relay.dispatch.jobs import Job, Jobs, Name, TooManyJobs
-from relay.http.answer import iso, refusal, shielded
-from relay.http.fields import wrong
+from relay.http.answer import Problem, iso, refusal, shielded
+from relay.http.fields import within, wrong
 from relay.http.frame import Call
 from relay.http.operation import operation
 from relay.http.theirs import check_way, is_theirs
@@ -245,7 +245,10 @@ class ActionsApi:
         if asked.filter is None:
             names = [_name(name, f"names[{number}]") for number, name in enumerate(asked.names)]
             return None, [name for name in dict.fromkeys(names) if is_theirs(caller, self._store, name[0])]
-        wanted = filter_of(asked.filter, caller, self._now())
+        try:
+            wanted = filter_of(asked.filter, caller, self._now())
+        except Problem as problem:
+            raise within(problem, "filter") from None
         names_nothing = msgspec.structs.replace(wanted, tenant=asked.filter.tenant) == Filter()
         if names_nothing != asked.filter.everything:
             raise wrong("filter.everything", "expected true where nothing else is named, and only there")

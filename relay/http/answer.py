@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from msgspec import Meta
@@ -81,15 +82,24 @@ def written(request: IRequest, body: bytes, status: int = 200) -> bytes:
 
 
 def answer_problem(request: IRequest, problem: Problem) -> bytes:
-    """As `answer`, for an error: under /v1 as problem+json (RFC 9457), elsewhere in the original's shapes."""
+    """As `answer`, for an error."""
     for name, value in problem.headers.items():
         request.setHeader(name, value)
-    path: bytes = request.path
-    if not path.startswith(b"/v1/"):
-        return answer(request, problem.body, problem.status)
+    kind, body = told(problem, request.path)
+    written(request, body, problem.status)
+    request.setHeader(b"Content-Type", kind)
+    return body
+
+
+def told(problem: Problem, path: bytes) -> tuple[bytes, bytes]:
+    """Type and text of an error on a path: under /v1, however that is spelt, as problem+json (RFC 9457), elsewhere in
+    the original's shapes."""
+    spelt = unquote_to_bytes(path).lstrip(b"/") + b"/"
+    if not spelt.startswith(b"v1/"):
+        return b"application/json", encoded(problem.body)
     said = dict(problem.body)
     title = HTTPStatus(problem.status).phrase
-    told = {
+    shown = {
         "type": "about:blank",
         "title": title,
         "status": problem.status,
@@ -97,9 +107,7 @@ def answer_problem(request: IRequest, problem: Problem) -> bytes:
         "code": title.replace(" ", ""),
         **said,
     }
-    body = answer(request, told, problem.status)
-    request.setHeader(b"Content-Type", b"application/problem+json")
-    return body
+    return b"application/problem+json", encoded(shown)
 
 
 def iso(when_ms: int) -> str:

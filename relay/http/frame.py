@@ -188,12 +188,18 @@ def unfit(text: str, known: Sequence[str] = (), values: Mapping[str, Any] | None
         return wrong(f"{where}.{missing[1]}".lstrip("."), "it is missing")
     if extra := _unknown(what):
         return wrong(f"{where}.{extra[1]}", "unknown field") if where else unknown(extra[1], known)
-    said = _quoted(lambda word: _WORDS.get(word[1], word[1]), what)
+    said = _quoted(_in_words, what)
     if not where:
         return refusal(400, "InvalidContent", said[:200])
     if values and isinstance(values.get(where), str):
         said = f"{said.partition(', got')[0]}, got {shown(values[where])}"
     return wrong(where, said[:1].lower() + said[1:])
+
+
+def _in_words(found: re.Match[str]) -> str:
+    """One kind, or several of which each may stand there."""
+    *others, last = [_WORDS.get(kind, kind) for kind in found[1].split(" | ")]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def unknown(name: str, known: Sequence[str]) -> Problem:

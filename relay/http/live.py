@@ -81,8 +81,9 @@ class LiveApi:
         store.on_events(self._told)
 
     @operation(
-        "GET", "/v1/stream", scope=Scope.READ, tag="events", query=LiveQuery, gives="text/event-stream", by_tenant=True
-    )
+        "GET", "/v1/stream", scope=Scope.READ, tag="events", query=LiveQuery, fields=("Last-Event-ID",),
+        gives="text/event-stream", by_tenant=True,
+    )  # fmt: skip
     async def stream(self, call: Call) -> None:
         """What happens, as server-sent events, until the client goes.
 

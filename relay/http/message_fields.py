@@ -151,6 +151,8 @@ _theirs = re.compile(r"\b(replyTo|contentType|contentDisposition|envelope\.from)
 
 def named(place: str) -> str:
     """A field as it is called here, of what the writer calls it."""
+    if place == "sender":
+        return "headers.Sender"
     return _theirs(lambda found: _OURS[found[0]], place)
 
 

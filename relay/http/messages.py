@@ -15,7 +15,7 @@ from relay.access.caller import Caller, Scope
 from relay.config.plain import meant, shown
 from relay.config.schema import Api
 from relay.http.answer import Problem, encoded, refusal, written
-from relay.http.fields import wrong
+from relay.http.fields import within, wrong
 from relay.http.frame import BodyReader, Call
 from relay.http.handover import Ends, Handover, Order
 from relay.http.mailbody import MailBody, Room
@@ -26,6 +26,7 @@ from relay.http.slices import Slices
 from relay.http.submit import origin_of, sending
 from relay.http.theirs import anothers, check_way
 from relay.http.waits import Waits
+from relay.http.words import OF_MAIL
 from relay.intake.onetime import Key, OneTime
 from relay.listener.door import Settled
 from relay.message import labels
@@ -91,6 +92,7 @@ class MessagesApi:
         "/v1/messages",
         scope=Scope.SUBMIT,
         tag="mail",
+        fields=OF_MAIL,
         query=Wait,
         takes={JSON: Submission},
         upload="begin",
@@ -163,7 +165,7 @@ class MessagesApi:
             except Unfit as unfit:
                 raise unfit.within(where) if where else unfit from None
             except Problem as problem:
-                raise _within(problem, where) from None
+                raise within(problem, where) from None
             size += order.letter.size
             recipients += len(order.letter.recipients or ())
             check_size(size, MOST_SIZES * self._options.max_size)
@@ -223,16 +225,6 @@ def _problem(unfit: Unfit) -> Problem:
     if not field:
         return refusal(400, "InvalidArgument", unfit.text)
     return wrong(field, "expected a recipient" if isinstance(unfit, Nobody) else unfit.text)
-
-
-def _within(problem: Problem, where: str) -> Problem:
-    """The same, of a message of several."""
-    if where and "field" in problem.body:
-        body = dict(problem.body)
-        body["field"] = f"{where}.{body['field']}"
-        body["message"] = f"{where}.{body['message']}"
-        return Problem(problem.status, body, problem.headers)
-    return problem
 
 
 # -- what the client is told

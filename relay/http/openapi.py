@@ -11,7 +11,7 @@ import msgspec
 
 from relay import __version__
 from relay.http.operation import JSON, Operation
-from relay.http.words import NAMES, TAGS
+from relay.http.words import FIELDS, NAMES, TAGS
 
 _REF = "#/components/schemas/{name}"
 #: What any operation may end with.
@@ -71,6 +71,12 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "An API key, `zr_…`"},
                 "session": {"type": "apiKey", "in": "cookie", "name": "zonerelay"},
+                "csrf": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-CSRF-Token",
+                    "description": "The `csrf_token` of the session, which requests that change something bring",
+                },
             },
         },
     })
@@ -109,6 +115,7 @@ def _described(one: Operation, schema_of: dict[Any, Any]) -> tuple[dict[str, Any
     if one.query is not None:
         found, more = _query(one.query)
         parameters += found
+    parameters += [_of_header(name) for name in one.fields]
     described: dict[str, Any] = {
         "operationId": f"{one.tag}_{one.name}".replace("-", "_").replace(" ", "_"),
         "tags": [one.tag],
@@ -128,7 +135,8 @@ def _described(one: Operation, schema_of: dict[Any, Any]) -> tuple[dict[str, Any
     if one.scope is not None:
         described["x-scope"] = str(one.scope)
         described["x-tenants"] = one.by_tenant
-        described["security"] = [{}, {"key": []}, {"session": []}]
+        session: dict[str, list[str]] = {"session": []} if one.is_safe else {"session": [], "csrf": []}
+        described["security"] = [{}, {"key": []}, session]
     return described, more
 
 
@@ -165,6 +173,11 @@ def _named(name: str) -> dict[str, Any]:
     text, example = NAMES.get(name, ("", ""))
     described: dict[str, Any] = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
     return described | ({"description": text, "example": example} if text else {})
+
+
+def _of_header(name: str) -> dict[str, Any]:
+    text, schema = FIELDS[name]
+    return {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
 
 
 def _responses(one: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]:

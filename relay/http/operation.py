@@ -42,8 +42,8 @@ class Operation(NamedTuple):
 
     `by_tenant`: it heeds the tenant of its caller; callers of a tenant may ask nothing else, but for what needs no
     scope. `hidden`: another spelling of one that is documented. `is_open`: anybody may ask it, from anywhere, who shows
-    nothing. `audit`: what a success is called where it is written down who has changed what, such as "key.created"; see
-    `audited`.
+    nothing. `fields`: those of the request's header that it reads, see relay.http.words. `audit`: what a success is
+    called where it is written down who has changed what, such as "key.created"; see `audited`.
     """
 
     method: str
@@ -66,6 +66,7 @@ class Operation(NamedTuple):
     text: str
     is_open: bool
     audit: str
+    fields: tuple[str, ...]
 
     @property
     def names(self) -> list[str]:
@@ -73,10 +74,15 @@ class Operation(NamedTuple):
         return [name for _, name in _name_in_path.findall(self.path)]
 
     @property
+    def is_safe(self) -> bool:
+        """It changes nothing."""
+        return self.method in _SAFE
+
+    @property
     def audited(self) -> str:
         """What a success is called in the audit; "": it isn't in there, for it changes nothing, or hands over mail, of
         which there are events anyway."""
-        changes = self.method not in _SAFE and self.scope in (Scope.OPERATE, Scope.ADMIN)
+        changes = not self.is_safe and self.scope in (Scope.OPERATE, Scope.ADMIN)
         return self.audit or (f"{self.tag}.{self.name}" if changes else "")
 
     @property
@@ -110,6 +116,7 @@ def operation(
     hidden: bool = False,
     is_open: bool = False,
     audit: str = "",
+    fields: tuple[str, ...] = (),
 ) -> Callable[[_F], _F]:
     """Declares a method, see Operation. Its docstring documents it, the first line as a summary. It gets a Call and
     what the path leaves open, and returns the answer. Bytes are an answer already, and so is None after a write."""
@@ -136,6 +143,7 @@ def operation(
             inspect.cleandoc(function.__doc__ or ""),
             is_open,
             audit,
+            fields,
         )
         known: tuple[Operation, ...] = getattr(function, "operations", ())
         function.operations = (declared, *known)  # type: ignore[attr-defined]

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web import http, server
+from twisted.web import server
 from twisted.web.http import datetimeToString
 
 from relay.access.caller import NOBODY, Caller
@@ -31,8 +30,6 @@ _log = Logger()
 
 #: A body has to come at this rate, on average over a time-out (bytes per second).
 _MIN_RATE = 1024
-#: Characters that a Content-Length may have.
-_LONGEST_LENGTH = 48
 #: Seconds to read on after an early refusal, so that the client sees it before a reset.
 _LINGER = 5.0
 
@@ -226,94 +223,3 @@ class ApiRequest(server.Request):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return refusal(400, "InvalidContent", f"Invalid JSON: {error}")
         return None
-
-
-class ApiChannel(http.HTTPChannel):
-    """A connection to the API: HTTP/1.1 only, and every header has to come in time."""
-
-    maxHeaders = 100
-    site: ApiSite
-    transport: Any
-    timeOut: Any
-    paused: bool
-    _waitingForTransport: bool
-    _networkProducer: Any
-    _deadline: IDelayedCall | None = None
-    _peer: Any = None
-    _host: Any = None
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self._arm()
-
-    # Each request asks for these, and they don't change: the kernel is asked once.
-
-    def getPeer(self) -> Any:
-        if self._peer is None:
-            self._peer = super().getPeer()
-        return self._peer
-
-    def getHost(self) -> Any:
-        if self._host is None:
-            self._host = super().getHost()
-        return self._host
-
-    def dataReceived(self, data: bytes) -> None:
-        if not self.transport.disconnecting:
-            super().dataReceived(data)
-
-    def headerReceived(self, line: bytes) -> bool:
-        name, _, value = line.partition(b":")
-        framing = name.lower()
-        # Twisted would read numbers of any length, and let `identity` stand beside `chunked`.
-        if (framing == b"content-length" and len(value) > _LONGEST_LENGTH) or (
-            framing == b"transfer-encoding" and value.strip(b" \t").lower() != b"chunked"
-        ):
-            self._respondToBadRequestAndDisconnect()
-            return False
-        received: bool = super().headerReceived(line)
-        return received
-
-    def allHeadersReceived(self) -> None:
-        self._disarm()
-        super().allHeadersReceived()
-
-    def requestDone(self, request: Any) -> None:
-        # Who doesn't take this answer gets no other yet, however many requests came with the first.
-        self.paused = self._waitingForTransport
-        if self.paused:
-            self._networkProducer.pauseProducing()
-        super().requestDone(request)
-        if self.persistent and not self._handlingRequest:
-            self._arm()
-
-    def resumeProducing(self) -> None:
-        super().resumeProducing()
-        if self.paused:
-            self.paused = False
-            self.dataReceived(b"")
-
-    def timeoutConnection(self) -> None:
-        self._disarm()
-        self.setTimeout(None)
-        super().timeoutConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._disarm()
-        self.site.closed(self)
-        super().connectionLost(reason)
-
-    def _send100Continue(self) -> None:
-        if not self.requests[-1].refused:
-            super()._send100Continue()
-
-    def _arm(self) -> None:
-        """Idle or in the middle of a header: the next one has to be complete by then."""
-        self._disarm()
-        if self.timeOut:
-            self._deadline = self.callLater(self.timeOut, self.timeoutConnection)
-
-    def _disarm(self) -> None:
-        deadline, self._deadline = self._deadline, None
-        if deadline is not None and deadline.active():
-            deadline.cancel()

@@ -25,6 +25,7 @@ from relay.http.mailbody import MailBody, Room
 from relay.http.onetime import once
 from relay.http.operation import FORM, JSON, operation
 from relay.http.submit import origin_of, sending
+from relay.http.words import OF_MAIL
 from relay.intake.onetime import Key, OneTime
 from relay.mime import older
 from relay.mime.content import Rejected
@@ -89,6 +90,7 @@ class SendApi:
         "/send",
         scope=Scope.SUBMIT,
         tag="mail",
+        fields=OF_MAIL,
         takes={JSON: MailObject, FORM: _FIELDS},
         upload="begin",
         by_tenant=True,
@@ -109,6 +111,7 @@ class SendApi:
         "/sendemail",
         scope=Scope.SUBMIT,
         tag="mail",
+        fields=OF_MAIL,
         takes={JSON: older.Plain, FORM: _FIELDS},
         upload="begin",
         by_tenant=True,
@@ -124,6 +127,7 @@ class SendApi:
         "/sendmultiemails",
         scope=Scope.SUBMIT,
         tag="mail",
+        fields=OF_MAIL,
         takes={JSON: older.Plain, FORM: _FIELDS},
         upload="begin",
         by_tenant=True,
@@ -142,6 +146,7 @@ class SendApi:
         "/sendmultimails",
         scope=Scope.SUBMIT,
         tag="mail",
+        fields=OF_MAIL,
         takes={JSON: _MAILS, FORM: _FIELDS},
         upload="begin",
         by_tenant=True,

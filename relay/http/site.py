@@ -25,6 +25,7 @@ from relay.config.schema import Api
 from relay.events.verdicts import Verdicts
 from relay.http.answer import RETRY_AFTER, Problem, answer_problem, failure, refusal
 from relay.http.audit import Audit
+from relay.http.channel import ApiChannel
 from relay.http.docs import DocsApi
 from relay.http.frame import Frame
 from relay.http.handover import Handover
@@ -37,7 +38,7 @@ from relay.http.operation import operations
 from relay.http.operator import Operator, Standing
 from relay.http.porter import Porter
 from relay.http.queue import QueueApi
-from relay.http.request import ApiChannel, ApiRequest
+from relay.http.request import ApiRequest
 from relay.http.send import InThread, SendApi
 from relay.http.submit import SubmitApi
 from relay.http.test_auth import TestAuthApi

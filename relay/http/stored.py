@@ -149,6 +149,7 @@ class StoredApi:
         "/v1/messages/{queue_id}/body",
         scope=Scope.READ,
         tag="queue",
+        fields=("Range",),
         gives="application/octet-stream",
         also=(206,),
         errors=(416, 500),

@@ -99,7 +99,8 @@ class Stream:
             for say in self._more:
                 self._say(*say())
             self.look()
-            await self._end
+            if request.method != b"HEAD":  # That asks for the header alone.
+                await self._end
         finally:
             for timer in self._timers.values():
                 if timer.active():

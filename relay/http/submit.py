@@ -21,6 +21,7 @@ from relay.http.frame import Call
 from relay.http.kept import Kept, kept_of
 from relay.http.onetime import NAME, once
 from relay.http.operation import operation
+from relay.http.words import OF_MAIL
 from relay.intake.onetime import Key, OneTime
 from relay.listener.door import Consignment, Intake, Refused, Settled, Submission, Terms
 from relay.message.address import parse
@@ -139,6 +140,7 @@ class SubmitApi:
         "/send-raw",
         scope=Scope.SUBMIT,
         tag="mail",
+        fields=OF_MAIL,
         query=EnvelopeQuery,
         takes={"message/rfc822": None, "text/plain": None},
         upload="begin",

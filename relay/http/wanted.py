@@ -17,7 +17,7 @@ from relay.message.queueid import is_queue_id
 from relay.queue.filter import FAR, Filter, State
 
 #: On one line.
-LINE = r"^[^\x00-\x1f\x7f]*$"
+LINE = r"^[^\x00-\x1f\x7f]*(?!\n)$"
 Text = Annotated[str, Meta(max_length=1000, pattern=LINE)]
 _Address = Annotated[
     Text, Meta(description='An address, or "@example.com" for all of a domain', examples=["@example.com"])

@@ -1,10 +1,13 @@
-"""What the API's document says besides what operations declare: of what each group is, and what stands in paths."""
+"""What the API's document says besides what operations declare: what each group is of, and what stands in paths and in
+the header of a request."""
 
 from __future__ import annotations
 
+from typing import Any
+
 #: The groups, in their order.
 TAGS = {
-    "mail": "Hand over mail. What was answered with 200 is on disk.",
+    "mail": "Hand over mail. What was answered with 200 or 202 is on disk.",
     "queue": "What is in the queue, and why it is there; act on one delivery, or on all that fit.",
     "holds": "Put mail on hold and let it go again.",
     "shaping": "When mail may go, and how: back-offs, warm-up of addresses, and what was decided about them.",
@@ -37,4 +40,22 @@ NAMES = {
     "sink": ("A sink, as `[sinks.NAME]` has it; `bounces` is that of `bounces.url`", "shop"),
     "user": ("What somebody logs in with", "ann@example.com"),
     "token": ("What stands in the List-Unsubscribe field of the mail", "abc"),
+}
+
+#: Fields that say for whom mail is handed over, and that it is the same again.
+OF_MAIL = ("Idempotency-Key", "X-Authenticated-User", "X-Originating-IP")
+_TEXT = {"type": "string"}
+#: Fields of a request's header: what it is, and its schema.
+FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Idempotency-Key": (
+        "Under one the request is done once; the same again gets the same answer",
+        {"type": "string", "pattern": "^[!-~]([ -~]{0,254}[!-~])?$", "minLength": 1, "maxLength": 256},
+    ),
+    "X-Authenticated-User": ("Whose mail it is; believed of who may `impersonate`", _TEXT),
+    "X-Originating-IP": ("From which address it came; believed of who may `impersonate`", _TEXT),
+    "Range": ("The part that is wanted, such as `bytes=0-99`", _TEXT),
+    "Last-Event-ID": (
+        "Go on behind this event, as readers of streams do by themselves",
+        {"type": "string", "pattern": "^[0-9]{1,18}$"},
+    ),
 }

@@ -15,8 +15,8 @@ LONGEST = 64
 #: Entries of metadata, and what a value has at most (characters).
 MOST_METADATA = 20
 LONGEST_VALUE = 512
-#: The same as a pattern for those who describe fields.
-PATTERN = rf"^[A-Za-z0-9._:+-]{{1,{LONGEST}}}$"
+#: The same as a pattern for those who describe fields. A `$` alone would let a line end through.
+PATTERN = rf"^[A-Za-z0-9._:+-]{{1,{LONGEST}}}(?!\n)$"
 
 _is_label = re.compile(rf"[A-Za-z0-9._:+-]{{1,{LONGEST}}}").fullmatch
 _CHARACTERS = f"1 to {LONGEST} letters, digits and . _ : + -"

@@ -371,6 +371,9 @@ class ActionTests(Case):
             ({"names": ["x"]}, "names[0]"),
             ({"filter": {"colour": "red"}}, "filter.colour"),
             ({"filter": {"state": "lost"}}, "filter.state"),
+            ({"filter": {"older": "soon"}}, "filter.older"),
+            ({"filter": {"tag": "a\n"}}, "filter.tag"),
+            ({"names": [name], "reason": "a\n"}, "reason"),
             ({"filter": {"zone": "other"}, "wait": 31}, "wait"),
         ):
             self.refused(self.post("/v1/queue/actions", action="delete", **fields), field)

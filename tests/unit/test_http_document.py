@@ -16,7 +16,7 @@ from relay.access.access import Access
 from relay.access.caller import Scope
 from relay.config.schema import Config
 from relay.http.openapi import document
-from relay.http.words import NAMES, TAGS
+from relay.http.words import FIELDS, NAMES, OF_MAIL, TAGS
 from relay.parts import Parts
 
 METHODS = {"get", "put", "post", "delete", "patch"}
@@ -65,7 +65,8 @@ class DocumentTests(SynchronousTestCase):
             self.assertTrue(set(said["tags"]) <= set(TAGS), name)
             self.assertTrue(name in public or said["x-scope"] in scopes, name)
             for parameter in said.get("parameters", ()):
-                self.assertTrue(parameter["in"] == "query" or parameter["name"] in NAMES, (name, parameter))
+                known = {"query": {parameter["name"]}, "path": NAMES, "header": FIELDS}[parameter["in"]]
+                self.assertIn(parameter["name"], known, name)
 
     def test_nothing_is_answered_that_is_not_in_it(self) -> None:
         hidden = {frame.operation.documented_path for frame in frames() if frame.operation.hidden}
@@ -74,6 +75,18 @@ class DocumentTests(SynchronousTestCase):
             for method in rule.methods - {"HEAD", "OPTIONS"}:
                 self.assertTrue(path in hidden or method.lower() in whole()["paths"][path], f"{method} {path}")
         self.assertEqual(hidden, {"/docs/{name}"})
+
+    def test_fields_of_the_header_are_told_of(self) -> None:
+        for path in ("/v1/messages", "/send", "/send-raw", "/sendemail", "/sendmultiemails", "/sendmultimails"):
+            said = whole()["paths"][path]["post"]["parameters"]
+            self.assertEqual([one["name"] for one in said if one["in"] == "header"], list(OF_MAIL))
+        used = {name for frame in frames() for name in frame.operation.fields}
+        self.assertEqual(used, set(FIELDS))
+
+    def test_what_changes_something_needs_the_csrf_token_of_a_session(self) -> None:
+        for name, said in each():
+            if "security" in said:
+                self.assertEqual("csrf" in said["security"][2], not name.startswith("GET "), name)
 
     def test_paths_are_open_where_methods_want_it(self) -> None:
         for frame in frames():

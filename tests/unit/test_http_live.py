@@ -71,6 +71,14 @@ class LiveTests(SynchronousTestCase):
         [(name, data)] = self.said(client)
         self.assertEqual((name, data["number"], data["kind"]), ("event", 2, "delivered"))
 
+    def test_whoever_asks_for_the_header_alone_is_answered(self) -> None:
+        client = self.rig.connect()
+        for _ in range(2):
+            client.send(b"HEAD /v1/stream?after=0&counters=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        said = client.transport.value()
+        self.assertEqual((said.count(b"HTTP/1.1 200"), said.count(b"text/event-stream")), (2, 2))
+        self.assertTrue(said.endswith(b"\r\n\r\n"))
+
     def test_those_behind_a_number(self) -> None:
         self.tell(*["queued", "delivered"] * 2)
         self.assertEqual(self.numbers(self.begin("?after=2")), [3, 4])

@@ -98,6 +98,7 @@ class One(Posting):
             "from": {"from": ""},
             "zone": {"zone": "nowhere"},
             "tags[1]": {"tags": ["a", "b c"]},
+            "tags[0]": {"tags": ["a\n"]},
             "tags": {"tags": list("abcdefghijk")},
             "tenant": {"tenant": "a b"},
             "metadata": {"metadata": {"a": "b\nc"}},
@@ -106,12 +107,17 @@ class One(Posting):
             "attachments[0].path": {"attachments": [{"content": "", "path": "/etc/passwd"}]},
             "reply_to": {"reply_to": "nobody"},
             "envelope_from": {"envelope_from": "nobody"},
+            "headers.Sender": {"from": ["a@b.de", "c@b.de"]},
             "to[0].group": {"to": [{"address": "a@b.de", "group": []}]},
         }.items():
             self.refused(field, **fields)
         self.assertEqual(self.rig.intake.submissions, [])
         self.assertEqual(self.post(MAIL, "?wait=61").json["field"], "wait")
         self.assertEqual(self.post(MAIL, "?watt=1").json["field"], "watt")
+
+    def test_kinds_are_told_in_words(self) -> None:
+        answer = self.post({**MAIL, "to": 5})
+        self.assertEqual(answer.json["detail"], "to: expected a string, an object or a list, got a whole number")
 
     def test_nobody(self) -> None:
         self.refused("to", to="")

@@ -232,6 +232,43 @@ class ConnectionTests(SynchronousTestCase):
         answer = Rig().request("POST", "/send-raw?from=a@b.test&to=c@d.test", b"x", Content_Encoding="identity")
         self.assertEqual(answer.status, 200)
 
+    def test_h14_what_is_no_request_has_the_shape_of_errors(self) -> None:
+        """Problem+json under /v1, elsewhere that of the original; and the connection ends."""
+        for path, kind in (("/v1/queue?x=1", "application/problem+json"), ("/zones", "application/json")):
+            for fields, status in (
+                ("no colon", 400), ("A: b\r\n" * 200, 400), ("Content-Length: x", 400), ("A: " + "b" * 20000, 431),
+            ):  # fmt: skip
+                client = Rig().connect()
+                client.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n".encode())
+                answer = client.answer()
+                self.assertEqual((answer.status, answer.headers["content-type"]), (status, kind))
+                self.assertEqual(answer.headers["connection"], "close")
+                self.assertTrue(answer.json["code"])
+                self.assertTrue(client.transport.disconnecting)
+        for line, status in ((b"nonsense\r\n\r\n", 400), (b"GET /v1/" + b"a" * 20000, 414)):
+            client = Rig().connect()
+            client.send(line)
+            self.assertEqual(client.answer().status, status)
+        client = Rig().connect()
+        client.send(b"HEAD /v1/queue HTTP/1.1\r\nno colon\r\n\r\n")
+        self.assertTrue(client.transport.value().endswith(b"\r\n\r\n"))
+
+    def test_h14_a_request_that_was_refused_gets_no_second_answer(self) -> None:
+        client = Rig(max_size=10).connect()
+        client.send(b"POST /send HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.send(b"8000\r\n" + b"a" * 0x8000 + b"\r\n")
+        client.send(b"zz\r\n")
+        self.assertEqual(client.transport.value().count(b"HTTP/1.1"), 1)
+        self.assertEqual(client.answer().status, 413)
+        self.assertTrue(client.transport.disconnecting)
+
+    def test_errors_are_problems_however_v1_is_spelt(self) -> None:
+        for path in ("/v1", "/v1/none", "//v1/none", "/%761/none", "/v1%2fnone"):
+            answer = Rig().get(path)
+            self.assertEqual((answer.status, answer.headers["content-type"]), (404, "application/problem+json"), path)
+        for path in ("/v1x", "/none/v1/"):
+            self.assertEqual(Rig().get(path).headers["content-type"], "application/json", path)
+
     def test_h14_framing(self) -> None:
         for fields in (
             b"Content-Length: 3\r\nTransfer-Encoding: chunked", b"Content-Length: 3\r\nContent-Length: 4",
