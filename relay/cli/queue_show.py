@@ -89,7 +89,7 @@ def _header(told: Any) -> Iterator[str]:
 def _message(told: Any) -> Iterator[str]:
     origin = told["origin"]
     yield f"{plain(told['id'])} from <{plain(told['sender'])}>, {told['size']:,} bytes"
-    yield f"  taken      {plain(told['taken'])} for {told['recipients']:,} recipients"
+    yield f"  taken      {plain(told['taken'])} for {told['recipients']:,} recipient{'s' * (told['recipients'] != 1)}"
     came = [plain(origin["listener"]), f"from {_client(origin)}"]
     came += [f"user {plain(origin['user'])}"] if origin["user"] else []
     yield f"  came by    {', '.join(came)}"

@@ -12,6 +12,7 @@ from relay.message import labels
 from relay.mime import mailobject
 from relay.mime.body import MOST as MOST_ATTACHMENTS
 from relay.mime.mailobject import MailObject, Person
+from relay.mime.unfit import Unfit
 
 #: Messages of one request.
 MOST = 1000
@@ -107,7 +108,12 @@ class AllAccepted(Accepted, omit_defaults=True):
 
 
 def mail_of(message: NewMessage, date: int | None) -> MailObject:
-    """As the writer takes it. `date`: of the header (ms since the epoch); None: that of when it is taken."""
+    """As the writer takes it. `date`: of the header (ms since the epoch); None: that of when it is taken. Raises Unfit:
+    `headers` has what is said by a field of its own."""
+    for name in message.headers:
+        own = _SAID.get(name.lower())
+        if own is not None and getattr(message, own):
+            raise Unfit(f"headers.{name}", f"{own.rstrip('_')} says it already")
     envelope = None
     if message.envelope_from is not None:
         envelope = mailobject.Envelope(from_=message.envelope_from)
@@ -125,6 +131,18 @@ def mail_of(message: NewMessage, date: int | None) -> MailObject:
         envelope=envelope,
         date=date,
     )
+
+
+#: Fields of the header that are said by fields here.
+_SAID = {
+    "from": "from_",
+    "to": "to",
+    "cc": "cc",
+    "bcc": "bcc",
+    "reply-to": "reply_to",
+    "subject": "subject",
+    "date": "send_at",
+}
 
 
 def _people(given: People) -> mailobject.People:

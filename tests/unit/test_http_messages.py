@@ -272,6 +272,9 @@ class Hostile(Posting):
             for text in ("a\r\nBcc: x@y.de", "a\nX: y", "a\0b", "\ud800"):
                 body = json.dumps({**MAIL, field: f"{text}@example.com"}).encode()
                 self.assertEqual(self.post(body).status, 400, (field, text))
+        for name in ("From", "to", "SUBJECT"):
+            answer = self.post({**MAIL, "subject": "x", "headers": {name: "other@example.org"}})
+            self.assertEqual((answer.status, answer.problem["field"]), (400, f"headers.{name}"))
         for headers in ({"X\r\nBcc": "a"}, {"X": "a\r\nBcc: x@y.de"}, {"": "a"}, {"Content-Type": "a/b"}):
             self.assertEqual(self.post({**MAIL, "headers": headers}).status, 400, headers)
         self.assertEqual(self.rig.intake.submissions, [])
