@@ -112,7 +112,7 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 class FoundPage(Struct, frozen=True, kw_only=True):
-    """The latest first; `more`: there may be others."""
+    """The latest day first; `more`: there may be others."""
 
     found: tuple[Found, ...]
     more: bool

@@ -22,8 +22,8 @@ class Traced(Source, Protocol):
 
 
 def candidates(store: Traced, wanted: Mapping[str, str], since: int, until: int, most: int) -> Iterator[str | None]:
-    """Names (`id` or `id.seq`) of mail that may be it, the latest first, and None for what else was looked at on the
-    way; of names at most so many. `wanted` are values by kind of trace; `since` and `until` are ms since the epoch.
+    """Names (`id` or `id.seq`) of mail that may be it, the latest day first, and None for what else was looked at on
+    the way; of names at most so many. `wanted` are values by kind of trace; `since` and `until` are ms since the epoch.
     Raises StoreError."""
     kind = _asked(wanted)
     return iter(store.trace(kind, wanted[kind], since, until, most)) if kind else _queued(store, since, until)

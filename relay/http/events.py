@@ -108,7 +108,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class FoundList(msgspec.Struct, frozen=True):
-    """What was found, the latest first; `more`: there may be others."""
+    """What was found, the latest day first; `more`: there may be others."""
 
     found: list[Found]
     more: bool
@@ -170,7 +170,7 @@ class EventsApi:
         found = [one for one in told if _is_theirs(call.caller, one)]
         if not found:
             raise failure(404, "Nothing is known of it")
-        events, more = [shape(one) for one in found], len(found) == _STEPS
+        events, more = [shape(one) for one in found], len(told) == _STEPS
         if seq is None:
             return HistoryShown(name, events, more)
         try:
@@ -185,8 +185,8 @@ class EventsApi:
     async def search(self, call: Call) -> FoundList:
         """Finds mail by its Message-ID, its sender, its recipient, when it was queued, or several of these.
 
-        Also mail that is gone. The latest comes first. Up to 20,000 names, or events where only a time is named, are
-        looked through for one answer; `more`: there may be others.
+        Also mail that is gone. The latest day comes first. Up to 20,000 names, or events where only a time is named,
+        are looked through for one answer; `more`: there may be others.
         """
         query: HistoryQuery = call.query
         wanted = {kind: value for name, kind in _SOUGHT.items() if (value := getattr(query, name))}
