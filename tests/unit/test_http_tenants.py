@@ -89,6 +89,15 @@ class Events(Case):
             nothing = self.get(f"/v1/history/{name.replace(other, queue_id(9))}", 404)
             self.assertEqual(self.get(f"/v1/history/{name}", 404), nothing)
 
+    def test_a_history_that_is_longer_than_is_shown_says_so(self) -> None:
+        """Also where something in it is not theirs to see."""
+        for kind, tenant in (("queued", "acme"), ("deferred", ""), ("delivered", "acme")):
+            self.store.tell([Event(kind, NOW, queue_id(1), 1, tenant=tenant)])
+        self.assertFalse(self.get(f"/v1/history/{queue_id(1)}")["more"])
+        self.patch(events, "_STEPS", 2)
+        told = self.get(f"/v1/history/{queue_id(1)}")
+        self.assertEqual(([one["kind"] for one in told["events"]], told["more"]), (["queued"], True))
+
     def test_what_is_anothers_is_not_found_and_does_not_count(self) -> None:
         for number, tenant in enumerate(["acme", "other", "acme", "other"], 1):
             self.put(number, tenant)
